@@ -1,0 +1,94 @@
+"""Read params.yaml: a section in, a validated and frozen object out, or one message that says what to change."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.base.stage import UserError
+
+
+class Section(BaseModel):
+    """The base of every params section: no key unknown, none missing, no type guessed, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def allowed(accepts: Callable[[Any], bool], expected: str) -> BeforeValidator:
+    """A field that takes several kinds of values: one message for all, instead of one for each kind."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) or not accepts(value):
+            raise ValueError(f"expected {expected}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping, with the reader DVC uses, so that 1e-5 is a number and ``no`` a word to both."""
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Run this from the top folder of the project.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected sections such as 'split:', received {type(content).__name__}.")
+    return content
+
+
+def read_section(path: Path, name: str, schema: type[S]) -> S:
+    """Return section ``name`` of the params file at ``path`` as a ``schema`` object.
+
+    Raises:
+        UserError: the file or section is missing, a key is unknown or missing, or a value is not allowed. The message
+            names the key, the value and what is allowed; with several mistakes it lists each on its own line.
+    """
+    content = read_yaml(path)
+    if name not in content:
+        raise UserError(f"{path}: section '{name}:' is missing. recipes/default.yaml has it with its defaults.")
+    return validate(content[name], name, schema, str(path))
+
+
+def validate(values: Any, name: str, schema: type[S], origin: str = "params.yaml") -> S:
+    """Return ``values`` as a ``schema`` object; raise UserError naming every mistake by its full key."""
+    if not isinstance(values, dict):
+        raise UserError(f"{origin}: {name}: expected keys and values, received {values!r}.")
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{origin}: {_explain(detail, name, schema)}" for detail in error.errors()]
+        raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _explain(detail: ErrorDetails, name: str, schema: type[BaseModel]) -> str:
+    path = [str(part) for part in detail["loc"]]
+    key = ".".join([name, *path])
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = list(_section_at(path[:-1], schema).model_fields)
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        return f"{key}: unknown key.{hint} Allowed here: {', '.join(known)}."
+    if kind == "missing":
+        return f"{key}: missing. recipes/default.yaml has it with its default and what it does."
+    message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    message = message.replace("a valid integer", "a whole number").replace("a valid ", "a ")
+    return f"{key}: {message[0].lower()}{message[1:].rstrip('.')}; received {detail['input']!r}."
+
+
+def _section_at(keys: list[str], schema: type[BaseModel]) -> type[BaseModel]:
+    for key in keys:
+        annotation = schema.model_fields[key].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel), f"{key} holds no keys"
+        schema = annotation
+    return schema

@@ -1,0 +1,60 @@
+"""What every stage does around its work: say what happens, fail with one line, publish whole outputs."""
+
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """A mistake the user can mend. Its message says what was expected, what was found, and what to do."""
+
+
+def say(text: str) -> None:
+    """Print one line of what the stage does, at once even where output goes to a file."""
+    print(f"  {text}", flush=True)
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> Iterable[T]:
+    """Show a bar on a terminal while ``items`` are gone through; stay silent in a log file."""
+    return tqdm(items, desc=f"  {what}", total=total, unit=f" {unit}", leave=False, disable=None)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Turn a UserError into one line on stderr and exit code 1, and Ctrl-C into exit code 130."""
+    try:
+        yield
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; nothing was written. Run it again to start it anew.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Yield an empty working folder that becomes ``folder`` when, and only when, the block succeeds.
+
+    The working folder lies beside ``folder`` (so that the final step is a rename), is named ``.partial-NAME`` and is
+    git-ignored. What an earlier, killed run left in it is removed first.
+    """
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)

@@ -1,0 +1,9 @@
+"""The ``fetch`` section of params.yaml."""
+
+from stages.base.params import Section
+
+
+class Fetch(Section):
+    """Which catalog items ``dvc repro`` fetches, one stage each."""
+
+    items: list[str]

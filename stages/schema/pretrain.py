@@ -1,0 +1,21 @@
+"""The ``pretrain`` section of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.base.params import Section
+
+
+class Pretrain(Section):
+    """Where the backbone comes from, and what it learned before."""
+
+    source: str
+    backbone: str
+    image_size: Annotated[int, Field(ge=8, le=4096)]
+    form: Literal["photo", "ink"]
+    polarity: Literal["light_on_dark", "dark_on_light"]
+    epochs: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0)]

@@ -1,0 +1,40 @@
+"""The ``split`` section of params.yaml."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from stages.base.params import Section, allowed
+
+
+def _is_amount(value: Any) -> bool:
+    if isinstance(value, int):
+        return value >= 0
+    return value == "rest" or isinstance(value, float) and 0 < value < 1
+
+
+def _is_classes(value: Any) -> bool:
+    if isinstance(value, list):
+        names = [str(name) for name in value]
+        return len(names) >= 2 and len(set(names)) == len(names)
+    return value == "all"
+
+
+Amount = Annotated[
+    int | float | str, allowed(_is_amount, "a count of images (20), a share between 0 and 1 (0.2), or 'rest'")
+]
+
+
+class Split(Section):
+    """Which images of which data set go where, and how an image file becomes pixels."""
+
+    source: str
+    classes: Annotated[list[str | int] | str, allowed(_is_classes, "'all' or a list of two or more different classes")]
+    form: Literal["photo", "ink"]
+    polarity: Literal["light_on_dark", "dark_on_light"]
+    fit: Literal["stretch", "crop", "pad"]
+    train: Amount
+    val: Amount
+    test: Amount
+    max_rejects: Annotated[float, Field(ge=0, le=1)]
+    seed: Annotated[int, Field(ge=0)]
