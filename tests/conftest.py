@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,22 @@ def shared() -> Path:
     if not (folder / "datasets").is_dir():
         pytest.skip(f"needs real photographs and published files in ../{folder.name}, which is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project whose graph has run, on a few own photographs; committed. Copy it before changing it."""
+    from tests.copies import SMALL, commit, copy_project, ran, run, set_params
+
+    here = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    own = here / "data" / "own" / "digits"
+    run("dvc", "repro", "fetch", cwd=here)
+    for folder in sorted((here / "data" / "fetch" / "paper_digits").iterdir()):
+        (own / folder.name).mkdir(parents=True)
+        for image in sorted(folder.iterdir())[:12]:
+            shutil.copy(image, own / folder.name / image.name)
+    run("dvc", "add", "-q", "data/own/digits", cwd=here)
+    set_params(here, SMALL)
+    assert "report" in ran(run("dvc", "repro", cwd=here))
+    commit(here, "Run the graph")
+    return here

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-
 T = TypeVar("T")
 
 

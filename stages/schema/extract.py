@@ -8,7 +8,7 @@ from stages.base.params import Section, allowed
 
 
 def _is_freeze(value: Any) -> bool:
-    return isinstance(value, int) or isinstance(value, str) and value != ""
+    return value != "" and isinstance(value, int | str)
 
 
 class Augment(Section):
@@ -18,6 +18,7 @@ class Augment(Section):
     shift: Annotated[float, Field(ge=0, lt=1)]
     zoom: Annotated[float, Field(ge=0, lt=1)]
     flip: Literal["none", "horizontal", "vertical", "both"]
+    fill: Literal["black", "nearest", "reflect"]
 
 
 class Extract(Section):

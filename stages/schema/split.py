@@ -10,14 +10,14 @@ from stages.base.params import Section, allowed
 def _is_amount(value: Any) -> bool:
     if isinstance(value, int):
         return value >= 0
-    return value == "rest" or isinstance(value, float) and 0 < value < 1
+    return value == "rest" if isinstance(value, str) else isinstance(value, float) and 0 < value < 1
 
 
 def _is_classes(value: Any) -> bool:
     if isinstance(value, list):
         names = [str(name) for name in value]
         return len(names) >= 2 and len(set(names)) == len(names)
-    return value == "all"
+    return bool(value == "all")
 
 
 Amount = Annotated[

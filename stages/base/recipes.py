@@ -1,0 +1,64 @@
+"""Recipes: complete experiments, written as what they change in the defaults."""
+
+import copy
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from stages.base.stage import UserError
+
+
+def _yaml() -> YAML:
+    yaml = YAML()  # round trip: comments and layout stay
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def apply(default: str, recipe: str, name: str) -> str:
+    """Return the text of params.yaml that ``recipe`` means: the default text with values changed.
+
+    Raises:
+        UserError: the recipe sets a key that the defaults do not have.
+    """
+    yaml = _yaml()
+    params = yaml.load(default)
+    _override(params, yaml.load(recipe) or {}, name, "")
+    text = io.StringIO()
+    yaml.dump(params, text)
+    return text.getvalue()
+
+
+def _override(params: CommentedMap, changes: dict[str, Any], name: str, above: str) -> None:
+    for key, value in changes.items():
+        if key not in params:
+            raise UserError(f"recipes/{name}.yaml: {above}{key}: unknown key; allowed here: {', '.join(params)}.")
+        if isinstance(params[key], CommentedMap) and isinstance(value, dict):
+            _override(params[key], value, name, f"{above}{key}.")
+        elif isinstance(value, list):
+            # What follows a list in the file (blank lines, comments) hangs on the list: the new one takes it over.
+            fresh = copy.copy(params[key]) if isinstance(params[key], CommentedSeq) else CommentedSeq()
+            fresh[:] = value
+            fresh.fa.set_flow_style()
+            params[key] = fresh
+        else:
+            params[key] = value
+
+
+def summary(recipe: str) -> str:
+    """Return the first comment line of a recipe: what it is."""
+    first = recipe.lstrip().splitlines()[0] if recipe.strip() else ""
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def changes(before: dict[str, Any], after: dict[str, Any], above: str = "") -> Iterator[str]:
+    """Go through what differs between two sets of params: ``key: old → new``."""
+    for key in list(before) + [key for key in after if key not in before]:
+        old, new = before.get(key, "(not set)"), after.get(key, "(not set)")
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from changes(old, new, f"{above}{key}.")
+        elif old != new:
+            yield f"{above}{key}: {old} → {new}"

@@ -1,0 +1,70 @@
+"""The confusion matrix as a picture: counts in the cells, the share of the actual class as colour."""
+
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+INK = "#333333"
+_COUNTED = 30  # up to so many classes, each cell has room for its count
+_RULED = 60  # up to so many classes, white lines part the cells
+_LONGEST = 18  # letters of a name; the tables have it in full
+
+
+def draw_confusion(matrix: pd.DataFrame, path: Path) -> None:
+    """Draw ``matrix``, counts with actual classes as rows and predicted ones as columns, into the PNG file ``path``.
+
+    A cell's colour is its share of its row, on a square-root scale, so that rare mistakes stay visible beside a strong
+    diagonal. A class without test images keeps an empty, grey row.
+    """
+    counts = matrix.to_numpy(dtype=float)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+    size = len(counts)
+    side = min(11.0, max(4.2, 2.4 + 0.42 * size))
+    figure = Figure(figsize=(side + 1.0, side), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("#EEEEEE")
+    picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
+    cell = 0.75 * side * 72 / size  # about the width of a cell, in points
+    if size <= _COUNTED:
+        _write_counts(axes, counts, shares, cell)
+    _name_classes(axes, [str(name) for name in matrix.index], cell)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.7, pad=0.02, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
+    bar.set_label("share of the actual class", color=INK)
+    bar.outline.set_visible(False)
+    figure.savefig(path, dpi=160, metadata={"Software": None})
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: float) -> None:
+    digits = len(f"{counts.max():.0f}")
+    fontsize = min(13.0, 0.5 * cell, 1.2 * cell / digits)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if shares[row, column] > 0.3 else INK
+            axes.text(column, row, f"{count:.0f}", ha="center", va="center", fontsize=fontsize, color=colour)
+
+
+def _name_classes(axes: Axes, names: list[str], cell: float) -> None:
+    size = len(names)
+    step = ceil(8.5 / cell)  # a line of the smallest type needs so many points: else every second, third ... name
+    places = range(0, size, step)
+    shown = [names[place] if len(names[place]) <= _LONGEST else names[place][: _LONGEST - 1] + "…" for place in places]
+    fontsize = min(11.5, 0.8 * cell * step)
+    upright = max(map(len, shown)) * 0.65 * fontsize > cell * step
+    axes.set_xticks(places, shown, rotation=90 if upright else 0, fontsize=fontsize, parse_math=False)
+    axes.set_yticks(places, shown, fontsize=fontsize, parse_math=False)
+    axes.set_xlabel("predicted", color=INK, fontsize=12)
+    axes.set_ylabel("actual", color=INK, fontsize=12)
+    if size <= _RULED:
+        axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=0.8)
+    axes.tick_params(which="both", length=0, colors=INK)
+    axes.spines[:].set_visible(False)

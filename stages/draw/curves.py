@@ -1,0 +1,87 @@
+"""Learning curves: loss and accuracy of both phases over one axis of epochs."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# Okabe and Ito's blue and vermilion: told apart with any kind of colour vision, and in grey print by their lightness.
+TRAIN, VALIDATION = "#0072B2", "#D55E00"
+INK, GRID, WARM = "#333333", "#E4E4E4", "#FFF3E2"
+_MANY_EPOCHS = 40  # beyond this, a dot at every epoch hides the line
+
+
+def draw_curves(history: pd.DataFrame, path: Path) -> None:
+    """Draw ``history`` into the PNG file ``path``.
+
+    Args:
+        history: one row an epoch, columns phase ("head" or "thawed"), epoch (counted through both phases), loss,
+            accuracy, val_loss, val_accuracy, kept (1 for the epoch of a phase whose weights were kept). The val_*
+            columns may be empty.
+        path: written, the same bytes for the same history.
+    """
+    figure = Figure(figsize=(8, 6.4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for axes, measure in ((top, "loss"), (bottom, "accuracy")):
+        _panel(axes, history, measure)
+    bottom.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    bottom.set_xlabel("epoch", color=INK)
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    _name_phases(top, history)
+    figure.align_ylabels()
+    handles, labels = top.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
+    figure.savefig(path, dpi=160, metadata={"Software": None})
+
+
+def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
+    axes.set_ylabel(measure, color=INK, fontsize=12)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.tick_params(colors=INK, labelsize=10.5)
+    if history.empty:
+        axes.text(0.5, 0.5, "no epoch was trained", transform=axes.transAxes, ha="center", color=INK)
+        return
+    last = int(history["epoch"].max())
+    axes.set_xlim(0.5, last + 0.5)
+    thawed = history.loc[history["phase"] == "thawed", "epoch"]
+    if len(thawed):
+        start = int(thawed.min()) - 0.5
+        axes.axvspan(start, last + 0.5, color=WARM, zorder=0, linewidth=0)
+        axes.axvline(start, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+    watched = f"val_{measure}" if history[f"val_{measure}"].notna().any() else measure
+    curves = [(measure, "training", TRAIN, "-"), (f"val_{measure}", "validation", VALIDATION, "-")]
+    marker = "." if last <= _MANY_EPOCHS else ""
+    for column, label, colour, style in curves:
+        # The thawed phase starts from the head's kept epoch, not from its last one: no line joins the two.
+        for number, (_, rows) in enumerate(history.groupby("phase", sort=False)):
+            if rows[column].notna().any():
+                name = label if number == 0 else "_"
+                axes.plot(rows["epoch"], rows[column], style, marker=marker, color=colour, linewidth=2, label=name)
+    kept = history[history["kept"] == 1]
+    colour = VALIDATION if watched.startswith("val_") else TRAIN
+    axes.plot(
+        kept["epoch"], kept[watched], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK,
+        markeredgewidth=1.8, label="epoch whose weights are kept", zorder=5, clip_on=False,
+    )  # fmt: skip
+    for _, row in kept.iterrows():
+        axes.axvline(row["epoch"], color=colour, linewidth=0.9, alpha=0.5, zorder=1)
+
+
+def _name_phases(axes: Axes, history: pd.DataFrame) -> None:
+    """Write the phases above the panel, at its outer corners, where the names fit even over a phase of one epoch."""
+    phases = set(history["phase"])
+    for phase, name, place, side in (
+        ("head", "head only", 0.0, "left"),
+        ("thawed", "head and thawed layers", 1.0, "right"),
+    ):
+        if phase in phases:
+            axes.text(
+                place, 1.02, name, transform=axes.transAxes,
+                ha=side, va="bottom", fontsize=11.5, color=INK, fontweight="bold",
+            )  # fmt: skip

@@ -1,0 +1,110 @@
+"""What the measured numbers say, in plain words and at a glance: two accuracies, and whether one is really higher."""
+
+from collections.abc import Mapping
+from math import ceil, floor
+
+from stages.draw.page import Html, note, section, table
+
+Scores = Mapping[str, float]
+
+_MEASURES = (
+    ("macro_f1", "Macro F1", "precision and recall in one number, every class counting alike; higher is better"),
+    (
+        "log_loss",
+        "Log loss",
+        "minus the logarithm of the probability given to the actual class, on average; lower is better",
+    ),
+    ("calibration_error", "Calibration error", "how far confidence lies from accuracy; lower is better"),
+)
+
+
+def verdict(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
+    """Return in a sentence or two what fine-tuning did to the accuracy.
+
+    Args:
+        gain: accuracy (the fine-tuned model's minus head-only's), accuracy_low, accuracy_high.
+        images: test images.
+        confidence: of the interval.
+        thawed: whether anything was trained after the head.
+    """
+    if not thawed:
+        return "Only the head was trained: the fine-tuned model is the head-only model."
+    difference, low, high = (gain[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
+    interval = f"{_level(confidence)}: {_signed(low)} to {_signed(high)}"
+    if difference:
+        change = f"{'gained' if difference > 0 else 'cost'} {100 * abs(difference):.1f} points of accuracy"
+    else:
+        change = "left the accuracy as it was"
+    if low > 0 or high < 0:
+        meaning = "excludes zero: which images were tested hardly explains the difference."
+    else:
+        meaning = f"includes zero: {images} test images cannot tell which model is better."
+    return f"Fine-tuning {change} ({interval}). The interval {meaning}"
+
+
+def headline(metrics: Mapping[str, Scores], images: int, confidence: float, bins: int, thawed: bool) -> Html:
+    """Return the numbers of both models as cards and as a table.
+
+    Args:
+        metrics: the scores of ``head`` and ``finetuned``, and ``gain``.
+        images: test images.
+        confidence: of the intervals.
+        bins: of the calibration error.
+        thawed: whether anything was trained after the head; if not, there is one model to speak of.
+    """
+    head, tuned, gain = metrics["head"], metrics["finetuned"], metrics["gain"]
+    lowest = min(0.9, floor(10 * min(head["accuracy_low"], tuned["accuracy_low"])) / 10)
+    widest = max(1, ceil(20 * max(abs(gain["accuracy_low"]), abs(gain["accuracy_high"])))) / 20
+    cards = [
+        _card("Head only", "head", head, (lowest, 1), confidence),
+        _card("Fine-tuned", "tuned", tuned, (lowest, 1), confidence),
+        _card("Gain", "gain", gain, (-widest, widest), confidence),
+    ]
+    models = [head, tuned] if thawed else [head]
+    rows = [
+        (Html(f"{name}<small>{meaning}</small>"), *(f"{model[key]:.3f}" for model in models))
+        for key, name, meaning in _MEASURES
+    ]
+    methods = "Wilson's for each accuracy, Agresti and Min's for the gain, which compares the models image by image"
+    return section(
+        "Accuracy on the test images",
+        Html(f'<div class="cards">{"".join(cards if thawed else cards[:1])}</div>'),
+        note(
+            f"{images} test images, seen by no model before. The bars are {_level(confidence)}s "
+            f"({methods if thawed else 'Wilson'}). They allow for other test images, not for another training run."
+        ),
+        table(("Measure", "Head only", "Fine-tuned")[: 1 + len(models)], rows),
+        note(f"The calibration error is the expected one of Guo et al. (2017), over {bins} bins of confidence."),
+    )
+
+
+def _card(name: str, kind: str, row: Scores, scale: tuple[float, float], confidence: float) -> str:
+    """Return a number large, its interval in words and as a bar on a scale."""
+
+    def place(number: float) -> str:
+        return f"{100 * (number - scale[0]) / (scale[1] - scale[0]):.2f}%"
+
+    difference = kind == "gain"
+    show, unit = (_signed, "points") if difference else (_percent, "%")
+    value, low, high = (row[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
+    ends = "".join(f"<span>{show(end, 0)}</span>" for end in scale)
+    zero = f'<s style="left:{place(0)}"></s>' if difference else ""
+    return (
+        f'<div class="card"><h3>{name}</h3><strong>{show(value)} <i>{unit}</i></strong>'
+        f"<span>{_level(confidence)} {show(low)} to {show(high)}</span>"
+        f'<div class="scale {kind}">{zero}<u style="left:{place(low)};right:calc(100% - {place(high)})"></u>'
+        f'<b style="left:{place(value)}"></b></div><div class="ends">{ends}</div></div>'
+    )
+
+
+def _level(confidence: float) -> str:
+    return f"{100 * confidence:.4g} % interval"
+
+
+def _percent(share: float, decimals: int = 1) -> str:
+    return f"{100 * share:.{decimals}f}"
+
+
+def _signed(share: float, decimals: int = 1) -> str:
+    """A difference in points, with a real minus sign."""
+    return f"{100 * share:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,132 @@
+"""Contact sheets: small pictures in rows, each with what is said of it underneath, in groups with a heading."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+INK, FAINT, LINE = "#222222", "#6B6B6B", "#CCCCCC"
+# Green and red as everybody reads them, unlike in lightness; a tick or a cross says the same without colour.
+RIGHT, WRONG = "#1B8A3A", "#C22F2F"
+
+# In widths of a tile: a line of text, the room between tiles, a heading, and what the network sees beside the picture.
+_LINE, _GAP, _HEADING, _SEEN = 0.155, 0.10, 0.36, 0.34
+_INCHES = 1.3  # width of a tile
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One small picture and what stands under it.
+
+    Attributes:
+        picture: a PNG or JPEG file.
+        title: what it shows, or was taken for.
+        source: the file it comes from, written small.
+        right: whether the prediction is right; None where nothing was predicted.
+        confidence: of the prediction, as text.
+        actual: of a wrong prediction, what it is.
+        seen: what the network sees of it, as a PNG file, where that looks different.
+    """
+
+    picture: bytes
+    title: str
+    source: str
+    right: bool | None = None
+    confidence: str = ""
+    actual: str = ""
+    seen: bytes | None = None
+
+    @property
+    def mark(self) -> str:
+        """A tick, a cross, or nothing."""
+        return {True: "✓ ", False: "✗ ", None: ""}[self.right]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tiles under one heading."""
+
+    heading: str
+    tiles: Sequence[Tile]
+
+
+def draw_sheet(groups: Sequence[Group], columns: int, path: Path) -> None:
+    """Draw ``groups``, so many tiles in a row, into the PNG file ``path``; the same tiles give the same bytes."""
+    heights = [_HEADING + ceil(len(group.tiles) / columns) * _step(group) for group in groups]
+    width, height = columns * (1 + _GAP) + _GAP, sum(heights) + _GAP
+    figure = Figure(figsize=(_INCHES * width, _INCHES * height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-_GAP, width - _GAP), ylim=(height, 0))
+    axes.axis("off")
+    top = 0.0
+    for group, group_height in zip(groups, heights, strict=True):
+        axes.text(0, top + 0.24, group.heading, fontsize=12, fontweight="bold", color=INK, parse_math=False)
+        for number, tile in enumerate(group.tiles):
+            row, column = divmod(number, columns)
+            _draw_tile(axes, tile, column * (1 + _GAP), top + _HEADING + row * _step(group), _tall(group))
+        top += group_height
+    with warnings.catch_warnings():
+        # Matplotlib's own fonts lack, say, Chinese: the picture then shows boxes; the page shows the names.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _tall(group: Group) -> float:
+    """Height of the pictures of a group: less where another stands beside each."""
+    return 0.75 if any(tile.seen for tile in group.tiles) else 1.0
+
+
+def _step(group: Group) -> float:
+    """Height of a row of tiles."""
+    lines = 3 if any(tile.actual for tile in group.tiles) else 2
+    return _tall(group) + lines * _LINE + 1.5 * _GAP
+
+
+def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, tall: float) -> None:
+    colour = {True: RIGHT, False: WRONG, None: LINE}[tile.right]
+    wide = 1 - _SEEN - 0.03 if tile.seen else 1.0
+    _draw_picture(axes, tile.picture, (left, top, wide, tall), colour, 0.8 if tile.right is None else 2.6)
+    if tile.seen:
+        _draw_picture(axes, tile.seen, (left + 1 - _SEEN, top, _SEEN, tall), LINE, 0.8)
+    sure = f" · {tile.confidence}" if tile.confidence else ""
+    title = tile.mark + _end_cut(tile.title, 20 - len(tile.mark + sure)) + sure
+    lines = [
+        (title, min(9.5, 145 / len(title)), INK if tile.right is None else colour, "bold"),
+        (_end_cut(f"is {tile.actual}" if tile.actual else "", 20), 8.5, INK, "normal"),
+        (_start_cut(tile.source, 24), 6.5, FAINT, "normal"),
+    ]
+    baseline = top + tall
+    for words, size, shade, weight in lines:
+        if words:
+            baseline += _LINE
+            text = axes.text(left + 0.5, baseline, words, fontsize=size, color=shade, fontweight=weight, ha="center")
+            text.set_parse_math(False)
+
+
+def _draw_picture(
+    axes: Axes, picture: bytes, box: tuple[float, float, float, float], colour: str, thick: float
+) -> None:
+    """Draw a framed picture as large as its box (left, top, width, height), standing in the middle of its bottom."""
+    left, top, wide, tall = box
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    scale = min(wide / image.width, tall / image.height)
+    width, height = image.width * scale, image.height * scale
+    x, y = left + (wide - width) / 2, top + tall - height
+    axes.imshow(image, extent=(x, x + width, y + height, y), aspect="auto", interpolation="antialiased")
+    axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=thick))
+
+
+def _end_cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def _start_cut(text: str, letters: int) -> str:
+    """Shorten a path: its end says more than its start."""
+    return text if len(text) <= letters else "…" + text[1 - letters :]

@@ -1,0 +1,109 @@
+"""The tables of the report: from files into parts of its page."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.draw.page import Html, bar, chip, folded, note, section, table
+
+_LISTED = 200  # rows of a long list; its file has them all
+_CONFUSED = 10
+_WEAKEST = 25
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a CSV file in which a class may well be called "01" or "NA"."""
+    words = dict.fromkeys(("class", "name", "source", "reason"), str)
+    return pd.read_csv(path, keep_default_na=False, dtype=words)
+
+
+def read_matrix(path: Path) -> pd.DataFrame:
+    """Read a confusion matrix; class names stay what they are here, too."""
+    cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+    names = cells.iloc[1:, 0].to_list()
+    return pd.DataFrame(cells.iloc[1:, 1:].to_numpy().astype(int), index=names, columns=names)
+
+
+def facts(summary: dict[str, Any]) -> str:
+    """Return in a line how much data there is."""
+    counts = ", ".join(f"{count} {split}" for split, count in summary["images"].items())
+    return f"{len(summary['classes'])} classes; images: {counts}"
+
+
+def confusions(matrix: pd.DataFrame) -> Html:
+    """Return the most frequent mistakes of a confusion matrix (rows actual, columns predicted)."""
+    counts = matrix.to_numpy()
+    totals = counts.sum(axis=1)
+    mistakes = counts * (1 - np.eye(len(counts), dtype=int))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:_CONFUSED]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    rows = [
+        (matrix.index[actual], matrix.columns[predicted], f"{counts[actual, predicted]} of {totals[actual]}")
+        for actual, predicted in pairs
+        if mistakes[actual, predicted]
+    ]
+    if not rows:
+        return note("No test image was predicted wrong.")
+    return Html("<h3>Most frequent mistakes</h3>" + table(("Actual", "Predicted", "Images"), rows, words=(0, 1)))
+
+
+def classes(per_class: pd.DataFrame) -> Html:
+    """Return precision, recall and F1 of each class, the weakest class of the fine-tuned model first."""
+    ordered = per_class.sort_values("finetuned_f1", kind="stable")
+    tested, untested = ordered[ordered["images"] > 0], ordered[ordered["images"] == 0]
+    rows: list[tuple[object, ...]] = [
+        (
+            row["class"],
+            row["images"],
+            _percent(row["head_f1"]),
+            bar(row["finetuned_f1"]),
+            _percent(row["finetuned_precision"]),
+            _percent(row["finetuned_recall"]),
+        )
+        for _, row in tested.iterrows()
+    ]
+    rows += [(name, 0, *[""] * 4) for name in untested["class"]]
+    columns = ("Class", "Test images", "F1 head only", "F1 fine-tuned", "Precision", "Recall")
+    shown = table(columns, rows[:_WEAKEST])
+    if len(rows) > _WEAKEST:
+        shown = Html(shown + folded(f"The other {len(rows) - _WEAKEST} classes", table(columns, rows[_WEAKEST:])))
+    return shown
+
+
+def data(summary: dict[str, Any], left_out: pd.DataFrame) -> Html:
+    """Return how many images each split holds, and which were left out (source, class, reason)."""
+    splits = list(summary["images"])
+    rows = [(name, *(counts[split] for split in splits)) for name, counts in summary["classes"].items()]
+    total = [Html(f"<b>{count}</b>") for count in summary["images"].values()]
+    sentence = (
+        f"{sum(summary['images'].values())} images in {len(rows)} classes. Left out: {summary['rejects']} unreadable, "
+        f"{summary['duplicates']} duplicates. Not used: {summary['unused']}."
+    )
+    parts = [folded("Images by class and split", table(("Class", *splits), [*rows, (Html("<b>All</b>"), *total)]))]
+    if len(left_out):
+        listed = left_out.head(_LISTED)[["source", "class", "reason"]].itertuples(index=False)
+        parts.append(folded("What was left out, and why", table(("File", "Class", "Reason"), listed, words=(0, 1, 2))))
+    if len(left_out) > _LISTED:
+        parts.append(note(f"The first {_LISTED} of {len(left_out)}; rejects.csv lists all."))
+    return section("Data", sentence, *parts)
+
+
+def layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
+    """Return the layers of the backbone (index, name, type, parameters, state), frozen and thawed told apart."""
+    frozen = table_of_layers.loc[table_of_layers["state"] == "frozen", "parameters"].sum()
+    total = table_of_layers["parameters"].sum()
+    sentence = f"{frozen:,} of the backbone's {total:,} parameters were frozen throughout."
+    if not thawed:
+        sentence = f"The backbone's {total:,} parameters were frozen: only the head was trained."
+    rows = [
+        (row["index"], row["name"], row["type"], f"{row['parameters']:,}", chip(row["state"], row["state"]))
+        for _, row in table_of_layers.iterrows()
+    ]
+    columns = ("", "Layer", "Type", "Parameters", "State")
+    return section("Network", sentence, folded(f"All {len(rows)} layers", table(columns, rows, words=(1, 2, 4))))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"

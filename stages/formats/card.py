@@ -1,0 +1,122 @@
+"""``model.json``: what an exported model takes and gives, for people and for programs outside this project."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from stages.base.stage import UserError
+from stages.images.load import Contract, Fit, Form, Polarity
+
+# Format → its file in the folder, in the order in which a reader prefers them: the quickest to start first.
+FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}
+INPUT, OUTPUT, SIGNATURE = "pixels", "probabilities", "serving_default"
+NAME = "model.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the files of an export folder have in common.
+
+    Attributes:
+        classes: names, in the order of the probabilities.
+        contract: how an image file becomes pixels.
+        formats: keys of FILES, in that order.
+    """
+
+    classes: list[str]
+    contract: Contract
+    formats: list[str]
+
+
+def write_card(folder: Path, card: Card) -> None:
+    """Write ``model.json`` into the folder of an exported model."""
+    size, channels = card.contract.size, card.contract.channels
+    content = {
+        "statement": statement(card),
+        "classes": card.classes,
+        "contract": asdict(card.contract),
+        "input": {"name": INPUT, "dtype": "uint8", "shape": ["n", size, size, channels]},
+        "output": {"name": OUTPUT, "dtype": "float32", "shape": ["n", len(card.classes)]},
+        "signature": SIGNATURE,
+        "formats": {name: FILES[name] for name in card.formats},
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / NAME).write_text(text, encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """Read ``model.json``.
+
+    Raises:
+        UserError: there is none, or it is not that of an exported model.
+    """
+    path = folder / NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} holds no exported model. Run `dvc repro export`, or `dvc pull`.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected JSON that can be read, received: {error}.") from None
+    try:
+        card = Card(
+            [str(name) for name in content["classes"]], _contract(content["contract"]), _known(content["formats"])
+        )
+    except (KeyError, TypeError, AttributeError):
+        card = None
+    if card is None or not card.classes or not card.formats:
+        raise UserError(
+            f"{path}: expected classes, contract and formats, as the export stage writes them; received something "
+            f"else. Name the folder of an exported model, or run `dvc repro export`."
+        )
+    return card
+
+
+def statement(card: Card) -> str:
+    """Return in one paragraph how to go from an image file to the class of highest probability."""
+    contract, size, classes = card.contract, card.contract.size, len(card.classes)
+    order = ", channels last (red, green, blue)" if contract.channels == 3 else ""
+    return (
+        f"Every file takes a tensor '{INPUT}' of n images, uint8, shape (n, {size}, {size}, {contract.channels}), "
+        f"values 0-255{order}, and gives '{OUTPUT}', float32, shape (n, {classes}): each row sums to 1, and column j "
+        f"belongs to classes[j]. Pixels go in as they are: scaling and any other arithmetic on them is inside the "
+        f"file. An image file becomes pixels in this way, done by stages/images/load.py: turned upright by its EXIF "
+        f"orientation, first frame of an animation, transparent parts over white, {_reading(contract)}. "
+        f"A LiteRT file says n = 1 until its input is resized."
+    )
+
+
+def _reading(contract: Contract) -> str:
+    square = f"{contract.size} x {contract.size} pixels"
+    inverted = contract.polarity == "dark_on_light"
+    if contract.form == "ink":
+        ground = "dark ink on light paper" if inverted else "light strokes on a dark ground"
+        repeated = ", repeated in three equal channels" if contract.channels == 3 else ""
+        return (
+            f"converted to greyscale; the handwriting, {ground}, is brought into MNIST's form (LeCun et al. 1998): the "
+            f"ground divided out, cropped to the ink, scaled with its proportions into a box of 20/28 of the side, its "
+            f"centre of mass in the middle, light on black, {square}{repeated}"
+        )
+    fits = {
+        "stretch": f"stretched to {square}",
+        "crop": f"cropped to the largest square in the middle, resized to {square}",
+        "pad": f"resized to fit into {square}, the rest black",
+    }
+    colour = "greyscale" if contract.channels == 1 else "RGB"
+    return (
+        f"converted to {colour}, {fits[contract.fit]} (bilinear, averaging over all pixels where it shrinks)"
+        f"{', values inverted (255 - value)' if inverted else ''}"
+    )
+
+
+def _contract(content: dict[str, Any]) -> Contract:
+    contract = Contract(**content)
+    sizes = isinstance(contract.size, int) and contract.size > 0 and contract.channels in (1, 3)
+    words = ((contract.form, Form), (contract.polarity, Polarity), (contract.fit, Fit))
+    if not sizes or any(word not in get_args(choices) for word, choices in words):
+        raise TypeError("a value that no contract has")
+    return contract
+
+
+def _known(formats: dict[str, Any]) -> list[str]:
+    return [name for name in FILES if name in formats]

@@ -1,0 +1,66 @@
+"""Parity: whether an exported model says the same as the network it was made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.base.stage import UserError
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported model agrees with its network.
+
+    Attributes:
+        largest_difference: of any probability of any image.
+        equal_labels: share of the images for which both find the same class most probable, 0-1.
+        ties: images for which they do not, because the network finds both classes equally probable within the bound.
+    """
+
+    largest_difference: float
+    equal_labels: float
+    ties: int
+
+
+def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float, images: Sequence[str]) -> Parity:
+    """Compare probabilities.
+
+    Args:
+        name: of the format, for the message.
+        expected: the network's, (n, classes), n > 0.
+        received: the exported model's, of the same shape.
+        bound: the largest difference allowed.
+        images: the name of each, likewise.
+
+    Raises:
+        UserError: a probability differs by more than the bound, or a label differs and is no tie.
+    """
+    differences = np.abs(expected.astype(np.float64) - received).max(axis=1)
+    labels, others = expected.argmax(axis=1), received.argmax(axis=1)
+    rows = np.arange(len(expected))
+    differ = labels != others
+    ties = differ & (expected[rows, labels] - expected[rows, others] <= bound)
+    worst = int(differences.argmax())  # the first that is not a number, where there is one
+    if not differences[worst] <= bound:
+        raise UserError(
+            f"{name}: expected probabilities within {bound:g} of the network's, received a difference of "
+            f"{differences[worst]:.2g} for {images[worst]}. "
+            f"Leave {name} out of export.formats, or raise export.max_difference."
+        )
+    if (differ & ~ties).any():
+        row = int(np.flatnonzero(differ & ~ties)[0])
+        raise UserError(
+            f"{name}: expected the network's labels, received another one for {images[row]}. "
+            f"Leave {name} out of export.formats."
+        )
+    # Two digits: the rest depends on the processor.
+    return Parity(float(f"{differences[worst]:.2g}"), float(1 - differ.mean()), int(ties.sum()))
+
+
+def says_little(expected: np.ndarray, bound: float) -> bool:
+    """Tell whether the network gives all images the same probabilities, so that agreeing with it shows nothing.
+
+    A network with random weights does: its activations fade out layer by layer, and every format then gives 1/classes.
+    """
+    return len(expected) > 1 and float(np.ptp(expected, axis=0).max()) <= bound

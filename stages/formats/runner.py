@@ -1,0 +1,124 @@
+"""Run an exported model, whatever its format, importing only the runtime that this takes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from stages.base.stage import UserError
+from stages.formats.card import FILES, INPUT, OUTPUT, SIGNATURE, read_card
+from stages.formats.quiet import quiet
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+# Images at a time: bounds the memory that the feature maps of a large network take.
+BATCH = 16
+
+
+class Runner:
+    """An exported model that is ready to run.
+
+    Attributes:
+        classes: names, in the order of the probabilities.
+        contract: how an image file becomes pixels.
+        format: which of the folder's files it runs.
+    """
+
+    def __init__(self, folder: Path, which: str | None = None) -> None:
+        """Open the first format that is there and has its runtime installed: ONNX, LiteRT, then SavedModel.
+
+        Args:
+            folder: as the export stage writes it.
+            which: only this format.
+
+        Raises:
+            UserError: there is no such folder, its files are missing or broken, or do not fit its ``model.json``.
+        """
+        card = read_card(folder)
+        self.classes, self.contract = card.classes, card.contract
+        wanted = card.formats if which is None else [which]
+        there = [name for name in wanted if (folder / FILES[name]).exists()]
+        if not there:
+            files = ", ".join(FILES[name] for name in wanted)
+            raise UserError(f"{folder}: expected {files} beside model.json, received none. Run `dvc pull`.")
+        self.format, self._run = _open_first(folder, there)
+        self._try_out(folder / FILES[self.format])
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the probability of each class.
+
+        Args:
+            pixels: uint8 (n, size, size, channels), as ``stages.images.load`` makes them with the model's contract.
+
+        Returns:
+            float32 (n, classes).
+        """
+        batches = [self._run(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *batches])
+
+    def _try_out(self, path: Path) -> None:
+        size, channels, classes = self.contract.size, self.contract.channels, len(self.classes)
+        try:
+            with quiet():  # LiteRT prints about its kernels the first time it runs
+                fits = self._run(np.zeros((1, size, size, channels), np.uint8)).shape == (1, classes)
+        except Exception:  # each runtime has its own error for pixels of a shape it does not take
+            fits = False
+        if not fits:
+            raise UserError(
+                f"{path}: expected what model.json beside it says, a model from uint8 (n, {size}, {size}, {channels}) "
+                f"to {classes} classes; received one that does not fit. Run `dvc repro export`, or `dvc checkout`."
+            )
+
+
+def _open_first(folder: Path, formats: list[str]) -> tuple[str, Run]:
+    without = []
+    for name in formats:
+        try:
+            return name, _open(name, folder / FILES[name])
+        except ImportError as error:
+            without.append(f"{name} needs {error.name}")
+    raise UserError(f"{folder}: no runtime installed for its formats ({'; '.join(without)}). Run `pip install -e .`.")
+
+
+def _open(name: str, path: Path) -> Run:
+    with quiet():
+        try:
+            return {"onnx": _onnx, "litert": _litert, "saved_model": _saved_model}[name](path)
+        except ImportError:
+            raise
+        except Exception as error:  # each runtime has its own error for a file that is broken
+            failure = UserError(
+                f"{path}: expected a model of the format {name}, received a file that cannot be read as one "
+                f"({' '.join(str(error).split())[:200]}). Run `dvc repro export`, or `dvc checkout`."
+            )
+    raise failure from None
+
+
+def _onnx(path: Path) -> Run:
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
+
+    return run
+
+
+def _litert(path: Path) -> Run:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    signature = interpreter.get_signature_runner(SIGNATURE)  # resizes the input to the images it is given
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(signature(**{INPUT: pixels})[OUTPUT])
+
+    return run
+
+
+def _saved_model(path: Path) -> Run:
+    from stages.formats.saved_model import read
+
+    return read(path)

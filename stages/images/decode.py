@@ -1,0 +1,152 @@
+"""Decode an image file of any common kind into plain 8-bit RGB or greyscale, or say in one line why it cannot be."""
+
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+# Pixels of the largest image that is decoded: Pillow's own limit, a quarter of a gigabyte in RGB. Pillow itself only
+# warns from there to twice as many; here the limit is a limit.
+MAX_PIXELS = 89_478_485
+
+# Formats that Pillow decodes by itself. Of the others that it could open some run a program (EPS).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
+
+_SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+_BOMB = f"declares more than {MAX_PIXELS:,} pixels, the largest size allowed (a decompression bomb?)"
+_ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Without a handler of its own, Pillow's logger would print to the terminal.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+
+class BadImage(Exception):  # noqa: N818 - it is the image that is wrong, not the program
+    """An image file that cannot be used; ``str(error)`` is the reason, in one line."""
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode an image file to its last pixel.
+
+    The image is turned upright (EXIF orientation). Of an animation it is the first frame. Transparent parts are laid
+    over white. 16-bit grey becomes 8-bit by its full range (value / 257), whatever range a single image uses.
+
+    Args:
+        data: the bytes of the file, in one of ``FORMATS``.
+
+    Returns:
+        The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``.
+
+    Raises:
+        BadImage: the file is empty, of no known format, truncated, broken, or a decompression bomb.
+    """
+    if not data:
+        raise BadImage("empty file")
+    with _quiet():
+        try:
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImage(_BOMB)
+            image.load()
+            return _plain(_upright(image))
+        except BadImage:
+            raise
+        except Image.DecompressionBombError:
+            raise BadImage(_BOMB) from None
+        except UnidentifiedImageError:
+            raise BadImage(_unknown(data)) from None
+        except Exception as error:  # what a parser raises on broken input depends on the input: anything is possible
+            raise BadImage(_reason(error)) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a broken EXIF block does not make the pixels worse
+        orientation = 1
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Bring any of Pillow's modes to "L" or "RGB"."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_grey8(image))
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if grey else "RGB")
+
+
+def _grey8(image: Image.Image) -> np.ndarray:
+    """Grey values of 16 bits, 32 bits or floating point as 8-bit values.
+
+    Whole numbers up to 65,535 count as 16-bit, whatever the file's own width; floating point up to 1 as a share of
+    white, up to 255 as 8-bit. Beyond these no range is agreed on: the darkest value becomes black, the brightest white.
+    """
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise BadImage("holds values that are not finite numbers")
+    low, high = float(values.min()), float(values.max())
+    white = 65535.0 if image.mode != "F" else 255.0 if high > 1 else 1.0
+    if low < 0 or high > white:
+        values, white = values - low, high - low or 1.0
+    grey = np.rint(values * (255.0 / white)).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
+
+
+def _unknown(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+        return "a HEIC photograph, which cannot be read here; export it as JPEG"
+    if data.startswith(_SIGNATURES):
+        return "truncated or broken: its header cannot be read"
+    return "not an image, or of a format that cannot be read (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF can)"
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text:
+        return "its text unpacks to more than 1 MB, the largest size allowed (a decompression bomb?)"
+    return f"truncated or broken: {text or type(error).__name__}"
+
+
+_quiet_lock = threading.Lock()
+_quiet_users = 0
+_quiet_filters = warnings.catch_warnings()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back Pillow's warnings; refusals say all there is to say.
+
+    ``warnings.catch_warnings`` alone is not safe in threads. Here the first to enter changes the filters, and the last
+    to leave restores them.
+    """
+    global _quiet_users, _quiet_filters
+    with _quiet_lock:
+        if _quiet_users == 0:
+            _quiet_filters = warnings.catch_warnings()
+            _quiet_filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _quiet_users += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_users -= 1
+            if _quiet_users == 0:
+                _quiet_filters.__exit__(None, None, None)

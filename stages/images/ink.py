@@ -1,0 +1,141 @@
+"""Bring an image of handwriting, such as a photograph of ink on paper, into MNIST's own form.
+
+The form is that of LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (1998),
+section III.A: light strokes on black, keeping their proportions in a box of 20 of 28 pixels, with the centre of mass in
+the middle. What goes before is for photographs: the paper is divided out, ink is what Otsu's threshold (1979)
+separates from it, specks are dropped, and strokes thinner than MNIST's are thickened. An image that is in the form already,
+as each of MNIST's, comes out nearly as it went in.
+"""
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+BOX = 20 / 28  # side of the box the ink fills, as a share of the image's side
+CENTRE = 14.5 / 28  # where the centre of mass lies: in MNIST in the middle of pixel 14, not between 13 and 14
+STROKE = 2.5 / 20  # thinnest stroke, as a share of the ink's longer side; MNIST's are 2 to 4 of 20 pixels wide
+WORK = 320  # longest side, in pixels, at which ink is looked for
+PAPER = 96  # longest side at which paper is estimated
+WINDOW = 3  # what is narrower than 1 / WINDOW of the longest side can be a stroke; what is wider is paper
+CONTRAST = 0.05  # share of the paper's light that ink takes away, at least
+SEPARATION = 4  # how many standard deviations of the paper ink differs from it, at least
+FAINT = 0.3  # share of the threshold down to which the soft edge of a stroke belongs to it
+SPECK = 0.05  # parts with less ink than this share of the main part are specks
+OUTSIDE = 0.1  # weight of a part that the image's edge cuts, such as a shadow or the table, beside one that it does not
+
+_EIGHT = np.ones((3, 3), dtype=bool)  # neighbours, diagonal ones too
+
+
+def ink(grey: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
+    """Find the handwriting in an image and bring it into MNIST's form.
+
+    Args:
+        grey: uint8 pixels of shape (height, width).
+        side: side of the square to return, in pixels.
+        dark_on_light: True for ink on paper, False for light strokes on a dark ground.
+
+    Returns:
+        uint8 pixels of shape (side, side): strokes up to 255 on 0. All 0 where there is no ink.
+    """
+    image = _shrink(Image.fromarray(grey if dark_on_light else 255 - grey), WORK)
+    darkness = _darkness(image)
+    written = _written(darkness)
+    if not written.any():
+        return np.zeros((side, side), dtype=np.uint8)
+    rows, columns = np.nonzero(ndimage.binary_dilation(written, _EIGHT))
+    around = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    darkness, written = darkness[around], written[around]
+    full = np.median(darkness[written])
+    soft = ndimage.binary_dilation(written, _EIGHT) & (darkness > FAINT * darkness[written].min())
+    strokes = np.where(soft | written, np.minimum(darkness / full, 1), 0).astype(np.float32)
+    return _centred(_thickened(strokes, written), side)
+
+
+def _darkness(image: Image.Image) -> np.ndarray:
+    """The share of the paper's light that is missing at each pixel, 0 to 1.
+
+    Paper is what a grey closing leaves: strokes, narrower than its window, are filled with the light around them. At the
+    image's edge light and shadow are taken to go on outside.
+    """
+    light = np.asarray(_shrink(image, PAPER), dtype=np.float32)
+    window = max(light.shape) // WINDOW + 1
+    paper = ndimage.grey_closing(np.pad(light, window, mode="edge"), size=(window, window))
+    paper = ndimage.gaussian_filter(paper, window / 6)[window:-window, window:-window]
+    paper = np.asarray(Image.fromarray(paper).resize(image.size, Image.Resampling.BILINEAR))
+    darkness: np.ndarray = np.clip(1 - (np.asarray(image, dtype=np.float32) + 1) / (paper + 1), 0, 1)
+    return darkness
+
+
+def _written(darkness: np.ndarray) -> np.ndarray:
+    """Which pixels are ink: above Otsu's threshold, and part of something large enough; none on blank paper."""
+    mask = darkness > _otsu(darkness)
+    if not mask.any() or mask.all():
+        return np.zeros_like(mask)
+    paper = darkness[~mask]
+    contrast = darkness[mask].mean() - paper.mean()
+    if contrast < max(CONTRAST, SEPARATION * paper.std()):
+        return np.zeros_like(mask)
+    parts, count = ndimage.label(mask, _EIGHT)
+    weight = ndimage.sum_labels(darkness, parts, np.arange(count + 1))
+    cut = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+    weight[cut] *= OUTSIDE
+    weight[0] = 0
+    written: np.ndarray = (weight >= SPECK * weight.max())[parts] & mask
+    return written
+
+
+def _otsu(values: np.ndarray) -> float:
+    """The threshold that separates values between 0 and 1 into two classes with the largest variance between them."""
+    counts, edges = np.histogram(values, 256, (0, 1))
+    middles = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = values.size - below
+    sums = np.cumsum(counts * middles)
+    total, sums = sums[-1], sums[:-1]
+    means_apart = sums / np.maximum(below, 1) - (total - sums) / np.maximum(above, 1)
+    return float(edges[1 + np.argmax(below * above * means_apart**2)])
+
+
+def _thickened(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
+    """Widen strokes that are thinner than MNIST's, by whole pixels on either side.
+
+    A stroke is as wide as twice the distance from its middle line to the paper.
+    """
+    rows, columns = np.nonzero(written)
+    long = max(np.ptp(rows), np.ptp(columns)) + 1
+    distance = ndimage.distance_transform_edt(np.pad(written, 1))
+    middle = (distance > 0) & (distance == ndimage.maximum_filter(distance, 3))
+    width = 2 * distance[middle].mean() - 0.5
+    radius = round((STROKE * long - width) / 2)
+    if radius <= 0:
+        return strokes
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    thick: np.ndarray = ndimage.grey_dilation(np.pad(strokes, radius), footprint=x * x + y * y <= radius * radius + 0.5)
+    return thick
+
+
+def _centred(strokes: np.ndarray, side: int) -> np.ndarray:
+    """Scale strokes to the box and put their centre of mass in the middle."""
+    rows, columns = np.nonzero(strokes)
+    crop = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+    wide, high = crop[2] - crop[0], crop[3] - crop[1]
+    scale = BOX * side / max(wide, high)
+    size = max(1, round(wide * scale)), max(1, round(high * scale))
+    method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    small = np.asarray(Image.fromarray(strokes).resize(size, method, crop))
+    small = small / small.max()
+    top, left = (
+        int(np.clip(round(CENTRE * side - 0.5 - middle), 0, side - length))
+        for middle, length in zip(ndimage.center_of_mass(small), small.shape, strict=True)
+    )
+    out = np.zeros((side, side), dtype=np.uint8)
+    out[top : top + size[1], left : left + size[0]] = np.rint(small * 255)
+    return out
+
+
+def _shrink(image: Image.Image, longest: int) -> Image.Image:
+    """Average an image down to ``longest`` pixels; leave a smaller one as it is."""
+    scale = longest / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX)

@@ -1,0 +1,76 @@
+"""The one loader: from image bytes to the pixels a network sees.
+
+Training, evaluation, prediction and export all call ``load``, so that none of them can see other pixels than another.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from stages.images.decode import decode
+from stages.images.ink import ink
+
+Form = Literal["photo", "ink"]
+Polarity = Literal["light_on_dark", "dark_on_light"]
+Fit = Literal["stretch", "crop", "pad"]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """How an image becomes pixels. Plain fields: ``dataclasses.asdict`` is its JSON form, ``Contract(**d)`` reads it.
+
+    Attributes:
+        size: side of the square the network takes, in pixels.
+        channels: 1 (luminance) or 3 (red, green, blue; greyscale is repeated).
+        form: ``photo`` resizes the image; ``ink`` finds the handwriting in it and brings it into MNIST's form.
+        polarity: ``dark_on_light`` inverts, so that strokes are light on black whatever they were written on.
+        fit: how the photo form makes an image square: ``stretch``, ``crop`` (the middle) or ``pad`` (black bars).
+    """
+
+    size: int
+    channels: int
+    form: Form
+    polarity: Polarity
+    fit: Fit
+
+
+def load(data: bytes, contract: Contract) -> np.ndarray:
+    """Turn the bytes of an image file into the pixels a network takes.
+
+    Resizing is Pillow's bilinear filter, which averages over all pixels when it makes an image smaller. An image that
+    has the right size already keeps its pixels.
+
+    Returns:
+        uint8 pixels, 0-255, of shape (size, size, channels).
+
+    Raises:
+        BadImage: the file cannot be decoded.
+    """
+    image = decode(data)
+    dark_on_light = contract.polarity == "dark_on_light"
+    if contract.form == "ink":
+        grey = ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
+        return np.repeat(grey[..., None], contract.channels, axis=2)
+    pixels = _square(image.convert("L" if contract.channels == 1 else "RGB"), contract, dark_on_light)
+    return pixels.reshape(contract.size, contract.size, contract.channels)
+
+
+def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:
+    """Fit an image into the square of the contract; bars are black in what comes out, inverted or not."""
+    size, longest, shortest = contract.size, max(image.size), min(image.size)
+    left, top = (image.width - shortest) / 2, (image.height - shortest) / 2
+    if contract.fit == "crop":
+        image = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + shortest, top + shortest))
+    elif contract.fit == "pad":
+        width, height = (max(1, round(side * size / longest)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    else:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
+    if invert:
+        pixels = 255 - pixels
+    rows, columns = size - pixels.shape[0], size - pixels.shape[1]
+    before = [(rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0)]
+    return np.pad(pixels, before[: pixels.ndim])

@@ -1,0 +1,139 @@
+"""A split in one Parquet file: encoded images with their labels, readable by pandas and Hugging Face ``datasets`` too.
+
+Thousands of small files make every DVC command slow; one packed file does not. Images keep the bytes of their original
+files, so that the one loader sees what the user's files hold.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.base.stage import UserError
+
+# A row group is written, and read, at once: these bound the memory that takes.
+ROWS_PER_GROUP = 1000
+BYTES_PER_GROUP = 16_000_000
+
+_KEY = b"thaw"
+_COLUMNS = ("image", "label", "class", "source", "sha256", "width", "height")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a split: where it comes from, what it shows, its file's bytes, its size in pixels when upright."""
+
+    source: str
+    class_name: str
+    image: bytes
+    width: int
+    height: int
+
+
+def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapping[str, str]) -> int:
+    """Write rows to a packed file, a row group at a time; the same rows give the same bytes.
+
+    Args:
+        path: the file to write.
+        rows: the images, taken one at a time.
+        classes: all class names, in the order of the network's outputs; a row's label is the place of its class here.
+        reading: how the images become pixels: "form", "polarity" and "fit" of ``stages.images.load.Contract``.
+
+    Returns:
+        The number of rows written.
+    """
+    schema = _schema(classes, reading)
+    label = {name: index for index, name in enumerate(classes)}
+    count = 0
+    # Images are compressed already, and no two are the same: only the short columns gain from a dictionary.
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=["class"], write_statistics=False) as file:
+        for group in _groups(rows):
+            columns = {
+                "image": [{"bytes": row.image, "path": row.source} for row in group],
+                "label": [label[row.class_name] for row in group],
+                "class": [row.class_name for row in group],
+                "source": [row.source for row in group],
+                "sha256": [hashlib.sha256(row.image).hexdigest() for row in group],
+                "width": [row.width for row in group],
+                "height": [row.height for row in group],
+            }
+            file.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
+            count += len(group)
+    return count
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    size = 0
+    for row in rows:
+        group.append(row)
+        size += len(row.image)
+        if len(group) >= ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _schema(classes: Sequence[str], reading: Mapping[str, str]) -> pa.Schema:
+    kinds = {
+        "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+        "label": pa.int64(),
+        "class": pa.string(),
+        "source": pa.string(),
+        "sha256": pa.string(),
+        "width": pa.int64(),
+        "height": pa.int64(),
+    }
+    features: dict[str, Any] = {name: {"dtype": str(kinds[name]), "_type": "Value"} for name in _COLUMNS}
+    features |= {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
+    metadata = {
+        "huggingface": json.dumps({"info": {"features": features}}),  # what `datasets` reads column types from
+        _KEY.decode(): json.dumps({"classes": list(classes), "reading": dict(reading)}),
+    }
+    return pa.schema([(name, kinds[name]) for name in _COLUMNS], metadata=metadata)
+
+
+class Packed:
+    """A packed file for reading. Labels and names are small and read whole; images are streamed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise UserError(
+                f"{path} is missing. `dvc repro` makes it; `dvc pull` fetches it when another machine made it."
+            )
+        self._file = pq.ParquetFile(path)
+        metadata = self._file.schema_arrow.metadata or {}
+        if _KEY not in metadata:
+            raise UserError(f"{path}: expected a file written by the split stage, received another Parquet file.")
+        content = json.loads(metadata[_KEY])
+        self.classes: list[str] = content["classes"]
+        self.reading: dict[str, str] = content["reading"]
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def labels(self) -> np.ndarray:
+        """The label of each image, int64 of shape (images,)."""
+        return np.asarray(self._column("label"), dtype=np.int64)
+
+    def sources(self) -> list[str]:
+        """The path of each image inside its data set."""
+        return [str(source) for source in self._column("source").to_pylist()]
+
+    def images(self) -> Iterator[bytes]:
+        """The bytes of each image's file, in the order of the rows, one row group in memory at a time."""
+        for group in range(self._file.num_row_groups):
+            images = self._file.read_row_group(group, columns=["image.bytes"]).column("image").combine_chunks()
+            for value in images.field("bytes"):
+                yield value.as_py()
+
+    def _column(self, name: str) -> Any:
+        return self._file.read(columns=[name]).column(name)

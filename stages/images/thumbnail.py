@@ -1,0 +1,41 @@
+"""Small pictures of images, to look at."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from stages.images.decode import decode
+
+
+def thumbnail(data: bytes, side: int = 144) -> bytes:
+    """Return an image file of any kind as a picture of at most ``side`` pixels either way, its proportions kept.
+
+    A small image is enlarged by a whole factor without smoothing, so that its pixels can be seen.
+
+    Returns:
+        A PNG file where the image is grey, a JPEG file where it has colours.
+
+    Raises:
+        BadImage: the file cannot be decoded.
+    """
+    image = decode(data)
+    longest = max(image.size)
+    if longest > side:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    else:
+        factor = side // longest
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    if image.mode == "L":
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        image.save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    """Return uint8 pixels of shape (height, width, 1 or 3) as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

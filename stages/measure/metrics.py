@@ -1,0 +1,104 @@
+"""How good predictions are: one set of numbers over all images, one row a class, one cell a pair of classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
+
+from stages.measure.intervals import paired_difference, wilson
+
+DECIMALS = 5  # of what is written: the last bits differ from machine to machine, and that should not change git
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities, float64 (n, classes), of logits (n, classes)."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def measure(
+    labels: np.ndarray, head: np.ndarray, finetuned: np.ndarray, confidence: float, bins: int
+) -> dict[str, dict[str, float]]:
+    """Return all that is measured of the two models, each number rounded to DECIMALS.
+
+    Args:
+        labels: int (n,), the actual classes; n is at least 1.
+        head: float64 (n, classes), the probabilities of the model of which only the head was trained.
+        finetuned: those of the fine-tuned model.
+        confidence: of the intervals, such as 0.95.
+        bins: of the calibration error.
+
+    Returns:
+        ``head`` and ``finetuned``: the ``scores`` of each; ``gain``: the accuracy the second has over the first, with
+        its paired interval.
+    """
+    before, after = head.argmax(axis=1) == labels, finetuned.argmax(axis=1) == labels
+    lost, won = int((before & ~after).sum()), int((~before & after).sum())
+    low, high = paired_difference(lost, won, len(labels), confidence)
+    measured = {
+        "head": scores(labels, head, confidence, bins),
+        "finetuned": scores(labels, finetuned, confidence, bins),
+        "gain": {"accuracy": (won - lost) / len(labels), "accuracy_low": low, "accuracy_high": high},
+    }
+    return {name: {key: round(value, DECIMALS) for key, value in row.items()} for name, row in measured.items()}
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray, confidence: float, bins: int) -> dict[str, float]:
+    """Return what one model is measured by; the arguments are those of ``measure``.
+
+    These are: accuracy with the ends of its Wilson interval; macro F1, the mean over the classes that have a test image
+    (the same classes whatever the model predicts); log loss in nats; expected calibration error.
+    """
+    predicted = probabilities.argmax(axis=1)
+    right = int((predicted == labels).sum())
+    low, high = wilson(right, len(labels), confidence)
+    present = np.unique(labels)
+    return {
+        "accuracy": right / len(labels),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "macro_f1": float(f1_score(labels, predicted, labels=present, average="macro", zero_division=0)),
+        "log_loss": float(log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1]))),
+        "calibration_error": calibration_error(labels, probabilities, bins),
+    }
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
+    """Return the expected calibration error (Guo et al., ICML 2017, equation 3).
+
+    Images are put into equal-width bins of the confidence in the predicted class, ((m - 1) / bins, m / bins]; the error
+    is the mean distance between a bin's accuracy and its mean confidence, weighted by its images.
+    """
+    confidences = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    # A bin's |accuracy - confidence| times its share of the images is |sum of (right - confidence)| / images.
+    gaps = np.bincount(places, weights=right - confidences, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def per_class(labels: np.ndarray, predicted: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:
+    """Return one row a class: its test images, and precision, recall and F1 of each model.
+
+    Args:
+        labels: int (n,), the actual classes.
+        predicted: by model name, int (n,), the predicted classes.
+        classes: the names.
+
+    What is not defined (the precision of a class never predicted, the recall of one without images) is 0.
+    """
+    every = np.arange(len(classes))
+    table = pd.DataFrame({"class": list(classes), "images": np.bincount(labels, minlength=len(classes))})
+    for model, guesses in predicted.items():
+        values = precision_recall_fscore_support(labels, guesses, labels=every, zero_division=0)
+        for name, column in zip(("precision", "recall", "f1"), values, strict=False):
+            table[f"{model}_{name}"] = column
+    return table.round(DECIMALS)
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Return counts of images, int (classes, classes): rows are the actual class, columns the predicted one."""
+    counts = confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
+    return pd.DataFrame(counts, index=pd.Index(classes, name="actual"), columns=list(classes))

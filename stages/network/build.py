@@ -1,0 +1,105 @@
+"""Put networks together: pixels → preprocessing → backbone → pooling → head → logits, whole or cut at the boundary."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+from keras import layers
+
+# What each family of backbones was trained on. Keras's preprocess_input does the same to arrays, outside the network.
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PREPROCESSING: dict[str, Callable[[], list[Callable[[keras.KerasTensor], keras.KerasTensor]]]] = {
+    "raw": lambda: [layers.Rescaling(1.0, name="preprocess")],
+    "unit": lambda: [layers.Rescaling(1 / 255, name="preprocess")],
+    "symmetric": lambda: [layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")],
+    "normalised": lambda: [
+        layers.Rescaling(1 / 255, name="preprocess_rescale"),
+        layers.Normalization(mean=_IMAGENET_MEAN, variance=[s**2 for s in _IMAGENET_STD], name="preprocess"),
+    ],
+    "caffe": lambda: [
+        layers.Rescaling(1.0, name="preprocess_cast"),
+        lambda x: keras.ops.flip(x, axis=-1),  # RGB → BGR
+        layers.Normalization(mean=(103.939, 116.779, 123.68), variance=(1.0, 1.0, 1.0), name="preprocess"),
+    ],
+}
+
+
+def pixels_input(size: int, channels: int) -> keras.KerasTensor:
+    """Return the network's input: uint8 pixels 0-255, (n, size, size, channels)."""
+    return keras.Input((size, size, channels), dtype="uint8", name="pixels")
+
+
+def preprocess(pixels: keras.KerasTensor, mode: str) -> keras.KerasTensor:
+    """Return ``pixels`` (raw, 0-255) as the backbones of ``mode``, a key of PREPROCESSING, want them."""
+    for step in PREPROCESSING[mode]():
+        pixels = step(pixels)
+    return pixels
+
+
+def pool(features: keras.KerasTensor, how: str) -> keras.KerasTensor:
+    """Return feature maps (n, h, w, c) as vectors: ``average`` or ``max`` (n, c), ``none`` (n, h*w*c).
+
+    Vectors are returned as they are.
+    """
+    if len(features.shape) == 2:
+        return features
+    kinds = {
+        "average": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+        "none": layers.Flatten,
+    }
+    return kinds[how](name="pooling")(features)
+
+
+def head(features: int, hidden: Sequence[int], dropout: float, classes: int) -> keras.Model:
+    """Return the classifier with new weights: (n, features) → logits (n, classes).
+
+    Args:
+        features: length of the vectors.
+        hidden: units of each hidden layer, with ReLU.
+        dropout: share of its input that each layer drops while training.
+        classes: how many.
+    """
+    x = inputs = keras.Input((features,), name="features")
+    for number, units in enumerate([*hidden, classes], start=1):
+        if dropout:
+            x = layers.Dropout(dropout, name=f"head_dropout_{number}")(x)
+        if number <= len(hidden):
+            x = layers.Dense(units, activation="relu", name=f"head_dense_{number}")(x)
+        else:
+            x = layers.Dense(units, name="classifier")(x)
+    return keras.Model(inputs, x, name="head")
+
+
+def bottom(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str) -> keras.Model:
+    """Return the network from pixels to (what the layer ``cut`` puts out, features).
+
+    Without a cut the first output is the pixels themselves. Both are the same where the whole backbone is frozen and
+    ends in a vector.
+    """
+    pixels = pixels_input(*backbone.input_shape[-2:])
+    ready = preprocess(pixels, preprocessing)
+    if cut is None:
+        kept, features = pixels, backbone(ready)
+    else:
+        kept, features = keras.Model(backbone.input, [backbone.get_layer(cut).output, backbone.output])(ready)
+    return keras.Model(pixels, [kept, pool(features, pooling)], name="bottom")
+
+
+def top(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str, head: keras.Model) -> keras.Model:
+    """Return the network from what ``cut`` puts out (pixels, without a cut) to logits.
+
+    It shares its layers with ``backbone`` and ``head``: training it trains them.
+    """
+    if cut is None:
+        return whole(backbone, preprocessing, pooling, head)
+    tensor = backbone.get_layer(cut).output
+    kept = keras.Input(tensor.shape[1:], name="activations")
+    features = kept if tensor is backbone.output else keras.Model(tensor, backbone.output)(kept)
+    return keras.Model(kept, head(pool(features, pooling)), name="top")
+
+
+def whole(backbone: keras.Model, preprocessing: str, pooling: str, head: keras.Model) -> keras.Model:
+    """Return the network from pixels to logits. It shares its layers with ``backbone`` and ``head``."""
+    pixels = pixels_input(*backbone.input_shape[-2:])
+    features = pool(backbone(preprocess(pixels, preprocessing)), pooling)
+    return keras.Model(pixels, head(features), name="thaw")

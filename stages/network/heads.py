@@ -1,0 +1,29 @@
+"""Start a head from the classifier that the backbone was pretrained with."""
+
+import keras
+
+from stages.base.stage import UserError
+from stages.network.pretrained import Pretrained
+
+
+def start_from_source(head: keras.Model, pretrained: Pretrained, classes: list[str]) -> None:
+    """Give ``head`` the source classifier's weights for ``classes``, in their order.
+
+    Raises:
+        UserError: there is no such classifier, it lacks a class, or the head has another shape.
+    """
+    remedy = "Set finetune.head.initial: new."
+    if pretrained.classifier is None or pretrained.classes is None:
+        raise UserError(f"finetune.head.initial: 'source' needs a backbone trained by pretrain on a data set. {remedy}")
+    missing = [name for name in classes if name not in pretrained.classes]
+    if missing:
+        raise UserError(
+            f"finetune.head.initial: 'source' needs classes that the source has too ({', '.join(pretrained.classes)}); "
+            f"{', '.join(missing)} it has not. {remedy}"
+        )
+    kernel, bias = pretrained.classifier
+    columns = [pretrained.classes.index(name) for name in classes]
+    classifier = head.get_layer("classifier")
+    if tuple(classifier.kernel.shape) != (len(kernel), len(classes)) or len(head.weights) != 2:
+        raise UserError(f"finetune.head.initial: 'source' needs finetune.head.hidden: [] and no pooling. {remedy}")
+    classifier.set_weights([kernel[:, columns], bias[columns]])

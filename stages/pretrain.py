@@ -1,0 +1,100 @@
+"""Make the backbone: load published weights, or train a network on a source data set.
+
+    python -m stages.pretrain
+
+writes data/pretrain/: architecture and weights, in one form whatever they came from.
+"""
+
+# isort: off
+from stages.network.runtime import start  # first: it imports the framework quietly
+
+# isort: on
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from stages.base.params import read_section
+from stages.base.stage import UserError, say, stage, whole
+from stages.images.load import Contract
+from stages.network.backbones import Backbone, find
+from stages.network.build import head
+from stages.network.build import whole as whole_network
+from stages.network.pretrained import Pretrained, load_published, write_pretrained
+from stages.network.train import COLUMNS, Data, Schedule, fit
+from stages.schema.pretrain import Pretrain
+from stages.sources.arrays import read_arrays
+
+PARAMS = Path("params.yaml")
+PRETRAIN = Path("data/pretrain")
+
+
+@stage("pretrain")
+def main() -> None:
+    """Run the stage."""
+    params = read_section(PARAMS, "pretrain", Pretrain)
+    row = find(params.backbone, params.image_size)
+    start(params.seed)
+    backbone = row.build(params.image_size)
+    weights = published_weights(Path(params.source))
+    with whole(PRETRAIN) as folder:
+        if weights is None:
+            pretrained, history, metrics = learn(backbone, row, params)
+        else:
+            load_published(backbone, weights)
+            pretrained, history = Pretrained(backbone, row.preprocessing), pd.DataFrame(columns=COLUMNS)
+            metrics = {}
+            say(f"{params.backbone}, {backbone.count_params():,} parameters, with the weights of {weights.name}")
+        write_pretrained(folder, pretrained)
+        history.to_csv(folder / "history.csv", index=False)
+        metrics["parameters"] = backbone.count_params()
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def published_weights(source: Path) -> Path | None:
+    """Return the weights file that ``source`` is or holds; None where it is a data set.
+
+    Raises:
+        UserError: there is nothing, or more than one weights file.
+    """
+    if source.is_file():
+        return source
+    if not source.is_dir():
+        raise UserError(
+            f"pretrain.source: expected a data set folder or a weights file; there is no {source}. "
+            f"Add it to fetch.items, put it into data/own/, or run `dvc pull`."
+        )
+    files = sorted(source.glob("*.h5"))
+    if len(files) > 1:
+        raise UserError(
+            f"pretrain.source: expected one weights file in {source}, found {', '.join(f.name for f in files)}."
+        )
+    return files[0] if files else None
+
+
+def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretrained, pd.DataFrame, dict[str, float]]:
+    """Train ``backbone`` with a classifier on the source data set, and measure it on the source's test images."""
+    source = Path(params.source)
+    contract = Contract(params.image_size, row.channels, params.form, params.polarity, "stretch")
+    arrays = read_arrays(source, contract)
+    if arrays.unreadable:
+        say(f"{arrays.unreadable} images of {source.name} cannot be read and are left out")
+    say(f"{params.backbone} learns {len(arrays.classes)} classes from {len(arrays.train[1]):,} images of {source.name}")
+    features = int(np.prod(backbone.output_shape[1:]))
+    classifier = head(features, hidden=(), dropout=0.0, classes=len(arrays.classes))
+    model = whole_network(backbone, row.preprocessing, "none", classifier)
+    schedule = Schedule(params.epochs, params.learning_rate, params.batch_size, params.seed)
+    history = fit(model, "pretrain", Data(*arrays.train), None, schedule)
+    pixels, labels = arrays.test
+    logits = model.predict(pixels, batch_size=256, verbose=0)
+    accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))
+    say(f"{accuracy:.2%} of the {len(labels):,} test images of {source.name} right")
+    kernel, bias = classifier.get_layer("classifier").get_weights()
+    pretrained = Pretrained(backbone, row.preprocessing, arrays.classes, (kernel, bias))
+    return pretrained, history, {"source_test_accuracy": round(accuracy, 4)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Draw and explain what was learned: four pictures, and one page that opens without network.
+
+    python -m stages.report
+
+Reads what split, finetune and evaluate wrote, but not the test split: evaluate keeps the few of its images that are
+shown. Writes curves.png, confusion.png, samples.png, predictions.png and report.html to data/report/.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from stages.base.params import read_section
+from stages.base.stage import say, stage, whole
+from stages.draw import choose, tables
+from stages.draw.confusion import draw_confusion
+from stages.draw.curves import draw_curves
+from stages.draw.headline import headline, verdict
+from stages.draw.page import document, note, picture, section, sheet
+from stages.draw.sheets import Group, draw_sheet
+from stages.images.packed import Packed
+from stages.images.thumbnail import thumbnail
+from stages.schema.evaluate import Evaluate
+from stages.schema.report import Report
+
+PARAMS = Path("params.yaml")
+TRAIN = Path("data/split/train.parquet")
+VAL = Path("data/split/val.parquet")
+SUMMARY = Path("data/split/summary.json")
+LEFT_OUT = Path("data/split/rejects.csv")
+HISTORY = Path("data/finetune/history.csv")
+LAYERS = Path("data/finetune/layers.csv")
+METRICS = Path("data/evaluate/metrics.json")
+PER_CLASS = Path("data/evaluate/per_class.csv")
+CONFUSION = Path("data/evaluate/confusion.csv")
+EXAMPLES = Path("data/evaluate/examples.parquet")
+REPORT = Path("data/report")
+
+
+@stage("report")
+def main() -> None:
+    """Read, draw, write."""
+    params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
+    metrics, summary = (json.loads(path.read_text(encoding="utf-8")) for path in (METRICS, SUMMARY))
+    images = metrics["test_images"]
+    history, matrix, examples = pd.read_csv(HISTORY), tables.read_matrix(CONFUSION), pd.read_parquet(EXAMPLES)
+    thawed = bool((history["phase"] == "thawed").any())
+    seen = bool(examples["seen"].notna().any())
+    right = int(matrix.to_numpy().trace())
+    predictions = choose.predictions(examples, images - right, right, params.predictions)
+    tested = choose.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
+    samples = [sample(path, params.samples) for path in (TRAIN, VAL)] + [choose.samples("test", images, tested)]
+    samples = [group for group in samples if group.tiles]
+    said = verdict(metrics["gain"], images, measures.confidence, thawed)
+
+    with whole(REPORT) as folder:
+        draw_curves(history, folder / "curves.png")
+        draw_confusion(matrix, folder / "confusion.png")
+        draw_sheet(samples, 10, folder / "samples.png")
+        draw_sheet(predictions, 6, folder / "predictions.png")
+        curves, confusion = ((folder / name).read_bytes() for name in ("curves.png", "confusion.png"))
+        parts = [
+            headline(metrics, images, measures.confidence, measures.calibration_bins, thawed),
+            section("Learning", picture(curves, "Learning curves", 780), note(CURVES + CURVES_THAWED * thawed)),
+            section("Right and wrong", PREDICTIONS + PREDICTIONS_SEEN * seen, sheet(predictions, 130)),
+            section(
+                "What was taken for what",
+                picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),
+                note(MATRIX),
+                tables.confusions(matrix),
+            ),
+            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(CLASSES)),
+            section("The images", sheet(samples, 80)),
+            tables.data(summary, tables.read(LEFT_OUT)),
+            tables.layers(tables.read(LAYERS), thawed),
+        ]
+        (folder / "report.html").write_text(
+            document("Fine-tuning report", said, tables.facts(summary), parts), encoding="utf-8"
+        )
+    say(said.replace("\N{MINUS SIGN}", "-"))
+    say(f"open {REPORT / 'report.html'} in a browser")
+
+
+CURVES = (
+    "Training values are means over an epoch in which the weights still change, and over all views; validation values "
+    "are taken after it."
+)
+CURVES_THAWED = " The thawed phase (shaded) starts from the kept epoch of the first."
+PREDICTIONS = (
+    "Under each test image: what the fine-tuned model took it for and how sure it was; under mistakes, what it is."
+)
+PREDICTIONS_SEEN = " Beside it: what the network sees."
+MATRIX = (
+    "Of the fine-tuned model, in test images. The colour is the share of the actual class, on a square-root scale that "
+    "lets rare mistakes be seen."
+)
+CLASSES = (
+    "The weakest class of the fine-tuned model comes first; precision and recall are the fine-tuned model's. In %."
+)
+
+
+def sample(path: Path, count: int) -> Group:
+    """Return images of a packed split, preferred by their hashes, which is as good as drawn by lot."""
+    split = Packed(path)
+    rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
+    chosen = choose.spread(rows, split.classes, count)
+    wanted = set(chosen.index)
+    pictures = {place: thumbnail(image) for place, image in enumerate(split.images()) if place in wanted}
+    return choose.samples(path.stem, len(split), chosen.assign(picture=chosen.index.map(pictures)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Decide which image goes into which split: as many as asked for, none into two, and stable when the data set grows."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from stages.base.stage import UserError
+from stages.sources.examine import Examined, LeftOut
+from stages.sources.samples import Part
+
+Amount = int | float | str  # a count, a share, or "rest"
+EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
+SPLITS = ("train", "val", "test")
+
+
+def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -> list[str]:
+    """Return the classes to learn, in the order of the network's outputs: as listed, or all of them as they come.
+
+    Raises:
+        UserError: one does not exist, or there are fewer than two.
+    """
+    classes = list(existing) if isinstance(wanted, str) else [str(name) for name in wanted]
+    missing = [name for name in classes if name not in existing]
+    if missing:
+        raise UserError(f"split.classes: no class {_names(missing)} in the data set. It has: {_names(existing)}.")
+    if len(classes) < 2:
+        raise UserError(f"split.source: expected two or more classes, found {len(classes)}: {_names(existing)}.")
+    return classes
+
+
+def without_duplicates(images: Iterable[Examined]) -> tuple[list[Examined], list[LeftOut]]:
+    """Keep one of several images with the same pixels, the first by its source path.
+
+    Where the same pixels are filed under different classes nobody knows which is right, and all of them are left out.
+
+    Returns:
+        The images kept, and those left out, each with the reason.
+    """
+    same: dict[str, list[Examined]] = {}
+    for image in images:
+        same.setdefault(image.pixels, []).append(image)
+    kept, left_out = [], []
+    for group in same.values():
+        first, *others = sorted(group, key=lambda image: image.sample.source)
+        classes = {image.sample.class_name for image in group}
+        if len(classes) == 1:
+            kept.append(first)
+            left_out += [_leave_out(image, f"duplicate of {first.sample.source}") for image in others]
+        else:
+            for image in group:
+                left_out.append(
+                    _leave_out(image, f"also in class {_names(sorted(classes - {image.sample.class_name}))}")
+                )
+    return kept, sorted(left_out, key=lambda entry: entry.source)
+
+
+def check_amounts(amounts: Mapping[str, Amount], divided: bool) -> None:
+    """Check what can be checked before any image is opened; see ``assign``.
+
+    Raises:
+        UserError: more than one split takes the rest, shares add up to more than 1, or train or test stays empty.
+    """
+    for side, asked in _pools(amounts, divided).items():
+        keys = " and ".join(f"split.{split}" for split in asked)
+        of = f" of the published {side} images" if side else ""
+        if list(asked.values()).count("rest") > 1:
+            raise UserError(f"{keys}: only one of them may be 'rest'{of}; received {_amounts(asked)}.")
+        if math.fsum(amount for amount in asked.values() if isinstance(amount, float)) > 1 + EPSILON:
+            raise UserError(f"{keys}: expected shares{of} that add up to at most 1; received {_amounts(asked)}.")
+    for split in ("train", "test"):
+        if amounts[split] == 0:
+            raise UserError(f"split.{split}: expected at least one image per class; received 0.")
+
+
+def assign(
+    images: Iterable[Examined], classes: Sequence[str], amounts: Mapping[str, Amount], divided: bool, seed: int
+) -> dict[str, list[Examined]]:
+    """Assign images to train, val and test.
+
+    Each class by itself is put in an order given by the seed and its images' pixels alone; train takes its amount from
+    the front, then val, then test. So an image more changes no other class, and moves at most as many
+    images between splits as there are boundaries. Where the data set has a published division, test takes from its test
+    side, train and val from its training side.
+
+    Args:
+        images: what there is to choose from, without duplicates.
+        classes: all classes, also those without any image.
+        amounts: for "train", "val" and "test" a count of images per class, a share of the class (of its training or
+            test side, where there is a division), or "rest".
+        divided: whether the data set has a published division.
+        seed: another number gives another order.
+
+    Returns:
+        The images of each split, the classes mixed.
+
+    Raises:
+        UserError: a class has too few images for the amounts.
+    """
+
+    def rank(image: Examined) -> bytes:
+        return hashlib.sha256(f"{seed} {image.pixels}".encode()).digest()
+
+    by_class: dict[tuple[str, Part | None], list[Examined]] = {}
+    for image in sorted(images, key=rank):
+        by_class.setdefault((image.sample.class_name, image.sample.part), []).append(image)
+    splits: dict[str, list[Examined]] = {split: [] for split in SPLITS}
+    for side, asked in _pools(amounts, divided).items():
+        for name in classes:
+            pool = by_class.get((name, side), [])
+            start = 0
+            for split, count in _counts(asked, len(pool), name, side).items():
+                splits[split] += pool[start : start + count]
+                start += count
+    return {split: sorted(members, key=rank) for split, members in splits.items()}
+
+
+def _pools(amounts: Mapping[str, Amount], divided: bool) -> dict[Part | None, dict[str, Amount]]:
+    """Which splits share the images of which side of the published division."""
+    if not divided:
+        return {None: dict(amounts)}
+    return {"train": {"train": amounts["train"], "val": amounts["val"]}, "test": {"test": amounts["test"]}}
+
+
+def _counts(asked: Mapping[str, Amount], found: int, name: str, side: Part | None) -> dict[str, int]:
+    """How many of the ``found`` images of a class each split takes."""
+    counts: dict[str, int] = {}
+    share = 0.0
+    for split, amount in asked.items():
+        if isinstance(amount, int):
+            counts[split] = amount
+        elif isinstance(amount, float):
+            # Rounded down together, so that shares that add up to 1 use every image.
+            before = math.floor(share * found + EPSILON)
+            share += amount
+            counts[split] = math.floor(share * found + EPSILON) - before
+        else:
+            counts[split] = 0
+    rest = found - sum(counts.values())
+    for split, amount in asked.items():
+        if amount == "rest":
+            counts[split] = max(rest, 0)
+    empty = [split for split in ("train", "test") if counts.get(split) == 0]
+    if rest < 0 or empty:
+        needed = sum(counts.values()) + len(empty)
+        of = f" on the published {side} side" if side else ""
+        raise UserError(
+            f"class '{name}': found {found} usable images{of}, needed {needed} or more for {_amounts(asked)} "
+            "(train and test take at least one). Add images, ask for fewer, or leave the class out of split.classes."
+        )
+    return {split: counts[split] for split in asked}
+
+
+def _leave_out(image: Examined, reason: str) -> LeftOut:
+    return LeftOut(image.sample.source, image.sample.class_name, reason)
+
+
+def _amounts(asked: Mapping[str, Amount]) -> str:
+    return ", ".join(f"{split}: {amount}" for split, amount in asked.items())
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

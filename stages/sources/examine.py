@@ -1,0 +1,57 @@
+"""Open every image of a data set for good, and give each an identity: the hash of its pixels."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from stages.images.decode import BadImage, decode
+from stages.sources.samples import Sample
+
+# Images a thread takes at a time: enough that handing them over costs nothing beside decoding even the smallest.
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A sample that can be decoded, with its pixel hash and its size in pixels when upright. It holds no pixels."""
+
+    sample: Sample
+    pixels: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A sample that is not used, and why."""
+
+    source: str
+    class_name: str
+    reason: str
+
+
+def examine(samples: Sequence[Sample]) -> Iterator[Examined | LeftOut]:
+    """Decode each sample to its last pixel, in threads (Pillow lets others run while it decodes).
+
+    Yields:
+        For each sample, in the order given, what is known of it, or the reason why it cannot be decoded.
+    """
+    chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for examined in pool.map(lambda chunk: [_examine(sample) for sample in chunk], chunks):
+            yield from examined
+
+
+def _examine(sample: Sample) -> Examined | LeftOut:
+    try:
+        image = decode(sample.data)
+    except BadImage as error:
+        return LeftOut(sample.source, sample.class_name, str(error))
+    except OSError as error:
+        return LeftOut(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
+    # A grey image is the same picture when its file holds it in three equal channels.
+    pixels = hashlib.sha256(f"{image.width}x{image.height}".encode())
+    pixels.update(image.convert("RGB").tobytes())
+    return Examined(sample, pixels.hexdigest(), image.width, image.height)

@@ -1,0 +1,123 @@
+"""Split a data set into train, val and test: every image opened for good, no picture in two splits.
+
+    python -m stages.split
+
+Reads the data set that ``split.source`` names. Writes to data/split/ one packed Parquet file a split, rejects.csv (what
+was left out, and why) and summary.json (counts, for git).
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from stages.base.params import read_section
+from stages.base.stage import UserError, progress, say, stage, whole
+from stages.images import packed
+from stages.schema.split import Split
+from stages.sources.assign import SPLITS, assign, check_amounts, select_classes, without_duplicates
+from stages.sources.examine import Examined, LeftOut, examine
+from stages.sources.samples import class_names, samples
+
+PARAMS = Path("params.yaml")
+FETCHED = Path("data/fetch")
+OWN = Path("data/own")
+SPLIT = Path("data/split")
+
+SHOWN = 10  # rejects in the message that refuses a data set
+
+
+def main() -> None:
+    """Run the stage."""
+    params = read_section(PARAMS, "split", Split)
+    source = find(Path(params.source))
+    classes = select_classes(params.classes, class_names(source))
+    chosen = [sample for sample in samples(source) if sample.class_name in set(classes)]
+    amounts = {"train": params.train, "val": params.val, "test": params.test}
+    divided = any(sample.part is not None for sample in chosen)
+    check_amounts(amounts, divided)
+
+    results = list(progress(examine(chosen), "opening images", len(chosen)))
+    rejects = [result for result in results if isinstance(result, LeftOut)]
+    refuse_many(rejects, len(results), params.max_rejects)
+    images, duplicates = without_duplicates(result for result in results if isinstance(result, Examined))
+    splits = assign(images, classes, amounts, divided, params.seed)
+
+    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit}
+    with whole(SPLIT) as folder:
+        for name, members in splits.items():
+            rows = progress(read_again(members), f"writing {name}", len(members))
+            packed.write(folder / f"{name}.parquet", rows, classes, reading)
+        write_left_out(folder / "rejects.csv", [*rejects, *duplicates])
+        summary = summarise(splits, classes, len(images), len(rejects), len(duplicates))
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
+    division = "; test as published" if divided else ""
+    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{division}")
+    say(f"left out: {len(rejects)} unreadable, {len(duplicates)} duplicates (see {SPLIT / 'rejects.csv'})")
+
+
+def find(source: Path) -> Path:
+    """Return the data set's folder, or say how to get it."""
+    if source.is_dir():
+        return source
+    missing = f"split.source: {source} is missing."
+    if source.with_name(f"{source.name}.dvc").is_file():
+        raise UserError(f"{missing} It is versioned with DVC: get it with `dvc pull {source}`.")
+    if source.parent == FETCHED:
+        raise UserError(f"{missing} Add '{source.name}' to fetch.items in {PARAMS}, then `dvc repro`.")
+    raise UserError(
+        f"{missing} Expected a catalog item ({FETCHED}/ITEM, with ITEM in fetch.items) or a folder of your own with a "
+        f"folder of images for each class ({OWN}/NAME/CLASS/*.jpg)."
+    )
+
+
+def refuse_many(rejects: list[LeftOut], total: int, limit: float) -> None:
+    """Stop when more than the allowed share of the images cannot be read."""
+    if len(rejects) <= limit * total:
+        return
+    lines = [f"  {reject.source}: {reject.reason}" for reject in rejects[:SHOWN]]
+    more = [f"  ... and {len(rejects) - SHOWN} more"] if len(rejects) > SHOWN else []
+    share = f"{len(rejects)} of {total} images ({len(rejects) / total:.1%})"
+    advice = "Replace or remove these files, or raise split.max_rejects."
+    raise UserError(
+        "\n".join([f"{share} cannot be read; split.max_rejects allows {limit:.1%}.", *lines, *more, advice])
+    )
+
+
+def read_again(images: Iterable[Examined]) -> Iterator[packed.Row]:
+    """Read each image's file when its turn comes, so that no more than a row group is held."""
+    for image in images:
+        yield packed.Row(image.sample.source, image.sample.class_name, image.sample.data, image.width, image.height)
+
+
+def write_left_out(path: Path, entries: list[LeftOut]) -> None:
+    """Write the list of what was left out."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["source", "class", "reason"])
+        writer.writerows((entry.source, entry.class_name, entry.reason) for entry in entries)
+
+
+def summarise(
+    splits: dict[str, list[Examined]], classes: list[str], usable: int, rejects: int, duplicates: int
+) -> dict[str, object]:
+    """Count images by split and class, as nested numbers that `dvc metrics` shows."""
+    counts = {name: dict.fromkeys(SPLITS, 0) for name in classes}
+    for split, members in splits.items():
+        for image in members:
+            counts[image.sample.class_name][split] += 1
+    total = {split: len(members) for split, members in splits.items()}
+    return {
+        "images": total,
+        "unused": usable - sum(total.values()),
+        "rejects": rejects,
+        "duplicates": duplicates,
+        "classes": counts,
+    }
+
+
+if __name__ == "__main__":
+    with stage("split"):
+        main()

@@ -1,0 +1,84 @@
+"""Copies of the project as git and DVC repositories of their own, and commands run in them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tests.conftest import PROJECT
+
+# The whole graph on real data, as small as it can be.
+SMALL = {
+    "split": {"source": "data/own/digits", "train": 3, "val": 2, "test": 5},
+    "pretrain": {"epochs": 1},
+    "extract": {"views": 1},
+    "finetune": {"head": {"epochs": 2}, "thawed": {"epochs": 2}},
+    "export": {"formats": ["onnx"], "parity_images": 10},
+}
+
+
+def run(*command: str, cwd: Path, fails: bool = False, **environment: str) -> str:
+    """Run a command as a user would type it in ``cwd``; return what it printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (result.returncode != 0) == fails, f"{' '.join(command)} exited {result.returncode}:\n{result.stdout}"
+    return result.stdout
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that ``dvc repro`` ran for its output, in order."""
+    return re.findall(r"Running stage '([^']+)'", output)
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy the project as git would hold it, edits included, and make it a git repository with one commit."""
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=PROJECT)
+    for name in filter(None, listed.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, folder / name)
+    run("git", "init", "-q", "-b", "main", cwd=folder)
+    name_author(folder)
+    commit(folder, "start")
+    return folder
+
+
+def name_author(folder: Path) -> None:
+    """Give commits in ``folder`` an author."""
+    run("git", "config", "user.name", "A Tester", cwd=folder)
+    run("git", "config", "user.email", "tester@example.org", cwd=folder)
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit everything that git does not ignore."""
+    run("git", "add", "--all", cwd=folder)
+    run("git", "commit", "-q", "--allow-empty", "-m", message, cwd=folder)
+
+
+def set_params(folder: Path, changes: dict[str, object]) -> None:
+    """Change keys of params.yaml, given as nested mappings; everything else stays, comments too."""
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+
+    def override(values: dict[str, object], changes: dict[str, object]) -> None:
+        for key, value in changes.items():
+            if isinstance(value, dict):
+                override(values[key], value)
+            else:
+                values[key] = value
+
+    override(params, changes)
+    yaml.dump(params, folder / "params.yaml")

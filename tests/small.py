@@ -1,0 +1,33 @@
+"""A small project folder: pictures of bars in class folders, params.yaml with few epochs. Stages run in it within seconds."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import PROJECT
+from tests.copies import set_params
+from tests.miniature import pictures
+
+FEW = {
+    "split": {"source": "data/own/bars", "form": "photo", "polarity": "light_on_dark", "train": 8, "val": 4},
+    "pretrain": {"source": "data/own/bars", "image_size": 16, "epochs": 2},
+    "extract": {"views": 2},
+    "finetune": {"head": {"initial": "new", "epochs": 3}, "thawed": {"epochs": 3}},
+}
+
+
+def small_project(folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object] | None = None) -> Path:
+    """Make the project in ``folder`` and go there; ``changes`` of params.yaml come on top of FEW."""
+    pixels, labels = pictures(60)
+    for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = folder / "data" / "own" / "bars" / ("across", "upright")[label] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.squeeze(-1)).save(path)
+    (folder / "params.yaml").write_text(
+        (PROJECT / "recipes" / "default.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    set_params(folder, FEW)
+    set_params(folder, changes or {})
+    monkeypatch.chdir(folder)
+    return folder

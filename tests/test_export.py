@@ -1,0 +1,321 @@
+"""Export: every format says what the Keras model says, takes any number of images, and repeats its bytes."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from stages.base.stage import UserError
+from stages.formats.card import FILES, Card, read_card, statement, write_card
+from stages.formats.parity import compare, says_little
+from stages.formats.runner import Runner
+from stages.images.load import Contract, load
+from stages.images.packed import Packed, Row, write
+
+CLASSES = ["cat", "dog", "Käse", "zebra"]
+CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
+PARAMS = "export:\n  formats: [{formats}]\n  parity_images: 20\n  max_difference: {bound}\n"
+
+
+def test_rows(images: int) -> Iterator[Row]:
+    """Blurred noise in many colours and sizes, so that a network's probabilities vary."""
+    random = np.random.default_rng(3)
+    for number in range(images):
+        coarse = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        packed = io.BytesIO()
+        coarse.resize((20 + number, 30)).save(packed, "png")
+        yield Row(f"{CLASSES[number % 4]}/{number}.png", CLASSES[number % 4], packed.getvalue(), 20 + number, 30)
+
+
+test_rows.__test__ = False  # type: ignore[attr-defined]
+
+
+def pixels_of(split: Path) -> np.ndarray:
+    return np.stack([load(data, CONTRACT) for data in Packed(split).images()])
+
+
+def miniature(pixels: np.ndarray) -> Any:
+    """The real networks' kinds of layers, with statistics that fit the images, so that logits vary."""
+    from stages.network.runtime import start  # isort: skip
+
+    import keras
+    from keras import layers
+
+    start(seed=1)
+    image = keras.Input((16, 16, 3), dtype="uint8", name="pixels")
+    x = layers.Rescaling(1 / 127.5, -1, name="preprocess")(image)
+    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(x)
+    x = layers.BatchNormalization(name="bn")(x)
+    x = layers.ReLU(6, name="relu")(x)
+    x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="depthwise")(x)
+    x = layers.MaxPooling2D(name="pool")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dropout(0.2, name="dropout")(x)
+    model = keras.Model(image, layers.Dense(4, name="classifier")(x), name="thaw")
+    maps = np.asarray(keras.Model(image, model.get_layer("conv").output)(pixels))
+    norm = model.get_layer("bn")
+    norm.moving_mean.assign(maps.mean(axis=(0, 1, 2)))
+    norm.moving_variance.assign(maps.var(axis=(0, 1, 2)))
+    classifier = model.get_layer("classifier")
+    classifier.kernel.assign(classifier.kernel * 2 / np.asarray(model(pixels)).std())
+    return model
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with a split and a fine-tuned model."""
+    from stages.network.store import write_model, write_weights
+
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "data/split").mkdir(parents=True)
+    (folder / "data/finetune").mkdir()
+    split = folder / "data/split/test.parquet"
+    reading = {"form": CONTRACT.form, "polarity": CONTRACT.polarity, "fit": CONTRACT.fit}
+    write(split, test_rows(30), CLASSES, reading)
+    model = miniature(pixels_of(split))
+    write_model(folder / "data/finetune", model, CLASSES, asdict(CONTRACT))
+    write_weights(folder / "data/finetune", model, "finetuned")
+    (folder / "params.yaml").write_text(PARAMS.format(formats="litert, saved_model, onnx", bound=1e-4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(
+    work: Path, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[Path, subprocess.CompletedProcess[str]]]:
+    """Folder and process of two runs on the same inputs, in different places."""
+    folders = [work, tmp_path_factory.mktemp("again") / "somewhere else"]
+    shutil.copytree(*folders)
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "stages.export"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(project)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for folder in folders
+    ]
+    said = [process.communicate(timeout=300) for process in started]
+    return [
+        (folder, subprocess.CompletedProcess([], process.returncode, *streams))
+        for folder, process, streams in zip(folders, started, said, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def exported(runs: list[tuple[Path, subprocess.CompletedProcess[str]]]) -> Path:
+    folder, process = runs[0]
+    assert process.returncode == 0, process.stderr
+    return folder / "data/export"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_writes_the_same_bytes(
+    runs: list[tuple[Path, subprocess.CompletedProcess[str]]], exported: Path
+) -> None:
+    again = files(runs[1][0] / "data/export")
+    assert {"model.onnx", "model.tflite", "saved_model/saved_model.pb", "model.json", "parity.json"} <= set(again)
+    assert [name for name, content in files(exported).items() if content != again[name]] == []
+
+
+def test_the_terminal_shows_a_line_a_format_and_nothing_else(
+    runs: list[tuple[Path, subprocess.CompletedProcess[str]]],
+) -> None:
+    process = runs[0][1]
+    lines = process.stdout.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == [f"data/export/{file}" for file in FILES.values()]
+    assert all("kB; 20 test images: probabilities within" in line and "100.0% of the labels" in line for line in lines)
+    assert process.stderr == ""
+
+
+def test_a_difference_beyond_the_bound_fails_and_writes_nothing(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # the stage sets both for its process; they end with this test
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    from stages import export
+
+    shutil.copytree(work / "data/split", tmp_path / "data/split")
+    shutil.copytree(work / "data/finetune", tmp_path / "data/finetune")
+    (tmp_path / "params.yaml").write_text(PARAMS.format(formats="onnx, litert", bound=1e-12))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        export.main()
+    stderr = capfd.readouterr().err
+    assert ended.value.code == 1
+    assert stderr.startswith(
+        "export: onnx: expected probabilities within 1e-12 of the network's, received a difference"
+    )
+    assert stderr.count("\n") == 1
+    assert "export.max_difference" in stderr
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["finetune", "split"]
+
+
+def test_parity_is_reported_for_a_network_whose_probabilities_vary(exported: Path) -> None:
+    parity = json.loads((exported / "parity.json").read_text())
+    assert (parity["bound"], parity["images"], len(parity["sources"])) == (1e-4, 20, 20)
+    assert {source.split("/")[0] for source in parity["sources"]} == set(CLASSES)
+    assert list(parity["formats"]) == list(FILES)
+    for measured in parity["formats"].values():
+        assert 0 <= measured["largest_difference"] < 1e-4
+        assert measured["equal_labels"] == 1
+    assert any(measured["largest_difference"] > 0 for measured in parity["formats"].values())
+
+
+@pytest.mark.parametrize("which", FILES)
+def test_each_format_gives_the_keras_probabilities_for_any_number_of_images(
+    which: str, exported: Path, work: Path
+) -> None:
+    import keras
+
+    from stages.network.store import read_model
+
+    model, _ = read_model(work / "data/finetune", "finetuned")
+    pixels = pixels_of(work / "data/split/test.parquet")
+    expected = np.asarray(keras.ops.softmax(model(pixels)))
+    assert np.ptp(expected, axis=0).max() > 0.5, "a network that says the same of all images would prove nothing"
+    runner = Runner(exported, which)
+    assert (runner.format, runner.classes, runner.contract) == (which, CLASSES, CONTRACT)
+    for images in (1, 7, 30):
+        received = runner.probabilities(pixels[:images])
+        assert received.dtype == np.float32
+        np.testing.assert_allclose(received, expected[:images], atol=1e-5)
+    assert runner.probabilities(pixels[:0]).shape == (0, 4)
+
+
+def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
+    content = json.loads((exported / "model.json").read_text(encoding="utf-8"))
+    assert content["classes"] == CLASSES
+    assert content["contract"] == {
+        "size": 16, "channels": 3, "form": "photo", "polarity": "light_on_dark", "fit": "stretch"
+    }  # fmt: skip
+    assert content["input"] == {"name": "pixels", "dtype": "uint8", "shape": ["n", 16, 16, 3]}
+    assert content["output"] == {"name": "probabilities", "dtype": "float32", "shape": ["n", 4]}
+    assert content["formats"] == FILES
+    for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "RGB", "stretched to 16 x 16", "classes[j]"):
+        assert said in content["statement"]
+    assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES))
+
+
+def test_what_others_see_in_the_files(exported: Path) -> None:
+    """Names, types and versions as ONNX Runtime, TensorFlow Serving and Keras's TFSMLayer look them up."""
+    import tensorflow as tf
+
+    model = onnx.load(exported / "model.onnx")
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+    (pixels,) = model.graph.input
+    shape = [dim.dim_param or dim.dim_value for dim in pixels.type.tensor_type.shape.dim]
+    assert (pixels.name, pixels.type.tensor_type.elem_type, shape) == (
+        "pixels",
+        onnx.TensorProto.UINT8,
+        ["n", 16, 16, 3],
+    )
+    loaded = tf.saved_model.load(str(exported / "saved_model"))
+    served = loaded.serve(tf.zeros((2, 16, 16, 3), tf.uint8))["probabilities"]
+    np.testing.assert_allclose(np.asarray(served).sum(axis=1), 1, atol=1e-6)
+    assert list(loaded.signatures) == ["serving_default"]
+
+
+@pytest.mark.parametrize("which", FILES)
+def test_the_runner_takes_the_format_that_is_there(which: str, exported: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    for other, file in FILES.items():
+        if other != which:
+            shutil.rmtree(copy / file, ignore_errors=True)
+            (copy / file).unlink(missing_ok=True)
+    assert Runner(copy).format == which
+
+
+@pytest.mark.parametrize(("which", "file"), [("onnx", "model.onnx"), ("litert", "model.tflite")])
+def test_a_broken_model_file_is_named(
+    which: str, file: str, exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / file).write_bytes((copy / file).read_bytes()[:1000])
+    with pytest.raises(
+        UserError, match=f"{file}: expected a model of the format {which}, received a file that cannot be read as one"
+    ):
+        Runner(copy, which)
+    shutil.copy(exported / file, copy / file)
+    write_card(copy, Card(["one", "two"], CONTRACT, ["onnx", "litert"]))
+    with pytest.raises(UserError, match=r"a model from uint8 \(n, 16, 16, 3\) to 2 classes"):
+        Runner(copy, which)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_equal_networks_get_equal_onnx_bytes(exported: Path) -> None:
+    """Other names, another order of nodes and constants, a constant held twice: canonical undoes it all."""
+    from stages.formats.onnx_file import canonical
+
+    model = onnx.load(exported / "model.onnx")
+    clean = model.SerializeToString(deterministic=True)
+    graph = model.graph
+    keep = {value.name for value in (*graph.input, *graph.output)}
+    for node in graph.node:
+        node.name = f"{node.name}__{len(node.name)}"
+        for field in (node.input, node.output):
+            field[:] = [name if name in keep else f"{name}__17" for name in field]
+    for tensor in graph.initializer:
+        tensor.name += "__17"
+    twice = onnx.TensorProto.FromString(graph.initializer[0].SerializeToString())
+    twice.name = "again"
+    user = next(node for node in graph.node if graph.initializer[0].name in node.input)
+    user.input[:] = ["again" if name == graph.initializer[0].name else name for name in user.input]
+    graph.initializer.append(twice)
+    graph.node.reverse()
+    assert model.SerializeToString(deterministic=True) != clean
+    canonical(model)
+    assert model.SerializeToString(deterministic=True) == clean
+
+
+def test_compare_tells_ties_from_mistakes() -> None:
+    expected = np.array([[0.5, 0.5, 0.0], [0.5004, 0.4996, 0.0], [0.1, 0.9, 0.0]])
+    flipped = expected + np.array([[-1e-5, 1e-5, 0], [-3e-4, 3e-4, 0], [0, 0, 0]])
+    parity = compare("onnx", expected, flipped, 1e-3, ["a", "b", "c"])
+    assert (parity.equal_labels, parity.ties, parity.largest_difference) == (
+        pytest.approx(2 / 3),
+        1,
+        pytest.approx(3e-4),
+    )
+    flipped = expected + np.array([[0, 0, 0], [-5e-4, 5e-4, 0], [0, 0, 0]])
+    with pytest.raises(UserError, match="onnx: expected the network's labels, received another one for b"):
+        compare("onnx", expected, flipped, 6e-4, ["a", "b", "c"])
+    broken = expected + np.array([[0, 0, 0], [0, 0, 0], [np.nan, 0, 0]])
+    with pytest.raises(UserError, match=r"onnx: expected probabilities within 0.001 .* for c"):
+        compare("onnx", expected, broken, 1e-3, ["a", "b", "c"])
+
+
+def test_a_network_that_says_the_same_of_all_images_is_noticed() -> None:
+    assert says_little(np.full((5, 4), 0.25), 1e-4)
+    assert not says_little(np.eye(4), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("contract", "said"),
+    [
+        (Contract(28, 1, "ink", "dark_on_light", "stretch"), ["dark ink on light paper", "MNIST's form", "28 x 28"]),
+        (Contract(28, 3, "ink", "light_on_dark", "pad"), ["light strokes on a dark ground", "three equal channels"]),
+        (Contract(96, 1, "photo", "dark_on_light", "crop"), ["greyscale", "largest square in the middle", "inverted"]),
+        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["RGB", "the rest black", "channels last"]),
+    ],
+)
+def test_the_statement_follows_the_contract(contract: Contract, said: list[str]) -> None:
+    text = statement(Card(CLASSES, contract, ["onnx"]))
+    assert [words for words in said if words not in text] == []
+    assert ("inverted" in text) == (contract.form == "photo" and contract.polarity == "dark_on_light")

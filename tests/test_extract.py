@@ -1,0 +1,137 @@
+"""extract: the frozen part runs once per image and view; what is kept is what the network would compute."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import extract, pretrain, split
+from stages.images.load import Contract, load
+from stages.images.packed import Packed
+from stages.images.views import Range, view
+from stages.network.build import bottom
+from stages.network.pretrained import read_pretrained
+from tests.copies import set_params
+from tests.miniature import pictures
+from tests.small import small_project
+
+NOTHING = {"rotation": 0.0, "shift": 0.0, "zoom": 0.0, "flip": "none", "fill": "black"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project whose split and pretrain have run."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = small_project(tmp_path_factory.mktemp("prepared"), monkeypatch)
+        split.main()
+        pretrain.main()
+        return folder
+
+
+def kept(name: str) -> np.ndarray:
+    return np.load(f"data/extract/{name}.npy")
+
+
+def test_what_is_kept_is_what_the_network_computes(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(prepared)
+    set_params(prepared, {"extract": {"freeze": -2, "views": 3, "precision": "float32", "batch_size": 64}})
+    extract.main()
+    description = json.loads(Path("data/extract/boundary.json").read_text())
+    assert (description["frozen"], description["layer"], description["classes"]) == (
+        4,
+        "flatten",
+        ["across", "upright"],
+    )
+    train, val = Packed(Path("data/split/train.parquet")), Packed(Path("data/split/val.parquet"))
+    np.testing.assert_array_equal(kept("train_labels"), np.repeat(train.labels(), 3))
+    np.testing.assert_array_equal(kept("val_labels"), val.labels())
+    pixels = np.stack([load(data, Contract(**description["contract"])) for data in train.images()])
+    network = bottom(read_pretrained(Path("data/pretrain")).backbone, "unit", "flatten", "average")
+    activations, features = network.predict_on_batch(pixels)
+    assert np.std(activations) > 0.01
+    np.testing.assert_allclose(kept("train_activations")[::3], activations, atol=1e-5)  # view 0 is the image itself
+    np.testing.assert_allclose(kept("train_features")[::3], features, atol=1e-5)
+    assert not np.allclose(kept("train_features")[1::3], features, atol=1e-3)
+
+
+def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(prepared)
+    results = []
+    for size in (3, 64):
+        set_params(prepared, {"extract": {"freeze": -2, "views": 2, "batch_size": size}})
+        extract.main()
+        results.append([kept(name) for name in ("train_activations", "train_features", "val_features")])
+    for small, large in zip(*results, strict=True):
+        np.testing.assert_allclose(small, large, atol=1e-5)
+
+
+def test_half_precision_is_half_the_disk_and_close(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(prepared)
+    results = {}
+    for precision in ("float32", "float16"):
+        set_params(prepared, {"extract": {"freeze": -2, "precision": precision}})
+        extract.main()
+        results[precision] = kept("train_activations")
+    assert results["float16"].nbytes * 2 == results["float32"].nbytes
+    np.testing.assert_allclose(results["float16"], results["float32"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("freeze", "activations"), [("all", None), ("none", np.uint8)])
+def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, freeze: str, activations: type | None
+) -> None:
+    monkeypatch.chdir(prepared)
+    set_params(prepared, {"extract": {"freeze": freeze}})
+    extract.main()
+    assert kept("train_features").shape == (32, 128)
+    if activations is None:
+        assert not Path("data/extract/train_activations.npy").exists()
+    else:
+        assert (kept("train_activations").dtype, kept("train_activations").shape) == (activations, (32, 16, 16, 1))
+
+
+def test_a_layer_that_does_not_exist_is_named(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(prepared)
+    set_params(prepared, {"extract": {"freeze": "dens"}})
+    with pytest.raises(SystemExit):
+        extract.main()
+    assert "extract.freeze: expected 'all', 'none', a count, or a layer" in (said := capsys.readouterr().err)
+    assert "received 'dens'. Did you mean dense?" in said
+
+
+def test_views_of_an_image() -> None:
+    pixels = pictures(1, side=24, channels=3)[0][0]
+    far = Range(rotation=20.0, shift=0.2, zoom=0.2, flip="both", fill="reflect")
+    np.testing.assert_array_equal(view(pixels, 0, far, seed=1), pixels)
+    views = [view(pixels, number, far, seed=1) for number in range(1, 20)]
+    assert all(each.shape == pixels.shape and each.dtype == np.uint8 for each in views)
+    assert len({each.tobytes() for each in views}) == 19
+    np.testing.assert_array_equal(view(pixels, 5, far, seed=1), views[4])
+    assert not np.array_equal(view(pixels, 5, far, seed=2), views[4])
+    np.testing.assert_array_equal(view(pixels, 5, Range(**NOTHING), seed=1), pixels)
+
+
+def test_a_view_stays_within_its_limits() -> None:
+    dot = np.zeros((65, 65, 1), dtype=np.uint8)
+    dot[31:34, 31:34] = 255
+    places = []
+    for number in range(1, 60):
+        seen = view(dot, number, Range(**{**NOTHING, "shift": 0.1}), seed=3).astype(float)
+        places.append([np.average(np.arange(65), weights=seen.sum(axis)[:, 0]) - 32 for axis in (0, 1)])
+    assert 5.5 < np.abs(places).max() <= 6.5 + 0.1
+    bar = np.zeros((65, 65, 1), dtype=np.uint8)
+    bar[31:34] = 255
+    for number in range(1, 20):
+        seen = view(bar, number, Range(**{**NOTHING, "rotation": 30.0}), seed=3).astype(float)[..., 0]
+        rows = seen[:, 10:55].T @ np.arange(65) / seen[:, 10:55].sum(0)
+        assert abs(np.degrees(np.arctan(np.polyfit(np.arange(10, 55), rows, 1)[0]))) <= 30.5
+
+
+@pytest.mark.parametrize(("fill", "corner"), [("black", 0), ("nearest", 200), ("reflect", 200)])
+def test_edges_are_filled_as_asked(fill: str, corner: int) -> None:
+    even = np.full((20, 20, 3), 200, dtype=np.uint8)
+    turned = view(even, 1, Range(**{**NOTHING, "shift": 0.4, "fill": fill}), seed=0)
+    assert turned.min() == corner

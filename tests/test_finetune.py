@@ -1,0 +1,157 @@
+"""finetune: the head learns from kept features, then head and thawed layers together; histories and weights say so."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import extract, finetune, pretrain, split
+from stages.images.load import Contract, load
+from stages.images.packed import Packed
+from stages.network.pretrained import read_pretrained
+from stages.network.store import read_model
+from tests.copies import set_params
+from tests.small import small_project
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project that is ready for finetune, with the last two layers thawed."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = small_project(tmp_path_factory.mktemp("prepared"), monkeypatch)
+        split.main()
+        pretrain.main()
+        extract.main()
+        return folder
+
+
+@pytest.fixture
+def here(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(prepared)
+    (prepared / "params.yaml").write_text(ORIGINAL.setdefault("params", (prepared / "params.yaml").read_text()))
+    return prepared
+
+
+ORIGINAL: dict[str, str] = {}
+
+
+def weights(which: str) -> dict[str, list[np.ndarray]]:
+    model, _ = read_model(Path("data/finetune"), which)
+    backbone = next(layer for layer in model.layers if layer.name == "mnist_cnn")
+    return {layer.name: layer.get_weights() for layer in backbone.layers}
+
+
+def test_frozen_layers_keep_their_bits_and_thawed_ones_learn(here: Path) -> None:
+    finetune.main()
+    before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.layers}
+    states = pd.read_csv("data/finetune/layers.csv").set_index("name")["state"]
+    assert dict(states[["conv", "dense"]]) == {"conv": "frozen", "dense": "thawed"}
+    for name, old in before.items():
+        for kept, tuned, original in zip(weights("head")[name], weights("finetuned")[name], old, strict=True):
+            np.testing.assert_array_equal(kept, original)
+            assert np.array_equal(tuned, original) == (states[name] == "frozen"), name
+
+
+def test_the_model_is_whole(here: Path) -> None:
+    set_params(here, {"finetune": {"head": {"epochs": 20, "learning_rate": 0.01}}})
+    finetune.main()
+    model, info = read_model(Path("data/finetune"), "finetuned")
+    test = Packed(Path("data/split/test.parquet"))
+    assert info.classes == ["across", "upright"]
+    assert info.contract == Contract(16, 1, "photo", "light_on_dark", "stretch")
+    logits = model.predict(np.stack([load(data, info.contract) for data in test.images()]), verbose=0)
+    assert np.mean(logits.argmax(axis=1) == test.labels()) > 0.8
+
+
+def test_the_history_tells_both_phases(here: Path) -> None:
+    finetune.main()
+    history = pd.read_csv("data/finetune/history.csv")
+    assert list(history["phase"]) == ["head"] * 3 + ["thawed"] * 3
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6]
+    assert list(history.groupby("phase")["kept"].sum()) == [1, 1]
+    for phase, rows in history.groupby("phase"):
+        assert rows.loc[rows["kept"] == 1, "val_loss"].item() == rows["val_loss"].min(), phase
+    assert list(history["learning_rate"].round(6)) == [0.001] * 3 + [0.0001] * 3
+
+
+def test_the_kept_weights_are_those_of_the_kept_epoch(here: Path) -> None:
+    set_params(here, {"finetune": {"head": {"epochs": 30, "learning_rate": 0.3}, "thawed": {"epochs": 0}}})
+    finetune.main()
+    history = pd.read_csv("data/finetune/history.csv")
+    model, info = read_model(Path("data/finetune"), "head")
+    val = Packed(Path("data/split/val.parquet"))
+    model.compile(loss="sparse_categorical_crossentropy")
+    logits = model.predict(np.stack([load(data, info.contract) for data in val.images()]), verbose=0).astype(float)
+    loss = np.mean(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), val.labels()])
+    assert loss == pytest.approx(history["val_loss"].min(), rel=1e-3)
+    assert history["val_loss"].iloc[-1] > history["val_loss"].min()
+
+
+def test_early_stopping_and_plateau(here: Path) -> None:
+    changes = {"early_stopping": 4, "plateau": {"patience": 2, "factor": 0.1}, "thawed": {"epochs": 0}}
+    set_params(here, {"finetune": {**changes, "head": {"epochs": 200, "learning_rate": 0.3}}})
+    finetune.main()
+    history = pd.read_csv("data/finetune/history.csv")
+    assert len(history) < 200
+    assert history["kept"].idxmax() == len(history) - 1 - 4
+    assert history["learning_rate"].iloc[-1] < 0.3
+
+
+def test_the_same_seed_gives_the_same_bytes(here: Path) -> None:
+    written = []
+    for _ in range(2):
+        keras.utils.clear_session()  # as a new process has it
+        finetune.main()
+        written.append({path.name: path.read_bytes() for path in sorted(Path("data/finetune").iterdir())})
+    assert written[0] == written[1]
+
+
+def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Path) -> None:
+    set_params(here, {"finetune": {"head": {"initial": "source", "epochs": 0}, "thawed": {"epochs": 0}}})
+    finetune.main()
+    learned = read_pretrained(Path("data/pretrain"))
+    assert learned.classifier is not None
+    head, _ = read_model(Path("data/finetune"), "head")
+    for ours, source in zip(head.get_layer("head").get_weights(), learned.classifier, strict=True):
+        np.testing.assert_array_equal(ours, source)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"head": {"initial": "source", "hidden": [8]}}, "finetune.head.hidden: []"),
+        ({"head": {"learning_rate": 0.0}}, "finetune.head.learning_rate: expected greater than 0; received 0.0"),
+        ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best' or 'last'; received 'bset'"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], said: str
+) -> None:
+    finetune.main()
+    before = Path("data/finetune/finetuned.weights.h5").read_bytes()
+    set_params(here, {"finetune": changes})
+    with pytest.raises(SystemExit):
+        finetune.main()
+    assert said in capsys.readouterr().err
+    assert Path("data/finetune/finetuned.weights.h5").read_bytes() == before, "a failed run lost the results"
+
+
+def test_without_validation_images_the_last_epoch_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = small_project(tmp_path, monkeypatch, {"split": {"val": 0}})
+    split.main()
+    pretrain.main()
+    extract.main()
+    with pytest.raises(SystemExit):
+        finetune.main()
+    assert "finetune.checkpoint: 'best' needs validation images" in capsys.readouterr().err
+    set_params(folder, {"finetune": {"checkpoint": "last"}})
+    finetune.main()
+    history = pd.read_csv("data/finetune/history.csv")
+    assert list(history["kept"]) == [0, 0, 1, 0, 0, 1]
+    assert history["val_loss"].isna().all()
+    assert json.loads(Path("data/finetune/model.json").read_text())["classes"] == ["across", "upright"]

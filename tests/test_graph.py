@@ -1,0 +1,100 @@
+"""The whole graph in a git and DVC repository: what runs, what does not, and how colleagues share it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.copies import commit, name_author, ran, run, set_params
+
+BELOW_FINETUNE = ["evaluate", "export", "finetune", "report"]
+BELOW_EXTRACT = ["evaluate", "export", "extract", "finetune", "report"]
+EVERYTHING = ["evaluate", "export", "extract", "fetch@digits", "finetune", "pretrain", "report", "split"]
+
+
+def test_a_change_runs_what_depends_on_it_and_nothing_else(finished: Path, tmp_path: Path) -> None:
+    here = tmp_path / "project"
+    shutil.copytree(finished, here, symlinks=True)
+    assert ran(run("dvc", "repro", cwd=here)) == []
+
+    def changed(expected: list[str]) -> None:
+        assert sorted(ran(run("dvc", "repro", cwd=here))) == expected
+        run("git", "checkout", "-q", ".", cwd=here)
+        run("dvc", "checkout", "-q", cwd=here)
+        assert ran(run("dvc", "repro", cwd=here)) == [], "what the cache holds was run again"
+        assert run("git", "status", "--porcelain", cwd=here) == ""
+
+    script = here / "stages" / "report.py"
+    script.write_text(script.read_text() + "# a comment\n")
+    changed(["report"])
+
+    set_params(here, {"finetune": {"thawed": {"learning_rate": 0.0005}}})
+    changed(BELOW_FINETUNE)
+
+    set_params(here, {"extract": {"freeze": "all"}})
+    changed(BELOW_EXTRACT)
+
+    added = here / "data" / "own" / "digits" / "3" / "one_more.jpg"
+    shutil.copy(here / "data" / "fetch" / "paper_digits" / "3" / unused(here), added)
+    run("dvc", "add", "-q", "data/own/digits", cwd=here)
+    assert "split" in (stages := ran(run("dvc", "repro", cwd=here)))
+    assert not {"pretrain", "fetch@digits"} & set(stages)
+
+
+def unused(here: Path) -> str:
+    """Return a fetched image that the copy in data/own does not hold."""
+    held = {path.name for path in (here / "data" / "own" / "digits" / "3").iterdir()}
+    return next(
+        path.name
+        for path in sorted((here / "data" / "fetch" / "paper_digits" / "3").iterdir())
+        if path.name not in held
+    )
+
+
+def test_a_second_run_of_the_whole_graph_writes_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    here = tmp_path / "clone"
+    run("git", "clone", "-q", str(finished), str(here), cwd=tmp_path)
+    shutil.copytree(finished / "data" / "own" / "digits", here / "data" / "own" / "digits")
+    assert sorted(ran(run("dvc", "repro", cwd=here))) == [
+        *EVERYTHING[:3],
+        "fetch@digits",
+        "fetch@paper_digits",
+        *EVERYTHING[4:],
+    ]
+    assert run("git", "status", "--porcelain", cwd=here) == ""
+
+
+def test_two_colleagues(finished: Path, tmp_path: Path) -> None:
+    hub, storage = tmp_path / "hub.git", tmp_path / "storage"
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(finished, first, symlinks=True)
+    run("git", "init", "-q", "--bare", "-b", "main", str(hub), cwd=tmp_path)
+    run("dvc", "remote", "add", "-d", "storage", str(storage), cwd=first)
+    commit(first, "Add a remote")
+    run("git", "remote", "add", "origin", str(hub), cwd=first)
+    run("git", "push", "-q", "-u", "origin", "main", cwd=first)
+    run("dvc", "push", "-q", cwd=first)
+
+    run("git", "clone", "-q", str(hub), str(second), cwd=tmp_path)
+    name_author(second)
+    run("dvc", "pull", "-q", cwd=second)
+    assert ran(run("dvc", "repro", cwd=second)) == []
+
+    run("git", "switch", "-q", "-c", "frozen", cwd=second)
+    set_params(second, {"extract": {"freeze": "all"}})
+    assert sorted(ran(run("dvc", "repro", cwd=second))) == BELOW_EXTRACT
+    commit(second, "Freeze all")
+    run("git", "push", "-q", "-u", "origin", "frozen", cwd=second)
+    run("dvc", "push", "-q", cwd=second)
+
+    run("git", "fetch", "-q", cwd=first)
+    run("git", "switch", "-q", "frozen", cwd=first)
+    run("dvc", "pull", "-q", cwd=first)
+    assert ran(run("dvc", "repro", cwd=first)) == []
+    assert run("git", "status", "--porcelain", cwd=first) == ""
+    diff = json.loads(run("dvc", "metrics", "diff", "--json", "main", cwd=first))
+    gain = diff["data/evaluate/metrics.json"]["finetuned.accuracy"]
+    assert gain["diff"] == pytest.approx(gain["new"] - gain["old"])
+    params = json.loads(run("dvc", "params", "diff", "--json", "main", cwd=first))
+    assert params["params.yaml"]["extract.freeze"] == {"old": -2, "new": "all"}

@@ -1,0 +1,143 @@
+"""measure: every number against one computed by hand or published elsewhere."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.measure.intervals import paired_difference, wilson
+from stages.measure.metrics import calibration_error, confusion, measure, per_class, scores, softmax
+
+
+@pytest.mark.parametrize(
+    ("right", "images", "low", "high"),
+    [
+        # Newcombe, Statistics in Medicine 17 (1998), 857-872, table I, method 3: score interval at 95 %.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_published_intervals(right: int, images: int, low: float, high: float) -> None:
+    assert wilson(right, images, 0.95) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
+def test_wilson_holds_the_estimate_and_mirrors(counts: tuple[int, int], confidence: float) -> None:
+    right, images = counts
+    low, high = wilson(right, images, confidence)
+    assert 0 <= low <= right / images <= high <= 1
+    assert low < high
+    assert wilson(images - right, images, confidence) == pytest.approx((1 - high, 1 - low))
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "images", "low", "high", "precision"),
+    [
+        # Fagerland, Lydersen and Laake, Statistics in Medicine 33 (2014), 2850-2875: 21 patients, 1 and 7 discordant.
+        (7, 1, 21, -0.493, -0.029, 5e-4),
+        # The example of diffpropci.mp, the method in the R package PropCIs, which took it from the authors.
+        (40, 20, 160, -0.21601726, -0.03089632, 1e-8),
+    ],
+)
+def test_the_paired_interval_is_the_published_one(
+    lost: int, won: int, images: int, low: float, high: float, precision: float
+) -> None:
+    assert paired_difference(lost, won, images, 0.95) == pytest.approx((low, high), abs=precision)
+
+
+@st.composite
+def _paired_counts(draw: st.DrawFn) -> tuple[int, int, int]:
+    lost, won = draw(st.integers(0, 500)), draw(st.integers(0, 500))
+    return lost, won, lost + won + draw(st.integers(0 if lost + won else 1, 2000))
+
+
+@given(_paired_counts(), st.floats(0.9, 0.999))
+def test_the_paired_interval_holds_the_estimate_and_mirrors(counts: tuple[int, int, int], confidence: float) -> None:
+    lost, won, images = counts
+    low, high = paired_difference(lost, won, images, confidence)
+    assert -1 <= low <= (won - lost) / images <= high <= 1
+    assert paired_difference(won, lost, images, confidence) == pytest.approx((-high, -low))
+
+
+@given(st.integers(1, 10_000))
+def test_models_that_never_disagree_differ_by_zero_more_or_less(images: int) -> None:
+    low, high = paired_difference(0, 0, images, 0.95)
+    assert low == -high
+    assert 0 < high <= 1
+
+
+def test_more_confidence_and_fewer_images_make_intervals_wider() -> None:
+    def width(interval: tuple[float, float]) -> float:
+        return interval[1] - interval[0]
+
+    assert width(wilson(45, 50, 0.99)) > width(wilson(45, 50, 0.95)) > width(wilson(450, 500, 0.95))
+    assert width(paired_difference(3, 5, 50, 0.99)) > width(paired_difference(3, 5, 50, 0.95))
+
+
+def test_softmax_holds_with_large_logits() -> None:
+    probabilities = softmax(np.array([[1000, 1000, -1000], [0, np.log(2), np.log(5)]], dtype=np.float32))
+    assert probabilities.dtype == np.float64
+    assert probabilities == pytest.approx(np.array([[0.5, 0.5, 0], [1 / 8, 2 / 8, 5 / 8]]), abs=1e-7)
+
+
+# Five images: three right (at 0.9, 0.6, 0.5 confidence), two wrong (at 0.7 and 0.6).
+LABELS = np.array([0, 0, 1, 1, 2])
+PROBABILITIES = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0.2, 0.6, 0.2], [0.6, 0.3, 0.1], [0.25, 0.25, 0.5]])
+
+
+def test_scores_are_those_computed_by_hand() -> None:
+    values = scores(LABELS, PROBABILITIES, confidence=0.95, bins=4)
+    assert values["accuracy"] == 3 / 5
+    assert (values["accuracy_low"], values["accuracy_high"]) == wilson(3, 5, 0.95)
+    assert values["macro_f1"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert values["log_loss"] == pytest.approx(-np.log([0.9, 0.3, 0.6, 0.3, 0.5]).mean())
+    # Bins of a quarter: (0.25, 0.5] holds one image, right, 0.5; (0.5, 0.75] three, one right, mean 1.9 / 3; (0.75, 1]
+    # one, right, 0.9.
+    expected = 1 / 5 * 0.5 + 3 / 5 * abs(1 / 3 - 1.9 / 3) + 1 / 5 * 0.1
+    assert values["calibration_error"] == pytest.approx(expected)
+
+
+def test_calibration_error_of_a_model_as_sure_as_it_is_right_is_zero() -> None:
+    probabilities = np.tile([0.75, 0.25], (8, 1))
+    assert calibration_error(np.array([0, 0, 0, 1] * 2), probabilities, bins=15) == pytest.approx(0)
+    assert calibration_error(np.zeros(8, dtype=int), np.tile([1.0, 0.0], (8, 1)), bins=15) == 0
+
+
+def test_measure_compares_image_by_image_and_rounds() -> None:
+    head = PROBABILITIES
+    finetuned = np.eye(3)[[0, 0, 1, 0, 1]]  # wins image 1, loses image 4
+    metrics = measure(LABELS, head, finetuned, confidence=0.95, bins=15)
+    assert list(metrics) == ["head", "finetuned", "gain"]
+    assert metrics["gain"]["accuracy"] == 0
+    low, high = paired_difference(1, 1, 5, 0.95)
+    assert (metrics["gain"]["accuracy_low"], metrics["gain"]["accuracy_high"]) == (round(low, 5), round(high, 5))
+    assert metrics["head"]["macro_f1"] == 0.66667
+
+
+def test_the_same_predictions_twice_gain_nothing() -> None:
+    gain = measure(LABELS, PROBABILITIES, PROBABILITIES, confidence=0.95, bins=15)["gain"]
+    assert gain["accuracy"] == 0
+    assert gain["accuracy_low"] == -gain["accuracy_high"] < 0
+
+
+def test_a_class_without_images_or_predictions_neither_warns_nor_counts() -> None:
+    labels, probabilities = np.array([0, 0, 1]), np.array([[0.8, 0.1, 0.1, 0]] * 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = scores(labels, probabilities, confidence=0.95, bins=15)
+        table = per_class(labels, {"head": probabilities.argmax(axis=1)}, ["a", "b", "c", "d"])
+    assert values["macro_f1"] == pytest.approx((0.8 + 0) / 2)  # of the two classes that have images
+    assert list(table["images"]) == [2, 1, 0, 0]
+    assert list(table["head_precision"]) == [0.66667, 0, 0, 0]
+    assert list(table["head_recall"]) == [1, 0, 0, 0]
+
+
+def test_confusion_has_actual_rows_and_predicted_columns() -> None:
+    table = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), ["a", "b", "c"])
+    expected = pd.DataFrame([[1, 1, 0], [0, 1, 0], [0, 0, 0]], index=list("abc"), columns=list("abc"))
+    pd.testing.assert_frame_equal(table, expected, check_names=False, check_dtype=False)

@@ -1,0 +1,143 @@
+"""pretrain: one form of backbone, whether its weights were learned here or published."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import pretrain
+from stages.network.backbones import BACKBONES
+from stages.network.build import preprocess, whole
+from stages.network.pretrained import read_pretrained
+from tests.conftest import PROJECT
+from tests.copies import set_params
+from tests.small import small_project
+
+WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
+
+
+def test_a_network_learns_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_project(tmp_path, monkeypatch, {"pretrain": {"epochs": 25, "batch_size": 8}})
+    pretrain.main()
+    metrics = json.loads(Path("data/pretrain/metrics.json").read_text())
+    assert metrics["source_test_accuracy"] > 0.8
+    history = pd.read_csv("data/pretrain/history.csv")
+    assert len(history) == 25
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
+    learned = read_pretrained(Path("data/pretrain"))
+    assert learned.classes == ["across", "upright"]
+    assert learned.classifier is not None
+    assert [array.shape for array in learned.classifier] == [(128, 2), (2,)]
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_project(tmp_path, monkeypatch)
+    written = []
+    for seed in (1, 1, 2):
+        set_params(tmp_path, {"pretrain": {"seed": seed}})
+        keras.utils.clear_session()  # as a new process has it
+        pretrain.main()
+        written.append({path.name: path.read_bytes() for path in sorted(Path("data/pretrain").iterdir())})
+    assert written[0] == written[1]
+    assert written[0]["backbone.weights.h5"] != written[2]["backbone.weights.h5"]
+
+
+def test_a_killed_run_leaves_nothing_and_the_next_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_project(tmp_path, monkeypatch, {"pretrain": {"epochs": 100_000}})
+    command = [sys.executable, "-m", "stages.pretrain"]
+    killed = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE, text=True
+    )
+    assert killed.stdout is not None
+    assert "learns 2 classes" in killed.stdout.readline()
+    time.sleep(2)  # it trains now
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not Path("data/pretrain").exists()
+    set_params(tmp_path, {"pretrain": {"epochs": 1}})
+    pretrain.main()
+    assert sorted(path.name for path in Path("data").iterdir()) == ["own", "pretrain"]
+
+
+def test_published_weights_give_the_published_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Path
+) -> None:
+    changes = {"backbone": "mobilenet_v2_035", "image_size": 96, "source": str(shared / "mirror" / WEIGHTS)}
+    small_project(tmp_path, monkeypatch, {"pretrain": changes})
+    pretrain.main()
+    backbone = read_pretrained(Path("data/pretrain")).backbone
+    published = keras.applications.MobileNetV2(
+        input_shape=(96, 96, 3), alpha=0.35, include_top=False, weights=changes["source"]
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3)).astype("float32")
+    ours = keras.Model(pixels := keras.Input((96, 96, 3)), backbone(preprocess(pixels, "symmetric")))
+    expected = published.predict_on_batch(keras.applications.mobilenet_v2.preprocess_input(images.copy()))
+    assert np.std(expected) > 0.1
+    np.testing.assert_allclose(ours.predict_on_batch(images), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("mode", "module"),
+    [
+        ("caffe", keras.applications.vgg16),
+        ("symmetric", keras.applications.mobilenet_v2),
+        ("normalised", keras.applications.densenet),
+        ("raw", keras.applications.efficientnet),
+    ],
+)
+def test_preprocessing_is_the_backbones_own(mode: str, module: object) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype("float32")
+    pixels = keras.Input((8, 8, 3))
+    network = keras.Model(pixels, preprocess(pixels, mode))
+    expected = module.preprocess_input(images.copy())  # type: ignore[attr-defined]
+    np.testing.assert_allclose(network.predict_on_batch(images), expected, atol=1e-4)
+
+
+def test_a_network_survives_its_file(tmp_path: Path) -> None:
+    backbone = BACKBONES["vgg16"].build(32)
+    network = whole(backbone, "caffe", "average", keras.Sequential([keras.Input((512,)), keras.layers.Dense(3)]))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    again = keras.models.model_from_json(network.to_json())
+    again.set_weights(network.get_weights())
+    np.testing.assert_array_equal(again.predict_on_batch(images), network.predict_on_batch(images))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"source": "data/own/nothing"},
+            r"pretrain\.source: expected a data set folder or a weights file; there is no",
+        ),
+        ({"backbone": "mobilenet_v9"}, r"pretrain\.backbone: expected one of mnist_cnn, .*; received 'mobilenet_v9'"),
+        ({"backbone": "vgg16"}, r"pretrain\.image_size: vgg16 takes 32 px or more; received 16"),
+        ({"source": "weights.h5"}, r"weights\.h5 does not fit the backbone mnist_cnn"),
+        ({"source": "garbage.h5"}, r"garbage\.h5 does not fit the backbone mnist_cnn"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, object],
+    said: str,
+) -> None:
+    small_project(tmp_path, monkeypatch, {"pretrain": changes})
+    BACKBONES["vgg16"].build(32).save_weights("other.weights.h5")
+    Path("other.weights.h5").rename("weights.h5")
+    Path("garbage.h5").write_bytes(b"no weights")
+    with pytest.raises(SystemExit) as stopped:
+        pretrain.main()
+    assert stopped.value.code == 1
+
+    assert re.search(said, capsys.readouterr().err)
+    assert not Path("data/pretrain").exists()

@@ -1,0 +1,237 @@
+"""report: the page and the pictures, from small results of every kind a run may have."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages import report
+from stages.draw.headline import verdict
+from stages.images.packed import Row, write
+from stages.images.thumbnail import as_png, thumbnail
+from stages.measure.examples import choose_examples
+from stages.measure.metrics import confusion, measure, per_class
+
+PICTURES = ["curves.png", "confusion.png", "samples.png", "predictions.png"]
+
+
+def photo(rng: np.random.Generator, grey: bool) -> bytes:
+    buffer = io.BytesIO()
+    pixels = rng.integers(0, 256, (6, 6) if grey else (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((40, 30)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def put_split(path: Path, classes: list[str], count: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Write a packed split; return its rows."""
+    names = [classes[number % len(classes)] for number in range(count)]
+    rows = [Row(f"{name}/{path.stem} {n}.jpg", name, photo(rng, n % 2 == 0), 40, 30) for n, name in enumerate(names)]
+    write(path, rows, classes, {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"})
+    return pd.read_parquet(path)
+
+
+def put_history(path: Path, head: int, thawed: int, validated: bool) -> None:
+    rows = []
+    for phase, epochs in (("head", head), ("thawed", thawed)):
+        for number in range(1, epochs + 1):
+            loss = 2 / (len(rows) + 1)
+            validation = (loss + 0.2, 0.8 - loss / 3) if validated else (None, None)
+            rows.append((phase, len(rows) + 1, loss, 1 - loss / 3, *validation, 0.001, int(number == epochs)))
+    columns = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+
+
+def put_results(
+    folder: Path,
+    classes: list[str],
+    *,
+    tested: int = 30,
+    validated: int = 6,
+    epochs: tuple[int, int] = (4, 3),
+    wrong: float = 0.3,
+    rejects: int = 2,
+    seen: bool = False,
+) -> Path:
+    """Write what split, finetune and evaluate leave behind; ``wrong`` of the test images are predicted wrong."""
+    rng = np.random.default_rng(1)
+    for name in ("split", "finetune", "evaluate"):
+        (folder / "data" / name).mkdir(parents=True)
+    split, finetune, evaluate = (folder / "data" / name for name in ("split", "finetune", "evaluate"))
+    (folder / "params.yaml").write_bytes((Path(__file__).parents[1] / "params.yaml").read_bytes())
+
+    put_split(split / "train.parquet", classes, 2 * len(classes), rng)
+    put_split(split / "val.parquet", classes, validated, rng)
+    test = put_split(folder / "test.parquet", classes, tested, rng)  # not where the report could find it
+    counts = {"train": 2 * len(classes), "val": validated, "test": tested}
+    by_class = {name: dict.fromkeys(counts, 1) for name in classes}
+    summary = {"images": counts, "unused": 0, "rejects": rejects, "duplicates": 0, "classes": by_class}
+    (split / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    left_out = [(f"{classes[0]}/{n}.jpg", classes[0], "truncated <or> broken") for n in range(rejects)]
+    pd.DataFrame(left_out, columns=["source", "class", "reason"]).to_csv(split / "rejects.csv", index=False)
+
+    put_history(finetune / "history.csv", *epochs, validated=validated > 0)
+    layers = [(0, "conv", "Conv2D", 1000, "frozen"), (1, "norm", "BatchNormalization", 8, "inference")]
+    layers.append((2, "dense", "Dense", 500, "thawed"))
+    columns = ["index", "name", "type", "parameters", "state"]
+    pd.DataFrame(layers, columns=columns).to_csv(finetune / "layers.csv", index=False)
+
+    labels = test["label"].to_numpy()
+    probabilities = rng.dirichlet(np.ones(len(classes)) / 2, size=tested)
+    for row, label in enumerate(labels):  # put the highest probability where it shall be
+        target = label if row >= round(wrong * tested) else (label + 1) % len(classes)
+        best = probabilities[row].argmax()
+        probabilities[row, [best, target]] = probabilities[row, [target, best]]
+    predicted = probabilities.argmax(axis=1)
+    head = rng.dirichlet(np.ones(len(classes)), size=tested) if epochs[1] else probabilities
+    metrics = {"test_images": tested, **measure(labels, head, probabilities, confidence=0.95, bins=15)}
+    (evaluate / "metrics.json").write_text(json.dumps(metrics))
+    guesses = {"head": head.argmax(axis=1), "finetuned": predicted}
+    per_class(labels, guesses, classes).to_csv(evaluate / "per_class.csv", index=False)
+    confusion(labels, predicted, classes).to_csv(evaluate / "confusion.csv")
+    table = test[["class", "source", "sha256"]].assign(
+        predicted=np.array(classes, dtype=object)[predicted], confidence=probabilities.max(axis=1)
+    )
+    chosen = choose_examples(table, 100)
+    chosen["picture"] = [thumbnail(test["image"][place]["bytes"]) for place in chosen.index]
+    view = as_png(rng.integers(0, 256, (8, 8, 1), dtype=np.uint8))
+    chosen["seen"] = [view if seen else None] * len(chosen)
+    chosen.to_parquet(evaluate / "examples.parquet")
+    return folder
+
+
+def run_in(folder: Path) -> str:
+    """Run the stage; return its page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        report.main()
+    assert sorted(path.name for path in (folder / "data/report").iterdir()) == sorted([*PICTURES, "report.html"])
+    return (folder / "data/report/report.html").read_text(encoding="utf-8")
+
+
+NASTY = ["<b>bold</b>", "a & b", 'say "hi"', "$x^2$ {y} %s \\n", "NA", "007", "猫", "'quoted'"]
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results whose classes and files have names that markup, formulas and tables could trip over."""
+    folder = put_results(tmp_path_factory.mktemp("nasty"), NASTY, seen=True)
+    run_in(folder)
+    return folder
+
+
+def test_names_show_as_they_are(nasty: Path) -> None:
+    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+    assert "<b>bold" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt;" in page
+    assert "truncated &lt;or&gt; broken" in page
+    for shown in ("a &amp; b", "say &quot;hi&quot;", "$x^2$ {y} %s \\n", "<td>NA</td>", "<td>007</td>", "猫"):
+        assert shown in page, shown
+
+
+def test_the_page_loads_nothing(nasty: Path) -> None:
+    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+    assert "://" not in page
+    assert "<script" not in page
+    assert "<link" not in page
+    assert "url(" not in page
+    sources = re.findall(r'src="([^"]{0,15})', page)
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+
+
+def test_the_same_results_give_the_same_bytes(nasty: Path) -> None:
+    before = {path.name: path.read_bytes() for path in (nasty / "data/report").iterdir()}
+    run_in(nasty)
+    assert {path.name: path.read_bytes() for path in (nasty / "data/report").iterdir()} == before
+
+
+def test_the_pictures_hold_nothing_but_pixels(nasty: Path) -> None:
+    for name in PICTURES:
+        image = Image.open(nasty / "data/report" / name)
+        image.load()
+        assert set(image.info) <= {"dpi"}, name
+
+
+def test_the_most_confident_mistakes_come_first(nasty: Path) -> None:
+    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+    sheet = page[page.index("Right and wrong") : page.index("What was taken for what")]
+    assert sheet.count('class="wrong"') == 9  # 30 % of 30; the sheet of 24 has room for 12
+    assert sheet.count('class="right"') == 15
+    assert sheet.index('class="wrong"') < sheet.index('class="right"')
+    assert sheet.count("✗") == 9
+    assert sheet.count("as the network sees it") == 24
+    figures = re.findall(r'<figure class="wrong">.*?</figure>', sheet, re.S)
+    confidences = [int(re.findall(r"(\d+)&nbsp;%", figure)[0]) for figure in figures]
+    assert confidences == sorted(confidences, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "says"),
+    [
+        pytest.param(2, {}, "Fine-tuning", id="two classes"),
+        pytest.param(35, {"tested": 40}, "The other 10 classes", id="many classes, most without mistakes"),
+        pytest.param(3, {"validated": 0}, "train: 6 images", id="no validation split"),
+        pytest.param(3, {"epochs": (3, 0)}, "Only the head was trained", id="nothing thawed"),
+        pytest.param(3, {"epochs": (0, 0)}, "Only the head was trained", id="no epoch at all"),
+        pytest.param(3, {"epochs": (0, 2)}, "head and thawed", id="no head phase"),
+        pytest.param(3, {"wrong": 0.0}, "No test image was predicted wrong", id="everything right"),
+        pytest.param(3, {"wrong": 1.0}, "Wrong: 24 of 30", id="everything wrong"),
+        pytest.param(3, {"tested": 1, "wrong": 0.0}, "Right: 1", id="one test image"),
+        pytest.param(3, {"rejects": 201}, "The first 200 of 201", id="many left out"),
+    ],
+)
+def test_every_kind_of_run_has_its_report(
+    classes: int, options: dict[str, object], says: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    page = run_in(put_results(tmp_path, [f"class {number}" for number in range(classes)], **options))  # type: ignore[arg-type]
+    visible = re.sub(r"<style>.*?</style>", "", page, flags=re.S)
+    assert says in visible or says == "head and thawed"  # that one is in the picture
+    assert not re.search(r"\bnan\b", visible, re.I)
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_it_needs_no_tensorflow(nasty: Path, project: Path) -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(project)!r})\n"
+        "sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'jax', 'torch')))\n"  # None: their import fails
+        "from stages.report import main\n"
+        "main()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=nasty, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ((0.05, 0.02, 0.08), ["gained 5.0 points", "+2.0 to +8.0", "excludes zero"]),
+        ((0.05, -0.01, 0.11), ["gained 5.0 points", "includes zero", "120 test images cannot tell"]),
+        ((-0.05, -0.08, -0.02), ["cost 5.0 points", "\N{MINUS SIGN}8.0 to \N{MINUS SIGN}2.0", "excludes zero"]),
+        ((0.0, -0.01, 0.01), ["left the accuracy as it was", "includes zero"]),
+    ],
+)
+def test_the_verdict_says_what_the_interval_allows(gain: tuple[float, float, float], words: list[str]) -> None:
+    row = dict(zip(("accuracy", "accuracy_low", "accuracy_high"), gain, strict=True))
+    said = verdict(row, images=120, confidence=0.95, thawed=True)
+    assert "95 % interval" in said
+    for word in words:
+        assert word in said
+
+
+def test_a_thumbnail_keeps_proportions_and_shows_the_pixels_of_small_images() -> None:
+    def size(width: int, height: int) -> tuple[int, int]:
+        buffer = io.BytesIO()
+        Image.new("RGB", (width, height)).save(buffer, "PNG")
+        return Image.open(io.BytesIO(thumbnail(buffer.getvalue()))).size
+
+    assert size(1440, 720) == (144, 72)
+    assert size(28, 28) == (140, 140)
+    assert size(3000, 2) == (144, 1)
+    assert size(100, 60) == (100, 60)
