@@ -34,8 +34,8 @@ from stages.schema.evaluate import Evaluate
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
-MODELS = Path("data/finetune")
-OUT = Path("data/evaluate")
+FINETUNE = Path("data/finetune")
+EVALUATE = Path("data/evaluate")
 
 BATCH = 64  # images in memory at a time
 EXAMPLES = 100  # pictures kept of each kind, for the report to choose from
@@ -47,8 +47,7 @@ def main() -> None:
     params = read_section(PARAMS, "evaluate", Evaluate)
     start(seed=0)
     split = Packed(TEST)
-    head, info = read_model(MODELS, "head")
-    finetuned, _ = read_model(MODELS, "finetuned")
+    (head, info), (finetuned, _) = (read_model(FINETUNE, which) for which in ("head", "finetuned"))
     if split.classes != info.classes:
         raise UserError(f"{TEST} holds the classes {split.classes}, the model knows {info.classes}. Run `dvc repro`.")
     if not len(split):
@@ -56,17 +55,15 @@ def main() -> None:
 
     probabilities = predict(split, {"head": head, "finetuned": finetuned}, info.contract)
     labels = split.labels()
-    predicted = {model: values.argmax(axis=1) for model, values in probabilities.items()}
     metrics = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
     predictions = tabulate(split, labels, probabilities)
 
-    with whole(OUT) as folder:
+    with whole(EVALUATE) as folder:
         pq.write_table(predictions, folder / "predictions.parquet")
         pq.write_table(illustrate(split, predictions, info.contract), folder / "examples.parquet")
-        text = json.dumps({"test_images": len(split), **metrics}, indent=2) + "\n"
-        (folder / "metrics.json").write_text(text, encoding="utf-8")
-        per_class(labels, predicted, info.classes).to_csv(folder / "per_class.csv", index=False)
-        confusion(labels, predicted["finetuned"], info.classes).to_csv(folder / "confusion.csv")
+        (folder / "metrics.json").write_text(json.dumps({"test_images": len(split), **metrics}, indent=2) + "\n")
+        per_class(labels, probabilities, info.classes).to_csv(folder / "per_class.csv", index=False)
+        confusion(labels, probabilities["finetuned"], info.classes).to_csv(folder / "confusion.csv")
         outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas()
         outcomes.to_csv(folder / "outcomes.csv", index=False, header=["actual", "predicted"])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.base.params import read_section
-from stages.base.stage import say, stage, whole
+from stages.base.stage import UserError, say, stage, whole
 from stages.draw import choose, tables
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
@@ -41,6 +41,9 @@ REPORT = Path("data/report")
 @stage("report")
 def main() -> None:
     """Read, draw, write."""
+    for path in (TRAIN, VAL, SUMMARY, LEFT_OUT, HISTORY, LAYERS, METRICS, PER_CLASS, CONFUSION, EXAMPLES):
+        if not path.is_file():
+            raise UserError(f"{path} is missing. `dvc repro` makes it.")
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
     metrics, summary = (json.loads(path.read_text(encoding="utf-8")) for path in (METRICS, SUMMARY))
     images = metrics["test_images"]

@@ -130,7 +130,7 @@ def test_a_class_without_images_or_predictions_neither_warns_nor_counts() -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         values = scores(labels, probabilities, confidence=0.95, bins=15)
-        table = per_class(labels, {"head": probabilities.argmax(axis=1)}, ["a", "b", "c", "d"])
+        table = per_class(labels, {"head": probabilities}, ["a", "b", "c", "d"])
     assert values["macro_f1"] == pytest.approx((0.8 + 0) / 2)  # of the two classes that have images
     assert list(table["images"]) == [2, 1, 0, 0]
     assert list(table["head_precision"]) == [0.66667, 0, 0, 0]
@@ -138,6 +138,6 @@ def test_a_class_without_images_or_predictions_neither_warns_nor_counts() -> Non
 
 
 def test_confusion_has_actual_rows_and_predicted_columns() -> None:
-    table = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), ["a", "b", "c"])
+    table = confusion(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]], ["a", "b", "c"])
     expected = pd.DataFrame([[1, 1, 0], [0, 1, 0], [0, 0, 0]], index=list("abc"), columns=list("abc"))
     pd.testing.assert_frame_equal(table, expected, check_names=False, check_dtype=False)

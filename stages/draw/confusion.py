@@ -10,6 +10,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from stages.draw.save import save
+
 INK = "#333333"
 _COUNTED = 30  # up to so many classes, each cell has room for its count
 _RULED = 60  # up to so many classes, white lines part the cells
@@ -39,7 +41,7 @@ def draw_confusion(matrix: pd.DataFrame, path: Path) -> None:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
     bar.set_label("share of the actual class", color=INK)
     bar.outline.set_visible(False)
-    figure.savefig(path, dpi=160, metadata={"Software": None})
+    save(figure, path, dpi=160)
 
 
 def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: float) -> None:

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from stages.draw.save import save
+
 # Okabe and Ito's blue and vermilion: told apart with any kind of colour vision, and in grey print by their lightness.
 TRAIN, VALIDATION = "#0072B2", "#D55E00"
 INK, GRID, WARM = "#333333", "#E4E4E4", "#FFF3E2"
@@ -34,7 +36,7 @@ def draw_curves(history: pd.DataFrame, path: Path) -> None:
     handles, labels = top.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
-    figure.savefig(path, dpi=160, metadata={"Software": None})
+    save(figure, path, dpi=160)
 
 
 def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:

@@ -87,13 +87,18 @@ def _tile(tile: Tile) -> str:
     kind = {True: "right", False: "wrong", None: "plain"}[tile.right]
     seen = f'<img class="seen" src="{_data_url(tile.seen)}" alt="as the network sees it">' if tile.seen else ""
     confidence = f" ·&nbsp;{text(tile.confidence).replace(' ', '&nbsp;')}" if tile.confidence else ""
-    source = text(tile.source).replace("/", "/<wbr>")
-    actual = f"<span>is {text(tile.actual)}</span>" if tile.actual else ""
+    actual = f"<span>is {_breakable(tile.actual)}</span>" if tile.actual else ""
+    mark = tile.mark.replace(" ", "&nbsp;")
     return (
         f'<figure class="{kind}"><div><img src="{_data_url(tile.picture)}" alt="{text(tile.source)}">{seen}</div>'
-        f"<figcaption><span><b>{tile.mark}{text(tile.title)}</b>{confidence}</span>{actual}"
-        f"<small>{source}</small></figcaption></figure>\n"
+        f"<figcaption><span><b>{mark}{_breakable(tile.title)}</b>{confidence}</span>{actual}"
+        f"<small>{_breakable(tile.source)}</small></figcaption></figure>\n"
     )
+
+
+def _breakable(name: str) -> Html:
+    """Return a name that may go on in a new line after a slash or an underscore."""
+    return Html(text(name).replace("/", "/<wbr>") if "/" in name else text(name).replace("_", "_<wbr>"))
 
 
 def _data_url(image: bytes) -> str:
@@ -121,8 +126,9 @@ p { margin: 0 0 12px; max-width: 72ch; text-wrap: pretty; }
 .note { margin-top: 10px; max-width: 92ch; }
 section { margin-top: 48px; }
 header + section { margin-top: 28px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 16px; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 16px; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px;
+  max-width: 440px; }
 .card h3 { margin: 0; font-weight: 600; color: var(--soft); }
 .card strong { display: block; font-size: 2.3rem; line-height: 1.25; letter-spacing: -.02em;
   font-variant-numeric: tabular-nums; }
@@ -164,7 +170,8 @@ th { color: var(--soft); font-weight: 600; font-size: .82rem; overflow-wrap: nor
 .frozen::before { background: var(--frozen); border-radius: 2px; } .thawed::before { background: var(--thawed); }
 details { margin-top: 14px; }
 summary { cursor: pointer; font-weight: 600; margin-bottom: 10px; }
-@media print { :root { color-scheme: light; } body { font-size: 11pt; } main { max-width: none; padding: 0; }
+@media print { :root { color-scheme: light; --page: #fff; } body { font-size: 11pt; }
+  main { max-width: none; padding: 0; } details::details-content { content-visibility: visible; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   figure, tr, .card, .drawing { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """

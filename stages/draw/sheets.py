@@ -1,7 +1,6 @@
 """Contact sheets: small pictures in rows, each with what is said of it underneath, in groups with a heading."""
 
 import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -11,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+
+from stages.draw.save import save
 
 INK, FAINT, LINE = "#222222", "#6B6B6B", "#CCCCCC"
 # Green and red as everybody reads them, unlike in lightness; a tick or a cross says the same without colour.
@@ -72,10 +73,7 @@ def draw_sheet(groups: Sequence[Group], columns: int, path: Path) -> None:
             row, column = divmod(number, columns)
             _draw_tile(axes, tile, column * (1 + _GAP), top + _HEADING + row * _step(group), _tall(group))
         top += group_height
-    with warnings.catch_warnings():
-        # Matplotlib's own fonts lack, say, Chinese: the picture then shows boxes; the page shows the names.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+    save(figure, path, dpi=120)
 
 
 def _tall(group: Group) -> float:

@@ -102,7 +102,10 @@ def layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
         for _, row in table_of_layers.iterrows()
     ]
     columns = ("", "Layer", "Type", "Parameters", "State")
-    return section("Network", sentence, folded(f"All {len(rows)} layers", table(columns, rows, words=(1, 2, 4))))
+    parts = [table(columns, rows, words=(1, 2, 4))]
+    if (table_of_layers["state"] == "inference").any():
+        parts.append(note("inference: a BatchNormalization layer that keeps what it has learned, among thawed ones."))
+    return section("Network", sentence, folded(f"All {len(rows)} layers", *parts))
 
 
 def _percent(share: float) -> str:

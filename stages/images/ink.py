@@ -17,9 +17,9 @@ STROKE = 2.5 / 20  # thinnest stroke, as a share of the ink's longer side; MNIST
 WORK = 320  # longest side, in pixels, at which ink is looked for
 PAPER = 96  # longest side at which paper is estimated
 WINDOW = 3  # what is narrower than 1 / WINDOW of the longest side can be a stroke; what is wider is paper
-CONTRAST = 0.05  # share of the paper's light that ink takes away, at least
+CONTRAST = 0.06  # share of the paper's light that ink takes away, at least
 SEPARATION = 4  # how many standard deviations of the paper ink differs from it, at least
-FAINT = 0.3  # share of the threshold down to which the soft edge of a stroke belongs to it
+FAINT = 0.2  # share of the threshold down to which the soft edge of a stroke belongs to it
 SPECK = 0.05  # parts with less ink than this share of the main part are specks
 OUTSIDE = 0.1  # weight of a part that the image's edge cuts, such as a shadow or the table, beside one that it does not
 
@@ -42,8 +42,8 @@ def ink(grey: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
     written = _written(darkness)
     if not written.any():
         return np.zeros((side, side), dtype=np.uint8)
-    rows, columns = np.nonzero(ndimage.binary_dilation(written, _EIGHT))
-    around = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    rows, columns = np.flatnonzero(written.any(axis=1)), np.flatnonzero(written.any(axis=0))
+    around = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
     darkness, written = darkness[around], written[around]
     full = np.median(darkness[written])
     soft = ndimage.binary_dilation(written, _EIGHT) & (darkness > FAINT * darkness[written].min())
@@ -54,13 +54,14 @@ def ink(grey: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
 def _darkness(image: Image.Image) -> np.ndarray:
     """The share of the paper's light that is missing at each pixel, 0 to 1.
 
-    Paper is what a grey closing leaves: strokes, narrower than its window, are filled with the light around them. At the
-    image's edge light and shadow are taken to go on outside.
+    Paper is what a grey closing leaves: strokes, narrower than its window, are filled with the light around them, and a
+    shadow or a table that reaches the image's edge stays, since it is taken to go on outside. Of each neighbourhood the
+    darkest counts, so that the border of a shadow, which is not known to the pixel here, does not look like ink.
     """
     light = np.asarray(_shrink(image, PAPER), dtype=np.float32)
     window = max(light.shape) // WINDOW + 1
     paper = ndimage.grey_closing(np.pad(light, window, mode="edge"), size=(window, window))
-    paper = ndimage.gaussian_filter(paper, window / 6)[window:-window, window:-window]
+    paper = ndimage.grey_erosion(paper, size=(3, 3))[window:-window, window:-window]
     paper = np.asarray(Image.fromarray(paper).resize(image.size, Image.Resampling.BILINEAR))
     darkness: np.ndarray = np.clip(1 - (np.asarray(image, dtype=np.float32) + 1) / (paper + 1), 0, 1)
     return darkness
@@ -68,15 +69,14 @@ def _darkness(image: Image.Image) -> np.ndarray:
 
 def _written(darkness: np.ndarray) -> np.ndarray:
     """Which pixels are ink: above Otsu's threshold, and part of something large enough; none on blank paper."""
-    mask = darkness > _otsu(darkness)
+    mask = darkness > max(_otsu(darkness), CONTRAST)
     if not mask.any() or mask.all():
         return np.zeros_like(mask)
     paper = darkness[~mask]
-    contrast = darkness[mask].mean() - paper.mean()
-    if contrast < max(CONTRAST, SEPARATION * paper.std()):
+    if darkness[mask].mean() - paper.mean() < SEPARATION * paper.std():
         return np.zeros_like(mask)
-    parts, count = ndimage.label(mask, _EIGHT)
-    weight = ndimage.sum_labels(darkness, parts, np.arange(count + 1))
+    parts, _ = ndimage.label(mask, _EIGHT)
+    weight = np.bincount(parts.ravel(), darkness.ravel())
     cut = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
     weight[cut] *= OUTSIDE
     weight[0] = 0
@@ -86,32 +86,32 @@ def _written(darkness: np.ndarray) -> np.ndarray:
 
 def _otsu(values: np.ndarray) -> float:
     """The threshold that separates values between 0 and 1 into two classes with the largest variance between them."""
-    counts, edges = np.histogram(values, 256, (0, 1))
-    middles = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)[:-1]
+    counts = np.bincount((values * 255).astype(np.uint8).ravel(), minlength=256)
+    sums = np.cumsum(counts * np.arange(256))
+    below = np.cumsum(counts)
     above = values.size - below
-    sums = np.cumsum(counts * middles)
-    total, sums = sums[-1], sums[:-1]
-    means_apart = sums / np.maximum(below, 1) - (total - sums) / np.maximum(above, 1)
-    return float(edges[1 + np.argmax(below * above * means_apart**2)])
+    apart = sums / np.maximum(below, 1) - (sums[-1] - sums) / np.maximum(above, 1)
+    return float(np.argmax(below * above * apart**2) + 1) / 255
 
 
 def _thickened(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
-    """Widen strokes that are thinner than MNIST's, by whole pixels on either side.
+    """Widen strokes that are thinner than MNIST's, by whole pixels on either side and with soft edges.
 
-    A stroke is as wide as twice the distance from its middle line to the paper.
+    Whole pixels, because the width of a stroke of two or three pixels is not known better: MNIST's own stay as they are.
     """
     rows, columns = np.nonzero(written)
     long = max(np.ptp(rows), np.ptp(columns)) + 1
-    distance = ndimage.distance_transform_edt(np.pad(written, 1))
-    middle = (distance > 0) & (distance == ndimage.maximum_filter(distance, 3))
-    width = 2 * distance[middle].mean() - 0.5
-    radius = round((STROKE * long - width) / 2)
-    if radius <= 0:
+    inside = ndimage.distance_transform_edt(np.pad(written, 1))
+    middle = (inside > 0) & (inside == ndimage.maximum_filter(inside, 3))
+    width = 2 * inside[middle].mean() - 0.5  # the middle line is half the width away from the paper
+    missing = round((STROKE * long - width) / 2)
+    if missing <= 0:
         return strokes
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    thick: np.ndarray = ndimage.grey_dilation(np.pad(strokes, radius), footprint=x * x + y * y <= radius * radius + 0.5)
-    return thick
+    strokes, written = np.pad(strokes, missing), np.pad(written, missing)
+    distance, nearest = ndimage.distance_transform_edt(~written, return_indices=True)
+    reach = np.clip(missing + 1 - distance, 0, 1)
+    thick: np.ndarray = np.maximum(strokes, ndimage.maximum_filter(strokes, 3)[tuple(nearest)] * reach)
+    return thick.astype(np.float32)
 
 
 def _centred(strokes: np.ndarray, side: int) -> np.ndarray:

@@ -6,13 +6,20 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
 
+from stages.base.stage import UserError
 from stages.measure.intervals import paired_difference, wilson
 
 DECIMALS = 5  # of what is written: the last bits differ from machine to machine, and that should not change git
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, float64 (n, classes), of logits (n, classes)."""
+    """Return probabilities, float64 (n, classes), of logits (n, classes).
+
+    Raises:
+        UserError: a logit is no finite number.
+    """
+    if not np.isfinite(logits).all():
+        raise UserError("a model gives NaN instead of numbers: its training diverged. Lower finetune's learning rates.")
     wide = logits.astype(np.float64)
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
@@ -79,26 +86,26 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) 
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def per_class(labels: np.ndarray, predicted: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:
+def per_class(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:
     """Return one row a class: its test images, and precision, recall and F1 of each model.
 
     Args:
         labels: int (n,), the actual classes.
-        predicted: by model name, int (n,), the predicted classes.
+        probabilities: by model name, (n, classes).
         classes: the names.
 
     What is not defined (the precision of a class never predicted, the recall of one without images) is 0.
     """
     every = np.arange(len(classes))
     table = pd.DataFrame({"class": list(classes), "images": np.bincount(labels, minlength=len(classes))})
-    for model, guesses in predicted.items():
-        values = precision_recall_fscore_support(labels, guesses, labels=every, zero_division=0)
+    for model, rows in probabilities.items():
+        values = precision_recall_fscore_support(labels, rows.argmax(axis=1), labels=every, zero_division=0)
         for name, column in zip(("precision", "recall", "f1"), values, strict=False):
             table[f"{model}_{name}"] = column
     return table.round(DECIMALS)
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+def confusion(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Return counts of images, int (classes, classes): rows are the actual class, columns the predicted one."""
-    counts = confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
+    counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(len(classes)))
     return pd.DataFrame(counts, index=pd.Index(classes, name="actual"), columns=list(classes))

@@ -10,5 +10,5 @@ from stages.base.params import Section
 class Report(Section):
     """How much the report shows."""
 
-    samples: Annotated[int, Field(ge=1)]
-    predictions: Annotated[int, Field(ge=1)]
+    samples: Annotated[int, Field(ge=1, le=100)]
+    predictions: Annotated[int, Field(ge=1, le=100)]

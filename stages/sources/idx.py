@@ -23,7 +23,7 @@ BLOCK = 0xFFFF  # bytes in a stored block of deflate, at most
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Return the array in the idx file at ``path``, plain or gzipped (told by its content), in the machine's byte order.
+    """Return the array in the idx file at ``path``, plain or gzipped, in the machine's byte order.
 
     Raises:
         UserError: the file is missing, is no idx file, or holds fewer or more bytes than its header says.

@@ -1,9 +1,10 @@
 """The paper set: scanned digits redrawn as a person would photograph them, dark ink on lit, slightly uneven paper.
 
-The 8x8 scan of a digit gives the middle line of its strokes; a pen follows that line, with a width, slant, turn, size and
-place of its own. The ranges below were set by eye against phone photographs of handwritten digits.
+The 8x8 scan of a digit gives the middle line of its strokes; a pen follows that line, with a width, slant, turn, size
+and place of its own. The ranges below were set by eye against phone photographs of handwritten digits.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def write_paper(folder: Path) -> str:
 
 
 def photograph(scans: Scans, place: int) -> Image.Image:
-    """Return digit ``place`` of ``scans`` on paper, an RGB image with sides of 160 to 260 pixels; always the same one."""
+    """Return digit ``place`` of ``scans`` on paper, RGB, with sides of 160 to 260 pixels; always the same image."""
     rng = np.random.default_rng([SEED, int(scans.numbers[place])])
     height, width = (int(side) for side in rng.integers(160, 261, 2))
     paper = _paper(height, width, rng)
@@ -57,9 +58,9 @@ def _outline(scan: np.ndarray, rng: Generator) -> np.ndarray:
     half_width /= np.maximum(ndimage.gaussian_filter(middle.astype(float), 4), 1e-3)
     distance, nearest = ndimage.distance_transform_edt(~middle, return_indices=True)
     # Part the pen's own width, part the scan's: where a scan is all ink, the stroke stays broad.
-    pen = (rng.uniform(0.15, 0.35) * FINE + rng.uniform(0.5, 0.7) * half_width)[nearest[0], nearest[1]]
+    pen = (rng.uniform(0.05, 0.25) * FINE + rng.uniform(0.4, 0.6) * half_width)[nearest[0], nearest[1]]
     inside = ndimage.gaussian_filter(pen - distance, 1.5)
-    return (inside + REACH).clip(0, 2 * REACH)
+    return np.asarray((inside + REACH).clip(0, 2 * REACH))
 
 
 def _thin(blob: np.ndarray) -> np.ndarray:
@@ -93,10 +94,10 @@ def _put(outline: np.ndarray, height: int, width: int, rng: Generator) -> np.nda
     """Return the share of ink, (height, width), with the digit drawn at a random place, size, slant and turn."""
     tall = rng.uniform(0.34, 0.62) * min(height, width)
     scale = tall / (FINE * (len(outline) / FINE - 2 * MARGIN))  # image pixels for each fine pixel
-    turn = np.radians(np.clip(rng.normal(0, 4), -14, 14))
+    turn = math.radians(np.clip(rng.normal(0, 4), -10, 10))
     slant = rng.normal(0.1, 0.1)
     narrow = rng.uniform(0.8, 1.1)
-    cos, sin = np.cos(turn), np.sin(turn)
+    cos, sin = math.cos(turn), math.sin(turn)
     forth = scale * np.array([[cos, -sin], [sin, cos]]) @ np.array([[narrow, -slant], [0, 1]])
     back = np.linalg.inv(forth)
     room = 0.62 * tall
@@ -106,14 +107,13 @@ def _put(outline: np.ndarray, height: int, width: int, rng: Generator) -> np.nda
     field = Image.fromarray(outline.astype(np.float32))
     drawn = np.asarray(field.transform((width, height), Image.Transform.AFFINE, terms, Image.Resampling.BICUBIC))
     edge = rng.uniform(1.6, 3.0)  # image pixels over which ink turns into paper: how sharp the photograph is
-    return _smooth((drawn.astype(np.float64) - REACH) * scale / edge + 0.5)
+    return _smooth((drawn - REACH) * scale / edge + 0.5)
 
 
 def _paper(height: int, width: int, rng: Generator) -> np.ndarray:
     """Return empty paper, (height, width, 3): lit from one side, with a faint shadow and the sheet's own relief."""
     down, right = (axis / np.float32(max(height, width)) - np.float32(0.5) for axis in np.ogrid[:height, :width])
-    angles = rng.uniform(0, 2 * np.pi, 2)
-    toward, across = (right * np.cos(angle) + down * np.sin(angle) for angle in angles)
+    toward, across = (right * math.cos(angle) + down * math.sin(angle) for angle in rng.uniform(0, 2 * math.pi, 2))
     light = 1 + rng.uniform(0.1, 0.35) * toward
     shadow = 1 - rng.uniform(0.0, 0.2) * _smooth((across - rng.uniform(-0.1, 0.5)) / rng.uniform(0.25, 0.7) + 0.5)
     relief = 1 + 0.02 * _uneven(height, width, 40, rng) + 0.006 * _uneven(height, width, 4, rng)
@@ -127,7 +127,7 @@ def _paper(height: int, width: int, rng: Generator) -> np.ndarray:
 def _uneven(height: int, width: int, cell: int, rng: Generator) -> np.ndarray:
     """Return smooth noise, (height, width), with standard normal values about every ``cell`` pixels."""
     grid = rng.normal(size=(height // cell + 2, width // cell + 2)).astype(np.float32)
-    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)).astype(np.float64)
+    return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _enlarge(values: np.ndarray, side: int) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""Bring one catalog item to data/fetch/ITEM: published files, checked by hash, or files made from what a library ships.
+
+    python -m stages.fetch mnist
+    THAW_MIRROR=~/downloads python -m stages.fetch mnist     (a folder or address that is asked first)
+
+Files that are there already and right are kept; what an interrupted run left behind is gone on with.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from stages.base.stage import UserError, say, stage, whole
+from stages.sources.catalog import CLASSES_FILE, Download, Made, items, read_entry
+from stages.sources.digits import write_digits
+from stages.sources.download import Patience, is_right, obtain, sources
+from stages.sources.paper import write_paper
+
+CATALOG = Path("stages/sources/catalog.yaml")
+FETCH = Path("data/fetch")
+MIRROR = "THAW_MIRROR"
+
+GENERATORS: dict[str, Callable[[Path], str]] = {"digits": write_digits, "paper_digits": write_paper}
+
+
+def main() -> None:
+    """Fetch the item named on the command line."""
+    with stage("fetch"):
+        if len(sys.argv) != 2:
+            known = ", ".join(items(CATALOG))
+            raise UserError(
+                f"expected one item (python -m stages.fetch ITEM), received {sys.argv[1:]}; there are: {known}."
+            )
+        item = sys.argv[1]
+        fetch(item, read_entry(CATALOG, item), FETCH, os.environ.get(MIRROR, ""), Patience())
+
+
+def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: Patience) -> None:
+    """Write ``root``/``item``, whole or not at all.
+
+    Raises:
+        UserError: a file can be had from nowhere, or the entry asks for an unknown generator.
+    """
+    parts = root / ".part" / item  # outside the working folder, so that a killed download is not begun anew
+    with whole(root / item) as folder:
+        if isinstance(entry, Made):
+            say(f"{item}: {_make(item, entry, folder)}")
+        else:
+            _download(item, entry, folder, root / item, parts, mirror, patience)
+    shutil.rmtree(parts, ignore_errors=True)
+    with suppress(OSError):  # another item's download may be in it
+        parts.parent.rmdir()
+
+
+def _make(item: str, entry: Made, folder: Path) -> str:
+    if entry.generator not in GENERATORS:
+        raise UserError(f"{CATALOG}: {item}.generator: expected one of {', '.join(GENERATORS)}, received '{entry.generator}'.")
+    return GENERATORS[entry.generator](folder)
+
+
+def _download(
+    item: str, entry: Download, folder: Path, there: Path, parts: Path, mirror: str, patience: Patience
+) -> None:
+    kept = 0
+    for file in entry.files:
+        source = there / file.name
+        if is_right(source, file):
+            kept += 1
+        else:
+            source = parts / file.name
+            obtain(file, source, sources(file, item, mirror), patience, there)
+        _place(source, folder / file.name)
+    if entry.classes:
+        (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in entry.classes), encoding="utf-8")
+    megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    say(f"{item}: {len(entry.files)} files, {megabytes:.1f} MB, hashes right; {kept} of them were here already")
+
+
+def _place(source: Path, target: Path) -> None:
+    """Give the file a second name, or copy it where the file system or a link in the way does not allow that."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""check: all of params.yaml at once, what its sections ask of each other, and the freeze depth."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stages import check
+from tests.conftest import PROJECT
+from tests.copies import set_params
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "dvc.yaml", tmp_path)
+    shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check.main()
+    said = capsys.readouterr().out
+    assert "mnist_cnn at 28 px: 4 of 6 layers frozen, thawed from dense on; activations are kept at flatten." in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"extract": {"freeze": "dens"}}, "extract.freeze: expected 'all', 'none', a count, or a layer"),
+        ({"extract": {"freeze": 7}}, "extract.freeze: expected a count from -6 to 6"),
+        ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
+        ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
+        (
+            {"split": {"source": "data/fetch/mnist"}},
+            "split.source: data/fetch/mnist is fetched only when fetch.items lists mnist",
+        ),
+        ({"split": {"source": "data/own/cats"}}, "split.source: there is no data/own/cats"),
+        ({"fetch": {"items": ["digits", "paper_digits", "mist"]}}, "expected items of the catalog"),
+        (
+            {"split": {"seed": -1}, "export": {"formats": ["h5"]}},
+            "export.formats: expected a list of one or more of onnx",
+        ),
+    ],
+)
+def test_each_mistake_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], said: str
+) -> None:
+    set_params(here, changes)
+    with pytest.raises(SystemExit) as stopped:
+        check.main()
+    assert stopped.value.code == 1
+    printed = capsys.readouterr().err
+    assert f"params.yaml: {said}" in printed or said in printed
+
+
+def test_a_section_that_does_not_exist_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (here / "params.yaml").open("a") as file:
+        file.write("\nevalute:\n  x: 1\n")
+    with pytest.raises(SystemExit):
+        check.main()
+    assert "params.yaml: evalute: unknown section. There are: fetch, split" in capsys.readouterr().err
+
+
+def test_an_import_that_dvc_yaml_does_not_list_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = here / "stages" / "report.py"
+    script.write_text(f"from stages.images import ink\n{script.read_text()}")
+    with pytest.raises(SystemExit):
+        check.main()
+    assert "dvc.yaml: report: imports stages/images/ink.py, which its deps lack. Add it." in capsys.readouterr().err

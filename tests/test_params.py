@@ -1,0 +1,144 @@
+"""params.yaml: an unknown key, a wrong type, a value that is not allowed end in one message that names all three."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.base.params import read_section, read_yaml, validate
+from stages.base.stage import UserError
+from stages.check import SECTIONS
+from tests.conftest import PROJECT
+
+DEFAULT = read_yaml(PROJECT / "recipes" / "default.yaml")
+
+
+def leaves(values: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for key, value in values.items():
+        found += leaves(value, (*above, key)) if isinstance(value, dict) else [(*above, key)]
+    return found
+
+
+KEYS = leaves(DEFAULT)
+
+
+def changed(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    section = {**DEFAULT[path[0]]}
+    place = section
+    for key in path[1:-1]:
+        place[key] = {**place[key]}
+        place = place[key]
+    place[path[-1]] = value
+    return section
+
+
+def test_the_defaults_are_valid() -> None:
+    assert list(DEFAULT) == list(SECTIONS)
+    for name, schema in SECTIONS.items():
+        validate(DEFAULT[name], name, schema)
+
+
+def test_every_key_says_what_it_does() -> None:
+    lines = (PROJECT / "recipes" / "default.yaml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r" +[\w]+: \S", line):
+            assert re.match(r" +# .{15}", lines[number - 1]), f"{line.strip()} has no comment above it"
+
+
+@given(
+    st.sampled_from(KEYS),
+    st.sampled_from([None, True, [], {}, "", "nonsense", -1.5, math.inf, math.nan, -(10**9), [None], object]),
+)
+def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(path: tuple[str, ...], value: Any) -> None:
+    try:
+        accepted = validate(changed(path, value), path[0], SECTIONS[path[0]])
+    except UserError as error:
+        lines = str(error).splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith(f"params.yaml: {'.'.join(path)}")
+        assert "expected" in lines[0] or "Input" not in lines[0]
+        assert "received" in lines[0]
+    else:
+        dumped = accepted.model_dump()
+        for key in path[1:]:
+            dumped = dumped[key]
+        assert dumped == value
+
+
+@given(st.sampled_from(KEYS), st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1))
+def test_an_unknown_key_is_named_with_the_known_ones(path: tuple[str, ...], key: str) -> None:
+    place: Any = DEFAULT
+    for part in path[:-1]:
+        place = place[part]
+    if key in place:
+        return
+    with pytest.raises(UserError, match=f"{key}: unknown key.*Allowed here: .*{path[-1]}"):
+        validate(changed((*path[:-1], key), 1), path[0], SECTIONS[path[0]])
+
+
+@given(st.sampled_from(KEYS))
+def test_a_missing_key_is_named(path: tuple[str, ...]) -> None:
+    section = changed(path, None)
+    place = section
+    for key in path[1:-1]:
+        place = place[key]
+    del place[path[-1]]
+    with pytest.raises(UserError, match=re.escape(f"params.yaml: {'.'.join(path)}: missing")):
+        validate(section, path[0], SECTIONS[path[0]])
+
+
+def test_several_mistakes_are_listed_at_once() -> None:
+    section = changed(("split", "seed"), -1) | {"polarity": "upside_down", "sede": 3}
+    with pytest.raises(UserError) as error:
+        validate(section, "split", SECTIONS["split"])
+    assert str(error.value).splitlines() == [
+        "params.yaml: split.polarity: expected 'light_on_dark' or 'dark_on_light'; received 'upside_down'.",
+        "params.yaml: split.seed: expected greater than or equal to 0; received -1.",
+        "params.yaml: split.sede: unknown key. Did you mean 'seed'? Allowed here: "
+        "source, classes, form, polarity, fit, train, val, test, max_rejects, seed.",
+    ]
+
+
+@pytest.mark.parametrize("text", ["1e-5", "1.0e-5", "0.00001"])
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, text: str) -> None:
+    content = (
+        (PROJECT / "recipes" / "default.yaml").read_text().replace("learning_rate: 0.0001", f"learning_rate: {text}")
+    )
+    (tmp_path / "params.yaml").write_text(content)
+    assert (
+        read_section(tmp_path / "params.yaml", "finetune", SECTIONS["finetune"]).model_dump()["thawed"]["learning_rate"]
+        == 1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("split: [", "is no valid YAML"),
+        ("- a\n- b\n", "expected sections such as 'split:', received list"),
+        ("pretrain: {}\n", "section 'split:' is missing"),
+        ("split: 3\n", "split: expected keys and values, received 3"),
+        ("split:\n  seed: 1\n  seed: 2\n", "is no valid YAML"),
+        ("", "expected sections"),
+    ],
+)
+def test_a_broken_file_is_one_message(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(UserError, match=re.escape(said)):
+        read_section(tmp_path / "params.yaml", "split", SECTIONS["split"])
+
+
+def test_a_section_cannot_be_changed_after_it_is_read() -> None:
+    section: Any = validate(DEFAULT["split"], "split", SECTIONS["split"])
+    with pytest.raises(ValueError, match="frozen"):
+        section.seed = 2
+
+
+def test_a_missing_file_says_where_to_be(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Run this from the top folder of the project"):
+        read_section(tmp_path / "params.yaml", "split", SECTIONS["split"])

@@ -1,0 +1,99 @@
+"""recipe: lists what there is, writes one into params.yaml, says what changed, and loses nobody's edits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import recipe
+from stages.base.params import read_yaml, validate
+from stages.check import SECTIONS
+from tests.conftest import PROJECT
+from tests.copies import copy_project, set_params
+
+RECIPES = sorted(path.stem for path in (PROJECT / "recipes").glob("*.yaml"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = copy_project(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["recipe", *arguments])
+    recipe.main()
+
+
+def test_the_list_says_what_each_is(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == RECIPES
+    assert all(len(line.split(maxsplit=1)[1]) > 30 for line in lines)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_a_valid_experiment_with_its_comments(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    call(monkeypatch, name)
+    params, default = read_yaml(here / "params.yaml"), (here / "recipes" / "default.yaml").read_text()
+    for section, schema in SECTIONS.items():
+        validate(params[section], section, schema)
+    comments = [line for line in default.splitlines() if line.strip().startswith("#")]
+    assert [
+        line for line in (here / "params.yaml").read_text().splitlines() if line.strip().startswith("#")
+    ] == comments
+    capsys.readouterr()
+    call(monkeypatch, "default")
+    assert (here / "params.yaml").read_text() == default
+
+
+def test_params_yaml_is_the_default_recipe() -> None:
+    assert (PROJECT / "params.yaml").read_bytes() == (PROJECT / "recipes" / "default.yaml").read_bytes()
+
+
+def test_it_says_what_changed(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    call(monkeypatch, "from_scratch")
+    said = capsys.readouterr().out
+    assert "pretrain.epochs: 5 → 0\n" in said
+    assert "extract.freeze: -2 → none\n" in said
+    call(monkeypatch, "from_scratch")
+    assert capsys.readouterr().out == "params.yaml is recipe from_scratch already.\n"
+
+
+def test_edits_that_are_not_committed_are_kept_unless_told(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_params(here, {"split": {"seed": 77}})
+    mine = (here / "params.yaml").read_text()
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, "from_scratch")
+    assert stopped.value.code == 1
+    assert "edits that are not committed" in capsys.readouterr().err
+    assert (here / "params.yaml").read_text() == mine
+    call(monkeypatch, "from_scratch", "--overwrite")
+    assert "split.seed: 77 → 1" in capsys.readouterr().out
+
+
+def test_committed_edits_and_other_recipes_are_safe_to_leave(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(monkeypatch, "from_scratch")
+    call(monkeypatch, "mnist_own_digits")
+    set_params(here, {"split": {"seed": 77}})
+    subprocess.run(["git", "commit", "-qam", "Another seed"], check=True)
+    call(monkeypatch, "default")
+
+
+@pytest.mark.parametrize("name", ["mnist_own_digit", "nothing"])
+def test_an_unknown_recipe_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit):
+        call(monkeypatch, name)
+    said = capsys.readouterr().err
+    assert f"there is no recipe '{name}'" in said
+    assert "mnist_own_digits" in said

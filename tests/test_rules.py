@@ -1,0 +1,225 @@
+"""The rules that keep the pipeline honest, each shown to catch what it is there for.
+
+Complete and minimal: what a stage imports, opens and reads is what it declares. Shown twice: by reading the code, and
+by running each stage in a folder that holds nothing else.
+"""
+
+import ast
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.base.declared import closure, problems
+from stages.base.params import read_yaml
+from stages.base.stage import whole
+from tests.conftest import PROJECT
+from tests.copies import run
+
+STAGES = ["fetch", "split", "pretrain", "extract", "finetune", "evaluate", "report", "export"]
+
+# A Python that finds this module runs it first: it refuses every connection.
+NO_NETWORK = """
+import sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo"):
+        raise PermissionError(f"a stage opened a socket: {arguments[1:]}")
+
+sys.addaudithook(refuse)
+"""
+
+
+def pipeline(folder: Path = PROJECT) -> dict[str, Any]:
+    return read_yaml(folder / "dvc.yaml")
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A copy of the code and dvc.yaml in which to break rules."""
+    shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "dvc.yaml", tmp_path)
+    return tmp_path
+
+
+def test_dvc_yaml_declares_what_the_stages_use() -> None:
+    assert list(pipeline()["stages"]) == STAGES
+    assert problems(PROJECT, pipeline()) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "line", "said"),
+    [
+        (
+            "report.py",
+            "import stages.measure.metrics",
+            "report: imports stages/measure/metrics.py, which its deps lack",
+        ),
+        ("draw/curves.py", "from stages.images.ink import ink", "report: imports stages/images/ink.py"),
+        ("report.py", "def f():\n    from stages.network import build", "report: imports stages/network/build.py"),
+        ("split.py", 'OTHER = Path("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
+        ("finetune.py", 'TEST = Path("data/split/test.parquet")', "finetune: opens data/split/test.parquet"),
+        ("split.py", 'read_section(PARAMS, "export", Split)', "split: reads export, which its params lack"),
+    ],
+)
+def test_what_is_not_declared_is_caught(planted: Path, script: str, line: str, said: str) -> None:
+    path = planted / "stages" / script
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    assert any(said in problem for problem in problems(planted, pipeline(planted)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "item", "said"),
+    [
+        ("report", "deps", "stages/images/ink.py", "report: its deps list stages/images/ink.py, which it does not use"),
+        ("split", "deps", "data/pretrain", "split: its deps list data/pretrain, which it does not use"),
+        ("split", "params", "export", "split: its params list export, which it does not use"),
+        ("split", "outs", "data/other.csv", "split: writes data/other.csv, which is not in data/split"),
+    ],
+)
+def test_what_is_declared_in_vain_is_caught(planted: Path, stage: str, key: str, item: str, said: str) -> None:
+    content = pipeline(planted)
+    content["stages"][stage][key].append(item)
+    assert any(said in problem for problem in problems(planted, content))
+
+
+@pytest.mark.parametrize("stage", ["split", "report"])
+def test_what_is_no_longer_declared_is_caught(planted: Path, stage: str) -> None:
+    content = pipeline(planted)
+    removed = [dep for dep in content["stages"][stage]["deps"] if dep.endswith(".py")][-1]
+    content["stages"][stage]["deps"].remove(removed)
+    assert f"dvc.yaml: {stage}: imports {removed}, which its deps lack. Add it." in problems(planted, content)
+
+
+def resolve(declared: str, params: dict[str, Any]) -> str:
+    """Fill a ``${section.key}`` of dvc.yaml in."""
+    if declared.startswith("${"):
+        section, key = declared[2:-1].split(".")
+        return str(params[section][key])
+    return declared
+
+
+def sandbox(finished: Path, name: str, folder: Path) -> Path:
+    """Make a folder that holds what stage ``name`` declares, and nothing else of the project."""
+    stage = pipeline(finished)["stages"][name]
+    item = "digits" if name == "fetch" else None
+    stage = stage.get("do", stage)
+    params, catalog = read_yaml(finished / "params.yaml"), "stages/sources/catalog.yaml"
+    for declared in stage["deps"]:
+        source = finished / resolve(declared, params)
+        target = folder / resolve(declared, params)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    yaml = YAML()
+    sections = [param for param in stage["params"] if isinstance(param, str)]
+    if sections:
+        yaml.dump({section: params[section] for section in sections}, folder / "params.yaml")
+    if item:
+        yaml.dump({item: read_yaml(finished / catalog)[item]}, folder / catalog)
+    (folder / ".python").mkdir()
+    (folder / ".python" / "sitecustomize.py").write_text(NO_NETWORK)
+    return folder
+
+
+def outs(finished: Path, name: str) -> list[str]:
+    stage = pipeline(finished)["stages"][name]
+    stage = stage.get("do", stage)
+    listed = [
+        out if isinstance(out, str) else next(iter(out)) for key in ("outs", "metrics") for out in stage.get(key, [])
+    ]
+    return [out.replace("${item}", "digits") for out in listed]
+
+
+def content(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_needs_what_it_declares_and_writes_the_same_bytes(finished: Path, tmp_path: Path, name: str) -> None:
+    folder = sandbox(finished, name, tmp_path)
+    arguments = ["digits"] if name == "fetch" else []
+    run("python", "-m", f"stages.{name}", *arguments, cwd=folder, PYTHONPATH=str(folder / ".python"))
+    for out in outs(finished, name):
+        assert content(folder / out) == content(finished / out), f"{out} differs from the first run's"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('open("recipes/default.yaml")', "No such file or directory: 'recipes/default.yaml'"),
+        ('read_section(PARAMS, "export", Split)', "section 'export:' is missing"),
+        ("import stages.network.freeze", "No module named 'stages.network'"),
+        ('import socket; socket.create_connection(("127.0.0.1", 9))', "a stage opened a socket"),
+    ],
+)
+def test_the_sandbox_catches_what_reading_the_code_may_miss(
+    finished: Path, tmp_path: Path, line: str, said: str
+) -> None:
+    folder = sandbox(finished, "split", tmp_path)
+    script = folder / "stages" / "split.py"
+    script.write_text(script.read_text().replace("def main() -> None:\n", f"def main() -> None:\n    {line}\n"))
+    output = run("python", "-m", "stages.split", cwd=folder, fails=True, PYTHONPATH=str(folder / ".python"))
+    assert said in output
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+    target = tmp_path / "result"
+    with pytest.raises(FileNotFoundError), whole(target) as folder:
+        (folder / "half").rename(folder / "missing")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".partial-result").mkdir()
+    (tmp_path / ".partial-result" / "left by a killed run").touch()
+    with whole(target) as folder:
+        (folder / "first").touch()
+        assert not target.exists()
+    with pytest.raises(KeyboardInterrupt), whole(target) as folder:
+        raise KeyboardInterrupt
+    assert [path.name for path in target.iterdir()] == ["first"], (
+        "an interrupted second run lost the first one's result"
+    )
+    with whole(target) as folder:
+        (folder / "second").touch()
+    assert [path.name for path in target.iterdir()] == ["second"]
+
+
+def test_one_loader_turns_bytes_into_pixels() -> None:
+    """Pillow opens images in one place; whatever feeds a network goes through load."""
+    openers = set()
+    for path in sorted((PROJECT / "stages").rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        if any(
+            ast.unparse(call.func) in ("Image.open", "keras.utils.load_img", "tf.io.decode_image") for call in calls
+        ):
+            openers.add(path.relative_to(PROJECT).as_posix())
+    assert openers == {"stages/images/decode.py"}
+    for script in ("pretrain", "extract", "evaluate", "export", "predict"):
+        assert "stages/images/load.py" in closure(PROJECT, f"stages/{script}.py"), script
+
+
+def test_the_test_split_is_read_by_evaluate_and_export_alone() -> None:
+    stages = pipeline()["stages"]
+    readers = {name for name in stages if "data/split/test.parquet" in stages[name].get("deps", [])}
+    assert readers == {"evaluate", "export"}
+    assert not any("data/split" in stages[name].get("deps", []) for name in stages)
+
+
+def test_imports_run_one_way() -> None:
+    scripts = {path.stem for path in (PROJECT / "stages").glob("*.py")}
+    for path in sorted((PROJECT / "stages").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module == "stages":
+                imported = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("stages."):
+                imported = {str(node.module).split(".")[1]} if str(node.module).count(".") == 1 else set()
+            else:
+                continue
+            assert not imported & scripts, f"{path.name} imports a script"
+
+
+@pytest.mark.parametrize("name", ["fetch", "split", "report", "predict", "recipe"])
+def test_a_script_without_a_network_does_not_import_the_framework(name: str) -> None:
+    code = f"import sys, stages.{name}; print(sorted({{'tensorflow', 'keras', 'jax', 'torch'}} & set(sys.modules)))"
+    assert run("python", "-c", code, cwd=PROJECT).strip() == "[]"
