@@ -63,7 +63,7 @@ def main() -> None:
     report = {}
     with whole(OUT) as folder:
         write_card(folder, card)
-        for name in card.formats:
+        for name in reversed(card.formats):  # SavedModel first: it numbers its functions on from what ran before
             file = folder / FILES[name]
             WRITERS[name](module, file)
             received = Runner(folder, name).probabilities(pixels)

@@ -57,7 +57,8 @@ def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: 
 
 def _make(item: str, entry: Made, folder: Path) -> str:
     if entry.generator not in GENERATORS:
-        raise UserError(f"{CATALOG}: {item}.generator: expected one of {', '.join(GENERATORS)}, received '{entry.generator}'.")
+        known = ", ".join(GENERATORS)
+        raise UserError(f"{CATALOG}: {item}.generator: expected one of {known}, received '{entry.generator}'.")
     return GENERATORS[entry.generator](folder)
 
 

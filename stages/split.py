@@ -27,6 +27,7 @@ SPLIT = Path("data/split")
 SHOWN = 10  # rejects in the message that refuses a data set
 
 
+@stage("split")
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
@@ -55,14 +56,15 @@ def main() -> None:
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
     division = "; test as published" if divided else ""
     say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{division}")
-    say(f"left out: {len(rejects)} unreadable, {len(duplicates)} duplicates (see {SPLIT / 'rejects.csv'})")
+    if rejects or duplicates:
+        say(f"left out: {len(rejects)} unreadable, {len(duplicates)} duplicates (see {SPLIT / 'rejects.csv'})")
 
 
 def find(source: Path) -> Path:
     """Return the data set's folder, or say how to get it."""
     if source.is_dir():
         return source
-    missing = f"split.source: {source} is missing."
+    missing = f"split.source: there is no folder {source}."
     if source.with_name(f"{source.name}.dvc").is_file():
         raise UserError(f"{missing} It is versioned with DVC: get it with `dvc pull {source}`.")
     if source.parent == FETCHED:
@@ -119,5 +121,4 @@ def summarise(
 
 
 if __name__ == "__main__":
-    with stage("split"):
-        main()
+    main()

@@ -46,28 +46,44 @@ def pixels_of(split: Path) -> np.ndarray:
 
 
 def miniature(pixels: np.ndarray) -> Any:
-    """The real networks' kinds of layers, with statistics that fit the images, so that logits vary."""
+    """The real networks' kinds of layers, with statistics that fit the images, so that probabilities vary.
+
+    It ends, as InceptionV3 does for small images, in branches on maps of one pixel: what tf2onnx makes of those depends
+    on the order of its sets.
+    """
     from stages.network.runtime import start  # isort: skip
 
     import keras
     from keras import layers
 
+    def unit(x: Any, filters: int, size: Any, name: str, **options: Any) -> Any:
+        x = layers.Conv2D(filters, size, use_bias=False, name=f"{name}_conv", **options)(x)
+        return layers.ReLU(6, name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
+
+    def branches(x: Any, name: str) -> Any:
+        whole = unit(x, 6, 1, f"{name}_1", padding="same")
+        crossed = [unit(whole, 6, size, f"{name}_{size[0]}x{size[1]}", padding="same") for size in ((1, 3), (3, 1))]
+        pooled = layers.AveragePooling2D(3, strides=1, padding="same", name=f"{name}_pool")(x)
+        pooled = unit(pooled, 6, 1, f"{name}_pooled", padding="same")
+        crossed = layers.Concatenate(name=f"{name}_crossed")(crossed)
+        return layers.Concatenate(name=f"{name}_joined")([whole, crossed, pooled])
+
     start(seed=1)
     image = keras.Input((16, 16, 3), dtype="uint8", name="pixels")
-    x = layers.Rescaling(1 / 127.5, -1, name="preprocess")(image)
-    x = layers.Conv2D(8, 3, use_bias=False, name="conv")(x)
-    x = layers.BatchNormalization(name="bn")(x)
-    x = layers.ReLU(6, name="relu")(x)
+    x = layers.Rescaling(1.0, name="cast")(image)
+    x = layers.Normalization(mean=(110.0, 120.0, 130.0), variance=(3600.0,) * 3, name="preprocess")(x)
+    x = unit(x, 8, 3, "first")
     x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="depthwise")(x)
     x = layers.MaxPooling2D(name="pool")(x)
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dropout(0.2, name="dropout")(x)
+    x = branches(branches(unit(x, 8, 3, "last"), "one"), "two")
+    x = layers.Dropout(0.2, name="dropout")(layers.GlobalAveragePooling2D(name="average")(x))
     model = keras.Model(image, layers.Dense(4, name="classifier")(x), name="thaw")
-    maps = np.asarray(keras.Model(image, model.get_layer("conv").output)(pixels))
-    norm = model.get_layer("bn")
-    norm.moving_mean.assign(maps.mean(axis=(0, 1, 2)))
-    norm.moving_variance.assign(maps.var(axis=(0, 1, 2)))
-    classifier = model.get_layer("classifier")
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            maps = np.asarray(keras.Model(image, layer.input)(pixels))
+            layer.moving_mean.assign(maps.mean(axis=(0, 1, 2)))
+            layer.moving_variance.assign(maps.var(axis=(0, 1, 2)))
+    classifier = model.layers[-1]
     classifier.kernel.assign(classifier.kernel * 2 / np.asarray(model(pixels)).std())
     return model
 
@@ -139,7 +155,9 @@ def test_the_terminal_shows_a_line_a_format_and_nothing_else(
 ) -> None:
     process = runs[0][1]
     lines = process.stdout.splitlines()
-    assert [line.split(":")[0].strip() for line in lines] == [f"data/export/{file}" for file in FILES.values()]
+    assert [line.split(":")[0].strip() for line in lines] == [
+        f"data/export/{file}" for file in reversed(FILES.values())
+    ]
     assert all("kB; 20 test images: probabilities within" in line and "100.0% of the labels" in line for line in lines)
     assert process.stderr == ""
 
@@ -160,7 +178,7 @@ def test_a_difference_beyond_the_bound_fails_and_writes_nothing(
     stderr = capfd.readouterr().err
     assert ended.value.code == 1
     assert stderr.startswith(
-        "export: onnx: expected probabilities within 1e-12 of the network's, received a difference"
+        "export: litert: expected probabilities within 1e-12 of the network's, received a difference"
     )
     assert stderr.count("\n") == 1
     assert "export.max_difference" in stderr
@@ -171,7 +189,7 @@ def test_parity_is_reported_for_a_network_whose_probabilities_vary(exported: Pat
     parity = json.loads((exported / "parity.json").read_text())
     assert (parity["bound"], parity["images"], len(parity["sources"])) == (1e-4, 20, 20)
     assert {source.split("/")[0] for source in parity["sources"]} == set(CLASSES)
-    assert list(parity["formats"]) == list(FILES)
+    assert set(parity["formats"]) == set(FILES)
     for measured in parity["formats"].values():
         assert 0 <= measured["largest_difference"] < 1e-4
         assert measured["equal_labels"] == 1
@@ -257,31 +275,6 @@ def test_a_broken_model_file_is_named(
     with pytest.raises(UserError, match=r"a model from uint8 \(n, 16, 16, 3\) to 2 classes"):
         Runner(copy, which)
     assert capfd.readouterr() == ("", "")
-
-
-def test_equal_networks_get_equal_onnx_bytes(exported: Path) -> None:
-    """Other names, another order of nodes and constants, a constant held twice: canonical undoes it all."""
-    from stages.formats.onnx_file import canonical
-
-    model = onnx.load(exported / "model.onnx")
-    clean = model.SerializeToString(deterministic=True)
-    graph = model.graph
-    keep = {value.name for value in (*graph.input, *graph.output)}
-    for node in graph.node:
-        node.name = f"{node.name}__{len(node.name)}"
-        for field in (node.input, node.output):
-            field[:] = [name if name in keep else f"{name}__17" for name in field]
-    for tensor in graph.initializer:
-        tensor.name += "__17"
-    twice = onnx.TensorProto.FromString(graph.initializer[0].SerializeToString())
-    twice.name = "again"
-    user = next(node for node in graph.node if graph.initializer[0].name in node.input)
-    user.input[:] = ["again" if name == graph.initializer[0].name else name for name in user.input]
-    graph.initializer.append(twice)
-    graph.node.reverse()
-    assert model.SerializeToString(deterministic=True) != clean
-    canonical(model)
-    assert model.SerializeToString(deterministic=True) == clean
 
 
 def test_compare_tells_ties_from_mistakes() -> None:

@@ -29,7 +29,7 @@ def test_a_change_runs_what_depends_on_it_and_nothing_else(finished: Path, tmp_p
     script.write_text(script.read_text() + "# a comment\n")
     changed(["report"])
 
-    set_params(here, {"finetune": {"thawed": {"learning_rate": 0.0005}}})
+    set_params(here, {"finetune": {"thawed": {"learning_rate": 0.00007}}})
     changed(BELOW_FINETUNE)
 
     set_params(here, {"extract": {"freeze": "all"}})

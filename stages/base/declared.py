@@ -13,6 +13,8 @@ from typing import Any
 # String constants of a script that are paths of the project.
 _PATH = re.compile(r"(data|stages|recipes|tests)/[\w./-]+|params\.yaml")
 _PARAMS_FILE = "params.yaml"
+# Where a source lies that params.yaml names, and dvc.yaml declares as ${section.source}.
+_SOURCES = {"data/fetch", "data/own"}
 
 
 def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
@@ -35,7 +37,7 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
         params = [param if isinstance(param, str) else next(iter(param)) for param in stage.get("params", [])]
         found += _differences(name, "deps", "imports", code, {dep for dep in declared if dep.endswith(".py")})
-        inputs = {path for path in paths - {_PARAMS_FILE} if not path.startswith(f"data/{name}")}
+        inputs = {path for path in paths - {_PARAMS_FILE} - _SOURCES if not path.startswith(f"data/{name}")}
         wanted = {dep for dep in declared if not dep.endswith(".py")} | {param for param in params if "/" in param}
         found += _differences(name, "deps", "opens", inputs, {_matching(dep, inputs) for dep in wanted})
         found += _differences(name, "params", "reads", sections, {param for param in params if "/" not in param})

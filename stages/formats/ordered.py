@@ -1,4 +1,4 @@
-"""Sets that keep the order in which they were filled, for packages whose results depend on the order of their sets."""
+"""Sets that keep the order in which they were filled, for a package whose results depend on the order of its sets."""
 
 import sys
 from collections.abc import Iterable, Iterator, MutableSet
@@ -40,7 +40,7 @@ class OrderedSet(MutableSet[Any]):
 
     def intersection(self, other: Iterable[Any]) -> "OrderedSet":
         """Return the items that the other holds, too."""
-        return self & OrderedSet(other)
+        return OrderedSet(item for item in other if item in self)
 
     def issubset(self, other: Iterable[Any]) -> bool:
         """Tell whether the other holds all items."""

@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 # warns from there to twice as many; here the limit is a limit.
 MAX_PIXELS = 89_478_485
 
-# Formats that Pillow decodes by itself. Of the others that it could open some run a program (EPS).
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
+# Formats that Pillow decodes by itself. Of the others some run a program (EPS), or take any bytes (TGA).
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 _BOMB = f"declares more than {MAX_PIXELS:,} pixels, the largest size allowed (a decompression bomb?)"

@@ -3,8 +3,8 @@
 The form is that of LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (1998),
 section III.A: light strokes on black, keeping their proportions in a box of 20 of 28 pixels, with the centre of mass in
 the middle. What goes before is for photographs: the paper is divided out, ink is what Otsu's threshold (1979)
-separates from it, specks are dropped, and strokes thinner than MNIST's are thickened. An image that is in the form already,
-as each of MNIST's, comes out nearly as it went in.
+separates from it, specks are dropped, and strokes thinner than MNIST's are thickened. An image that is in the form
+already, as each of MNIST's, comes out nearly as it went in.
 """
 
 import numpy as np
@@ -17,11 +17,14 @@ STROKE = 2.5 / 20  # thinnest stroke, as a share of the ink's longer side; MNIST
 WORK = 320  # longest side, in pixels, at which ink is looked for
 PAPER = 96  # longest side at which paper is estimated
 WINDOW = 3  # what is narrower than 1 / WINDOW of the longest side can be a stroke; what is wider is paper
-CONTRAST = 0.06  # share of the paper's light that ink takes away, at least
+CONTRAST = 0.1  # share of the paper's light that ink takes away, at least; a pencil takes 0.2 to 0.5
 SEPARATION = 4  # how many standard deviations of the paper ink differs from it, at least
 FAINT = 0.2  # share of the threshold down to which the soft edge of a stroke belongs to it
+SMALLEST = 0.03  # ink is longer than this share of the longest side
 SPECK = 0.05  # parts with less ink than this share of the main part are specks
-OUTSIDE = 0.1  # weight of a part that the image's edge cuts, such as a shadow or the table, beside one that it does not
+WHOLE = (
+    0.1  # parts that the image's edge cuts, such as a pen, are no ink beside a whole part of this share of their ink
+)
 
 _EIGHT = np.ones((3, 3), dtype=bool)  # neighbours, diagonal ones too
 
@@ -68,7 +71,10 @@ def _darkness(image: Image.Image) -> np.ndarray:
 
 
 def _written(darkness: np.ndarray) -> np.ndarray:
-    """Which pixels are ink: above Otsu's threshold, and part of something large enough; none on blank paper."""
+    """Which pixels are ink: above Otsu's threshold, and part of something large enough; none on blank paper.
+
+    Where ink is rare, Otsu's threshold would divide the paper's own noise: ``CONTRAST`` is the lowest that is believed.
+    """
     mask = darkness > max(_otsu(darkness), CONTRAST)
     if not mask.any() or mask.all():
         return np.zeros_like(mask)
@@ -78,10 +84,20 @@ def _written(darkness: np.ndarray) -> np.ndarray:
     parts, _ = ndimage.label(mask, _EIGHT)
     weight = np.bincount(parts.ravel(), darkness.ravel())
     cut = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
-    weight[cut] *= OUTSIDE
     weight[0] = 0
+    whole = weight.copy()
+    whole[cut] = 0
+    if whole.max() > WHOLE * weight.max():
+        weight = whole
+    if _length(parts == weight.argmax()) < SMALLEST * max(mask.shape):
+        return np.zeros_like(mask)
     written: np.ndarray = (weight >= SPECK * weight.max())[parts] & mask
     return written
+
+
+def _length(mask: np.ndarray) -> int:
+    """The longer side, in pixels, of the box around a mask."""
+    return int(max(np.ptp(places) for places in np.nonzero(mask))) + 1
 
 
 def _otsu(values: np.ndarray) -> float:
@@ -97,14 +113,13 @@ def _otsu(values: np.ndarray) -> float:
 def _thickened(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
     """Widen strokes that are thinner than MNIST's, by whole pixels on either side and with soft edges.
 
-    Whole pixels, because the width of a stroke of two or three pixels is not known better: MNIST's own stay as they are.
+    Whole pixels, because the width of a stroke of two or three pixels is not known better; so MNIST's own stay as they
+    are.
     """
-    rows, columns = np.nonzero(written)
-    long = max(np.ptp(rows), np.ptp(columns)) + 1
     inside = ndimage.distance_transform_edt(np.pad(written, 1))
     middle = (inside > 0) & (inside == ndimage.maximum_filter(inside, 3))
     width = 2 * inside[middle].mean() - 0.5  # the middle line is half the width away from the paper
-    missing = round((STROKE * long - width) / 2)
+    missing = round((STROKE * _length(written) - width) / 2)
     if missing <= 0:
         return strokes
     strokes, written = np.pad(strokes, missing), np.pad(written, missing)

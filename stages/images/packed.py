@@ -109,10 +109,13 @@ class Packed:
             raise UserError(
                 f"{path} is missing. `dvc repro` makes it; `dvc pull` fetches it when another machine made it."
             )
-        self._file = pq.ParquetFile(path)
-        metadata = self._file.schema_arrow.metadata or {}
+        try:
+            self._file = pq.ParquetFile(path)
+            metadata = self._file.schema_arrow.metadata or {}
+        except pa.ArrowInvalid:
+            metadata = {}
         if _KEY not in metadata:
-            raise UserError(f"{path}: expected a file written by the split stage, received another Parquet file.")
+            raise UserError(f"{path}: expected a file written by the split stage, received another.")
         content = json.loads(metadata[_KEY])
         self.classes: list[str] = content["classes"]
         self.reading: dict[str, str] = content["reading"]

@@ -12,8 +12,7 @@ from PIL import Image
 
 from stages.sources.idx import write_idx
 
-PARTS = {"train": slice(0, 1029), "test": slice(1029, 1157), "paper": slice(1157, 1797)}
-PAPER = 60  # digits of each class in the paper set; the smallest class has just as many
+PAPER = 58  # digits of each class in the paper set: a third of the rarest class
 SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box each digit is scaled into
 
 
@@ -29,20 +28,21 @@ class Scans:
 def division() -> dict[str, Scans]:
     """Return the digits as ``train`` and ``test``, which make the source set, and ``paper``; none is in two of them.
 
-    The array goes from hand to hand: one form of about 130 digits, with the same digits in the same order, returns 14
-    times. It is cut between forms, so that the paper set shows hands which the source set does not hold.
+    The array goes from one person's digits to the next's. Each class is dealt out in that order, every third digit to
+    the paper set and every twelfth to the source's test part, so that everyone's hand is in every part.
     """
     from sklearn.datasets import load_digits  # takes a second, and downloads do not need it
 
     digits = load_digits()
-    taken: dict[str, list[int]] = {"train": [], "test": [], "paper": []}
+    dealt: dict[str, list[int]] = {"train": [], "test": [], "paper": []}
     for digit in range(10):
         numbers = np.flatnonzero(digits.target == digit)
-        taken["paper"] += numbers[2::3][:58].tolist()
-        taken["test"] += numbers[4::6].tolist()
-        taken["train"] += np.concatenate([numbers[0::3], numbers[1::6]]).tolist()
+        turn = np.arange(len(numbers)) % 12
+        dealt["paper"] += numbers[turn % 3 == 2][:PAPER].tolist()
+        dealt["test"] += numbers[turn == 4].tolist()
+        dealt["train"] += numbers[(turn % 3 != 2) & (turn != 4)].tolist()
     parts = {}
-    for name, members in taken.items():
+    for name, members in dealt.items():
         numbers = np.sort(np.array(members))
         parts[name] = Scans(digits.images[numbers] / 16.0, digits.target[numbers].astype(np.int64), numbers)
     return parts
@@ -58,12 +58,15 @@ def in_mnist_manner(ink: np.ndarray) -> np.ndarray:
     field = np.asarray(Image.fromarray(padded).resize((4 * side, 4 * side), Image.Resampling.BICUBIC))
     crisp = ((field - 0.25) / 0.5).clip(0, 1)  # a pen's edge is sharper than what 8 pixels can show of it
     grey = np.asarray(Image.fromarray(crisp).reduce(4))
-    rows, columns = np.indices(grey.shape)
-    top = round((SIDE - 1) / 2 - float((grey * rows).sum() / grey.sum()))
-    left = round((SIDE - 1) / 2 - float((grey * columns).sum() / grey.sum()))
-    top, left = (min(max(start, 0), SIDE - side) for start in (top, left))
+    inked = [np.flatnonzero(grey.any(axis=axis)) for axis in (1, 0)]
+    grey = grey[tuple(slice(lines[0], lines[-1] + 1) for lines in inked)]
     image = np.zeros((SIDE, SIDE), np.uint8)
-    image[top : top + side, left : left + side] = np.round(grey * 255)
+    starts = []
+    for length, positions in zip(grey.shape, np.indices(grey.shape), strict=True):
+        middle = float((grey * positions).sum() / grey.sum())
+        starts.append(min(max(round((SIDE - 1) / 2 - middle), 0), SIDE - length))
+    top, left = starts
+    image[top : top + grey.shape[0], left : left + grey.shape[1]] = np.rint(grey * 255)
     return image
 
 

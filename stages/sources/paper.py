@@ -38,9 +38,10 @@ def photograph(scans: Scans, place: int) -> Image.Image:
     paper = _paper(height, width, rng)
     ink = _put(_outline(scans.ink[place], rng), height, width, rng)
     ink *= rng.uniform(0.75, 0.95) * (1 + 0.12 * _uneven(height, width, 12, rng))  # a pen does not cover evenly
-    colour = rng.uniform(28, 62) * np.array([1.0, rng.uniform(0.95, 1.02), rng.uniform(0.95, 1.3)])  # black to blue
-    ink = ink.clip(0, 1)[..., None]
-    image = paper * (1 - ink) + colour * ink
+    colour = rng.uniform(28, 62) * np.array(
+        [1, rng.uniform(0.95, 1.02), rng.uniform(0.95, 1.3)], np.float32
+    )  # black to blue
+    image = paper + (colour - paper) * ink.clip(0, 1)[..., None]
     image += rng.uniform(1.0, 2.2) * rng.standard_normal((height, width, 1), np.float32)  # the sensor's noise
     return Image.fromarray(np.rint(image.clip(0, 255)).astype(np.uint8))
 
@@ -65,13 +66,14 @@ def _outline(scan: np.ndarray, rng: Generator) -> np.ndarray:
 
 def _thin(blob: np.ndarray) -> np.ndarray:
     """Return the middle line, one pixel wide, of what is set in ``blob`` (Zhang and Suen, CACM 27(3), 1984)."""
-    line = blob.astype(np.uint8)
+    whole = blob.astype(np.uint8)
+    line = whole[ndimage.find_objects(whole)[0]]  # a view of the part that is not empty
     while True:
         before = line.sum()
         for removable in REMOVABLE:
             line[removable[ndimage.correlate(line, RING, mode="constant")]] = 0
         if line.sum() == before:
-            return line.astype(bool)
+            return whole.astype(bool)
 
 
 def _removable() -> tuple[np.ndarray, np.ndarray]:
@@ -112,16 +114,16 @@ def _put(outline: np.ndarray, height: int, width: int, rng: Generator) -> np.nda
 
 def _paper(height: int, width: int, rng: Generator) -> np.ndarray:
     """Return empty paper, (height, width, 3): lit from one side, with a faint shadow and the sheet's own relief."""
-    down, right = (axis / np.float32(max(height, width)) - np.float32(0.5) for axis in np.ogrid[:height, :width])
+    down, right = (axis.astype(np.float32) / max(height, width) - 0.5 for axis in np.ogrid[:height, :width])
     toward, across = (right * math.cos(angle) + down * math.sin(angle) for angle in rng.uniform(0, 2 * math.pi, 2))
     light = 1 + rng.uniform(0.1, 0.35) * toward
     shadow = 1 - rng.uniform(0.0, 0.2) * _smooth((across - rng.uniform(-0.1, 0.5)) / rng.uniform(0.25, 0.7) + 0.5)
     relief = 1 + 0.02 * _uneven(height, width, 40, rng) + 0.006 * _uneven(height, width, 4, rng)
     grey = rng.uniform(145, 205) * light * shadow * relief
     warmth = rng.uniform(0.02, 0.06)
-    warm = np.array([1, 1 - warmth, 1 - rng.uniform(1.6, 2.0) * warmth])
-    cooler = 1 + 0.05 * (1 - shadow[..., None]) * np.array([-1.0, 0.0, 1.0])  # lamps are warm, shadows are not
-    return np.asarray(grey[..., None] * warm * cooler)
+    warm = np.array([1, 1 - warmth, 1 - rng.uniform(1.6, 2.0) * warmth], np.float32)
+    cool = np.array([-0.05, 0, 0.05], np.float32)  # lamps are warm, their shadows less so
+    return np.asarray(grey[..., None] * (warm + (1 - shadow[..., None]) * cool))
 
 
 def _uneven(height: int, width: int, cell: int, rng: Generator) -> np.ndarray:

@@ -27,6 +27,7 @@ IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave in folders unasked
+PARTS = frozenset(("train", "test", "val", "valid", "validation"))
 
 LAYOUT = "class folders (NAME/CLASS/*.jpg|png|...) or the four idx files of MNIST (train-images-idx3-ubyte.gz, ...)"
 
@@ -123,6 +124,11 @@ def _parts(folder: Path) -> dict[Part | None, Path]:
     names = _visible(folder, folders=True)
     if not names:
         raise UserError(f"{folder} holds no class folder. A data set is a folder of {LAYOUT}.")
+    if "train" in names and len(names) > 2 and set(names) <= PARTS:
+        raise UserError(
+            f"{folder}: expected folders train and test, or class folders; found {', '.join(names)}. Move the images "
+            "of the third into the class folders of train: split.val takes validation images from there."
+        )
     if sorted(names) == ["test", "train"] and all(_visible(folder / name, folders=True) for name in names):
         return {"train": folder / "train", "test": folder / "test"}
     loose = [name for name in _visible(folder, folders=False) if Path(name).suffix.lower() in IMAGE_SUFFIXES]

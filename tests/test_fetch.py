@@ -1,0 +1,427 @@
+"""Fetching brings the published bytes or nothing, over bad connections too; and the made sets are what they say."""
+
+import hashlib
+import http.server
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from stages.base.stage import UserError
+from stages.fetch import fetch
+from stages.sources.catalog import Download, items, read_entry
+from stages.sources.digits import division
+from stages.sources.download import Patience
+from stages.sources.idx import read_idx
+from stages.sources.paper import QUALITY, photograph
+
+CONTENT = random.Random(1).randbytes(300_000)
+NAME = "images.bin"
+CUT = 100_000  # bytes that come before a connection breaks
+QUICK = Patience(tries=3, wait=0.01, stall=2.0, pace=1000.0)
+IMPATIENT = Patience(tries=2, wait=0.01, stall=0.3, pace=1000.0)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves CONTENT at every path, in the ways that a path has been told to; afterwards as it should be."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.plan: dict[str, list[str]] = {}
+        self.seen: list[tuple[str, str | None]] = []  # path and Range of each request
+        self.closing = threading.Event()
+
+    def url(self, path: str, *ways: str) -> str:
+        """The address of ``path``, to be served in these ways at the first requests, the last way ever after."""
+        self.plan[f"/{path}"] = list(ways)
+        return f"http://127.0.0.1:{self.server_port}/{path}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        ways = self.server.plan.get(self.path, ["404"])
+        way = ways.pop(0) if len(ways) > 1 else (ways or ["whole"])[0]
+        asked = self.headers["Range"]
+        self.server.seen.append((self.path, asked))
+        if way.isdigit():
+            self.send_error(int(way))
+            return
+        body = {"wrong": bytes(len(CONTENT)), "short": CONTENT[:-1], "long": CONTENT + b"!"}.get(way, CONTENT)
+        start = int(asked[6:-1]) if asked and way != "no ranges" else 0
+        if start:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        else:
+            self.send_response(200)
+        if way == "close":  # HTTP/1.0 knows of no length: an early end looks like the end
+            body = body[: start + CUT]
+        else:
+            self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        if way in ("drop", "stall"):
+            self.wfile.write(body[start : start + CUT])
+            self.wfile.flush()
+            if way == "stall":
+                self.server.closing.wait(30)
+        elif way == "trickle":
+            for byte in body[start:]:
+                if self.server.closing.wait(0.02):
+                    break
+                self.wfile.write(bytes([byte]))
+        else:
+            self.wfile.write(body[start:])
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client has had enough
+            super().handle()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield running
+    running.closing.set()
+    running.shutdown()
+    thread.join()
+    running.server_close()
+
+
+def entry(*urls: str, name: str = NAME, content: bytes = CONTENT, size: bool = True, **more: Any) -> Download:
+    file = {"name": name, "urls": list(urls), "hash": "sha256:" + hashlib.sha256(content).hexdigest()}
+    if size:
+        file["size"] = len(content)
+    return Download.model_validate({"kind": "download", "files": [file], **more})
+
+
+def names(folder: Path) -> list[str]:
+    """Every file below ``folder``, hidden ones included."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+def run(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stages.fetch", *arguments]
+    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), **environment}
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=60, check=False)
+
+
+def catalog(folder: Path, **entries: Any) -> Path:
+    """Write a project's catalog below ``folder``."""
+    path = folder / "stages/sources/catalog.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(entries))
+    return path
+
+
+def test_a_file_and_its_classes_arrive_and_nothing_else_stays(server: Server, tmp_path: Path) -> None:
+    fetch("set", entry(server.url("a"), classes=["cat", "Ankle boot"]), tmp_path, "", QUICK)
+    assert names(tmp_path) == ["set/classes.txt", f"set/{NAME}"]
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+    assert (tmp_path / "set/classes.txt").read_text() == "cat\nAnkle boot\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+# An early end without a stated length ("close") shows only where the catalog states the size.
+@pytest.mark.parametrize(("way", "sized"), [("drop", True), ("drop", False), ("close", True)])
+def test_a_broken_download_goes_on_where_it_broke(server: Server, tmp_path: Path, way: str, sized: bool) -> None:
+    fetch("set", entry(server.url("a", way, way, "whole"), size=sized), tmp_path, "", QUICK)
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+    assert [asked for _, asked in server.seen] == [None, f"bytes={CUT}-", f"bytes={2 * CUT}-"]
+
+
+def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
+    fetch("set", entry(server.url("a", "drop", "no ranges")), tmp_path, "", QUICK)
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+    assert len(server.seen) == 2
+
+
+def test_a_range_that_is_refused_starts_over(server: Server, tmp_path: Path) -> None:
+    fetch("set", entry(server.url("a", "drop", "416", "whole")), tmp_path, "", QUICK)
+    assert [asked for _, asked in server.seen] == [None, f"bytes={CUT}-", None]
+
+
+@pytest.mark.parametrize("way", ["wrong", "short", "long", "404", "403", "503", "stall", "trickle"])
+@pytest.mark.parametrize("sized", [True, False])
+def test_a_bad_address_is_given_up_for_the_next(server: Server, tmp_path: Path, way: str, sized: bool) -> None:
+    bad = server.url("bad", way)
+    fetch("set", entry(bad, server.url("good"), size=sized), tmp_path, "", IMPATIENT)
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+    assert server.seen[-1][0] == "/good"
+    assert names(tmp_path) == [f"set/{NAME}"]
+
+
+def test_final_errors_are_asked_once_and_passing_ones_again(server: Server, tmp_path: Path) -> None:
+    fetch("set", entry(server.url("gone", "404"), server.url("busy", "503", "429", "whole")), tmp_path, "", QUICK)
+    assert [path for path, _ in server.seen] == ["/gone", "/busy", "/busy", "/busy"]
+
+
+def test_when_nothing_helps_the_message_names_each_address_and_what_to_do(server: Server, tmp_path: Path) -> None:
+    bad = entry(server.url("gone", "404"), server.url("wrong", "wrong"), "http://127.0.0.1:1/closed")
+    with pytest.raises(UserError) as error:
+        fetch("set", bad, tmp_path, str(tmp_path / "mirror"), QUICK)
+    text = str(error.value)
+    assert NAME in text
+    assert re.search(r"/gone: HTTP 404", text)
+    assert re.search(r"/wrong: wrong bytes: sha256 \w+, expected \w+", text)
+    assert re.search(r":1/closed: .*refused \(the last of 3 tries\)", text)
+    assert re.search(rf"mirror/{NAME}: no such file", text)
+    assert "THAW_MIRROR" in text
+    assert str(tmp_path / "set") in text
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_failed_fetch_leaves_what_was_there(server: Server, tmp_path: Path) -> None:
+    fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
+    with pytest.raises(UserError):
+        fetch("set", entry(server.url("a"), content=b"a newer version"), tmp_path, "", QUICK)
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+
+
+def test_a_second_run_downloads_nothing(server: Server, tmp_path: Path) -> None:
+    for _ in range(2):
+        fetch("set", entry(server.url("a"), classes=["a", "b"]), tmp_path, "", QUICK)
+        assert len(server.seen) == 1
+        assert names(tmp_path) == ["set/classes.txt", f"set/{NAME}"]
+
+
+def test_only_the_file_that_is_wrong_is_fetched_again(server: Server, tmp_path: Path) -> None:
+    both = {"kind": "download", "files": []}
+    for name in ("one", "two"):
+        both["files"] += entry(server.url(name), name=name).model_dump()["files"]  # type: ignore[operator]
+    wanted = Download.model_validate(both)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/one").write_bytes(CONTENT)  # put there by hand
+    (tmp_path / "set/two").write_bytes(CONTENT[:-1] + b"?")
+    (tmp_path / "set/three").write_bytes(b"not of this set")
+    fetch("set", wanted, tmp_path, "", QUICK)
+    assert [path for path, _ in server.seen] == ["/two"]
+    assert names(tmp_path) == ["set/one", "set/two"]
+    assert (tmp_path / "set/two").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("inside", ["", "set"])
+@pytest.mark.parametrize("kind", ["folder", "file", "http"])
+def test_a_mirror_is_asked_first(server: Server, tmp_path: Path, kind: str, inside: str) -> None:
+    held = tmp_path / "a mirror" / inside / NAME
+    held.parent.mkdir(parents=True)
+    held.write_bytes(CONTENT)
+    server.url(f"m/{inside}/{NAME}".replace("//", "/"))
+    mirrors = {
+        "folder": str(tmp_path / "a mirror"),
+        "file": (tmp_path / "a mirror").as_uri(),
+        "http": f"http://127.0.0.1:{server.server_port}/m/",
+    }
+    fetch("set", entry(server.url("published")), tmp_path / "data", mirrors[kind], QUICK)
+    assert names(tmp_path / "data") == [f"set/{NAME}"]
+    assert held.read_bytes() == CONTENT
+    assert "/published" not in [path for path, _ in server.seen]
+
+
+@pytest.mark.parametrize("held", [None, b"wrong", bytes(len(CONTENT))])
+@pytest.mark.parametrize("kind", ["folder", "http"])
+def test_a_mirror_without_the_right_bytes_is_passed_over(
+    server: Server, tmp_path: Path, kind: str, held: bytes | None
+) -> None:
+    mirror = str(tmp_path)
+    if kind == "http":
+        server.url(f"m/{NAME}", *([] if held else ["404"]), *(["wrong"] if held else []))
+        mirror = f"http://127.0.0.1:{server.server_port}/m"
+    elif held is not None:
+        (tmp_path / NAME).write_bytes(held)
+    fetch("set", entry(server.url("published")), tmp_path / "data", mirror, QUICK)
+    assert (tmp_path / "data/set" / NAME).read_bytes() == CONTENT
+    assert server.seen[-1] == ("/published", None)
+
+
+def test_a_mirror_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"THAW_MIRROR: expected a folder.*received 's3://bucket'"):
+        fetch("set", entry("http://127.0.0.1:1/a"), tmp_path, "s3://bucket", QUICK)
+
+
+def test_a_killed_download_leaves_no_folder_and_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+    catalog(tmp_path, set=entry(server.url("a", "stall", "whole")).model_dump(exclude_none=True))
+    variables = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    running = subprocess.Popen([sys.executable, "-m", "stages.fetch", "set"], cwd=tmp_path, env=variables)
+    part = tmp_path / "data/fetch/.part/set" / NAME
+    try:
+        _until(lambda: part.exists() and part.stat().st_size > 0)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    have = part.stat().st_size
+    assert not (tmp_path / "data/fetch/set").exists()
+    again = run("set", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert server.seen[-1] == ("/a", f"bytes={have}-")
+    assert names(tmp_path / "data") == [f"fetch/set/{NAME}"]
+
+
+def test_what_is_left_of_other_bytes_is_not_built_on(server: Server, tmp_path: Path) -> None:
+    part = tmp_path / ".part/set" / NAME
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(CUT))
+    fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+    assert [asked for _, asked in server.seen] == [f"bytes={CUT}-", None]
+
+
+def test_an_unknown_item_is_answered_with_the_known_ones(project: Path) -> None:
+    done = run("fashon_mnist", folder=project)
+    assert done.returncode == 1
+    assert "no item 'fashon_mnist'" in done.stderr
+    assert "Did you mean 'fashion_mnist'?" in done.stderr
+    assert "digits, paper_digits, mnist, fashion_mnist" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_item_is_answered_with_the_known_ones(project: Path) -> None:
+    done = run(folder=project)
+    assert done.returncode == 1
+    assert "digits, paper_digits, mnist, fashion_mnist" in done.stderr
+
+
+FILE = {"name": NAME, "hash": "md5:" + "0" * 32, "urls": ["http://127.0.0.1:1/a"]}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (None, "set: expected an entry of kind download or made, received None"),
+        ({"kind": "magic"}, "expected an entry of kind download or made, received kind 'magic'"),
+        ({"kind": "download"}, "set.files: missing"),
+        ({"kind": "download", "files": []}, "set.files: expected"),
+        ({"kind": "download", "files": [FILE], "clases": []}, "set.clases: unknown key"),
+        ({"kind": "download", "files": [{**FILE, "hash": "d41d8cd9"}]}, "set.files.0.hash: expected md5: or sha256:"),
+        ({"kind": "download", "files": [{**FILE, "name": "../up"}]}, "set.files.0.name: expected a plain file name"),
+        ({"kind": "download", "files": [{**FILE, "urls": ["ftp://x"]}]}, "set.files.0.urls.0: expected an address"),
+        ({"kind": "download", "files": [{**FILE, "size": "9 MB"}]}, "received '9 MB'"),
+        ({"kind": "download", "files": [FILE, FILE]}, "set.files: expected different names"),
+        (
+            {"kind": "download", "files": [FILE], "classes": ["a/b", "c"]},
+            "set.classes.0: expected a name without slashes",
+        ),
+        ({"kind": "download", "files": [FILE], "classes": ["a", "a"]}, "set.classes: expected different names"),
+        (
+            {"kind": "made", "generator": "dreams"},
+            "set.generator: expected one of digits, paper_digits, received 'dreams'",
+        ),
+    ],
+)
+def test_a_broken_entry_is_named(tmp_path: Path, broken: Any, message: str) -> None:
+    path = catalog(tmp_path, set=broken)
+    with pytest.raises(UserError) as error:
+        fetch("set", read_entry(path, "set"), tmp_path / "data", "", QUICK)
+    assert message in str(error.value)
+    assert not (tmp_path / "data/set").exists()
+
+
+def test_every_entry_of_the_catalog_is_sound(project: Path) -> None:
+    path = project / "stages/sources/catalog.yaml"
+    assert list(items(path)) == ["digits", "paper_digits", "mnist", "fashion_mnist"]
+    for item in items(path):
+        read_entry(path, item)
+    clothes = read_entry(path, "fashion_mnist")
+    assert isinstance(clothes, Download)
+    assert clothes.classes is not None
+    assert len(clothes.classes) == 10
+
+
+def test_mnist_comes_from_a_mirror_as_published(project: Path, shared: Path, tmp_path: Path) -> None:
+    path = catalog(tmp_path)
+    path.write_bytes((project / "stages/sources/catalog.yaml").read_bytes())
+    done = run("mnist", folder=tmp_path, THAW_MIRROR=str(shared / "mirror"))
+    assert done.returncode == 0, done.stderr
+    assert "mnist: 4 files, 11.6 MB" in done.stdout
+    images = read_idx(tmp_path / "data/fetch/mnist/train-images-idx3-ubyte.gz")
+    labels = read_idx(tmp_path / "data/fetch/mnist/t10k-labels-idx1-ubyte.gz")
+    assert images.shape == (60_000, 28, 28)
+    assert labels.shape == (10_000,)
+    assert labels[:5].tolist() == [7, 2, 1, 0, 4]
+    again = run("mnist", folder=tmp_path, THAW_MIRROR=str(tmp_path / "nowhere"))
+    assert "4 of them were here already" in again.stdout
+
+
+@pytest.fixture(scope="module")
+def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    for item in ("digits", "paper_digits"):
+        fetch(item, read_entry(project / "stages/sources/catalog.yaml", item), folder, "", QUICK)
+    return folder
+
+
+def test_the_digits_are_in_the_manner_of_mnist(made: Path) -> None:
+    for part, least in (("train", 90), ("t10k", 10)):
+        images = read_idx(made / "digits" / f"{part}-images-idx3-ubyte.gz")
+        labels = read_idx(made / "digits" / f"{part}-labels-idx1-ubyte.gz")
+        assert images.shape == (len(labels), 28, 28)
+        assert images.dtype == np.uint8
+        assert np.bincount(labels, minlength=10).min() >= least
+        assert np.all(images.max(axis=(1, 2)) > 200)  # white ink ...
+        assert np.all(np.median(images, axis=(1, 2)) == 0)  # ... on black
+        rows, columns = np.indices((28, 28))
+        for axis in (rows, columns):
+            middle = (images * axis).sum(axis=(1, 2)) / images.sum(axis=(1, 2))
+            assert np.abs(middle - 13.5).max() < 1.0
+
+
+def test_the_paper_digits_are_photographs_of_ink_on_paper(made: Path) -> None:
+    paths = sorted((made / "paper_digits").rglob("*.jpg"))
+    assert sorted({path.parent.name for path in paths}) == [str(digit) for digit in range(10)]
+    assert len({sum(path.parent.name == str(digit) for path in paths) for digit in range(10)}) == 1
+    sizes = set()
+    for path in paths:
+        image = Image.open(path)
+        sizes.add(image.size)
+        assert image.mode == "RGB"
+        assert min(image.size) >= 160
+        grey = np.asarray(image.convert("L")).astype(int)
+        assert np.median(grey) > 100  # mostly paper, and ink far darker
+        assert np.median(grey) - np.percentile(grey, 0.5) > 40
+    assert any(width != height for width, height in sizes)
+
+
+def test_made_sets_are_the_same_bytes_each_time(made: Path, project: Path, tmp_path: Path) -> None:
+    fetch("digits", read_entry(project / "stages/sources/catalog.yaml", "digits"), tmp_path, "", QUICK)
+    assert all((tmp_path / name).read_bytes() == (made / name).read_bytes() for name in names(tmp_path))
+    paper = division()["paper"]  # an image does not depend on those before it, so a few tell of all
+    for digit in range(10):
+        photograph(paper, int(np.flatnonzero(paper.labels == digit)[7])).save(tmp_path / "7.jpg", quality=QUALITY)
+        assert (tmp_path / "7.jpg").read_bytes() == (made / "paper_digits" / str(digit) / "007.jpg").read_bytes()
+
+
+def test_no_digit_is_in_two_parts() -> None:
+    parts = division()
+    numbers = np.concatenate([scans.numbers for scans in parts.values()])
+    assert len(set(numbers.tolist())) == len(numbers)
+    pixels = [scan.tobytes() for scans in parts.values() for scan in scans.ink]
+    assert len(set(pixels)) == len(pixels)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

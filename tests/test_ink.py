@@ -1,0 +1,177 @@
+"""The ink form: any image of handwriting comes out as MNIST's images are."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from stages.images.decode import decode
+from stages.images.ink import ink
+
+
+def page(width: int = 300, height: int = 400, paper: int = 200) -> Image.Image:
+    return Image.new("L", (width, height), paper)
+
+
+def seven(image: Image.Image, left: int = 100, top: int = 120, size: int = 100, pen: int = 8, shade: int = 60) -> None:
+    """Write a 7: upper left, upper right, lower middle."""
+    corners = [(left, top), (left + size * 6 // 10, top), (left + size * 3 // 10, top + size)]
+    ImageDraw.Draw(image).line(corners, fill=shade, width=pen, joint="curve")
+
+
+def written(image: Image.Image, side: int = 28) -> np.ndarray:
+    return ink(np.asarray(image), side, dark_on_light=True)
+
+
+def plain_seven() -> np.ndarray:
+    image = page()
+    seven(image)
+    return written(image)
+
+
+def alike(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of two images, of their best fit within one pixel."""
+    shifts = [np.roll(other, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    return max(float(np.corrcoef(one.ravel(), shifted.ravel())[0, 1]) for shifted in shifts)
+
+
+@pytest.mark.parametrize("side", [20, 28, 32, 96, 224])
+def test_ink_fills_the_box_with_its_mass_in_the_middle(side: int) -> None:
+    image = page()
+    seven(image, left=180, top=30)
+    out = written(image, side)
+    rows, columns = np.nonzero(out)
+    assert (out.shape, out.dtype, out.max(), out[0].max(), out[:, 0].max()) == ((side, side), np.uint8, 255, 0, 0)
+    assert abs(np.ptp(rows) + 1 - side * 20 / 28) <= 1
+    assert np.ptp(columns) + 1 == pytest.approx((np.ptp(rows) + 1) * 0.65, abs=side / 20)
+    # The centre of mass of MNIST's images is pixel 14 of 28.
+    assert np.abs(np.array(ndimage.center_of_mass(out)) - (side * 14.5 / 28 - 0.5)).max() <= 0.51
+
+
+def test_place_size_pen_and_shade_do_not_matter() -> None:
+    for left, top, size, pen, shade in [(5, 5, 100, 8, 60), (100, 200, 190, 20, 20), (60, 60, 60, 3, 140)]:
+        image = page()
+        seven(image, left, top, size, pen, shade)
+        assert alike(written(image), plain_seven()) > 0.85, (left, top, size, pen, shade)
+
+
+def test_light_strokes_on_a_dark_ground_come_out_the_same() -> None:
+    image = page()
+    seven(image)
+    grey = np.asarray(image)
+    assert np.array_equal(ink(255 - grey, 28, dark_on_light=False), ink(grey, 28, dark_on_light=True))
+
+
+def test_uneven_light_does_not_matter() -> None:
+    image = page()
+    seven(image)
+    grey = np.asarray(image).astype(float)
+    y, x = np.mgrid[:400, :300]
+    lights = {
+        "from the left": 0.4 + 0.6 * x / 300,
+        "in a corner": 1 - 0.7 * np.exp(-(x**2 + (400 - y) ** 2) / 60**2),
+        "along the lower edge": 1 - 0.6 * np.exp(-(400 - y) / 25),
+        "a sharp shadow": np.where(x + y > 520, 0.5, 1.0),
+    }
+    for name, light in lights.items():
+        assert alike(ink((grey * light).astype(np.uint8), 28, True), plain_seven()) > 0.95, name
+
+
+def test_the_table_round_the_paper_is_no_ink() -> None:
+    image = page()
+    seven(image)
+    for table in (20, 90, 255):
+        scene = Image.new("L", (400, 500), table)
+        scene.paste(image, (50, 50))
+        assert alike(written(scene), plain_seven()) > 0.9, table
+
+
+def test_specks_are_dropped_and_parts_of_a_digit_are_kept() -> None:
+    clean, specked = page(), page()
+    for image in (clean, specked):
+        draw = ImageDraw.Draw(image)
+        draw.line([(100, 250), (160, 230), (150, 180), (110, 170)], fill=50, width=8)
+        draw.line([(110, 150), (160, 145)], fill=50, width=8)  # the bar of a 5, off its body
+    for place in [(30, 30), (270, 350), (40, 300), (280, 60)]:
+        specked.paste(50, (*place, place[0] + 6, place[1] + 5))
+    assert np.array_equal(written(specked), written(clean))
+    body = page()
+    ImageDraw.Draw(body).line([(100, 250), (160, 230), (150, 180), (110, 170)], fill=50, width=8)
+    assert alike(written(clean), written(body)) < 0.8
+
+
+def test_a_pen_that_lies_in_the_picture_is_no_ink_but_a_digit_that_the_edge_cuts_is() -> None:
+    image = page()
+    seven(image)
+    ImageDraw.Draw(image).line([(299, 300), (210, 250)], fill=30, width=25)
+    assert alike(written(image), plain_seven()) > 0.99
+    at_the_edge = page()
+    seven(at_the_edge, left=-2)
+    at_the_edge.paste(60, (200, 300, 203, 303))
+    assert alike(written(at_the_edge), plain_seven()) > 0.9
+
+
+def test_thin_strokes_become_as_thick_as_mnists() -> None:
+    image = page()
+    seven(image, size=200, pen=3)
+    row = written(image)[14] / 255
+    assert 1.7 <= row.sum() <= 3.5
+
+
+@pytest.mark.parametrize("paper", [0, 30, 200, 255])
+def test_blank_paper_is_black(paper: int) -> None:
+    blank = np.full((200, 150), float(paper))
+    noise = np.random.default_rng(1).normal(0, 1, blank.shape)
+    dust = blank.copy()
+    dust[50:53, 60:63] = 128
+    for grey in (blank, blank[:1, :1], blank + 3 * noise, blank + 30 * noise, dust):
+        assert not ink(np.clip(grey, 0, 255).astype(np.uint8), 28, dark_on_light=paper > 100).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    grey=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))),
+    side=st.integers(1, 40),
+    dark_on_light=st.booleans(),
+)
+def test_any_pixels_give_an_image(grey: np.ndarray, side: int, dark_on_light: bool) -> None:
+    out = ink(grey, side, dark_on_light)
+    assert (out.shape, out.dtype) == ((side, side), np.uint8)
+    assert out.max() in (0, 255)
+
+
+def test_a_large_photograph_gives_what_a_small_one_gives() -> None:
+    image = page()
+    seven(image)
+    assert alike(written(image.resize((3000, 4000))), plain_seven()) > 0.95
+
+
+def mnist(shared: Path, name: str, header: int) -> np.ndarray:
+    return np.frombuffer(gzip.decompress((shared / "mirror" / name).read_bytes()), np.uint8, offset=header)
+
+
+def test_mnists_own_images_stay_nearly_as_they_are(shared: Path) -> None:
+    images = mnist(shared, "t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:300]
+    out = np.stack([ink(image, 28, dark_on_light=False) for image in images])
+    assert np.abs(out.astype(int) - images).mean() < 2  # of 255
+    assert min(alike(one, other) for one, other in zip(images, out, strict=True)) > 0.8
+
+
+def test_photographs_of_digits_look_like_mnists(shared: Path) -> None:
+    """The digit of MNIST nearest to each photograph tells what it is, most times."""
+    images = mnist(shared, "train-images-idx3-ubyte.gz", 16).reshape(-1, 784)[:12_000].astype(np.float32)
+    labels = mnist(shared, "train-labels-idx1-ubyte.gz", 8)[:12_000]
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    files = sorted((shared / "datasets" / "own_digits").glob("*/*.jpg"))
+    right = 0
+    for file in files:
+        grey = np.asarray(decode(file.read_bytes()).convert("L"))
+        nearest = np.argmax(images @ ink(grey, 28, dark_on_light=True).ravel().astype(np.float32))
+        right += int(labels[nearest]) == int(file.parent.name)
+    assert right / len(files) > 0.85

@@ -1,0 +1,502 @@
+"""split: which image goes where, what is left out, and what is said about it."""
+
+import csv
+import hashlib
+import io
+import json
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from stages.base.stage import UserError
+from stages.images.packed import Packed
+from stages.sources.assign import SPLITS, Amount, assign, check_amounts, select_classes, without_duplicates
+from stages.sources.examine import Examined, LeftOut, examine
+from stages.sources.idx import write_idx
+from stages.sources.samples import Sample, class_names, samples
+from stages.split import main
+from tests.copies import set_params
+from tests.test_images import AWKWARD
+
+Assignment = dict[str, list[Examined]]
+
+
+# The promises of the assignment, on images that are nothing but names.
+
+
+def known(class_name: str, number: int, part: str | None = None, pixels: str | None = None) -> Examined:
+    source = f"{class_name}/{number:04d}.png"
+    sample = Sample(source, class_name, part, lambda: b"")  # type: ignore[arg-type]
+    return Examined(sample, pixels or hashlib.sha256(source.encode()).hexdigest(), 1, 1)
+
+
+def sources(images: Iterable[Examined]) -> list[str]:
+    return [image.sample.source for image in images]
+
+
+def of_class(splits: Assignment, name: str) -> dict[str, list[str]]:
+    return {split: [s for s in sources(images) if s.startswith(f"{name}/")] for split, images in splits.items()}
+
+
+classes_and_sizes = st.dictionaries(st.sampled_from("abcde"), st.integers(12, 40), min_size=2)
+amount = st.one_of(st.integers(0, 3), st.floats(0.1, 0.3), st.just("rest"))
+amounts = st.fixed_dictionaries({"train": amount, "val": amount, "test": amount}).filter(
+    lambda asked: list(asked.values()).count("rest") <= 1 and asked["train"] != 0 and asked["test"] != 0
+)
+
+
+@given(classes_and_sizes, amounts, st.integers(0, 5), st.randoms())
+def test_counts_are_as_asked_and_no_image_is_in_two_splits(
+    sizes: dict[str, int], asked: dict[str, Amount], seed: int, shuffle: random.Random
+) -> None:
+    images = [known(name, number) for name, size in sizes.items() for number in range(size)]
+    splits = assign(images, list(sizes), asked, False, seed)
+    assert list(splits) == list(SPLITS)
+    assigned = sources([image for split in splits.values() for image in split])
+    assert len(set(assigned)) == len(assigned)
+    for name, size in sizes.items():
+        counts = {split: len(members) for split, members in of_class(splits, name).items()}
+        for split, amount in asked.items():
+            if isinstance(amount, int):
+                assert counts[split] == amount
+            elif isinstance(amount, float):
+                assert abs(counts[split] - amount * size) < 1
+        if "rest" in asked.values():
+            assert sum(counts.values()) == size
+    # The order in which the file system lists images is nothing to go by.
+    shuffle.shuffle(images)
+    assert assign(images, list(sizes), asked, False, seed) == splits
+
+
+@given(classes_and_sizes, amounts, st.integers(1, 10))
+def test_more_images_in_one_class_leave_the_others_as_they_were(
+    sizes: dict[str, int], asked: dict[str, Amount], more: int
+) -> None:
+    images = [known(name, number) for name, size in sizes.items() for number in range(size)]
+    grown, *others = sizes
+    before = assign(images, list(sizes), asked, False, 1)
+    after = assign([*images, *(known(grown, 1000 + n) for n in range(more))], list(sizes), asked, False, 1)
+    for name in others:
+        assert of_class(before, name) == of_class(after, name)
+    # In the class itself an image moves only because a boundary between splits did, so few do.
+    side = {source: split for split, members in of_class(before, grown).items() for source in members}
+    moved = [s for split, members in of_class(after, grown).items() for s in members if side.get(s, split) != split]
+    assert len(moved) <= 2 * more
+
+
+@given(st.integers(3, 60))
+def test_shares_that_add_up_to_one_use_every_image(size: int) -> None:
+    images = [known(name, number) for name in "ab" for number in range(size)]
+    for asked in ({"train": 0.34, "val": 0.33, "test": 0.33}, {"train": 0.4, "val": 0.1, "test": 0.5}):
+        assert sum(map(len, assign(images, "ab", asked, False, 0).values())) == 2 * size
+
+
+def test_another_seed_draws_other_images_and_classes_are_mixed() -> None:
+    images = [known(name, number) for name in "ab" for number in range(50)]
+    one, two = (assign(images, "ab", {"train": 20, "val": 5, "test": "rest"}, False, seed)["train"] for seed in (1, 2))
+    assert set(sources(one)) != set(sources(two))
+    labels = "".join(image.sample.class_name for image in one)
+    assert "ab" in labels
+    assert "ba" in labels
+
+
+def test_a_published_division_is_kept() -> None:
+    images = [known(name, n, "test" if n % 3 == 0 else "train") for name in "ab" for n in range(60)]
+    splits = assign(images, "ab", {"train": "rest", "val": 0.1, "test": "rest"}, True, 1)
+    assert {image.sample.part for image in splits["test"]} == {"test"}
+    assert {image.sample.part for image in [*splits["train"], *splits["val"]]} == {"train"}
+    assert {split: len(members) for split, members in splits.items()} == {"train": 72, "val": 8, "test": 40}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 6)), min_size=1, max_size=40),
+    st.randoms(),
+)
+def test_of_identical_images_one_is_used_or_none(pictures: list[tuple[str, int]], shuffle: random.Random) -> None:
+    images = [known(name, number, pixels=str(look)) for number, (name, look) in enumerate(pictures)]
+    shuffle.shuffle(images)
+    kept, left_out = without_duplicates(images)
+    assert sorted(sources(kept) + [entry.source for entry in left_out]) == sorted(sources(images))
+    assert len({image.pixels for image in kept}) == len(kept)
+    for look in {image.pixels for image in images}:
+        same = [image for image in images if image.pixels == look]
+        if len({image.sample.class_name for image in same}) == 1:
+            first = min(sources(same))
+            assert first in sources(kept)
+            reasons = {entry.reason for entry in left_out if entry.source in sources(same)}
+            assert reasons <= {f"duplicate of {first}"}
+        else:
+            reasons = {entry.reason for entry in left_out if entry.source in sources(same)}
+            assert reasons == {"also in class 'a'", "also in class 'b'"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "divided", "message"),
+    [
+        ({"train": "rest", "val": 1, "test": "rest"}, False, r"split.train and split.val and split.test: only one"),
+        ({"train": "rest", "val": "rest", "test": 1}, True, r"split.train and split.val: only one .* published train"),
+        ({"train": 0.5, "val": 0.3, "test": 0.3}, False, r"add up to at most 1; received train: 0.5, val: 0.3"),
+        ({"train": 0, "val": 1, "test": 1}, False, r"split.train: expected at least one"),
+        ({"train": 1, "val": 1, "test": 0}, False, r"split.test: expected at least one"),
+    ],
+)
+def test_amounts_that_cannot_be(asked: dict[str, Amount], divided: bool, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_amounts(asked, divided)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"train": 5, "val": 5, "test": 5}, r"class 'b': found 8 usable images, needed 15 or more"),
+        ({"train": 4, "val": 4, "test": "rest"}, r"class 'b': found 8 usable images, needed 9 or more"),
+        ({"train": 0.1, "val": 0, "test": "rest"}, r"class 'b': found 8 usable images, needed 9 or more"),
+        ({"train": "rest", "val": 0, "test": 8}, r"class 'b': found 8 usable images, needed 9 or more"),
+    ],
+)
+def test_too_few_images_in_a_class(asked: dict[str, Amount], message: str) -> None:
+    images = [known(name, number) for name, size in (("a", 30), ("b", 8)) for number in range(size)]
+    with pytest.raises(UserError, match=message):
+        assign(images, ["a", "b"], asked, False, 0)
+    with pytest.raises(UserError, match="class 'c': found 0 usable images"):
+        assign(images, ["a", "c"], {"train": 1, "val": 0, "test": 1}, False, 0)
+
+
+def test_classes_are_taken_in_the_order_given() -> None:
+    assert select_classes("all", ["0", "1", "10"]) == ["0", "1", "10"]
+    assert select_classes(["zebra", "horse"], ["dog", "horse", "zebra"]) == ["zebra", "horse"]
+    assert select_classes([7, 1], ["1", "7"]) == ["7", "1"]
+    with pytest.raises(UserError, match=r"no class 'zebr' in the data set\. It has: 'horse', 'zebra'"):
+        select_classes(["horse", "zebr"], ["horse", "zebra"])
+    with pytest.raises(UserError, match="two or more classes, found 1"):
+        select_classes("all", ["horse"])
+
+
+# What a data set folder holds.
+
+
+def put(path: Path, seed: int, size: tuple[int, int] = (6, 5), mode: str = "RGB") -> Path:
+    """Save an image of noise of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(path)
+    return path
+
+
+def test_class_folders_are_read_with_the_folders_below_them(tmp_path: Path) -> None:
+    for number, name in enumerate(
+        ["10/a.png", "2/b.JPG", "2/deep/er/c.png", "x y/ü.gif", "2/.hidden.png", ".git/d.png"]
+    ):
+        put(tmp_path / name, number)
+    for junk in ("2/Thumbs.db", "2/.DS_Store", "README.txt", "__MACOSX/2/._b.JPG"):
+        (tmp_path / junk).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / junk).write_text("junk")
+    found = list(samples(tmp_path))
+    assert class_names(tmp_path) == ["2", "10", "x y"]
+    assert [(s.source, s.class_name, s.part) for s in found] == [
+        ("2/b.JPG", "2", None),
+        ("2/deep/er/c.png", "2", None),
+        ("10/a.png", "10", None),
+        ("x y/ü.gif", "x y", None),
+    ]
+    assert found[0].data == (tmp_path / "2/b.JPG").read_bytes()
+
+
+def test_train_and_test_folders_are_a_published_division(tmp_path: Path) -> None:
+    for number, name in enumerate(["train/cat/1.png", "train/dog/2.png", "test/cat/3.png"]):
+        put(tmp_path / name, number)
+    assert class_names(tmp_path) == ["cat", "dog"]
+    assert sorted((s.source, s.class_name, s.part) for s in samples(tmp_path)) == [
+        ("test/cat/3.png", "cat", "test"),
+        ("train/cat/1.png", "cat", "train"),
+        ("train/dog/2.png", "dog", "train"),
+    ]
+    put(tmp_path / "val/cat/4.png", 4)
+    with pytest.raises(UserError, match="found test, train, val"):
+        class_names(tmp_path)
+
+
+def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    labels = np.array([2, 0, 1, 1, 0], dtype=np.uint8)
+    for stem, suffix, part in (("train", ".gz", slice(0, 3)), ("t10k", "", slice(3, 5))):
+        write_idx(tmp_path / f"{stem}-images-idx3-ubyte{suffix}", pixels[part])
+        write_idx(tmp_path / f"{stem}-labels-idx1-ubyte{suffix}", labels[part])
+    found = list(samples(tmp_path))
+    assert [(s.source, s.class_name, s.part) for s in found] == [
+        ("train/00000", "2", "train"),
+        ("train/00001", "0", "train"),
+        ("train/00002", "1", "train"),
+        ("test/00000", "1", "test"),
+        ("test/00001", "0", "test"),
+    ]
+    assert np.array_equal(Image.open(io.BytesIO(found[3].data)), pixels[3])
+    assert class_names(tmp_path) == ["0", "1", "2"]
+    (tmp_path / "classes.txt").write_text("T-shirt or top\nTrouser\nPullover\n")
+    assert class_names(tmp_path) == ["T-shirt or top", "Trouser", "Pullover"]
+    assert next(samples(tmp_path)).class_name == "Pullover"
+    (tmp_path / "classes.txt").write_text("T-shirt\nTrouser\n")
+    with pytest.raises(UserError, match="expected 3 different class names"):
+        class_names(tmp_path)
+
+
+def test_what_is_no_data_set_is_told_what_one_looks_like(tmp_path: Path) -> None:
+    for folder in (tmp_path / "none", tmp_path):
+        with pytest.raises(UserError, match=r"folder of class folders .* or the four idx files"):
+            list(samples(folder))
+    put(tmp_path / "cat/1.png", 1)
+    put(tmp_path / "2.png", 2)
+    with pytest.raises(UserError, match=r"found 1 beside them \(2.png\). Move each into the folder of its class: cat"):
+        list(samples(tmp_path))
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(UserError, match="labels-idx1-ubyte"):
+        list(samples(tmp_path))
+
+
+# The stage, on folders of images.
+
+
+Project = Callable[..., Path]
+
+
+@pytest.fixture
+def project_with(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Go to a new project whose split section has these changes; return its data set folder, data/own/set."""
+
+    def make(**changes: object) -> Path:
+        shutil.copy(project / "recipes" / "default.yaml", tmp_path / "params.yaml")
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "data" / "own" / "set").mkdir(parents=True, exist_ok=True)
+        changed = {"source": "data/own/set", "train": 2, "val": 1, "test": "rest", **changes}
+        set_params(tmp_path, {"split": changed})
+        return tmp_path / "data" / "own" / "set"
+
+    return make
+
+
+def fill(folder: Path, count: int = 6, classes: Iterable[str] = ("cat", "dog"), seed: int = 0) -> None:
+    for name in classes:
+        for number in range(count):
+            seed += 1
+            put(folder / name / f"{number}.png", seed)
+
+
+def left_out() -> list[list[str]]:
+    with Path("data/split/rejects.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["source", "class", "reason"]
+    return rows
+
+
+def summary() -> dict[str, object]:
+    content: dict[str, object] = json.loads(Path("data/split/summary.json").read_text(encoding="utf-8"))
+    return content
+
+
+def read(split: str) -> Packed:
+    return Packed(Path(f"data/split/{split}.parquet"))
+
+
+def test_images_are_packed_with_all_that_is_known_of_them(
+    project_with: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project_with(form="ink", polarity="dark_on_light", fit="pad", classes=["dog", "cat"])
+    fill(folder, classes=("ant", "cat", "dog"))
+    main()
+    assert capsys.readouterr().out == "  data/own/set: 2 classes, 12 images: train 4, val 2, test 6\n"
+    assert sorted(path.name for path in Path("data/split").iterdir()) == [
+        *("rejects.csv", "summary.json", "test.parquet", "train.parquet", "val.parquet"),
+    ]
+    used: list[str] = []
+    for split in SPLITS:
+        packed = read(split)
+        assert packed.classes == ["dog", "cat"]
+        assert packed.reading == {"form": "ink", "polarity": "dark_on_light", "fit": "pad"}
+        assert [packed.classes[label] for label in packed.labels()] == [s.split("/")[0] for s in packed.sources()]
+        assert list(packed.images()) == [(folder / source).read_bytes() for source in packed.sources()]
+        used += packed.sources()
+    assert len(used) == len(set(used)) == 12
+    assert summary() == {
+        "images": {"train": 4, "val": 2, "test": 6},
+        "unused": 0,
+        "rejects": 0,
+        "duplicates": 0,
+        "classes": {name: {"train": 2, "val": 1, "test": 3} for name in ("dog", "cat")},
+    }
+
+
+def test_run_again_it_writes_the_same_bytes(project_with: Project) -> None:
+    folder = project_with(max_rejects=0.5)
+    fill(folder)
+    (folder / "cat" / "words.jpg").write_text("no image")
+    written = []
+    for _ in range(2):
+        main()
+        written.append({path.name: path.read_bytes() for path in Path("data/split").iterdir()})
+    assert written[0] == written[1]
+
+
+def test_val_may_be_empty(project_with: Project) -> None:
+    fill(project_with(val=0))
+    main()
+    assert len(read("val")) == 0
+    assert read("val").classes == ["cat", "dog"]
+
+
+def test_every_awkward_file_is_split_or_listed(
+    project_with: Project, shared: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = project_with(train=3, val=2, max_rejects=0.5)
+    fill(folder, classes=("plain",))
+    shutil.copytree(shared / "datasets" / "awkward", folder / "awkward")
+    main()
+    output = capfd.readouterr()
+    assert output.err == ""
+    assert len(output.out.splitlines()) == 2
+    refused = {f"awkward/{name}": reason for name, reason in AWKWARD.items() if isinstance(reason, str)}
+    reasons = {source: reason for source, _, reason in left_out()}
+    for source, expected in refused.items():
+        assert expected in reasons.pop(source)
+    # Several show the same picture, some to the last pixel. The rest is packed as it lay in its folder.
+    assert reasons["awkward/hopper.tif"] == reasons["awkward/hopper.png"] == "duplicate of awkward/hopper.bmp"
+    assert all(reason.startswith("duplicate of awkward/hopper") for reason in reasons.values())
+    packed = {source for split in SPLITS for source in read(split).sources() if source.startswith("awkward")}
+    assert packed == {f"awkward/{name}" for name in AWKWARD} - set(refused) - set(reasons)
+    for split in SPLITS:
+        assert list(read(split).images()) == [(folder / source).read_bytes() for source in read(split).sources()]
+    assert (summary()["rejects"], summary()["duplicates"]) == (len(refused), len(reasons))
+
+
+def test_too_many_rejects_are_an_error_that_shows_them(
+    project_with: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project_with(max_rejects=0.1)
+    fill(folder, 20)
+    for number in range(12):
+        (folder / "dog" / f"bad{number:02d}.jpg").write_bytes(b"" if number else b"words")
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "split: 12 of 52 images (23.1%) cannot be read; split.max_rejects allows 10.0%."
+    assert lines[1].startswith("  dog/bad00.jpg: not an image")
+    assert lines[2] == "  dog/bad01.jpg: empty file"
+    assert (len(lines), lines[-2]) == (13, "  ... and 2 more")
+    assert lines[-1] == "Replace or remove these files, or raise split.max_rejects."
+    assert not Path("data/split").exists()
+
+
+def test_a_file_that_may_not_be_read_is_a_reject(project_with: Project) -> None:
+    folder = project_with(max_rejects=0.2)
+    fill(folder)
+    (folder / "cat" / "gone.png").symlink_to(folder / "nowhere.png")
+    main()
+    assert left_out() == [["cat/gone.png", "cat", "cannot be read: No such file or directory"]]
+
+
+def test_copies_are_used_once_and_contradictions_never(
+    project_with: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project_with()
+    fill(folder)
+    put(folder / "cat" / "grey.png", 99, mode="L")
+    for name in ("cat/0 copy.png", "cat/zzz.png"):
+        shutil.copy(folder / "cat" / "0.png", folder / name)
+    # The same pixels in other files: another format, another encoding, grey in three channels.
+    Image.open(folder / "dog" / "1.png").save(folder / "dog" / "1.bmp")
+    Image.open(folder / "dog" / "2.png").save(folder / "dog" / "2b.png", compress_level=0)
+    Image.open(folder / "cat" / "grey.png").convert("RGB").save(folder / "cat" / "grey3.png")
+    shutil.copy(folder / "dog" / "3.png", folder / "cat" / "wrong.png")
+    main()
+    assert left_out() == [
+        ["cat/0.png", "cat", "duplicate of cat/0 copy.png"],
+        ["cat/grey3.png", "cat", "duplicate of cat/grey.png"],
+        ["cat/wrong.png", "cat", "also in class 'dog'"],
+        ["cat/zzz.png", "cat", "duplicate of cat/0 copy.png"],
+        ["dog/1.png", "dog", "duplicate of dog/1.bmp"],
+        ["dog/2b.png", "dog", "duplicate of dog/2.png"],
+        ["dog/3.png", "dog", "also in class 'cat'"],
+    ]
+    assert (summary()["duplicates"], summary()["rejects"]) == (7, 0)
+    assert "left out: 0 unreadable, 7 duplicates (see data/split/rejects.csv)" in capsys.readouterr().out
+    looks = Counter(
+        Image.open(io.BytesIO(data)).convert("RGB").tobytes() for split in SPLITS for data in read(split).images()
+    )
+    assert set(looks.values()) == {1}
+
+
+def test_an_image_more_changes_the_rows_of_its_class_only(project_with: Project) -> None:
+    folder = project_with(train=0.4, val=0.2)
+    fill(folder, 10, classes=("cat", "dog", "emu"))
+
+    def rows(name: str) -> dict[str, list[str]]:
+        return {split: [s for s in read(split).sources() if s.startswith(name)] for split in SPLITS}
+
+    main()
+    before = {name: rows(name) for name in ("cat", "dog", "emu")}
+    put(folder / "dog" / "new.png", 1000)
+    main()
+    assert rows("cat") == before["cat"]
+    assert rows("emu") == before["emu"]
+    assert [name for members in rows("dog").values() for name in members].count("dog/new.png") == 1
+
+
+def test_a_published_division_is_said(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project_with(train="rest", val=1, test="rest")
+    for part, seed in (("train", 0), ("test", 100)):
+        fill(folder / part, 5, seed=seed)
+    main()
+    assert "train 8, val 2, test 10; test as published" in capsys.readouterr().out
+    assert all(source.startswith("test/") for source in read("test").sources())
+    assert all(source.startswith("train/") for split in ("train", "val") for source in read(split).sources())
+
+
+def test_a_missing_data_set_is_told_where_to_come_from(
+    project_with: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(**changes: object) -> str:
+        project_with(**changes)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 1
+        return capsys.readouterr().err
+
+    assert "Add 'mnist' to fetch.items in params.yaml, then `dvc repro`." in said(source="data/fetch/mnist")
+    assert "data/own/NAME/CLASS/*.jpg" in said(source="data/own/digits")
+    Path("data/own/digits.dvc").write_text("outs:\n")
+    assert "`dvc pull data/own/digits`" in said(source="data/own/digits")
+    fill(project_with(), 1)
+    assert "split.train and split.val and split.test: only one of them may be 'rest'" in said(train="rest")
+
+
+def test_mnist_is_split_as_published(shared: Path) -> None:
+    every = [sample for sample in samples(shared / "mirror") if int(sample.source[-5:]) < 1000]
+    images = [result for result in examine(every) if isinstance(result, Examined)]
+    assert len(images) == len(every) == 2000
+    kept, duplicates = without_duplicates(images)
+    splits = assign(kept, class_names(shared / "mirror"), {"train": 5, "val": 5, "test": "rest"}, True, 1)
+    assert len(splits["test"]) + sum(entry.source.startswith("test") for entry in duplicates) == 1000
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=50))
+def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
+    def encoded(look: int) -> bytes:
+        buffer = io.BytesIO()
+        Image.new("L", (look + 1, 1), look).save(buffer, "PNG")
+        return buffer.getvalue() if look else b""
+
+    assume(any(looks))
+    given_samples = [
+        Sample(f"a/{number}", "a", None, lambda look=look: encoded(look)) for number, look in enumerate(looks)
+    ]
+    results = list(examine(given_samples))
+    assert [isinstance(result, LeftOut) for result in results] == [look == 0 for look in looks]
+    assert [result.width for result in results if isinstance(result, Examined)] == [look + 1 for look in looks if look]
