@@ -8,7 +8,6 @@ was left out, and why) and summary.json (counts, for git).
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from stages.base.params import read_section
@@ -47,8 +46,9 @@ def main() -> None:
     reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit}
     with whole(SPLIT) as folder:
         for name, members in splits.items():
-            rows = progress(read_again(members), f"writing {name}", len(members))
-            packed.write(folder / f"{name}.parquet", rows, classes, reading)
+            # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
+            rows = (packed.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height) for i in members)
+            packed.write(folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading)
         write_left_out(folder / "rejects.csv", [*rejects, *duplicates])
         summary = summarise(splits, classes, len(images), len(rejects), len(duplicates))
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -86,12 +86,6 @@ def refuse_many(rejects: list[LeftOut], total: int, limit: float) -> None:
     raise UserError(
         "\n".join([f"{share} cannot be read; split.max_rejects allows {limit:.1%}.", *lines, *more, advice])
     )
-
-
-def read_again(images: Iterable[Examined]) -> Iterator[packed.Row]:
-    """Read each image's file when its turn comes, so that no more than a row group is held."""
-    for image in images:
-        yield packed.Row(image.sample.source, image.sample.class_name, image.sample.data, image.width, image.height)
 
 
 def write_left_out(path: Path, entries: list[LeftOut]) -> None:

@@ -52,6 +52,7 @@ def unused(here: Path) -> str:
     )
 
 
+@pytest.mark.slow  # each stage by itself is run twice in test_rules.py
 def test_a_second_run_of_the_whole_graph_writes_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     here = tmp_path / "clone"
     run("git", "clone", "-q", str(finished), str(here), cwd=tmp_path)

@@ -99,6 +99,12 @@ def test_shares_that_add_up_to_one_use_every_image(size: int) -> None:
         assert sum(map(len, assign(images, "ab", asked, False, 0).values())) == 2 * size
 
 
+def test_a_share_is_exact_where_it_can_be() -> None:
+    images = [known(name, number) for name in "ab" for number in range(100)]
+    splits = assign(images, "ab", {"train": 0.29, "val": 0.29, "test": 0.07}, False, 0)
+    assert [len(members) for members in splits.values()] == [58, 58, 14]
+
+
 def test_another_seed_draws_other_images_and_classes_are_mixed() -> None:
     images = [known(name, number) for name in "ab" for number in range(50)]
     one, two = (assign(images, "ab", {"train": 20, "val": 5, "test": "rest"}, False, seed)["train"] for seed in (1, 2))
@@ -393,6 +399,15 @@ def test_too_many_rejects_are_an_error_that_shows_them(
     assert not Path("data/split").exists()
 
 
+def test_as_many_rejects_as_allowed_are_no_error(project_with: Project) -> None:
+    folder = project_with(max_rejects=0.25)
+    fill(folder)
+    for number in range(4):
+        (folder / "dog" / f"bad{number}.jpg").write_bytes(b"")
+    main()
+    assert summary()["rejects"] == 4
+
+
 def test_a_file_that_may_not_be_read_is_a_reject(project_with: Project) -> None:
     folder = project_with(max_rejects=0.2)
     fill(folder)
@@ -407,6 +422,8 @@ def test_copies_are_used_once_and_contradictions_never(
     folder = project_with()
     fill(folder)
     put(folder / "cat" / "grey.png", 99, mode="L")
+    for size in ((4, 6), (6, 4)):  # as many equal pixels, but not the same picture
+        Image.new("RGB", size, "red").save(folder / "dog" / f"red{size[0]}.png")
     for name in ("cat/0 copy.png", "cat/zzz.png"):
         shutil.copy(folder / "cat" / "0.png", folder / name)
     # The same pixels in other files: another format, another encoding, grey in three channels.
@@ -426,10 +443,8 @@ def test_copies_are_used_once_and_contradictions_never(
     ]
     assert (summary()["duplicates"], summary()["rejects"]) == (7, 0)
     assert "left out: 0 unreadable, 7 duplicates (see data/split/rejects.csv)" in capsys.readouterr().out
-    looks = Counter(
-        Image.open(io.BytesIO(data)).convert("RGB").tobytes() for split in SPLITS for data in read(split).images()
-    )
-    assert set(looks.values()) == {1}
+    used = [Image.open(io.BytesIO(data)).convert("RGB") for split in SPLITS for data in read(split).images()]
+    assert set(Counter((image.size, image.tobytes()) for image in used).values()) == {1}
 
 
 def test_an_image_more_changes_the_rows_of_its_class_only(project_with: Project) -> None:

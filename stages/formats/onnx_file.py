@@ -1,7 +1,8 @@
 """ONNX: the format that runs nearly everywhere, browsers included. Converting needs TensorFlow; running it does not.
 
-tf2onnx by itself gives other bytes at every run: it goes through Python sets, whose order changes from process to process,
-while it moves transpositions about, merges equal constants and numbers what it makes. ``ordered_sets`` ends that.
+tf2onnx by itself gives other bytes at every run: it goes through Python sets, whose order changes from process to
+process, while it moves transpositions about, merges equal constants and numbers what it makes. ``ordered_sets`` ends
+that.
 """
 
 from pathlib import Path

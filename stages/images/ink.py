@@ -22,9 +22,7 @@ SEPARATION = 4  # how many standard deviations of the paper ink differs from it,
 FAINT = 0.2  # share of the threshold down to which the soft edge of a stroke belongs to it
 SMALLEST = 0.03  # ink is longer than this share of the longest side
 SPECK = 0.05  # parts with less ink than this share of the main part are specks
-WHOLE = (
-    0.1  # parts that the image's edge cuts, such as a pen, are no ink beside a whole part of this share of their ink
-)
+WHOLE = 0.1  # beside a whole part with this share of their ink, parts that the image's edge cuts (a pen) are no ink
 
 _EIGHT = np.ones((3, 3), dtype=bool)  # neighbours, diagonal ones too
 

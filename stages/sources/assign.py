@@ -48,9 +48,8 @@ def without_duplicates(images: Iterable[Examined]) -> tuple[list[Examined], list
             left_out += [_leave_out(image, f"duplicate of {first.sample.source}") for image in others]
         else:
             for image in group:
-                left_out.append(
-                    _leave_out(image, f"also in class {_names(sorted(classes - {image.sample.class_name}))}")
-                )
+                elsewhere = sorted(classes - {image.sample.class_name})
+                left_out.append(_leave_out(image, f"also in class {_names(elsewhere)}"))
     return kept, sorted(left_out, key=lambda entry: entry.source)
 
 
@@ -78,9 +77,9 @@ def assign(
     """Assign images to train, val and test.
 
     Each class by itself is put in an order given by the seed and its images' pixels alone; train takes its amount from
-    the front, then val, then test. So an image more changes no other class, and moves at most as many
-    images between splits as there are boundaries. Where the data set has a published division, test takes from its test
-    side, train and val from its training side.
+    the front, then val, then test. So an image more changes no other class, and in its own class only those images
+    change splits that lie where one split ends and the next begins. Where the data set has a published division, test
+    takes from its test side, train and val from its training side.
 
     Args:
         images: what there is to choose from, without duplicates.

@@ -93,8 +93,8 @@ def obtain(file: Published, part: Path, places: Sequence[str | Path], patience: 
             return
         except RefusedError as reason:
             reasons.append(f"  {place}: {reason}")
-            if not isinstance(reason, MissingError):
-                say(f"{place}: {reason}")
+            if place != places[-1] and not isinstance(reason, MissingError):
+                say(f"{place}: {reason}; trying the next place")
         except OSError as error:
             raise UserError(f"{part} cannot be written: {error}. Make room for it there, then run it again.") from None
     advice = (
@@ -147,7 +147,8 @@ def _persist(url: str, file: Published, part: Path, patience: Patience) -> None:
             left -= 1
             if left <= 0:
                 raise RefusedError(f"{reason} (the last of {patience.tries} tries)") from None
-            say(f"{file.name}: {reason}; going on in {wait:g} s")
+            if wait == patience.wait:
+                say(f"{file.name}: {reason}; trying again")
         time.sleep(wait)
         wait *= 2
 
