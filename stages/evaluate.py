@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
-from stages.images.load import Contract, load
+from stages.images.contract import Contract
+from stages.images.load import load
 from stages.images.packed import Packed
 from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples

@@ -30,7 +30,8 @@ from stages.formats.card import FILES, Card, write_card
 from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
 from stages.formats.serving import serving
-from stages.images.load import Contract, load
+from stages.images.contract import Contract
+from stages.images.load import load
 from stages.images.packed import Packed
 from stages.network.store import read_model
 from stages.schema.export import Export

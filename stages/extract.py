@@ -21,7 +21,8 @@ import numpy as np
 
 from stages.base.params import read_section
 from stages.base.stage import progress, say, stage, whole
-from stages.images.load import Contract, load
+from stages.images.contract import Contract
+from stages.images.load import load
 from stages.images.packed import Packed
 from stages.images.views import Range, view
 from stages.network.build import bottom

@@ -21,8 +21,9 @@ import numpy as np
 from stages.base.stage import UserError, progress, stage
 from stages.formats.runner import BATCH, Runner
 from stages.formats.table import aligned, shown
+from stages.images.contract import Contract
 from stages.images.decode import BadImage
-from stages.images.load import Contract, load
+from stages.images.load import load
 from stages.sources.samples import IMAGE_SUFFIXES
 
 EXPORT = Path("data/export")

@@ -18,7 +18,7 @@ import pandas as pd
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
-from stages.images.load import Contract
+from stages.images.contract import Contract
 from stages.network.backbones import Backbone, find
 from stages.network.build import head
 from stages.network.build import whole as whole_network

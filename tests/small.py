@@ -1,4 +1,4 @@
-"""A small project folder: pictures of bars in class folders, params.yaml with few epochs. Stages run in it within seconds."""
+"""A small project folder: pictures of bars in class folders, and few epochs. Stages run in it within seconds."""
 
 from pathlib import Path
 

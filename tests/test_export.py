@@ -20,7 +20,8 @@ from stages.base.stage import UserError
 from stages.formats.card import FILES, Card, read_card, statement, write_card
 from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
-from stages.images.load import Contract, load
+from stages.images.contract import Contract
+from stages.images.load import load
 from stages.images.packed import Packed, Row, write
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stages import extract, pretrain, split
-from stages.images.load import Contract, load
+from stages.images.contract import Contract
+from stages.images.load import load
 from stages.images.packed import Packed
 from stages.images.views import Range, view
 from stages.network.build import bottom

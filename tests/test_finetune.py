@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from stages import extract, finetune, pretrain, split
-from stages.images.load import Contract, load
+from stages.images.contract import Contract
+from stages.images.load import load
 from stages.images.packed import Packed
 from stages.network.pretrained import read_pretrained
 from stages.network.store import read_model

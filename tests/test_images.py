@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from stages.images.contract import Contract
 from stages.images.decode import BadImage, decode
-from stages.images.load import Contract, load
+from stages.images.load import load
 
 # What each awkward file is: mode and size of the decoded image, or words of the reason why it is refused.
 BOMB, BROKEN = "89,478,485 pixels", "truncated or broken"

@@ -17,7 +17,7 @@ from PIL import Image
 
 from stages import predict
 from stages.formats.card import Card, write_card
-from stages.images.load import Contract
+from stages.images.contract import Contract
 
 CONTRACT = Contract(size=8, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
 COLOURS = {"red": (200, 20, 10), "green": (10, 200, 20), "blue": (20, 10, 200)}

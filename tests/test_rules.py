@@ -186,7 +186,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_one_loader_turns_bytes_into_pixels() -> None:
-    """Users' images are opened in one place (sheets draws small pictures); whatever feeds a network goes through load."""
+    """Users' images are opened in one place (sheets draws thumbnails); what feeds a network goes through load."""
     openers = set()
     for path in sorted((PROJECT / "stages").rglob("*.py")):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]

@@ -35,7 +35,7 @@ def stage(name: str) -> Iterator[None]:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; nothing was written. Run it again to start it anew.", file=sys.stderr)
+        print(f"{name}: interrupted; its results were not touched. Run it again.", file=sys.stderr)
         raise SystemExit(130) from None
 
 

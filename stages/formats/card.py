@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stages.base.stage import UserError
-from stages.images.load import Contract, Fit, Form, Polarity
+from stages.images.contract import Contract, Fit, Form, Polarity
 
 # Format → its file in the folder, in the order in which a reader prefers them: the quickest to start first.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}

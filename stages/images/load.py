@@ -3,37 +3,12 @@
 Training, evaluation, prediction and export all call ``load``, so that none of them can see other pixels than another.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 from PIL import Image
 
+from stages.images.contract import Contract
 from stages.images.decode import decode
 from stages.images.ink import ink
-
-Form = Literal["photo", "ink"]
-Polarity = Literal["light_on_dark", "dark_on_light"]
-Fit = Literal["stretch", "crop", "pad"]
-
-
-@dataclass(frozen=True)
-class Contract:
-    """How an image becomes pixels. Plain fields: ``dataclasses.asdict`` is its JSON form, ``Contract(**d)`` reads it.
-
-    Attributes:
-        size: side of the square the network takes, in pixels.
-        channels: 1 (luminance) or 3 (red, green, blue; greyscale is repeated).
-        form: ``photo`` resizes the image; ``ink`` finds the handwriting in it and brings it into MNIST's form.
-        polarity: ``dark_on_light`` inverts, so that strokes are light on black whatever they were written on.
-        fit: how the photo form makes an image square: ``stretch``, ``crop`` (the middle) or ``pad`` (black bars).
-    """
-
-    size: int
-    channels: int
-    form: Form
-    polarity: Polarity
-    fit: Fit
 
 
 def load(data: bytes, contract: Contract) -> np.ndarray:

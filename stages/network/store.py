@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from stages.base.stage import UserError
-from stages.images.load import Contract
+from stages.images.contract import Contract
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.base.stage import UserError, progress
+from stages.images.contract import Contract
 from stages.images.decode import BadImage
-from stages.images.load import Contract, load
+from stages.images.load import load
 from stages.sources.samples import class_names, samples
 
 # Where a data set publishes no test part, this share of it is held back, picked by each image's bytes.
