@@ -20,6 +20,7 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
+from stages.sources.assign import check_amounts
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
@@ -67,6 +68,11 @@ def read_all() -> tuple[dict[str, Any], list[str]]:
 def between(sections: dict[str, Any]) -> list[str]:
     """Return where valid sections contradict each other, the catalog, or what is on disk."""
     found = []
+    split = sections["split"]
+    try:
+        check_amounts({"train": split.train, "val": split.val, "test": split.test}, divided=True)
+    except UserError as error:
+        found.append(f"{PARAMS}: {error}")
     catalog, items = list(read_yaml(CATALOG)), sections["fetch"].items
     found += [
         f"{PARAMS}: fetch.items: expected items of the catalog ({', '.join(catalog)}); received '{item}'."
@@ -80,7 +86,7 @@ def between(sections: dict[str, Any]) -> list[str]:
             found.append(f"{PARAMS}: {name}.source: {source} is fetched only when fetch.items lists {source.name}.")
         elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
             found.append(f"{PARAMS}: {name}.source: there is no {source}. Put it there, or run `dvc pull`.")
-    if sections["split"].val == 0 and sections["finetune"].checkpoint == "best":
+    if split.val == 0 and sections["finetune"].checkpoint == "best":
         found.append(
             f"{PARAMS}: finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last."
         )

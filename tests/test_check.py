@@ -31,6 +31,7 @@ def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> No
         ({"extract": {"freeze": "dens"}}, "extract.freeze: expected 'all', 'none', a count, or a layer"),
         ({"extract": {"freeze": 7}}, "extract.freeze: expected a count from -6 to 6"),
         ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
+        ({"split": {"test": 0}}, "split.test"),
         ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
         (
             {"split": {"source": "data/fetch/mnist"}},

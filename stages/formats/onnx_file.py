@@ -11,10 +11,10 @@ from typing import Any
 import onnx
 from tf2onnx import convert, tf_loader
 
+from stages.base.quiet import quiet
 from stages.base.stage import UserError
 from stages.formats.card import INPUT, OUTPUT
 from stages.formats.ordered import ordered_sets
-from stages.formats.quiet import quiet
 
 # In ONNX Runtime since 1.12 and in onnxruntime-web; the newest that tf2onnx converts to is 18.
 OPSET = 17

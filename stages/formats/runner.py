@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.quiet import quiet
 from stages.base.stage import UserError
 from stages.formats.card import FILES, INPUT, OUTPUT, SIGNATURE, read_card
-from stages.formats.quiet import quiet
 
 Run = Callable[[np.ndarray], np.ndarray]
 

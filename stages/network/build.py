@@ -17,7 +17,7 @@ PREPROCESSING: dict[str, Callable[[], list[Callable[[keras.KerasTensor], keras.K
     ],
     "caffe": lambda: [
         layers.Rescaling(1.0, name="preprocess_cast"),
-        lambda x: keras.ops.flip(x, axis=-1),  # RGB → BGR
+        lambda x: keras.ops.take(x, (2, 1, 0), axis=-1),  # RGB → BGR
         layers.Normalization(mean=(103.939, 116.779, 123.68), variance=(1.0, 1.0, 1.0), name="preprocess"),
     ],
 }

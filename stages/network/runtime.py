@@ -5,33 +5,10 @@ network modules speak Keras, so that KERAS_BACKEND=jax works.
 """
 
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+from stages.base.quiet import quiet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what C++ libraries write to stderr; show it after all when the block fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile("w+") as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(kept, 2)
-            held.seek(0)
-            shutil.copyfileobj(held, sys.stderr)
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
 
 with quiet():  # TensorFlow logs about itself before its log level can be set
     import keras
