@@ -1,5 +1,6 @@
 """What every stage does around its work: say what happens, fail with one line, publish whole outputs."""
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,9 @@ def stage(name: str) -> Iterator[None]:
         yield
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:  # the reader has seen enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print(f"{name}: interrupted; its results were not touched. Run it again.", file=sys.stderr)
