@@ -81,12 +81,9 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     arrays = read_arrays(source, contract)
     if arrays.unreadable:
         say(f"{arrays.unreadable} images of {source.name} cannot be read and are left out")
-    if params.epochs:
-        say(
-            f"{params.backbone} learns {len(arrays.classes)} classes from {len(arrays.train[1]):,} images of {source.name}"
-        )
-    else:
-        say(f"{params.backbone} keeps its random weights (pretrain.epochs: 0)")
+    what = "learns" if params.epochs else "keeps its random weights; it would learn"
+    count = f"{len(arrays.classes)} classes from {len(arrays.train[1]):,} images of {source.name}"
+    say(f"{params.backbone} {what} {count}")
     features = int(np.prod(backbone.output_shape[1:]))
     classifier = head(features, hidden=(), dropout=0.0, classes=len(arrays.classes))
     model = whole_network(backbone, row.preprocessing, "none", classifier)
