@@ -21,8 +21,11 @@ SMALL = {
 }
 
 
-def run(*command: str, cwd: Path, fails: bool = False, **environment: str) -> str:
-    """Run a command as a user would type it in ``cwd``; return what it printed."""
+def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str) -> str:
+    """Run a command as a user would type it in ``cwd``; return what it printed.
+
+    It must succeed, or fail where ``fails`` is True; with None either is right.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
         command,
@@ -34,7 +37,7 @@ def run(*command: str, cwd: Path, fails: bool = False, **environment: str) -> st
         check=False,
         stdin=subprocess.DEVNULL,
     )
-    assert (result.returncode != 0) == fails, f"{' '.join(command)} exited {result.returncode}:\n{result.stdout}"
+    assert fails in (None, result.returncode != 0), f"{' '.join(command)} exited {result.returncode}:\n{result.stdout}"
     return result.stdout
 
 
@@ -44,12 +47,16 @@ def ran(output: str) -> list[str]:
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy the project as git would hold it, edits included, and make it a git repository with one commit."""
+    """Copy the project as git would hold it, edits included, and make it a git repository with one commit.
+
+    params.yaml is the default recipe's, whatever experiment it holds at the moment.
+    """
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=PROJECT)
     for name in filter(None, listed.split("\0")):
         if (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, folder / name)
+    shutil.copy(folder / "recipes" / "default.yaml", folder / "params.yaml")
     run("git", "init", "-q", "-b", "main", cwd=folder)
     name_author(folder)
     commit(folder, "start")

@@ -13,6 +13,12 @@ BELOW_EXTRACT = ["evaluate", "export", "extract", "finetune", "report"]
 EVERYTHING = ["evaluate", "export", "extract", "fetch@digits", "finetune", "pretrain", "report", "split"]
 
 
+def test_the_committed_lock_file_matches_the_committed_code(project: Path, tmp_path: Path) -> None:
+    run("git", "clone", "-q", str(project), str(tmp_path / "clone"), cwd=tmp_path)
+    output = run("dvc", "repro", "--dry", "--allow-missing", cwd=tmp_path / "clone", fails=None)
+    assert "are up to date" in output, f"run `dvc repro` and commit dvc.lock with the change:\n{output}"
+
+
 def test_a_change_runs_what_depends_on_it_and_nothing_else(finished: Path, tmp_path: Path) -> None:
     here = tmp_path / "project"
     shutil.copytree(finished, here, symlinks=True)
@@ -95,7 +101,8 @@ def test_two_colleagues(finished: Path, tmp_path: Path) -> None:
     assert ran(run("dvc", "repro", cwd=first)) == []
     assert run("git", "status", "--porcelain", cwd=first) == ""
     diff = json.loads(run("dvc", "metrics", "diff", "--json", "main", cwd=first))
-    gain = diff["data/evaluate/metrics.json"]["finetuned.accuracy"]
-    assert gain["diff"] == pytest.approx(gain["new"] - gain["old"])
+    loss = diff["data/evaluate/metrics.json"]["finetuned.log_loss"]
+    assert loss["diff"] == pytest.approx(loss["new"] - loss["old"])
+    assert loss["diff"] != 0
     params = json.loads(run("dvc", "params", "diff", "--json", "main", cwd=first))
     assert params["params.yaml"]["extract.freeze"] == {"old": -2, "new": "all"}
