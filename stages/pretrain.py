@@ -20,7 +20,7 @@ from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.images.contract import Contract
 from stages.network.backbones import Backbone, find
-from stages.network.build import head
+from stages.network.build import head, pool
 from stages.network.build import whole as whole_network
 from stages.network.pretrained import Pretrained, load_published, write_pretrained
 from stages.network.train import COLUMNS, Data, Schedule, fit
@@ -84,9 +84,9 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     what = "learns" if params.epochs else "keeps its random weights; it would learn"
     count = f"{len(arrays.classes)} classes from {len(arrays.train[1]):,} images of {source.name}"
     say(f"{params.backbone} {what} {count}")
-    features = int(np.prod(backbone.output_shape[1:]))
+    features = pool(backbone.output, "average").shape[-1]
     classifier = head(features, hidden=(), dropout=0.0, classes=len(arrays.classes))
-    model = whole_network(backbone, row.preprocessing, "none", classifier)
+    model = whole_network(backbone, row.preprocessing, "average", classifier)
     schedule = Schedule(params.epochs, params.learning_rate, params.batch_size, params.seed)
     history = fit(model, "pretrain", Data(*arrays.train), None, schedule)
     pixels, labels = arrays.test

@@ -120,6 +120,18 @@ def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Pa
         np.testing.assert_array_equal(ours, source)
 
 
+def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
+    losses = {}
+    for precision in ("float32", "float16"):
+        set_params(here, {"extract": {"precision": precision}})
+        extract.main()
+        finetune.main()
+        losses[precision] = pd.read_csv("data/finetune/history.csv")["loss"].to_numpy()
+    np.testing.assert_allclose(losses["float16"], losses["float32"], rtol=1e-3)
+    set_params(here, {"extract": {"precision": "float32"}})
+    extract.main()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
