@@ -11,8 +11,6 @@ from stages.network.runtime import start  # first: it imports the framework quie
 
 # isort: on
 import json
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +23,7 @@ import pyarrow.parquet as pq
 from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images.contract import Contract
-from stages.images.load import load
+from stages.images.load import load, load_all
 from stages.images.packed import Packed
 from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples
@@ -78,12 +76,10 @@ def main() -> None:
 def predict(split: Packed, models: dict[str, keras.Model], contract: Contract) -> dict[str, np.ndarray]:
     """Return class probabilities, float64 (images, classes), by model name; each image is loaded once for all."""
     logits: dict[str, list[np.ndarray]] = {name: [] for name in models}
-    images = iter(progress(split.images(), "predicting", total=len(split)))
-    with ThreadPoolExecutor() as pool:
-        while batch := list(islice(images, BATCH)):
-            pixels = np.stack(list(pool.map(partial(load, contract=contract), batch)))
-            for name, model in models.items():
-                logits[name].append(np.asarray(model.predict_on_batch(pixels)))
+    images = load_all(progress(split.images(), "predicting", total=len(split)), contract)
+    while batch := list(islice(images, BATCH)):
+        for name, model in models.items():
+            logits[name].append(np.asarray(model.predict_on_batch(np.stack(batch))))
     return {name: softmax(np.concatenate(parts)) for name, parts in logits.items()}
 
 

@@ -18,6 +18,7 @@ from stages.network.runtime import start  # before Keras: it imports the framewo
 # isort: on
 import json
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import keras
@@ -30,8 +31,7 @@ from stages.formats.card import FILES, Card, write_card
 from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
 from stages.formats.serving import serving
-from stages.images.contract import Contract
-from stages.images.load import load
+from stages.images.load import load_all
 from stages.images.packed import Packed
 from stages.network.store import read_model
 from stages.schema.export import Export
@@ -51,10 +51,10 @@ def main() -> None:
     start(seed=0)
     model, info = read_model(MODELS, "finetuned")
     split = Packed(TEST)
-    rows = spread(len(split), params.parity_images)
-    names = split.sources()
-    sources = [names[row] for row in rows]
-    pixels = pixels_of(split, rows, info.contract)
+    if not len(split):
+        raise UserError(f"{TEST} holds no image to compare the formats on. Leave some with split.test, such as 'rest'.")
+    sources = split.sources()[: params.parity_images]  # rows lie in random order, so these are of all classes
+    pixels = np.stack(list(load_all(islice(split.images(), len(sources)), info.contract)))
     expected = predict(model, pixels)
     if says_little(expected, params.max_difference):
         say("note: the network gives all test images the same probabilities, so comparing them shows little")
@@ -71,25 +71,12 @@ def main() -> None:
             parity = compare(name, expected, received, params.max_difference, sources)
             report[name] = asdict(parity)
             say(
-                f"{OUT / FILES[name]}: {size_of(file)}; {len(rows)} test images: probabilities within "
+                f"{OUT / FILES[name]}: {size_of(file)}; {len(sources)} test images: probabilities within "
                 f"{parity.largest_difference:.2g} of the Keras model's, {parity.equal_labels:.1%} of the labels equal"
             )
-        content = {"bound": params.max_difference, "images": len(rows), "formats": report, "sources": sources}
+        content = {"bound": params.max_difference, "images": len(sources), "formats": report, "sources": sources}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / "parity.json").write_text(text, encoding="utf-8")
-
-
-def spread(images: int, most: int) -> list[int]:
-    """Return at most ``most`` of the rows 0 … images-1, evenly spread, so that all classes are among them."""
-    if images == 0:
-        raise UserError(f"{TEST} holds no image to compare the formats on. Leave some with split.test, such as 'rest'.")
-    return [int(row) for row in np.linspace(0, images - 1, min(most, images)).round()]
-
-
-def pixels_of(split: Packed, rows: list[int], contract: Contract) -> np.ndarray:
-    """Return the pixels of some rows of the split, uint8 (rows, size, size, channels)."""
-    wanted = set(rows)
-    return np.stack([load(data, contract) for row, data in enumerate(split.images()) if row in wanted])
 
 
 def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:

@@ -20,11 +20,11 @@ import keras
 import numpy as np
 
 from stages.base.params import read_section
-from stages.base.stage import progress, say, stage, whole
+from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images.contract import Contract
-from stages.images.load import load
+from stages.images.load import load_all
 from stages.images.packed import Packed
-from stages.images.views import Range, view
+from stages.images.views import view
 from stages.network.build import bottom
 from stages.network.freeze import boundary
 from stages.network.kept import Description, Rows, write_description
@@ -69,11 +69,9 @@ def main() -> None:
 
 def pixels_of(images: Iterable[bytes], contract: Contract, views: int, params: Extract) -> Iterator[np.ndarray]:
     """Go through every view of every image: uint8 (size, size, channels)."""
-    limits = Range(**params.augment.model_dump())
-    for data in images:
-        pixels = load(data, contract)
+    for pixels in load_all(images, contract):
         for number in range(views):
-            yield view(pixels, number, limits, params.seed)
+            yield view(pixels, number, params.augment, params.seed)
 
 
 def write_split(
@@ -95,7 +93,18 @@ def write_split(
         kept, pooled = (np.asarray(output)[: len(batch)] for output in network.predict_on_batch(full))
         features.add(pooled)
         if description.frozen < description.layers:
-            activations.add(kept.astype(params.precision) if description.layer else kept)
+            activations.add(stored(kept, params.precision) if description.layer else kept)
+
+
+def stored(values: np.ndarray, precision: str) -> np.ndarray:
+    """Return activations in the precision they are kept in."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(precision)
+    if not np.isfinite(rounded).all():
+        raise UserError(
+            f"extract.precision: {precision} cannot hold activations of {np.abs(values).max():.3g}. Set it to float32."
+        )
+    return rounded
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ import pandas as pd
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
-from stages.network.build import head, top
-from stages.network.build import whole as whole_network
+from stages.network import build
 from stages.network.freeze import layer_table, thaw
 from stages.network.heads import start_from_source
 from stages.network.kept import read_description, read_rows
@@ -42,10 +41,10 @@ def main() -> None:
     training, validation = kept_data("features")
     if validation is None and params.checkpoint == "best":
         raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
-    classifier = head(training.inputs.shape[1], params.head.hidden, params.head.dropout, len(kept.classes))
+    classifier = build.head(training.inputs.shape[1], params.head.hidden, params.head.dropout, len(kept.classes))
     if params.head.initial == "source":
         start_from_source(classifier, pretrained, kept.classes)
-    network = whole_network(backbone, pretrained.preprocessing, kept.pooling, classifier)
+    network = build.network(backbone, pretrained.preprocessing, kept.pooling, classifier)
     train_batchnorm = params.thawed.batchnorm == "train"
     with whole(FINETUNE) as folder:
         write_model(folder, network, kept.classes, kept.contract)
@@ -57,7 +56,7 @@ def main() -> None:
 
         if kept.frozen < kept.layers and params.thawed.epochs:
             thaw(backbone, kept.frozen, train_batchnorm)
-            thawed = top(backbone, pretrained.preprocessing, kept.layer, kept.pooling, classifier)
+            thawed = build.top(backbone, pretrained.preprocessing, kept.layer, kept.pooling, classifier)
             training, validation = kept_data("activations")
             histories.append(fit(thawed, "thawed", training, validation, schedule(params, params.thawed)))
             tell(histories[1])

@@ -16,12 +16,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from stages.base.params import read_section
+from stages.base.params import read_key, read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.images.contract import Contract
+from stages.network import build
 from stages.network.backbones import Backbone, find
-from stages.network.build import head, pool
-from stages.network.build import whole as whole_network
 from stages.network.pretrained import Pretrained, load_published, write_pretrained
 from stages.network.train import COLUMNS, Data, Schedule, fit
 from stages.schema.pretrain import Pretrain
@@ -35,18 +34,25 @@ PRETRAIN = Path("data/pretrain")
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "pretrain", Pretrain)
+    if params.epochs and Path(params.source) == Path(str(read_key(PARAMS, "split.source"))):
+        raise UserError(
+            f"pretrain.source: {params.source} is split.source too, so its test images would be learned here. "
+            f"Expected another data set, a weights file, or pretrain.epochs: 0."
+        )
     row = find(params.backbone, params.image_size)
     start(params.seed)
     backbone = row.build(params.image_size)
     weights = published_weights(Path(params.source))
     with whole(PRETRAIN) as folder:
-        if weights is None:
+        pretrained, history = Pretrained(backbone, row.preprocessing), pd.DataFrame(columns=COLUMNS)
+        metrics: dict[str, float] = {}
+        if weights is not None:
+            load_published(backbone, weights)
+            say(f"{params.backbone}, {backbone.count_params():,} parameters, with the weights of {weights.name}")
+        elif params.epochs:
             pretrained, history, metrics = learn(backbone, row, params)
         else:
-            load_published(backbone, weights)
-            pretrained, history = Pretrained(backbone, row.preprocessing), pd.DataFrame(columns=COLUMNS)
-            metrics = {}
-            say(f"{params.backbone}, {backbone.count_params():,} parameters, with the weights of {weights.name}")
+            say(f"{params.backbone} keeps its random weights (pretrain.epochs: 0)")
         write_pretrained(folder, pretrained)
         history.to_csv(folder / "history.csv", index=False)
         metrics["parameters"] = backbone.count_params()
@@ -81,12 +87,11 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     arrays = read_arrays(source, contract)
     if arrays.unreadable:
         say(f"{arrays.unreadable} images of {source.name} cannot be read and are left out")
-    what = "learns" if params.epochs else "keeps its random weights; it would learn"
     count = f"{len(arrays.classes)} classes from {len(arrays.train[1]):,} images of {source.name}"
-    say(f"{params.backbone} {what} {count}")
-    features = pool(backbone.output, "average").shape[-1]
-    classifier = head(features, hidden=(), dropout=0.0, classes=len(arrays.classes))
-    model = whole_network(backbone, row.preprocessing, "average", classifier)
+    say(f"{params.backbone} learns {count}")
+    features = build.pool(backbone.output, "average").shape[-1]
+    classifier = build.head(features, hidden=(), dropout=0.0, classes=len(arrays.classes))
+    model = build.network(backbone, row.preprocessing, "average", classifier)
     schedule = Schedule(params.epochs, params.learning_rate, params.batch_size, params.seed)
     history = fit(model, "pretrain", Data(*arrays.train), None, schedule)
     pixels, labels = arrays.test

@@ -68,10 +68,13 @@ def text_of(name: str, texts: dict[str, str]) -> str:
 
 
 def edited() -> bool:
-    """Whether git knows of edits of params.yaml that are not committed."""
+    """Whether params.yaml has edits that are not committed, as far as git can tell."""
     command = ["git", "status", "--porcelain", "--", str(PARAMS)]
-    status = subprocess.run(command, capture_output=True, text=True, check=False)
-    return bool(status.stdout.strip())
+    try:
+        status = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git: nobody can say
+        return True
+    return status.returncode != 0 or bool(status.stdout.strip())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from tests.miniature import pictures
 
 FEW = {
     "split": {"source": "data/own/bars", "form": "photo", "polarity": "light_on_dark", "train": 8, "val": 4},
-    "pretrain": {"source": "data/own/bars", "image_size": 16, "epochs": 2},
+    "pretrain": {"source": "data/own/other_bars", "image_size": 16, "epochs": 2},
     "extract": {"views": 2},
     "finetune": {"head": {"initial": "new", "epochs": 3}, "thawed": {"epochs": 3}},
 }
@@ -19,11 +19,12 @@ FEW = {
 
 def small_project(folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object] | None = None) -> Path:
     """Make the project in ``folder`` and go there; ``changes`` of params.yaml come on top of FEW."""
-    pixels, labels = pictures(60)
-    for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
-        path = folder / "data" / "own" / "bars" / ("across", "upright")[label] / f"{number:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture.squeeze(-1)).save(path)
+    for name, seed in (("bars", 0), ("other_bars", 1)):
+        pixels, labels = pictures(60, seed=seed)
+        for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+            path = folder / "data" / "own" / name / ("across", "upright")[label] / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture.squeeze(-1)).save(path)
     (folder / "params.yaml").write_text(
         (PROJECT / "recipes" / "default.yaml").read_text(encoding="utf-8"), encoding="utf-8"
     )

@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 
 from stages import extract, finetune, pretrain, split
+from stages.base.stage import UserError
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
-from stages.network.pretrained import read_pretrained
+from stages.network import build
+from stages.network.heads import start_from_source
+from stages.network.pretrained import Pretrained, read_pretrained
 from stages.network.store import read_model
 from tests.copies import set_params
 from tests.small import small_project
@@ -120,6 +123,17 @@ def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Pa
         np.testing.assert_array_equal(ours, source)
 
 
+def test_a_head_takes_the_sources_classes_by_name() -> None:
+    kernel, bias = np.arange(12.0).reshape(4, 3), np.arange(3.0)
+    head = build.head(4, [], 0.0, 2)
+    start_from_source(head, Pretrained(head, "unit", ["a", "b", "c"], (kernel, bias)), ["c", "a"])
+    ours, offsets = head.get_layer("classifier").get_weights()
+    np.testing.assert_array_equal(ours, kernel[:, [2, 0]])
+    np.testing.assert_array_equal(offsets, bias[[2, 0]])
+    with pytest.raises(UserError, match="d it has not"):
+        start_from_source(head, Pretrained(head, "unit", ["a", "b", "c"], (kernel, bias)), ["a", "d"])
+
+
 def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
     losses = {}
     for precision in ("float32", "float16"):
@@ -135,7 +149,7 @@ def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"head": {"initial": "source", "hidden": [8]}}, "finetune.head.hidden: []"),
+        ({"head": {"initial": "source", "hidden": [8]}}, "expected hidden: [] with initial: source"),
         ({"head": {"learning_rate": 0.0}}, "finetune.head.learning_rate: expected greater than 0; received 0.0"),
         ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best' or 'last'; received 'bset'"),
     ],

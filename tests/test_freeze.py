@@ -6,7 +6,8 @@ import pytest
 
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES
-from stages.network.build import bottom, head, pool, top, whole
+from stages.network.build import bottom, head, pool, top
+from stages.network.build import network as whole_network
 from stages.network.freeze import boundary, layer_table, thaw
 from stages.network.train import Data, Schedule, fit
 from tests.miniature import miniature, pictures
@@ -64,10 +65,11 @@ def test_what_does_not_exist_is_named(freeze: int | str, said: str) -> None:
 
 @pytest.mark.parametrize("freeze", ["all", "none", 6, "block2"])
 def test_bottom_and_top_are_the_whole(freeze: int | str) -> None:
+    keras.utils.set_random_seed(0)
     backbone = miniature()
     cut = boundary(backbone, freeze)
     classifier = head(int(pool(backbone.output, "average").shape[-1]), [5], 0.0, 3)
-    network = whole(backbone, "unit", "average", classifier)
+    network = whole_network(backbone, "unit", "average", classifier)
     pixels, _ = pictures(6)
     kept, features = bottom(backbone, "unit", cut.layer, "average").predict_on_batch(pixels)
     thawed = top(backbone, "unit", cut.layer, "average", classifier)
@@ -98,6 +100,16 @@ def test_training_changes_the_thawed_alone(train_batchnorm: bool) -> None:
     assert set(table["state"]) == ({"frozen", "thawed"} if train_batchnorm else {"frozen", "thawed", "inference"})
 
 
+def test_frozen_dropout_stays_still_while_training() -> None:
+    backbone = miniature()
+    cut = boundary(backbone, "block1_add")  # the block's dropout is frozen, yet runs in every step
+    pixels, _ = pictures(4)
+    kept = bottom(backbone, "unit", cut.layer, "average").predict(pixels, verbose=0)[0]
+    thaw(backbone, cut.frozen, train_batchnorm=False)
+    network = top(backbone, "unit", cut.layer, "average", head(12, [], 0.0, 2))
+    np.testing.assert_array_equal(network(kept, training=True), network(kept, training=True))
+
+
 def test_training_from_kept_activations_is_training_end_to_end() -> None:
     pixels, labels = pictures(48)
     losses = {}
@@ -111,7 +123,7 @@ def test_training_from_kept_activations_is_training_end_to_end() -> None:
         if way == "kept":
             network, inputs = top(backbone, "unit", cut.layer, "average", classifier), kept
         else:
-            network, inputs = whole(backbone, "unit", "average", classifier), pixels
+            network, inputs = whole_network(backbone, "unit", "average", classifier), pixels
         history = fit(network, way, Data(inputs, labels), None, Schedule(6, 0.003, 8, seed=1))
         losses[way] = history["loss"].to_numpy()
     assert losses["kept"][-1] < 0.9 * losses["kept"][0]

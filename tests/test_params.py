@@ -61,8 +61,7 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(path: tuple[str
         lines = str(error).splitlines()
         assert len(lines) == 1
         assert lines[0].startswith(f"params.yaml: {'.'.join(path)}")
-        assert "expected" in lines[0] or "Input" not in lines[0]
-        assert "received" in lines[0]
+        assert re.search(r": (expected|value error|.*should) .*received ", lines[0]), lines[0]
     else:
         dumped = accepted.model_dump()
         for key in path[1:]:

@@ -16,7 +16,8 @@ import pytest
 
 from stages import pretrain
 from stages.network.backbones import BACKBONES
-from stages.network.build import preprocess, whole
+from stages.network.build import network as whole_network
+from stages.network.build import preprocess
 from stages.network.pretrained import read_pretrained
 from tests.conftest import PROJECT
 from tests.copies import set_params
@@ -37,6 +38,13 @@ def test_a_network_learns_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert learned.classes == ["across", "upright"]
     assert learned.classifier is not None
     assert [array.shape for array in learned.classifier] == [(128, 2), (2,)]
+
+
+def test_without_epochs_the_random_weights_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_project(tmp_path, monkeypatch, {"pretrain": {"source": "data/own/bars", "epochs": 0}})
+    pretrain.main()
+    assert read_pretrained(Path("data/pretrain")).classifier is None
+    assert json.loads(Path("data/pretrain/metrics.json").read_text()) == {"parameters": 32 * 10 + 1568 * 128 + 128}
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +112,9 @@ def test_preprocessing_is_the_backbones_own(mode: str, module: object) -> None:
 
 def test_a_network_survives_its_file(tmp_path: Path) -> None:
     backbone = BACKBONES["vgg16"].build(32)
-    network = whole(backbone, "caffe", "average", keras.Sequential([keras.Input((512,)), keras.layers.Dense(3)]))
+    network = whole_network(
+        backbone, "caffe", "average", keras.Sequential([keras.Input((512,)), keras.layers.Dense(3)])
+    )
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     again = keras.models.model_from_json(network.to_json())
     again.set_weights(network.get_weights())
@@ -114,6 +124,7 @@ def test_a_network_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"source": "data/own/bars"}, r"pretrain\.source: data/own/bars is split\.source too, so its test images"),
         (
             {"source": "data/own/nothing"},
             r"pretrain\.source: expected a data set folder or a weights file; there is no",

@@ -59,6 +59,7 @@ def test_dvc_yaml_declares_what_the_stages_use() -> None:
         ),
         ("draw/curves.py", "from stages.images.ink import ink", "report: imports stages/images/ink.py"),
         ("report.py", "def f():\n    from stages.network import build", "report: imports stages/network/build.py"),
+        ("sources/assign.py", 'open("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("split.py", 'OTHER = Path("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("finetune.py", 'TEST = Path("data/split/test.parquet")', "finetune: opens data/split/test.parquet"),
         ("split.py", 'read_section(PARAMS, "export", Split)', "split: reads export, which its params lack"),
@@ -113,9 +114,12 @@ def sandbox(finished: Path, name: str, folder: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     yaml = YAML()
-    sections = [param for param in stage["params"] if isinstance(param, str)]
-    if sections:
-        yaml.dump({section: params[section] for section in sections}, folder / "params.yaml")
+    chosen: dict[str, Any] = {}
+    for param in (param for param in stage["params"] if isinstance(param, str)):
+        section, _, key = param.partition(".")
+        chosen[section] = {key: params[section][key]} if key else params[section]
+    if chosen:
+        yaml.dump(chosen, folder / "params.yaml")
     if item:
         yaml.dump({item: read_yaml(finished / catalog)[item]}, folder / catalog)
     (folder / ".python").mkdir()
@@ -175,7 +179,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     with whole(target) as folder:
         (folder / "first").touch()
         assert not target.exists()
-    with pytest.raises(KeyboardInterrupt), whole(target) as folder:
+    with pytest.raises(KeyboardInterrupt), whole(target):
         raise KeyboardInterrupt
     assert [path.name for path in target.iterdir()] == ["first"], (
         "an interrupted second run lost the first one's result"
@@ -183,6 +187,30 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     with whole(target) as folder:
         (folder / "second").touch()
     assert [path.name for path in target.iterdir()] == ["second"]
+
+
+@pytest.mark.parametrize("killed_at", [1, 2])
+def test_killed_while_it_is_swapped_in_a_result_is_old_or_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    target = tmp_path / "result"
+    with whole(target) as folder:
+        (folder / "first").touch()
+    rename, calls = Path.rename, []
+
+    def killing(path: Path, to: Path) -> Path:
+        calls.append(path)
+        if len(calls) == killed_at:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killing)
+        with pytest.raises(KeyboardInterrupt), whole(target) as folder:
+            (folder / "second").touch()
+    with pytest.raises(FileNotFoundError), whole(target) as folder:
+        (folder / "third").rename(folder / "missing")
+    assert [path.name for path in target.iterdir()] == ["first"]
 
 
 def test_one_loader_turns_bytes_into_pixels() -> None:
@@ -210,13 +238,23 @@ def test_imports_run_one_way() -> None:
     scripts = {path.stem for path in (PROJECT / "stages").glob("*.py")}
     for path in sorted((PROJECT / "stages").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == "stages":
+            if isinstance(node, ast.Import):
+                imported = {
+                    alias.name.removeprefix("stages.") for alias in node.names if alias.name.startswith("stages.")
+                }
+            elif isinstance(node, ast.ImportFrom) and node.module == "stages":
                 imported = {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("stages."):
                 imported = {str(node.module).split(".")[1]} if str(node.module).count(".") == 1 else set()
             else:
                 continue
             assert not imported & scripts, f"{path.name} imports a script"
+
+
+def test_scripts_and_modules_stay_short() -> None:
+    for path in sorted((PROJECT / "stages").rglob("*.py")):
+        limit = 120 if path.parent.name == "stages" else 250
+        assert len(path.read_text().splitlines()) <= limit, f"{path.name} has more than {limit} lines"
 
 
 @pytest.mark.parametrize("name", ["fetch", "split", "report", "predict", "recipe"])

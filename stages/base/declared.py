@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+READERS = ("read_section", "read_key")  # of stages/base/params.py: their second argument is what dvc.yaml declares
+
 # String constants of a script that are paths of the project.
 _PATH = re.compile(r"(data|stages|recipes|tests)/[\w./-]+|params\.yaml")
 _PARAMS_FILE = "params.yaml"
@@ -32,7 +34,8 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
             found.append(f"dvc.yaml: {name}: there is no {script}.")
             continue
         tree = ast.parse((root / script).read_text(encoding="utf-8"))
-        code, paths, sections = closure(root, script), set(_opened(tree)), set(_sections(tree))
+        code, sections = closure(root, script), set(_sections(tree))
+        paths = {path for file in code for path in _opened(ast.parse((root / file).read_text(encoding="utf-8")))}
         declared = [dep for dep in stage.get("deps", []) if "$" not in dep]
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
         params = [param if isinstance(param, str) else next(iter(param)) for param in stage.get("params", [])]
@@ -82,7 +85,7 @@ def _opened(tree: ast.AST) -> Iterator[str]:
 
 def _sections(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "read_section":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in READERS:
             name = node.args[1]
             yield str(name.value) if isinstance(name, ast.Constant) else ast.unparse(name)
 

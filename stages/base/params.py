@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -20,6 +20,7 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and the Keras backends take
 
 
 def allowed(accepts: Callable[[Any], bool], expected: str) -> BeforeValidator:
@@ -57,6 +58,14 @@ def read_section(path: Path, name: str, schema: type[S]) -> S:
     if name not in content:
         raise UserError(f"{path}: section '{name}:' is missing. recipes/default.yaml has it with its defaults.")
     return validate(content[name], name, schema, str(path))
+
+
+def read_key(path: Path, key: str) -> Any:
+    """Return one value of another stage's section, such as ``split.source``; None where it is missing."""
+    value: Any = read_yaml(path)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def validate(values: Any, name: str, schema: type[S], origin: str = "params.yaml") -> S:

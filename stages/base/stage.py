@@ -39,7 +39,7 @@ def stage(name: str) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; its results were not touched. Run it again.", file=sys.stderr)
+        print(f"{name}: interrupted. Run it again; `dvc checkout` brings earlier results back.", file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -48,10 +48,15 @@ def whole(folder: Path) -> Iterator[Path]:
     """Yield an empty working folder that becomes ``folder`` when, and only when, the block succeeds.
 
     The working folder lies beside ``folder`` (so that the final step is a rename), is named ``.partial-NAME`` and is
-    git-ignored. What an earlier, killed run left in it is removed first.
+    git-ignored. What an earlier, killed run left there is removed first; wherever it was killed, the earlier result or
+    the new one is kept.
     """
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    folder = folder.resolve()
+    partial, old = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".partial-{folder.name}-old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)  # killed between the two renames below
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -59,5 +64,6 @@ def whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(old)
     partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

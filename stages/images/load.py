@@ -3,12 +3,19 @@
 Training, evaluation, prediction and export all call ``load``, so that none of them can see other pixels than another.
 """
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+
 import numpy as np
 from PIL import Image
 
 from stages.images.contract import Contract
 from stages.images.decode import decode
 from stages.images.ink import ink
+
+_AHEAD = 64  # images in memory at a time
 
 
 def load(data: bytes, contract: Contract) -> np.ndarray:
@@ -30,6 +37,14 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
         return np.repeat(grey[..., None], contract.channels, axis=2)
     pixels = _square(image.convert("L" if contract.channels == 1 else "RGB"), contract, dark_on_light)
     return pixels.reshape(contract.size, contract.size, contract.channels)
+
+
+def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray]:
+    """Go through ``images`` as ``load`` gives them, in their order, several being decoded at a time."""
+    images = iter(images)
+    with ThreadPoolExecutor() as pool:
+        while batch := list(islice(images, _AHEAD)):
+            yield from pool.map(partial(load, contract=contract), batch)
 
 
 def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:

@@ -1,35 +1,14 @@
 """Augmented views: the same image, turned, shifted, zoomed or flipped a little."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 from PIL import Image
 
-
-@dataclass(frozen=True)
-class Range:
-    """How far a view may differ from its image; each value is drawn evenly from the range.
-
-    Attributes:
-        rotation: degrees, either way.
-        shift: share of the side, in both directions.
-        zoom: share by which it may be larger or smaller.
-        flip: ``none``, ``horizontal``, ``vertical`` or ``both``; each with probability 1/2.
-        fill: what comes in at the edges: ``black``, ``nearest`` (the edge repeated) or ``reflect`` (mirrored).
-    """
-
-    rotation: float
-    shift: float
-    zoom: float
-    flip: Literal["none", "horizontal", "vertical", "both"]
-    fill: Literal["black", "nearest", "reflect"]
-
+from stages.schema.extract import Augment
 
 _PADDING = {"nearest": "edge", "reflect": "symmetric"}
 
 
-def view(pixels: np.ndarray, number: int, limits: Range, seed: int) -> np.ndarray:
+def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndarray:
     """Return view ``number`` of an image; view 0 is the image itself.
 
     The draw depends on the seed, the view's number and the pixels alone, not on the other images or their order.
@@ -37,7 +16,7 @@ def view(pixels: np.ndarray, number: int, limits: Range, seed: int) -> np.ndarra
     Args:
         pixels: uint8, (side, side, channels).
         number: 0 or more.
-        limits: how far the view may differ.
+        limits: how far the view may differ; each value is drawn evenly from its range.
         seed: another one draws other views.
 
     Returns:
@@ -54,19 +33,25 @@ def view(pixels: np.ndarray, number: int, limits: Range, seed: int) -> np.ndarra
         pixels = pixels[:, ::-1]
     if flip_y and limits.flip in ("vertical", "both"):
         pixels = pixels[::-1]
-    return _warp(pixels, angle, shift_x, shift_y, scale, limits.fill)
+    # Zoomed out, turned and shifted as far as allowed, a corner of the view lies this far outside the image.
+    reach = (0.5 + limits.shift) * 2**0.5 / (1 - limits.zoom) - 0.5
+    margin = 0 if limits.fill == "black" else int(np.ceil(reach * pixels.shape[0])) + 1
+    if margin:
+        around = ((margin, margin), (margin, margin), (0, 0))
+        pixels = np.pad(pixels, around, mode=_PADDING[limits.fill])  # type: ignore[call-overload]
+    return _warp(pixels, margin, angle, shift_x, shift_y, scale)
 
 
 def _fingerprint(pixels: np.ndarray) -> int:
     return int(np.dot(pixels.ravel().astype(np.int64), np.arange(1, pixels.size + 1)))
 
 
-def _warp(pixels: np.ndarray, angle: float, shift_x: float, shift_y: float, scale: float, fill: str) -> np.ndarray:
-    """Turn and zoom around the middle, then shift; in one resampling, so that nothing is blurred twice."""
-    side = pixels.shape[0]
-    margin = 0 if fill == "black" else side
-    if margin:
-        pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode=_PADDING[fill])  # type: ignore[call-overload]
+def _warp(pixels: np.ndarray, margin: int, angle: float, shift_x: float, shift_y: float, scale: float) -> np.ndarray:
+    """Turn and zoom around the middle, then shift; in one resampling, so that nothing is blurred twice.
+
+    ``pixels`` have ``margin`` more on every side than the view that is returned.
+    """
+    side = pixels.shape[0] - 2 * margin
     cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
     # Pillow wants the way back: where in the image each pixel of the view comes from.
     x = middle - cos * (middle + shift_x) - sin * (middle + shift_y) + margin

@@ -91,14 +91,14 @@ def top(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str
     It shares its layers with ``backbone`` and ``head``: training it trains them.
     """
     if cut is None:
-        return whole(backbone, preprocessing, pooling, head)
+        return network(backbone, preprocessing, pooling, head)
     tensor = backbone.get_layer(cut).output
     kept = keras.Input(tensor.shape[1:], name="activations")
     features = kept if tensor is backbone.output else keras.Model(tensor, backbone.output)(kept)
     return keras.Model(kept, head(pool(features, pooling)), name="top")
 
 
-def whole(backbone: keras.Model, preprocessing: str, pooling: str, head: keras.Model) -> keras.Model:
+def network(backbone: keras.Model, preprocessing: str, pooling: str, head: keras.Model) -> keras.Model:
     """Return the network from pixels to logits. It shares its layers with ``backbone`` and ``head``."""
     pixels = pixels_input(*backbone.input_shape[-2:])
     features = pool(backbone(preprocess(pixels, preprocessing)), pooling)

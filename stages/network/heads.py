@@ -25,7 +25,5 @@ def start_from_source(head: keras.Model, pretrained: Pretrained, classes: list[s
     columns = [pretrained.classes.index(name) for name in classes]
     classifier = head.get_layer("classifier")
     if tuple(classifier.kernel.shape) != (len(kernel), len(classes)) or len(head.weights) != 2:
-        raise UserError(
-            f"finetune.head.initial: 'source' needs finetune.head.hidden: [] and extract.pooling: average. {remedy}"
-        )
+        raise UserError(f"finetune.head.initial: 'source' needs extract.pooling: average, as in pretrain. {remedy}")
     classifier.set_weights([kernel[:, columns], bias[columns]])

@@ -120,13 +120,17 @@ def fit(model: keras.Model, name: str, training: Data, validation: Data | None, 
         if schedule.plateau_patience:
             callbacks.append(
                 keras.callbacks.ReduceLROnPlateau(
-                    monitor="val_loss", patience=schedule.plateau_patience, factor=schedule.plateau_factor
+                    monitor="val_loss",
+                    patience=schedule.plateau_patience,
+                    factor=schedule.plateau_factor,
+                    min_delta=0.0,
                 )
             )
     history = model.fit(
         _Batches(training, schedule.batch_size, schedule.seed),
         validation_data=None if validation is None else _Batches(validation, schedule.batch_size, None),
         epochs=schedule.epochs,
+        shuffle=False,  # _Batches draws the order
         callbacks=callbacks,
         verbose=0,
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from stages.base.params import Section, allowed
+from stages.base.params import Section, Seed, allowed
 
 
 def _is_freeze(value: Any) -> bool:
@@ -12,11 +12,19 @@ def _is_freeze(value: Any) -> bool:
 
 
 class Augment(Section):
-    """How far an augmented view may differ from its image."""
+    """How far an augmented view may differ from its image.
+
+    Attributes:
+        rotation: degrees, either way.
+        shift: share of the side, in both directions.
+        zoom: share by which it may be larger or smaller.
+        flip: each with probability 1/2.
+        fill: what comes in at the edges: ``black``, ``nearest`` (the edge repeated) or ``reflect`` (mirrored).
+    """
 
     rotation: Annotated[float, Field(ge=0, le=180)]
-    shift: Annotated[float, Field(ge=0, lt=1)]
-    zoom: Annotated[float, Field(ge=0, lt=1)]
+    shift: Annotated[float, Field(ge=0, le=0.5)]
+    zoom: Annotated[float, Field(ge=0, le=0.5)]
     flip: Literal["none", "horizontal", "vertical", "both"]
     fill: Literal["black", "nearest", "reflect"]
 
@@ -32,4 +40,4 @@ class Extract(Section):
     augment: Augment
     precision: Literal["float32", "float16"]
     batch_size: Annotated[int, Field(ge=1)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed

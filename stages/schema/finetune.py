@@ -1,10 +1,10 @@
 """The ``finetune`` section of params.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from stages.base.params import Section
+from stages.base.params import Section, Seed
 
 Epochs = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -18,6 +18,12 @@ class Head(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     epochs: Epochs
     learning_rate: Rate
+
+    @model_validator(mode="after")
+    def _source_has_no_hidden_layers(self) -> Self:
+        if self.initial == "source" and self.hidden:
+            raise ValueError("expected hidden: [] with initial: source, whose classifier has no hidden layers")
+        return self
 
 
 class Thawed(Section):
@@ -44,4 +50,4 @@ class Finetune(Section):
     checkpoint: Literal["best", "last"]
     early_stopping: Epochs
     plateau: Plateau
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed

@@ -1,10 +1,11 @@
 """The ``pretrain`` section of params.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from stages.base.params import Section
+from stages.base.params import Section, Seed
+from stages.images.contract import Form, Polarity
 
 
 class Pretrain(Section):
@@ -13,9 +14,9 @@ class Pretrain(Section):
     source: str
     backbone: str
     image_size: Annotated[int, Field(ge=8, le=4096)]
-    form: Literal["photo", "ink"]
-    polarity: Literal["light_on_dark", "dark_on_light"]
+    form: Form
+    polarity: Polarity
     epochs: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed

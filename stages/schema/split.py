@@ -1,10 +1,11 @@
 """The ``split`` section of params.yaml."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from stages.base.params import Section, allowed
+from stages.base.params import Section, Seed, allowed
+from stages.images.contract import Fit, Form, Polarity
 
 
 def _is_amount(value: Any) -> bool:
@@ -15,8 +16,8 @@ def _is_amount(value: Any) -> bool:
 
 def _is_classes(value: Any) -> bool:
     if isinstance(value, list):
-        names = [str(name) for name in value]
-        return len(names) >= 2 and len(set(names)) == len(names)
+        names = {str(name) for name in value if isinstance(name, str | int) and not isinstance(name, bool)}
+        return len(names) == len(value) >= 2
     return bool(value == "all")
 
 
@@ -30,11 +31,11 @@ class Split(Section):
 
     source: str
     classes: Annotated[list[str | int] | str, allowed(_is_classes, "'all' or a list of two or more different classes")]
-    form: Literal["photo", "ink"]
-    polarity: Literal["light_on_dark", "dark_on_light"]
-    fit: Literal["stretch", "crop", "pad"]
+    form: Form
+    polarity: Polarity
+    fit: Fit
     train: Amount
     val: Amount
     test: Amount
     max_rejects: Annotated[float, Field(ge=0, le=1)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed

@@ -12,7 +12,7 @@ from stages.images.decode import BadImage
 from stages.images.load import load
 from stages.sources.samples import class_names, samples
 
-# Where a data set publishes no test part, this share of it is held back, picked by each image's bytes.
+# Where a data set publishes no test part, this share of each class is held back, picked by each image's bytes.
 HELD_BACK = 0.1
 
 
@@ -41,26 +41,29 @@ def read_arrays(folder: Path, contract: Contract) -> Arrays:
     """
     classes = class_names(folder)
     label = {name: index for index, name in enumerate(classes)}
-    pixels: dict[str, list[np.ndarray]] = {"train": [], "test": []}
-    labels: dict[str, list[int]] = {"train": [], "test": []}
+    pixels: list[np.ndarray] = []
+    labels: list[int] = []
+    parts: list[str | None] = []
+    order: list[bytes] = []
     unreadable = 0
     for sample in progress(samples(folder), f"reading {folder.name}"):
         try:
             data = sample.data
-            image = load(data, contract)
+            pixels.append(load(data, contract))
         except (BadImage, OSError):
             unreadable += 1
             continue
-        part = sample.part or ("test" if _drawn(data) < HELD_BACK else "train")
-        pixels[part].append(image)
-        labels[part].append(label[sample.class_name])
-    for purpose, found in labels.items():
-        if not found:
+        labels.append(label[sample.class_name])
+        parts.append(sample.part)
+        order.append(hashlib.sha256(data).digest())
+    known = np.array(labels, dtype=np.int64)
+    test = np.array([part == "test" for part in parts], dtype=bool)
+    if not any(parts):
+        for number in range(len(classes)):
+            rows = sorted(np.flatnonzero(known == number), key=lambda row: order[row])
+            test[rows[: max(1, round(HELD_BACK * len(rows)))]] = True
+    for purpose, chosen in (("train", ~test), ("test", test)):
+        if not chosen.any():
             raise UserError(f"{folder}: expected readable images to {purpose} with, found none.")
-    stacked = {part: (np.stack(pixels[part]), np.array(labels[part], dtype=np.int64)) for part in pixels}
-    return Arrays(classes, stacked["train"], stacked["test"], unreadable)
-
-
-def _drawn(data: bytes) -> float:
-    """Return a number in [0, 1) that depends on the bytes alone, so that other images do not change the division."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") / 2**64
+    stacked = np.stack(pixels)
+    return Arrays(classes, (stacked[~test], known[~test]), (stacked[test], known[test]), unreadable)

@@ -64,7 +64,7 @@ def in_mnist_manner(ink: np.ndarray) -> np.ndarray:
     starts = []
     for length, positions in zip(grey.shape, np.indices(grey.shape), strict=True):
         middle = float((grey * positions).sum() / grey.sum())
-        starts.append(min(max(round((SIDE - 1) / 2 - middle), 0), SIDE - length))
+        starts.append(min(max(round(SIDE / 2 - middle), 0), SIDE - length))
     top, left = starts
     image[top : top + grey.shape[0], left : left + grey.shape[1]] = np.rint(grey * 255)
     return image
