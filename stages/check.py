@@ -87,9 +87,7 @@ def between(sections: dict[str, Any]) -> list[str]:
         elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
             found.append(f"{PARAMS}: {name}.source: there is no {source}. Put it there, or run `dvc pull`.")
     if split.source == sections["pretrain"].source and sections["pretrain"].epochs:
-        found.append(
-            f"{PARAMS}: pretrain.source: {split.source} is split.source too: its test images would be learned."
-        )
+        found.append(f"{PARAMS}: pretrain.source: {split.source} is split.source too; test images would be learned.")
     if split.val == 0 and sections["finetune"].checkpoint == "best":
         found.append(
             f"{PARAMS}: finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last."

@@ -384,7 +384,7 @@ def test_the_digits_are_in_the_manner_of_mnist(made: Path) -> None:
         rows, columns = np.indices((28, 28))
         for axis in (rows, columns):
             middle = (images * axis).sum(axis=(1, 2)) / images.sum(axis=(1, 2))
-            assert np.abs(middle - 13.5).max() < 1.0
+            assert np.abs(middle - 14).max() < 1.0
 
 
 def test_the_paper_digits_are_photographs_of_ink_on_paper(made: Path) -> None:
