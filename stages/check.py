@@ -86,7 +86,7 @@ def between(sections: dict[str, Any]) -> list[str]:
             found.append(f"{PARAMS}: {name}.source: {source} is fetched only when fetch.items lists {source.name}.")
         elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
             found.append(f"{PARAMS}: {name}.source: there is no {source}. Put it there, or run `dvc pull`.")
-    if split.source == sections["pretrain"].source and sections["pretrain"].epochs:
+    if Path(split.source) == Path(sections["pretrain"].source) and sections["pretrain"].epochs:
         found.append(f"{PARAMS}: pretrain.source: {split.source} is split.source too; test images would be learned.")
     if split.val == 0 and sections["finetune"].checkpoint == "best":
         found.append(

@@ -1,6 +1,7 @@
 """A small project folder: pictures of bars in class folders, and few epochs. Stages run in it within seconds."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -15,6 +16,15 @@ FEW = {
     "extract": {"views": 2},
     "finetune": {"head": {"initial": "new", "epochs": 3}, "thawed": {"epochs": 3}},
 }
+
+
+def prepared_project(folder: Path, *stages: ModuleType) -> Path:
+    """Make the project in ``folder``, run ``stages`` there, and come back."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        small_project(folder, monkeypatch)
+        for stage in stages:
+            stage.main()
+    return folder
 
 
 def small_project(folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object] | None = None) -> Path:

@@ -17,7 +17,7 @@ from stages.network.pretrained import read_pretrained
 from stages.schema.extract import Augment
 from tests.copies import set_params
 from tests.miniature import pictures
-from tests.small import small_project
+from tests.small import prepared_project
 
 NOTHING = {"rotation": 0.0, "shift": 0.0, "zoom": 0.0, "flip": "none", "fill": "black"}
 
@@ -25,11 +25,7 @@ NOTHING = {"rotation": 0.0, "shift": 0.0, "zoom": 0.0, "flip": "none", "fill": "
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project whose split and pretrain have run."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        folder = small_project(tmp_path_factory.mktemp("prepared"), monkeypatch)
-        split.main()
-        pretrain.main()
-        return folder
+    return prepared_project(tmp_path_factory.mktemp("prepared"), split, pretrain)
 
 
 def kept(name: str) -> np.ndarray:

@@ -18,18 +18,13 @@ from stages.network.heads import start_from_source
 from stages.network.pretrained import Pretrained, read_pretrained
 from stages.network.store import read_model
 from tests.copies import set_params
-from tests.small import small_project
+from tests.small import prepared_project, small_project
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project that is ready for finetune, with the last two layers thawed."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        folder = small_project(tmp_path_factory.mktemp("prepared"), monkeypatch)
-        split.main()
-        pretrain.main()
-        extract.main()
-        return folder
+    return prepared_project(tmp_path_factory.mktemp("prepared"), split, pretrain, extract)
 
 
 @pytest.fixture

@@ -33,9 +33,10 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
         if not (root / script).is_file():
             found.append(f"dvc.yaml: {name}: there is no {script}.")
             continue
-        tree = ast.parse((root / script).read_text(encoding="utf-8"))
-        code, sections = closure(root, script), set(_sections(tree))
-        paths = {path for file in code for path in _opened(ast.parse((root / file).read_text(encoding="utf-8")))}
+        code = closure(root, script)
+        trees = [ast.parse((root / file).read_text(encoding="utf-8")) for file in code]
+        sections = {section for tree in trees for section in _sections(tree)}
+        paths = {path for tree in trees for path in _opened(tree)}
         declared = [dep for dep in stage.get("deps", []) if "$" not in dep]
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
         params = [param if isinstance(param, str) else next(iter(param)) for param in stage.get("params", [])]
