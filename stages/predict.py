@@ -24,7 +24,7 @@ from stages.formats.table import aligned, shown
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
 from stages.images.load import load
-from stages.sources.samples import IMAGE_SUFFIXES
+from stages.sources.tree import IMAGE_SUFFIXES
 
 EXPORT = Path("data/export")
 

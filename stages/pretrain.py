@@ -66,10 +66,10 @@ def published_weights(source: Path) -> Path | None:
         UserError: there is nothing, or more than one weights file.
     """
     if source.is_file():
-        return source
+        return source if source.suffix == ".h5" else None
     if not source.is_dir():
         raise UserError(
-            f"pretrain.source: expected a data set folder or a weights file; there is no {source}. "
+            f"pretrain.source: expected a data set (folder or archive) or a weights file; there is no {source}. "
             f"Add it to fetch.items, put it into data/own/, or run `dvc pull`."
         )
     files = sorted(source.glob("*.h5"))

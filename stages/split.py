@@ -16,7 +16,7 @@ from stages.images import packed
 from stages.schema.split import Split
 from stages.sources.assign import SPLITS, assign, check_amounts, select_classes, without_duplicates
 from stages.sources.examine import Examined, LeftOut, examine
-from stages.sources.samples import class_names, samples
+from stages.sources.samples import read_set
 
 PARAMS = Path("params.yaml")
 FETCHED = Path("data/fetch")
@@ -31,8 +31,9 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
     source = find(Path(params.source))
-    classes = select_classes(params.classes, class_names(source))
-    chosen = [sample for sample in samples(source) if sample.class_name in set(classes)]
+    data_set = read_set(source)
+    classes = select_classes(params.classes, data_set.classes)
+    chosen = [sample for sample in data_set.samples if sample.class_name in set(classes)]
     amounts = {"train": params.train, "val": params.val, "test": params.test}
     divided = any(sample.part is not None for sample in chosen)
     check_amounts(amounts, divided)
@@ -61,17 +62,17 @@ def main() -> None:
 
 
 def find(source: Path) -> Path:
-    """Return the data set's folder, or say how to get it."""
-    if source.is_dir():
+    """Return the data set's folder or archive, or say how to get it."""
+    if source.exists():
         return source
-    missing = f"split.source: there is no folder {source}."
+    missing = f"split.source: there is no {source}."
     if source.with_name(f"{source.name}.dvc").is_file():
         raise UserError(f"{missing} It is versioned with DVC: get it with `dvc pull {source}`.")
     if source.parent == FETCHED:
         raise UserError(f"{missing} Add '{source.name}' to fetch.items in {PARAMS}, then `dvc repro`.")
     raise UserError(
-        f"{missing} Expected a catalog item ({FETCHED}/ITEM, with ITEM in fetch.items) or a folder of your own with a "
-        f"folder of images for each class ({OWN}/NAME/CLASS/*.jpg)."
+        f"{missing} Expected a catalog item ({FETCHED}/ITEM, with ITEM in fetch.items), a folder of your own with a "
+        f"folder of images for each class ({OWN}/NAME/CLASS/*.jpg), or an archive of one ({OWN}/NAME.zip)."
     )
 
 

@@ -10,7 +10,7 @@ from stages.base.stage import UserError, progress
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
 from stages.images.load import load
-from stages.sources.samples import class_names, samples
+from stages.sources.samples import read_set
 
 # Where a data set publishes no test part, this share of each class is held back, picked by each image's bytes.
 HELD_BACK = 0.1
@@ -33,20 +33,21 @@ class Arrays:
     unreadable: int
 
 
-def read_arrays(folder: Path, contract: Contract) -> Arrays:
-    """Read every image of the data set in ``folder`` through the one loader.
+def read_arrays(source: Path, contract: Contract) -> Arrays:
+    """Read every image of the data set at ``source`` (a folder or an archive) through the one loader.
 
     Raises:
         UserError: there is no data set, or nothing in it to learn from or to test with.
     """
-    classes = class_names(folder)
+    data_set = read_set(source)
+    classes = data_set.classes
     label = {name: index for index, name in enumerate(classes)}
     pixels: list[np.ndarray] = []
     labels: list[int] = []
     parts: list[str | None] = []
     order: list[bytes] = []
     unreadable = 0
-    for sample in progress(samples(folder), f"reading {folder.name}"):
+    for sample in progress(data_set.samples, f"reading {source.name}", len(data_set.samples)):
         try:
             data = sample.data
             pixels.append(load(data, contract))
@@ -64,6 +65,6 @@ def read_arrays(folder: Path, contract: Contract) -> Arrays:
             test[rows[: max(1, round(HELD_BACK * len(rows)))]] = True
     for purpose, chosen in (("train", ~test), ("test", test)):
         if not chosen.any():
-            raise UserError(f"{folder}: expected readable images to {purpose} with, found none.")
+            raise UserError(f"{source}: expected readable images to {purpose} with, found none.")
     stacked = np.stack(pixels)
     return Arrays(classes, (stacked[~test], known[~test]), (stacked[test], known[test]), unreadable)

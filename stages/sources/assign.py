@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from stages.base.stage import UserError
 from stages.sources.examine import Examined, LeftOut
-from stages.sources.samples import Part
+from stages.sources.sample import Part
 
 Amount = int | float | str  # a count, a share, or "rest"
 EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
@@ -24,7 +24,9 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
     if missing:
         raise UserError(f"split.classes: no class {_names(missing)} in the data set. It has: {_names(existing)}.")
     if len(classes) < 2:
-        raise UserError(f"split.source: expected two or more classes, found {len(classes)}: {_names(existing)}.")
+        raise UserError(
+            f"split.source: expected two or more classes (folders of images), found {len(classes)}: {_names(existing)}."
+        )
     return classes
 
 

@@ -78,11 +78,12 @@ def obtain(file: Published, part: Path, places: Sequence[str | Path], patience: 
     the folder where a user may put the file instead.
 
     Raises:
-        UserError: no place gives it; the message says of each why not.
+        UserError: there is no room for it, or no place gives it; the message says of each why not.
     """
     if is_right(part, file):
         return
     part.parent.mkdir(parents=True, exist_ok=True)
+    _check_room(file, part)
     reasons = []
     for place in places:
         try:
@@ -113,6 +114,15 @@ def _fault(path: Path, file: Published) -> str:
     with path.open("rb") as content:
         found = hashlib.file_digest(content, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
     return "" if found == expected else f"wrong bytes: {kind} {found}, expected {expected}"
+
+
+def _check_room(file: Published, part: Path) -> None:
+    needed, free = (file.size or 0) - _size(part), shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise UserError(
+            f"{file.name}: {needed / 1e6:,.1f} MB are still to come, and {part.parent} has room for {free / 1e6:,.1f} MB. "
+            "Make room there, then run it again."
+        )
 
 
 def _copy(place: Path, file: Published, part: Path) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from stages.images.decode import BadImage, decode
-from stages.sources.samples import Sample
+from stages.sources.sample import Sample
 
 # Images a thread takes at a time: enough that handing them over costs nothing beside decoding even the smallest.
 CHUNK = 16

@@ -1,168 +1,119 @@
-"""What a data set folder holds: images with their classes, from class folders or from idx files as MNIST's.
+"""What a data set holds: images with their classes, from a folder or an archive.
 
 SET/CLASS/*.jpg|png|...                    class folders; images may lie in folders below, too
 SET/train/CLASS/..., SET/test/CLASS/...    class folders with a published division
-SET/train-images-idx3-ubyte.gz, ...        the four idx files, under their published names, packed or not
+SET.zip, SET.tar, SET.tar.gz|bz2|xz        an archive of such folders; read without unpacking it to files
+SET/SET.zip                                a folder that holds just the archive, as fetched; or one in another
+cifar-10-batches-bin/*.bin                 CIFAR-10 or CIFAR-100 in binary form, in an archive or not
+SET/train-images-idx3-ubyte.gz, ...        the four idx files of MNIST, under their published names, packed or not
 """
 
-import io
 import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from PIL import Image
 
 from stages.base.stage import UserError
-from stages.sources.idx import read_idx
+from stages.sources.archives import SUFFIXES, allowance, is_archive, read_archive
+from stages.sources.cifar import is_cifar, read_cifar
+from stages.sources.mnist import is_mnist, read_mnist
+from stages.sources.sample import DataSet, Part, Sample
+from stages.sources.tree import Folder, file_on_disk, is_image, natural, on_disk
 
-Part = Literal["train", "test"]
-
-IDX_STEMS: dict[Part, str] = {"train": "train", "test": "t10k"}
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")
-)
-SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave in folders unasked
 PARTS = frozenset(("train", "test", "val", "valid", "validation"))
+NESTED = 2  # archives in archives
 
-LAYOUT = "class folders (NAME/CLASS/*.jpg|png|...) or the four idx files of MNIST (train-images-idx3-ubyte.gz, ...)"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image of a data set. It is light: its bytes are read when they are asked for.
-
-    Attributes:
-        source: path inside the data set, such as "4/img_3.jpg" or "train/12345".
-        class_name: what it shows.
-        part: the side of the published division it lies on, None where there is no such division.
-    """
-
-    source: str
-    class_name: str
-    part: Part | None
-    read: Callable[[], bytes]
-
-    @property
-    def data(self) -> bytes:
-        """The bytes of the image file; may raise OSError."""
-        return self.read()
+LAYOUT = (
+    "class folders (NAME/CLASS/*.jpg|png|...), an archive of such folders (NAME.zip, NAME.tar.gz, ...), "
+    "or the four idx files of MNIST (train-images-idx3-ubyte.gz, ...)"
+)
 
 
-def samples(folder: Path) -> Iterator[Sample]:
-    """Go through the images of a data set, always in the same order.
+def read_set(source: Path) -> DataSet:
+    """Read the data set that ``source``, a folder or an archive, holds; its images are read when they are asked for.
+
+    A single folder around the class folders is entered, and so is an archive that nothing else than papers lie beside.
 
     Raises:
-        UserError: the folder is no data set; the message says what one looks like.
+        UserError: it is no data set; the message says what one looks like.
     """
-    if _is_idx(folder):
-        yield from _idx_samples(folder)
-        return
-    for part, root in _parts(folder).items():
-        for name in _natural(_visible(root, folders=True)):
-            for path in _files_below(root / name):
-                yield Sample(_text(path.relative_to(folder).as_posix()), _text(name), part, path.read_bytes)
+    if source.is_dir():
+        if is_mnist(source):
+            return read_mnist(source)
+        root, allowed = on_disk(source), _allowed(source)
+    elif source.is_file():
+        if not is_archive(source.name):
+            raise UserError(f"{source}: expected an archive ({', '.join(SUFFIXES)}) or a folder of {LAYOUT}.")
+        allowed = allowance(source.stat().st_size)
+        root = read_archive(file_on_disk(source), str(source), allowed)
+    else:
+        raise UserError(f"{source} is missing. A data set is a folder of {LAYOUT}.")
+    where, above, folder = _entered(root, str(source), allowed)
+    if is_cifar(folder):
+        return read_cifar(folder, where)
+    classes: set[str] = set()
+    samples = []
+    for part, division in _parts(folder, where).items():
+        below = f"{above}{part}/" if part else above
+        for name in natural(division.folders):
+            classes.add(_text(name))
+            for path, file in division.folders[name].walk(f"{below}{name}/"):
+                samples.append(Sample(_text(path), _text(name), part, file.read))
+    return DataSet(natural(classes), samples)
 
 
-def class_names(folder: Path) -> list[str]:
-    """The classes of a data set: folder names in natural order ("2" before "10"), or idx labels in their own order."""
-    if not _is_idx(folder):
-        return _natural({_text(name) for root in _parts(folder).values() for name in _visible(root, folders=True)})
-    count = 1 + max(int(labels.max(initial=0)) for labels in (_labels(folder, part) for part in IDX_STEMS))
-    names = folder / "classes.txt"
-    if not names.is_file():
-        return [str(label) for label in range(count)]
-    classes = names.read_text(encoding="utf-8").split("\n")
-    classes = [line.strip() for line in classes if line.strip()]
-    if len(classes) < count or len(set(classes)) < len(classes):
-        raise UserError(f"{names}: expected {count} different class names, one a line; received {len(classes)}.")
-    return classes
+def _entered(folder: Folder, where: str, allowed: int) -> tuple[str, str, Folder]:
+    """Return the folder that the class folders lie in, what to call it, and its path in its archive."""
+    above, nested = "", 0
+    while not folder.images():
+        archives = sorted(filter(is_archive, folder.files))
+        if len(folder.folders) == 1:
+            ((name, inner),) = folder.folders.items()
+            if not (inner.folders or is_cifar(inner) or any(map(is_archive, inner.files))):
+                break  # it is a class
+            above, folder = f"{above}{name}/", inner
+        elif archives and not folder.folders and nested < NESTED:
+            opened = {name: read_archive(folder.files[name], f"{where}/{above}{name}", allowed) for name in archives}
+            found = {name: inner for name, inner in opened.items() if _holds_images(inner)}
+            if len(found) != 1:
+                raise UserError(
+                    f"{where}: expected one archive of images, found {len(found)} among {', '.join(archives)}. "
+                    "Name the one to use, or move the others away."
+                )
+            ((name, folder),) = found.items()
+            where, above, nested = f"{where}/{above}{name}", "", nested + 1
+        else:
+            break
+    return where, above, folder
 
 
-def _idx_samples(folder: Path) -> Iterator[Sample]:
-    classes = class_names(folder)
-    for part, stem in IDX_STEMS.items():
-        images, labels = read_idx(_idx_path(folder, f"{stem}-images-idx3-ubyte")), _labels(folder, part)
-        if images.ndim != 3 or len(images) != len(labels):
-            raise UserError(
-                f"{folder}: {stem}-images holds an array of shape {images.shape}, {stem}-labels {len(labels)} labels; "
-                "expected one image (rows, columns) for each label. Fetch the files again."
-            )
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield Sample(f"{part}/{number:05d}", classes[label], part, partial(_png, image))
+def _holds_images(folder: Folder) -> bool:
+    return any(is_image(path) or is_archive(path) or path.endswith(".bin") for path, _ in folder.walk())
 
 
-def _png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _labels(folder: Path, part: Part) -> np.ndarray:
-    return read_idx(_idx_path(folder, f"{IDX_STEMS[part]}-labels-idx1-ubyte"))
-
-
-def _is_idx(folder: Path) -> bool:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is missing. A data set is a folder of {LAYOUT}.")
-    return any(folder.glob("*-idx[13]-ubyte*"))
-
-
-def _idx_path(folder: Path, name: str) -> Path:
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return path
-    raise UserError(f"{folder}: expected {name}.gz (or {name}) beside the other idx files. Fetch the data set again.")
-
-
-def _parts(folder: Path) -> dict[Part | None, Path]:
+def _parts(folder: Folder, where: str) -> dict[Part | None, Folder]:
     """The roots of the class folders: the folder itself, or its train and test folders."""
-    names = _visible(folder, folders=True)
+    names, loose = natural(folder.folders), folder.images()
     if not names:
-        raise UserError(f"{folder} holds no class folder. A data set is a folder of {LAYOUT}.")
+        found = f"{len(loose)} images, but no class folder" if loose else "no class folder"
+        raise UserError(f"{where} holds {found}. A data set is a folder of {LAYOUT}.")
     if "train" in names and len(names) > 2 and set(names) <= PARTS:
         raise UserError(
-            f"{folder}: expected folders train and test, or class folders; found {', '.join(names)}. Move the images "
+            f"{where}: expected folders train and test, or class folders; found {', '.join(names)}. Move the images "
             "of the third into the class folders of train: split.val takes validation images from there."
         )
-    if sorted(names) == ["test", "train"] and all(_visible(folder / name, folders=True) for name in names):
-        return {"train": folder / "train", "test": folder / "test"}
-    loose = [name for name in _visible(folder, folders=False) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    if sorted(names) == ["test", "train"] and all(inner.folders for inner in folder.folders.values()):
+        return {"train": folder.folders["train"], "test": folder.folders["test"]}
     if loose:
         raise UserError(
-            f"{folder}: expected images in class folders, found {len(loose)} beside them ({', '.join(loose[:3])}"
+            f"{where}: expected images in class folders, found {len(loose)} beside them ({', '.join(loose[:3])}"
             f"{', ...' if len(loose) > 3 else ''}). Move each into the folder of its class: {', '.join(names[:5])}"
             f"{', ...' if len(names) > 5 else ''}."
         )
     return {None: folder}
 
 
-def _visible(folder: Path, folders: bool) -> list[str]:
-    """Names of the folders, or of the files, in a folder, sorted, without hidden ones."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() == folders and not _hidden(entry.name))
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for name in _visible(folder, folders=False):
-        yield folder / name
-    for name in _visible(folder, folders=True):
-        yield from _files_below(folder / name)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_FILES
-
-
-def _natural(names: set[str] | list[str]) -> list[str]:
-    def key(name: str) -> list[tuple[int, str]]:
-        return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-    return sorted(names, key=lambda name: (key(name), name))
+def _allowed(folder: Path) -> int:
+    """What the archives in ``folder`` may unpack to."""
+    return allowance(sum(path.stat().st_size for path in folder.iterdir() if is_archive(path.name) and path.is_file()))
 
 
 def _text(path: str) -> str:

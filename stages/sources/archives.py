@@ -1,0 +1,232 @@
+"""Zip and tar archives as trees of files: listed once, read in place, never unpacked to files.
+
+What does not belong into a data set is refused for the whole archive: paths that lead outside it, links, devices, and
+sizes that only a decompression bomb has. A compressed tar cannot be read in place: it is unpacked once into one
+temporary file without a name, which the system removes when the process ends, however it ends.
+"""
+
+import bz2
+import errno
+import gzip
+import io
+import lzma
+import re
+import stat
+import tarfile
+import tempfile
+import threading
+import weakref
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from typing import IO, Any
+
+from stages.base.stage import UserError, progress
+from stages.sources.tree import DAMAGED, File, Folder
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+STREAMS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),  # type: ignore[dict-item,return-value]
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+MEMBERS = 2_000_000  # files and folders in an archive; ImageNet has 1.3 million
+MEMBER = 512 << 20  # bytes of one file; the largest of the published sets, in CIFAR-100, has 154 million
+DEPTH = 32  # folders in folders
+RATIO, SMALL = 200, 64 << 20  # an archive may unpack to SMALL bytes and RATIO times its own size: images hardly shrink
+CHUNK = 1 << 20
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+ENCRYPTED = 0x1  # flags of a zip's member
+UTF8 = 0x800
+AGAIN = "Fetch or copy it again; if it is your own, pack it again."
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name is that of an archive."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def allowance(size: int) -> int:
+    """Return how many bytes an archive of ``size`` bytes may unpack to."""
+    return SMALL + RATIO * size
+
+
+def read_archive(file: File, name: str, allowed: int) -> Folder:
+    """List a zip or tar archive, of whatever kind its first bytes say.
+
+    Args:
+        file: the archive; it may be a file in another one.
+        name: how to call it in messages.
+        allowed: how many bytes all its files may have together, unpacked.
+
+    Raises:
+        UserError: it is no archive, not whole, encrypted, or holds what a data set must not hold.
+    """
+    try:
+        with file.open() as opened:
+            begin = opened.read(6)
+            unpack = next((STREAMS[magic] for magic in STREAMS if begin.startswith(magic)), None)
+        if begin.startswith((b"PK\3\4", b"PK\5\6")):
+            return _zip(seekable(file, name, allowed), name, allowed)
+        if unpack:
+            with file.open() as opened, unpack(opened) as stream:
+                file = _unpacked(stream, name, allowed)
+        return _tar(seekable(file, name, allowed), name, allowed)
+    except (OSError, tarfile.TarError, NotImplementedError, *DAMAGED) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{name}: expected a whole zip or tar archive, received another file or a part of one: "
+            f"{reason.rstrip('.')}. {AGAIN}"
+        ) from None
+
+
+def seekable(file: File, name: str, allowed: int = MEMBER) -> File:
+    """Return ``file`` itself, or what is packed in it as a temporary file, so that any place in it is read at once."""
+    if not file.packed:
+        return file
+    with file.open() as stream:
+        return _unpacked(stream, name, allowed)
+
+
+class _Shared:
+    """A file handle that several stretches of it use in turn."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.lock = threading.Lock()
+        self.file = file
+        self.size = file.seek(0, io.SEEK_END)
+        weakref.finalize(self, file.close)
+
+
+class _Stretch(io.RawIOBase):
+    """A part of a file as a file of its own, with a place of its own in it."""
+
+    def __init__(self, shared: _Shared, start: int, size: int) -> None:
+        self.shared, self.start, self.size, self.at = shared, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence])
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def readall(self) -> bytes:
+        return self.read(max(0, self.size - self.at)) or b""
+
+    def readinto(self, buffer: Any) -> int:
+        with self.shared.lock:
+            self.shared.file.seek(self.start + self.at)
+            data = self.shared.file.read(max(0, min(len(buffer), self.size - self.at)))
+        buffer[: len(data)] = data
+        self.at += len(data)
+        return len(data)
+
+
+def _unpacked(stream: IO[bytes], name: str, allowed: int) -> File:
+    target = _Shared(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as what is read from it
+    for chunk in progress(iter(lambda: stream.read(CHUNK), b""), f"unpacking {name}", unit="MiB"):
+        target.size += len(chunk)
+        if target.size > allowed:
+            raise UserError(f"{name} unpacks to more than {allowed:,} bytes: refused as a decompression bomb.")
+        try:
+            target.file.write(chunk)
+        except OSError as error:
+            raise _no_room(name, error) from None
+    return File(partial(_Stretch, target, 0, target.size))  # type: ignore[arg-type]
+
+
+def _no_room(name: str, error: OSError) -> UserError:
+    full = "there is no more room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+    folder = tempfile.gettempdir()
+    return UserError(
+        f"{name} cannot be unpacked in {folder}: {full}. Make room there, or set TMPDIR to another folder."
+    )
+
+
+def _tar(file: File, name: str, allowed: int) -> Folder:
+    shared = _Shared(file.open())
+    whole = partial(_Stretch, shared, 0, shared.size)
+    root, count = Folder(), 0
+    with tarfile.open(fileobj=whole(), mode="r:", encoding="utf-8") as archive:
+        while (member := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # of no use here, and there may be a million
+            count += 1
+            if not member.isdir() and (not member.isreg() or member.issparse()):
+                kind = "a symbolic link" if member.issym() else "a hard link" if member.islnk() else "a special file"
+                raise _refused(name, member.name, kind)
+            _check(name, member.name, member.size, count)
+            read = File(partial(_Stretch, shared, member.offset_data, member.size))  # type: ignore[arg-type]
+            root.add(_path(name, member.name), None if member.isdir() else read)
+        end = archive.offset
+    # Where something else than a header follows, tarfile takes it for the end; the end has a mark.
+    with whole() as opened:
+        opened.seek(end)
+        if opened.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise EOFError(f"it breaks off after {end:,} bytes, with {count} files and folders")
+    return root
+
+
+def _zip(file: File, name: str, allowed: int) -> Folder:
+    shared = _Shared(file.open())
+    archive = zipfile.ZipFile(_Stretch(shared, 0, shared.size))
+    root, total = Folder(), 0
+    for count, member in enumerate(archive.infolist(), 1):
+        path = member.filename
+        if not member.flag_bits & UTF8:
+            path = _decoded(path)
+        path = path.replace("\\", "/")  # as some programs for Windows write them
+        mode = member.external_attr >> 16
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused(name, path, "a symbolic link" if stat.S_ISLNK(mode) else "a special file")
+        if member.flag_bits & ENCRYPTED:
+            raise UserError(f"{name} is encrypted ({path}). Pack it again without a password.")
+        if member.compress_type not in METHODS:
+            raise UserError(f"{name}: {path} is packed in an uncommon way. Pack it again as an ordinary zip archive.")
+        _check(name, path, member.file_size, count)
+        total += member.file_size
+        if total > allowed:
+            raise UserError(f"{name} unpacks to more than {allowed:,} bytes: refused as a decompression bomb.")
+        folder = member.is_dir() or path.endswith("/")
+        root.add(_path(name, path), None if folder else File(partial(archive.open, member), packed=True))
+    return root
+
+
+def _decoded(path: str) -> str:
+    """Undo zipfile's reading of an unmarked name as code page 437 where it is UTF-8, as macOS and Linux write it."""
+    try:
+        return path.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return path
+
+
+def _check(name: str, path: str, size: int, count: int) -> None:
+    if count > MEMBERS:
+        raise UserError(f"{name}: expected at most {MEMBERS:,} files and folders; it has more.")
+    if not 0 <= size <= MEMBER and not is_archive(path):
+        raise _refused(name, path, f"a file of {size:,} bytes (at most {MEMBER:,} are allowed)")
+
+
+def _path(name: str, path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if path.startswith("/") or re.match("[A-Za-z]:/", path):
+        raise _refused(name, path, "an absolute path")
+    if ".." in parts:
+        raise _refused(name, path, "a path that leads outside it")
+    if len(parts) > DEPTH:
+        raise _refused(name, path, f"a path of more than {DEPTH} folders")
+    return parts
+
+
+def _refused(name: str, path: str, what: str) -> UserError:
+    shown = path if len(path) <= 100 else f"{path[:100]}..."
+    return UserError(
+        f"{name}: refused, because '{shown}' is {what}. Expected plain files and folders, with paths inside it. "
+        "Pack it again without that; from somebody else, take it as a warning."
+    )

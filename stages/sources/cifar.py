@@ -1,0 +1,79 @@
+"""CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and pixels, no pickle.
+
+Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html: a record is the label (CIFAR-10: one byte; CIFAR-100: the
+coarse, then the fine label) and 3,072 bytes of 32x32 pixels: all of red, then green, then blue, row by row.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from stages.base.stage import UserError
+from stages.sources.archives import seekable
+from stages.sources.sample import DataSet, Part, Sample, png
+from stages.sources.tree import DAMAGED, File, Folder, natural
+
+SIDE = 32
+PIXELS = 3 * SIDE * SIDE
+BLOCK = 1000  # records read at a time where only their labels are wanted
+NAMES = {"batches.meta.txt": 1, "fine_label_names.txt": 2}  # file of class names: label bytes, of which the last counts
+WHERE = "Fetch or copy the archive again."
+
+
+def is_cifar(folder: Folder) -> bool:
+    """Whether the binary files of CIFAR-10 or CIFAR-100 lie in ``folder``."""
+    return any(name in folder.files for name in NAMES) and any(name.endswith(".bin") for name in folder.files)
+
+
+def read_cifar(folder: Folder, where: str) -> DataSet:
+    """Read the labels of all records; their pixels are read when they are asked for. CIFAR-100 has its fine classes.
+
+    Args:
+        folder: what holds the binary files, on disk or in an archive.
+        where: how to call it in messages.
+
+    Raises:
+        UserError: a file is not a whole number of records, or a label has no name.
+    """
+    names, labels = next((name, count) for name, count in NAMES.items() if name in folder.files)
+    try:
+        text = folder.files[names].read().decode("utf-8")
+        classes = [line.strip() for line in text.split("\n") if line.strip()]
+        samples: list[Sample] = []
+        counts: dict[Part, int] = {"train": 0, "test": 0}
+        for name in natural(name for name in folder.files if name.endswith(".bin")):
+            part: Part = "test" if name.startswith("test") else "train"
+            file = seekable(folder.files[name], f"{where}: {name}")
+            for row, label in enumerate(_labels(file, labels, f"{where}: {name}")):
+                if label >= len(classes):
+                    raise UserError(
+                        f"{where}: {name}: record {row} has label {label}; expected labels below {len(classes)}, for "
+                        f"the classes in {names}. {WHERE}"
+                    )
+                read = partial(_picture, file, row, labels)
+                samples.append(Sample(f"{part}/{counts[part]:05d}", classes[label], part, read))
+                counts[part] += 1
+    except (OSError, *DAMAGED) as error:
+        raise UserError(f"{where} cannot be read: {error}. {WHERE}") from None
+    return DataSet(classes, samples)
+
+
+def _labels(file: File, labels: int, name: str) -> list[int]:
+    size = labels + PIXELS
+    found: list[int] = []
+    with file.open() as opened:
+        while block := opened.read(BLOCK * size):
+            if len(block) % size:
+                raise UserError(
+                    f"{name}: expected records of {size:,} bytes, received {len(found) * size + len(block):,} bytes, "
+                    f"which is no whole number of them. {WHERE}"
+                )
+            found += np.frombuffer(block, np.uint8).reshape(-1, size)[:, labels - 1].tolist()
+    return found
+
+
+def _picture(file: File, row: int, labels: int) -> bytes:
+    with file.open() as opened:
+        opened.seek(row * (labels + PIXELS) + labels)
+        pixels = opened.read(PIXELS)
+    return png(np.frombuffer(pixels, np.uint8).reshape(3, SIDE, SIDE).transpose(1, 2, 0).copy())

@@ -1,0 +1,118 @@
+"""A data set's files as a tree of folders, whether they lie on disk or in an archive."""
+
+import errno
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from lzma import LZMAError
+from pathlib import Path
+from typing import IO
+
+from stages.base.stage import UserError
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")
+)
+SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave in folders unasked
+DAMAGED = (EOFError, LZMAError, ValueError, zipfile.BadZipFile, zlib.error)  # what reading a damaged archive raises
+
+
+@dataclass(frozen=True)
+class File:
+    """A file, on disk or in an archive.
+
+    Attributes:
+        open: gives a new handle to its bytes; several may be read at once, each by one thread.
+        packed: whether going to a place in it means to unpack all that comes before.
+    """
+
+    open: Callable[[], IO[bytes]]
+    packed: bool = False
+
+    def read(self) -> bytes:
+        """Return its bytes; raise OSError where they cannot be had."""
+        try:
+            with self.open() as file:
+                return file.read()
+        except DAMAGED as error:
+            raise OSError(errno.EIO, f"damaged in the archive ({error})") from None
+
+
+@dataclass
+class Folder:
+    """A folder without what is hidden in it: its folders and files by their names."""
+
+    folders: dict[str, "Folder"] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)
+
+    def add(self, path: Sequence[str], file: File | None) -> None:
+        """Add a file, or an empty folder where ``file`` is None, with the folders above it; none if it is hidden."""
+        if not path or any(map(_hidden, path)):
+            return
+        folder = self
+        for name in path if file is None else path[:-1]:
+            folder = folder.folders.setdefault(name, Folder())
+        if file is not None:
+            folder.files[path[-1]] = file
+
+    def walk(self, above: str = "") -> Iterator[tuple[str, File]]:
+        """Go through all files with their paths, always in the same order: those of a folder, then of its folders."""
+        for name in sorted(self.files):
+            yield above + name, self.files[name]
+        for name in sorted(self.folders):
+            yield from self.folders[name].walk(f"{above}{name}/")
+
+    def images(self) -> list[str]:
+        """Names of the image files that lie in the folder itself, by their suffixes."""
+        return sorted(name for name in self.files if is_image(name))
+
+
+def file_on_disk(path: Path) -> File:
+    """Return the file at ``path``."""
+
+    def opened() -> IO[bytes]:
+        return path.open("rb")
+
+    return File(opened)
+
+
+def on_disk(path: Path) -> Folder:
+    """Return the folder at ``path`` with all below it.
+
+    Raises:
+        UserError: a folder in it cannot be read.
+    """
+    folder = Folder()
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if _hidden(entry.name):
+                    continue
+                if entry.is_dir():
+                    folder.folders[entry.name] = on_disk(Path(entry.path))
+                else:
+                    folder.files[entry.name] = file_on_disk(Path(entry.path))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Give yourself the right to, or move it.") from None
+    return folder
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def natural(names: Iterable[str]) -> list[str]:
+    """Sort as people do: "2" before "10"."""
+
+    def key(name: str) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+    return sorted(names, key=lambda name: (key(name), name))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_FILES
