@@ -5,6 +5,7 @@ import http.server
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from stages.sources.digits import division
 from stages.sources.download import Patience
 from stages.sources.idx import read_idx
 from stages.sources.paper import QUALITY, photograph
+from stages.sources.samples import read_set
+from tests.test_archives import PUBLISHED
 
 CONTENT = random.Random(1).randbytes(300_000)
 NAME = "images.bin"
@@ -36,7 +39,7 @@ IMPATIENT = Patience(tries=2, wait=0.01, stall=0.3, pace=1000.0)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves CONTENT at every path, in the ways that a path has been told to; afterwards as it should be."""
+    """Serves its content at every path, in the ways that a path has been told to; afterwards as it should be."""
 
     daemon_threads = True
 
@@ -45,6 +48,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.plan: dict[str, list[str]] = {}
         self.seen: list[tuple[str, str | None]] = []  # path and Range of each request
         self.closing = threading.Event()
+        self.content = CONTENT
 
     def url(self, path: str, *ways: str) -> str:
         """The address of ``path``, to be served in these ways at the first requests, the last way ever after."""
@@ -65,7 +69,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if way.isdigit():
             self.send_error(int(way))
             return
-        body = {"wrong": bytes(len(CONTENT)), "short": CONTENT[:-1], "long": CONTENT + b"!"}.get(way, CONTENT)
+        content = self.server.content
+        body = {"wrong": bytes(len(content)), "short": content[:-1], "long": content + b"!"}.get(way, content)
         start = int(asked[6:-1]) if asked and way != "no ranges" else 0
         if start:
             self.send_response(206)
@@ -340,13 +345,49 @@ def test_a_broken_entry_is_named(tmp_path: Path, broken: Any, message: str) -> N
 
 def test_every_entry_of_the_catalog_is_sound(project: Path) -> None:
     path = project / "stages/sources/catalog.yaml"
-    assert list(items(path)) == ["digits", "paper_digits", "mnist", "fashion_mnist"]
+    sets = ["digits", "paper_digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "caltech101", "caltech256"]
+    assert list(items(path))[:9] == [*sets, "cats_vs_dogs"]
     for item in items(path):
         read_entry(path, item)
     clothes = read_entry(path, "fashion_mnist")
     assert isinstance(clothes, Download)
     assert clothes.classes is not None
     assert len(clothes.classes) == 10
+
+
+@pytest.mark.parametrize("item", PUBLISHED)
+def test_published_archives_are_kept_as_downloaded_and_read(
+    project: Path, server: Server, tmp_path: Path, item: str
+) -> None:
+    """Each in miniature: with the catalog's own name of the file, and the hash of what the server has."""
+    _, made, classes, count = PUBLISHED[item]
+    real = read_entry(project / "stages/sources/catalog.yaml", item)
+    assert isinstance(real, Download)
+    (file,) = real.files
+    assert file.name == PUBLISHED[item][0]
+    assert file.size is not None
+    server.content = made()
+    fetch(item, entry(server.url(file.name), name=file.name, content=server.content), tmp_path, "", QUICK)
+    assert names(tmp_path) == [f"{item}/{file.name}"]
+    assert (tmp_path / item / file.name).read_bytes() == server.content
+    found = read_set(tmp_path / item)
+    assert (sorted(found.classes, key=str.lower), len(found.samples)) == (classes, count)
+
+
+def test_too_little_room_is_said_before_anything_is_asked_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / ".part/set" / NAME
+    left.parent.mkdir(parents=True)
+    left.write_bytes(CONTENT[:CUT])
+    free = len(CONTENT) - CUT
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: (10**9, 0, free - 1))
+    with pytest.raises(UserError, match=rf"{NAME}: 0.2 MB to come, 0.2 MB free in .*set. Make room there"):
+        fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
+    assert server.seen == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: (10**9, 0, free))
+    fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
+    assert [asked for _, asked in server.seen] == [f"bytes={CUT}-"]
 
 
 def test_mnist_comes_from_a_mirror_as_published(project: Path, shared: Path, tmp_path: Path) -> None:

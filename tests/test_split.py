@@ -21,7 +21,8 @@ from stages.images.packed import Packed
 from stages.sources.assign import SPLITS, Amount, assign, check_amounts, select_classes, without_duplicates
 from stages.sources.examine import Examined, LeftOut, examine
 from stages.sources.idx import write_idx
-from stages.sources.samples import Sample, class_names, samples
+from stages.sources.sample import Sample
+from stages.sources.samples import read_set
 from stages.split import main
 from tests.copies import set_params
 from tests.test_images import AWKWARD
@@ -205,8 +206,8 @@ def test_class_folders_are_read_with_the_folders_below_them(tmp_path: Path) -> N
     for junk in ("2/Thumbs.db", "2/.DS_Store", "README.txt", "__MACOSX/2/._b.JPG"):
         (tmp_path / junk).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / junk).write_text("junk")
-    found = list(samples(tmp_path))
-    assert class_names(tmp_path) == ["2", "10", "x y"]
+    found = read_set(tmp_path).samples
+    assert read_set(tmp_path).classes == ["2", "10", "x y"]
     assert [(s.source, s.class_name, s.part) for s in found] == [
         ("2/b.JPG", "2", None),
         ("2/deep/er/c.png", "2", None),
@@ -219,15 +220,15 @@ def test_class_folders_are_read_with_the_folders_below_them(tmp_path: Path) -> N
 def test_train_and_test_folders_are_a_published_division(tmp_path: Path) -> None:
     for number, name in enumerate(["train/cat/1.png", "train/dog/2.png", "test/cat/3.png"]):
         put(tmp_path / name, number)
-    assert class_names(tmp_path) == ["cat", "dog"]
-    assert sorted((s.source, s.class_name, s.part) for s in samples(tmp_path)) == [
+    assert read_set(tmp_path).classes == ["cat", "dog"]
+    assert sorted((s.source, s.class_name, s.part) for s in read_set(tmp_path).samples) == [
         ("test/cat/3.png", "cat", "test"),
         ("train/cat/1.png", "cat", "train"),
         ("train/dog/2.png", "dog", "train"),
     ]
     put(tmp_path / "val/cat/4.png", 4)
     with pytest.raises(UserError, match="found test, train, val"):
-        class_names(tmp_path)
+        read_set(tmp_path)
 
 
 def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
     for stem, suffix, part in (("train", ".gz", slice(0, 3)), ("t10k", "", slice(3, 5))):
         write_idx(tmp_path / f"{stem}-images-idx3-ubyte{suffix}", pixels[part])
         write_idx(tmp_path / f"{stem}-labels-idx1-ubyte{suffix}", labels[part])
-    found = list(samples(tmp_path))
+    found = read_set(tmp_path).samples
     assert [(s.source, s.class_name, s.part) for s in found] == [
         ("train/00000", "2", "train"),
         ("train/00001", "0", "train"),
@@ -245,26 +246,26 @@ def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
         ("test/00001", "0", "test"),
     ]
     assert np.array_equal(Image.open(io.BytesIO(found[3].data)), pixels[3])
-    assert class_names(tmp_path) == ["0", "1", "2"]
+    assert read_set(tmp_path).classes == ["0", "1", "2"]
     (tmp_path / "classes.txt").write_text("T-shirt or top\nTrouser\nPullover\n")
-    assert class_names(tmp_path) == ["T-shirt or top", "Trouser", "Pullover"]
-    assert next(samples(tmp_path)).class_name == "Pullover"
+    assert read_set(tmp_path).classes == ["T-shirt or top", "Trouser", "Pullover"]
+    assert read_set(tmp_path).samples[0].class_name == "Pullover"
     (tmp_path / "classes.txt").write_text("T-shirt\nTrouser\n")
     with pytest.raises(UserError, match="expected 3 different class names"):
-        class_names(tmp_path)
+        read_set(tmp_path)
 
 
 def test_what_is_no_data_set_is_told_what_one_looks_like(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(UserError, match=r"folder of class folders .* or the four idx files"):
-            list(samples(folder))
+            read_set(folder)
     put(tmp_path / "cat/1.png", 1)
     put(tmp_path / "2.png", 2)
     with pytest.raises(UserError, match=r"found 1 beside them \(2.png\). Move each into the folder of its class: cat"):
-        list(samples(tmp_path))
+        read_set(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(UserError, match="labels-idx1-ubyte"):
-        list(samples(tmp_path))
+        read_set(tmp_path)
 
 
 # The stage, on folders of images.
@@ -492,11 +493,12 @@ def test_a_missing_data_set_is_told_where_to_come_from(
 
 
 def test_mnist_is_split_as_published(shared: Path) -> None:
-    every = [sample for sample in samples(shared / "mirror") if int(sample.source[-5:]) < 1000]
+    mnist = read_set(shared / "mirror")
+    every = [sample for sample in mnist.samples if int(sample.source[-5:]) < 1000]
     images = [result for result in examine(every) if isinstance(result, Examined)]
     assert len(images) == len(every) == 2000
     kept, duplicates = without_duplicates(images)
-    splits = assign(kept, class_names(shared / "mirror"), {"train": 5, "val": 5, "test": "rest"}, True, 1)
+    splits = assign(kept, mnist.classes, {"train": 5, "val": 5, "test": "rest"}, True, 1)
     assert len(splits["test"]) + sum(entry.source.startswith("test") for entry in duplicates) == 1000
 
 

@@ -25,7 +25,8 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
         raise UserError(f"split.classes: no class {_names(missing)} in the data set. It has: {_names(existing)}.")
     if len(classes) < 2:
         raise UserError(
-            f"split.source: expected two or more classes (folders of images), found {len(classes)}: {_names(existing)}."
+            f"split.source: expected two or more classes, found {len(classes)}: {_names(existing)}. "
+            "A class is a folder of images (CLASS/*.jpg)."
         )
     return classes
 

@@ -120,7 +120,7 @@ def _check_room(file: Published, part: Path) -> None:
     needed, free = (file.size or 0) - _size(part), shutil.disk_usage(part.parent).free
     if needed > free:
         raise UserError(
-            f"{file.name}: {needed / 1e6:,.1f} MB are still to come, and {part.parent} has room for {free / 1e6:,.1f} MB. "
+            f"{file.name}: {needed / 1e6:,.1f} MB to come, {free / 1e6:,.1f} MB free in {part.parent}. "
             "Make room there, then run it again."
         )
 
