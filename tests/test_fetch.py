@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -381,11 +382,11 @@ def test_too_little_room_is_said_before_anything_is_asked_for(
     left.parent.mkdir(parents=True)
     left.write_bytes(CONTENT[:CUT])
     free = len(CONTENT) - CUT
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: (10**9, 0, free - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1))
     with pytest.raises(UserError, match=rf"{NAME}: 0.2 MB to come, 0.2 MB free in .*set. Make room there"):
         fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
     assert server.seen == []
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: (10**9, 0, free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
     assert [asked for _, asked in server.seen] == [f"bytes={CUT}-"]
 
