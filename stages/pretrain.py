@@ -69,7 +69,7 @@ def published_weights(source: Path) -> Path | None:
         return source if source.suffix == ".h5" else None
     if not source.is_dir():
         raise UserError(
-            f"pretrain.source: expected a data set (folder or archive) or a weights file; there is no {source}. "
+            f"pretrain.source: expected a data set folder or a weights file; there is no {source}. "
             f"Add it to fetch.items, put it into data/own/, or run `dvc pull`."
         )
     files = sorted(source.glob("*.h5"))

@@ -354,6 +354,8 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "tar pipe": ("tar", lambda: tar(GOOD | {"a/l.jpg": b""}, type=tarfile.FIFOTYPE), "'a/l.jpg' is a special file"),
     "tar huge": ("tar", lambda: tar(GOOD)[:-10240] + header("a/big.jpg", 1 << 40), "a file of 1,099,511,627,776 byt"),
     "tar negative": ("tar", lambda: tar(GOOD)[:-10240] + header("a/big.jpg", -512), "a file of -512 bytes"),
+    "tar name": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.GNUTYPE_LONGNAME), "a whole zip"),
+    "tar pax": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.XHDTYPE), "whole zip or tar"),
     "tar deep": ("tar", lambda: tar(GOOD | {"d/" * 99 + "a.jpg": b"x"}), "a path of more than 32 folders"),
     "gz bomb": ("tar.gz", lambda: gzip.compress(bytes(20_000_000)), "refused as a decompression bomb"),
     "bz2 bomb": ("tar.bz2", lambda: bz2.compress(bytes(20_000_000)), "refused as a decompression bomb"),
@@ -397,10 +399,10 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
-def header(name: str, size: int) -> bytes:
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     """A tar header that promises ``size`` bytes."""
     entry = tarfile.TarInfo(name)
-    entry.size = size
+    entry.size, entry.type = size, kind
     return entry.tobuf(tarfile.GNU_FORMAT)
 
 
@@ -444,6 +446,18 @@ def test_an_image_that_is_damaged_in_its_archive_cannot_be_read(tmp_path: Path) 
     with pytest.raises(OSError, match="damaged in the archive"):
         _ = first.data
     assert second.data == picture(1)
+
+
+def test_a_zip_that_states_less_than_it_holds_is_no_bomb(tmp_path: Path) -> None:
+    data = bytearray(zipped({"b/1.jpg": picture(1), "a/1.jpg": bytes(50_000_000)}))
+    at = data.rindex(b"PK\1\2")
+    data[at + 24 : at + 28] = (1000).to_bytes(4, "little")
+    first, _ = read_set(write(tmp_path / "set.zip", bytes(data))).samples
+    tracemalloc.start()
+    with pytest.raises(OSError, match="damaged in the archive"):
+        _ = first.data
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_an_archive_of_another_kind_is_told_which_are_read(tmp_path: Path) -> None:

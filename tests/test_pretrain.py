@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,17 @@ def test_a_network_learns_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert learned.classes == ["across", "upright"]
     assert learned.classifier is not None
     assert [array.shape for array in learned.classifier] == [(128, 2), (2,)]
+
+
+def test_an_archive_is_learned_like_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_project(tmp_path, monkeypatch)
+    written = []
+    for source in ("data/own/other_bars", shutil.make_archive("data/own/packed", "zip", "data/own/other_bars")):
+        set_params(tmp_path, {"pretrain": {"source": os.path.relpath(source)}})
+        keras.utils.clear_session()
+        pretrain.main()
+        written.append({path.name: path.read_bytes() for path in sorted(Path("data/pretrain").iterdir())})
+    assert written[0] == written[1]
 
 
 def test_without_epochs_the_random_weights_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ MEMBER = 512 << 20  # bytes of one file; the largest of the published sets, in C
 DEPTH = 32  # folders in folders
 RATIO, SMALL = 200, 64 << 20  # an archive may unpack to SMALL bytes and RATIO times its own size: images hardly shrink
 CHUNK = 1 << 20
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile does not bound what the others unpack to
 ENCRYPTED = 0x1  # flags of a zip's member
 UTF8 = 0x800
 AGAIN = "Fetch or copy it again; if it is your own, pack it again."
@@ -117,8 +117,9 @@ class _Stretch(io.RawIOBase):
     def tell(self) -> int:
         return self.at
 
-    def readall(self) -> bytes:
-        return self.read(max(0, self.size - self.at)) or b""
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self.size - self.at)  # memory is taken for what there is, not for what a header promises
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
 
     def readinto(self, buffer: Any) -> int:
         with self.shared.lock:
@@ -193,8 +194,9 @@ def _zip(file: File, name: str, allowed: int) -> Folder:
         total += member.file_size
         if total > allowed:
             raise UserError(f"{name} unpacks to more than {allowed:,} bytes: refused as a decompression bomb.")
-        folder = member.is_dir() or path.endswith("/")
-        root.add(_path(name, path), None if folder else File(partial(archive.open, member), packed=True))
+        # A directory may state less than there is: no more than that is ever unpacked.
+        read = File(partial(archive.open, member), packed=True, size=member.file_size)
+        root.add(_path(name, path), None if path.endswith("/") else read)
     return root
 
 

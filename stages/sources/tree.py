@@ -27,16 +27,18 @@ class File:
     Attributes:
         open: gives a new handle to its bytes; several may be read at once, each by one thread.
         packed: whether going to a place in it means to unpack all that comes before.
+        size: how many bytes are read at most; -1 for all.
     """
 
     open: Callable[[], IO[bytes]]
     packed: bool = False
+    size: int = -1
 
     def read(self) -> bytes:
         """Return its bytes; raise OSError where they cannot be had."""
         try:
             with self.open() as file:
-                return file.read()
+                return file.read(self.size)
         except DAMAGED as error:
             raise OSError(errno.EIO, f"damaged in the archive ({error})") from None
 
