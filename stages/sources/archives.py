@@ -138,6 +138,7 @@ def _unpacked(stream: IO[bytes], name: str, allowed: int) -> File:
             raise UserError(f"{name} unpacks to more than {allowed:,} bytes: refused as a decompression bomb.")
         try:
             target.file.write(chunk)
+            target.file.flush()  # a full disk shows here, not at some later reading
         except OSError as error:
             raise _no_room(name, error) from None
     return File(partial(_Stretch, target, 0, target.size))  # type: ignore[arg-type]
