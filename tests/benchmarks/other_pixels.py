@@ -2,24 +2,25 @@
 
     python -m tests.benchmarks.other_pixels PHOTOGRAPHS WEIGHTS [--digit 4]
 
-PHOTOGRAPHS is a folder of class folders 0 … 9, WEIGHTS a file of MobileNetV2's. The recipe mobilenet_own_digits runs on
+PHOTOGRAPHS is a folder of class folders 0 … 9, WEIGHTS a file of MobileNetV2. The recipe mobilenet_own_digits runs on
 them. Then, on the same split, the same network is trained as the tutorial has it: ImageDataGenerator calls
-preprocessing_function=lambda x: 1.0 - x on 0-255 values and rescales by 1/255 afterwards (about -1 to 0), but to predict
-it computes 1 - x/255 (0 to 1). Prints what both say of the test photographs of one digit.
+preprocessing_function=lambda x: 1.0 - x on 0-255 values and rescales by 1/255 afterwards (about -1 to 0); but to
+predict it computes 1 - x/255 (0 to 1). Prints what both say of the test photographs of one digit.
 """
 
+# isort: off
+from stages.network.runtime import start  # first: it imports the framework quietly
+
+# isort: on
 import argparse
-import os
+import io
 import tempfile
 from pathlib import Path
-
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-
-import io
 
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from keras import layers
 from PIL import Image
 
@@ -75,7 +76,7 @@ def photographs(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def tutorial(images: np.ndarray, labels: np.ndarray, weights: Path) -> keras.Model:
     """Return the tutorial's network, trained for 20 epochs as there: rotation 20°, shift 0.2, shear, zoom 0.1."""
-    keras.utils.set_random_seed(1)
+    start(seed=1)
     base = keras.applications.MobileNetV2(include_top=False, weights=str(weights), input_shape=(SIDE, SIDE, 3))
     base.trainable = False
     model = keras.Sequential(
@@ -88,7 +89,7 @@ def tutorial(images: np.ndarray, labels: np.ndarray, weights: Path) -> keras.Mod
         ]
     )
     model.compile("adam", "sparse_categorical_crossentropy")
-    generator = keras.src.legacy.preprocessing.image.ImageDataGenerator(
+    generator = tf.keras.preprocessing.image.ImageDataGenerator(
         preprocessing_function=lambda x: 1.0 - x,
         rescale=1 / 255,
         rotation_range=20,
