@@ -11,15 +11,11 @@ from stages.base.stage import UserError
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
-from stages.images.views import view
 from stages.network.build import bottom
+from stages.network.kept import stored
 from stages.network.pretrained import read_pretrained
-from stages.schema.extract import Augment
 from tests.copies import set_params
-from tests.miniature import pictures
 from tests.small import prepared_project
-
-NOTHING = {"rotation": 0.0, "shift": 0.0, "zoom": 0.0, "flip": "none", "fill": "black"}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +76,7 @@ def test_what_half_precision_cannot_hold_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"extract.precision: float16 cannot hold activations of 7e\+04. Set it to float32"
     ):
-        extract.stored(np.array([1.0, 7e4], dtype=np.float32), "float16")
+        stored(np.array([1.0, 7e4], dtype=np.float32), "float16")
 
 
 @pytest.mark.parametrize(("freeze", "activations"), [("all", None), ("none", np.uint8)])
@@ -106,40 +102,3 @@ def test_a_layer_that_does_not_exist_is_named(
         extract.main()
     assert "extract.freeze: expected 'all', 'none', a count, or a layer" in (said := capsys.readouterr().err)
     assert "received 'dens'. Did you mean dense?" in said
-
-
-def test_views_of_an_image() -> None:
-    pixels = pictures(1, side=24, channels=3)[0][0]
-    far = Augment(rotation=20.0, shift=0.2, zoom=0.2, flip="both", fill="reflect")
-    np.testing.assert_array_equal(view(pixels, 0, far, seed=1), pixels)
-    views = [view(pixels, number, far, seed=1) for number in range(1, 20)]
-    assert all(each.shape == pixels.shape and each.dtype == np.uint8 for each in views)
-    assert len({each.tobytes() for each in views}) == 19
-    np.testing.assert_array_equal(view(pixels, 5, far, seed=1), views[4])
-    assert not np.array_equal(view(pixels, 5, far, seed=2), views[4])
-    np.testing.assert_array_equal(view(pixels, 5, Augment(**NOTHING), seed=1), pixels)
-
-
-def test_a_view_stays_within_its_limits() -> None:
-    dot = np.zeros((65, 65, 1), dtype=np.uint8)
-    dot[31:34, 31:34] = 255
-    places = []
-    for number in range(1, 60):
-        seen = view(dot, number, Augment(**{**NOTHING, "shift": 0.1}), seed=3).astype(float)
-        places.append([np.average(np.arange(65), weights=seen.sum(axis)[:, 0]) - 32 for axis in (0, 1)])
-    assert 5.5 < np.abs(places).max() <= 6.5 + 0.1
-    bar = np.zeros((65, 65, 1), dtype=np.uint8)
-    bar[31:34] = 255
-    for number in range(1, 20):
-        seen = view(bar, number, Augment(**{**NOTHING, "rotation": 30.0}), seed=3).astype(float)[..., 0]
-        rows = seen[:, 10:55].T @ np.arange(65) / seen[:, 10:55].sum(0)
-        assert abs(np.degrees(np.arctan(np.polyfit(np.arange(10, 55), rows, 1)[0]))) <= 30.5
-
-
-@pytest.mark.parametrize(("fill", "corner"), [("black", 0), ("nearest", 200), ("reflect", 200)])
-def test_edges_are_filled_as_asked(fill: str, corner: int) -> None:
-    even = np.full((20, 20, 3), 200, dtype=np.uint8)
-    turned = view(even, 1, Augment(**{**NOTHING, "shift": 0.4, "fill": fill}), seed=0)
-    assert turned.min() == corner
-    far = Augment(**{**NOTHING, "rotation": 180.0, "shift": 0.5, "zoom": 0.5, "fill": fill})
-    assert min(view(even, number, far, seed=0).min() for number in range(1, 40)) == corner
