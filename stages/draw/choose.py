@@ -71,12 +71,13 @@ def views(pixels: np.ndarray, images: Sequence[SeenImage]) -> list[Group]:
         pixels: uint8 (images, views, side, side, channels).
         images: what is in them.
     """
+    mixed = any(len(shares) > 1 for image in images for shares in image.shares)
     groups = []
     for row, image in zip(pixels, images, strict=True):
         tiles = []
         for number, (one, shares) in enumerate(zip(row, image.shares, strict=True)):
-            parts = [f"{100 * share:.0f} % {name}" for name, share in shares]
-            words = parts if len(parts) > 1 else [f"view {number}" if number else "the image"]
+            parts = [f"{100 * share:.0f} % {name}" for name, share in shares if share >= 0.005]
+            words = parts if mixed and number else [f"view {number}" if number else "the image"]
             tiles.append(Tile(thumbnail(as_png(one)), words[0], "", second=", ".join(words[1:])))
         groups.append(Group(f"{image.class_name}: {image.source}", tiles))
     return groups

@@ -83,7 +83,7 @@ def _tall(group: Group) -> float:
 
 def _step(group: Group) -> float:
     """Height of a row of tiles."""
-    lines = 3 if any(tile.second for tile in group.tiles) else 2
+    lines = 1 + any(tile.second for tile in group.tiles) + any(tile.source for tile in group.tiles)
     return _tall(group) + lines * _LINE + 1.5 * _GAP
 
 
