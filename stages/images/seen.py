@@ -25,9 +25,10 @@ class SeenImage:
     shares: list[list[tuple[str, float]]]
 
 
-def choose(labels: np.ndarray) -> np.ndarray:
-    """Return the places of the images to keep: the first of each class, of IMAGES classes at most."""
-    return np.sort(np.unique(labels, return_index=True)[1][:IMAGES])
+def choose(labels: np.ndarray) -> list[int]:
+    """Return the places of the images to keep: the first of each class, in the order of the classes, up to IMAGES."""
+    places: list[int] = np.unique(labels, return_index=True)[1][:IMAGES].tolist()
+    return places
 
 
 def write_seen(
