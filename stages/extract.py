@@ -66,10 +66,9 @@ def main() -> None:
         for name, packed, views in (("train", train, params.kept_views), ("val", val, 1)):
             images = load_all(progress(packed.images(), f"{name} images", len(packed)), contract)
             drawn = all_views(images, packed.labels(), views, len(packed.classes), params.augment, params.seed)
-            if name == "train":
-                drawn = looked_at(folder, drawn, packed, params)
+            seen = looked_at(folder, drawn, packed, params) if name == "train" else drawn
             if len(packed):
-                write_split(folder, name, network, drawn, np.repeat(packed.labels(), views), description, params)
+                write_split(folder, name, network, seen, np.repeat(packed.labels(), views), description, params)
 
 
 def write_split(
