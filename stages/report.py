@@ -58,6 +58,7 @@ def main() -> None:
     samples = [sample(path, params.samples) for path in (TRAIN, VAL)] + [choose.samples("test", images, tested)]
     samples = [group for group in samples if group.tiles]
     views = choose.views(*read_seen(SEEN))
+    about_views = words.VIEWS + words.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
     said = verdict(metrics["gain"], images, measures.confidence, thawed)
 
     with whole(REPORT) as folder:
@@ -82,7 +83,7 @@ def main() -> None:
             ),
             section("Class by class", tables.classes(tables.read(PER_CLASS)), note(words.CLASSES)),
             section("The images", sheet(samples, 80)),
-            *([section("What the network saw", words.VIEWS, sheet(views, 96))] if views else []),
+            *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
             tables.data(summary, tables.read(LEFT_OUT)),
             tables.layers(tables.read(LAYERS), thawed),
         ]

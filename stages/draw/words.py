@@ -16,7 +16,5 @@ MATRIX = (
 CLASSES = (
     "The weakest class of the fine-tuned model comes first; precision and recall are the fine-tuned model's. In %."
 )
-VIEWS = (
-    "Training images as they went into the network: first the image itself, then its augmented views. Where a view is "
-    "mixed of two images, the shares under it are what the network was to answer."
-)
+VIEWS = "Training images as they went into the network: first the image itself, then its augmented views."
+VIEWS_MIXED = " Where a view is mixed of two images, the shares under it are what the network was to answer."

@@ -36,11 +36,11 @@ def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndar
     flip_x, flip_y = draw.random(2) < 0.5
     slant = np.tan(np.deg2rad(draw.uniform(-limits.shear, limits.shear)))
     colours, cut = draw.uniform(-1, 1, 3), draw.random(2)
-    if flip_x and limits.flip in ("horizontal", "both"):
-        pixels = pixels[:, ::-1]
-    if flip_y and limits.flip in ("vertical", "both"):
-        pixels = pixels[::-1]
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    if flip_x and limits.flip in ("horizontal", "both"):
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if flip_y and limits.flip in ("vertical", "both"):
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     if limits.rotation or limits.shift or limits.zoom or limits.shear:
         image = warp(image, _way_back(side, angle, slant, scale, shift_x, shift_y), limits.fill)
     image = rand_augment(image, limits.rand_augment.operations, limits.rand_augment.magnitude, limits.fill, draw)
