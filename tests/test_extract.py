@@ -90,6 +90,8 @@ def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(
     set_params(prepared, {"extract": {"freeze": freeze}})
     extract.main()
     assert kept("train_features").shape == (32, 128)
+    data = read_data(Path("data/extract"), "train", "activations", read_description(Path("data/extract")))
+    assert (data is None) == (activations is None)
     if activations is None:
         assert not Path("data/extract/train_activations.npy").exists()
     else:
@@ -190,6 +192,13 @@ def test_what_is_shown_is_what_the_network_saw(prepared: Path, monkeypatch: pyte
     assert Path("data/extract/seen.npz").read_bytes() == before
     run_with(prepared, monkeypatch, views=1)
     assert read_seen(Path("data/extract/seen.npz"))[1] == []
+
+
+def test_without_validation_images_there_are_none_to_read(prepared: Path) -> None:
+    folder = prepared / "data" / "extract"
+    for path in folder.glob("val_*"):
+        path.unlink()
+    assert read_data(folder, "val", "features", read_description(folder)) is None
 
 
 def test_the_disk_is_asked_before_the_work(

@@ -50,7 +50,8 @@ def write_seen(
         images.append(SeenImage(source, shares[0][0][0], shares))
     pixels = np.stack([pixels for pixels, _ in views]).reshape(len(sources), count, *views[0][0].shape)
     text = json.dumps([asdict(image) for image in images], ensure_ascii=False)
-    np.savez_compressed(path, pixels=pixels[: len(images)], captions=np.array(text))
+    # Not compressed: the bytes, on which training depends, are then the same with every version of zlib.
+    np.savez(path, pixels=pixels[: len(images)], captions=np.array(text))
 
 
 def _named(target: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:
