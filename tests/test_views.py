@@ -327,7 +327,7 @@ def test_fresh_views_are_mixed_with_rows_of_their_batch() -> None:
     np.testing.assert_array_equal(targets[:, 1], 0)  # neither shows class 1
     assert np.all(targets[:, [0, 2]] > 0)
     np.testing.assert_allclose(pixels[:, 0, 0, 0], targets[:, 2] * 15, atol=0.51)
-    again = mixed(0, [images[0], images[5]], np.array([0, 2]), 1, 3, limits(mixup=1), 1, lambda n: images[5 * n])
+    again = mixed(0, [images[0], images[5]], np.eye(3)[[0, 2]], 1, limits(mixup=1), 1, lambda n: images[5 * n])
     np.testing.assert_array_equal(pixels[0], again[0])
 
 
