@@ -3,31 +3,33 @@
     python -m stages.extract
 
 writes data/extract/: for the training and validation split the activations at the freeze boundary, from which the
-thawed layers train, and the features at the end of the backbone, from which the head trains.
+thawed layers train, and the features at the end of the backbone, from which the head trains; with fresh views the
+pixels alone.
 """
 
 # isort: off
 from stages.network.runtime import start  # first: it imports the framework quietly
 
 # isort: on
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from stages.base.params import read_section
-from stages.base.stage import UserError, progress, say, stage, whole
+from stages.base.stage import progress, say, stage, whole
 from stages.images.contract import Contract
 from stages.images.load import load_all
+from stages.images.mix import Drawn, all_views
 from stages.images.packed import Packed
-from stages.images.views import view
+from stages.images.seen import VIEWS, choose, write_seen
 from stages.network.build import bottom
 from stages.network.freeze import boundary
-from stages.network.kept import Description, Rows, write_description
+from stages.network.kept import Description, Rows, room, shapes, stored, write_description
 from stages.network.pretrained import read_pretrained
 from stages.schema.extract import Extract
 
@@ -45,66 +47,73 @@ def main() -> None:
     start(params.seed)
     pretrained = read_pretrained(PRETRAIN)
     backbone = pretrained.backbone
-    cut = boundary(backbone, params.freeze)
-    network = bottom(backbone, pretrained.preprocessing, cut.layer, params.pooling)
-    splits = {"train": (Packed(TRAIN), params.views), "val": (Packed(VAL), 1)}
-    train = splits["train"][0]
-    reading: dict[str, Any] = train.reading
-    contract = Contract(*backbone.input_shape[-2:], **reading)
+    cut = boundary(backbone, params.freeze, pretrained.blocks)
+    layer = None if params.fresh else cut.layer
+    network = bottom(backbone, pretrained.preprocessing, layer, params.pooling)
+    train, val = Packed(TRAIN), Packed(VAL)
+    contract = Contract(*backbone.input_shape[-2:], **train.reading)
+    description = Description(
+        cut.frozen, len(backbone.layers), layer, params.pooling, train.classes, asdict(contract), params.fresh
+    )
     say(
-        f"{cut.frozen} of {len(backbone.layers)} layers frozen, kept up to {cut.layer or 'the pixels'} "
+        f"{cut.frozen} of {len(backbone.layers)} layers frozen, kept up to {layer or 'the pixels'} "
         f"{network.output_shape[0][1:]}; {len(train)} training images in {params.views} views"
     )
-    description = Description(
-        cut.frozen, len(backbone.layers), cut.layer, params.pooling, train.classes, asdict(contract)
-    )
+    kept = shapes(description, [shape[1:] for shape in network.output_shape], params.precision)
+    say(room(kept, len(train) * params.kept_views + len(val), shutil.disk_usage(EXTRACT.parent).free))
     with whole(EXTRACT) as folder:
         write_description(folder, description)
-        for name, (packed, views) in splits.items():
+        for name, packed, views in (("train", train, params.kept_views), ("val", val, 1)):
+            images = load_all(progress(packed.images(), f"{name} images", len(packed)), contract)
+            drawn = all_views(images, packed.labels(), views, len(packed.classes), params.augment, params.seed)
+            seen = looked_at(folder, drawn, packed, params) if name == "train" else drawn
             if len(packed):
-                images = progress(packed.images(), f"{name} images", len(packed))
-                pixels = pixels_of(images, contract, views, params)
-                write_split(folder, name, network, pixels, np.repeat(packed.labels(), views), description, params)
-
-
-def pixels_of(images: Iterable[bytes], contract: Contract, views: int, params: Extract) -> Iterator[np.ndarray]:
-    """Go through every view of every image: uint8 (size, size, channels)."""
-    for pixels in load_all(images, contract):
-        for number in range(views):
-            yield view(pixels, number, params.augment, params.seed)
+                write_split(folder, name, network, seen, np.repeat(packed.labels(), views), description, params)
 
 
 def write_split(
     folder: Path,
     name: str,
     network: keras.Model,
-    pixels: Iterator[np.ndarray],
+    drawn: Iterator[Drawn],
     labels: np.ndarray,
     description: Description,
     params: Extract,
 ) -> None:
-    """Write NAME_labels.npy, NAME_features.npy and, where layers are thawed, NAME_activations.npy."""
-    np.save(folder / f"{name}_labels.npy", labels)
-    features = Rows(folder / f"{name}_features.npy", len(labels))
-    activations = Rows(folder / f"{name}_activations.npy", len(labels))
-    while batch := list(islice(pixels, params.batch_size)):
+    """Write NAME_labels.npy, or NAME_targets.npy where views are mixed, and what is kept of each view."""
+    files = {what: Rows(folder / f"{name}_{what}.npy", len(labels)) for what in ("targets", "features", "activations")}
+    shares = name == "train" and params.augment.mixes and description.fresh is None
+    if not shares:
+        np.save(folder / f"{name}_labels.npy", labels)
+    while batch := list(islice(drawn, params.batch_size)):
+        pixels = np.stack([view for view, _ in batch])
+        if shares:
+            files["targets"].add(np.stack([target for _, target in batch]))
+        if description.fresh is not None:
+            files["activations"].add(pixels)
+            continue
         # The last batch is filled up: another shape would be compiled anew.
-        full = np.stack(batch + batch[-1:] * (params.batch_size - len(batch)))
+        full = np.concatenate([pixels, np.repeat(pixels[-1:], params.batch_size - len(batch), axis=0)])
         kept, pooled = (np.asarray(output)[: len(batch)] for output in network.predict_on_batch(full))
-        features.add(pooled)
+        files["features"].add(pooled)
         if description.frozen < description.layers:
-            activations.add(stored(kept, params.precision) if description.layer else kept)
+            files["activations"].add(stored(kept, params.precision) if description.layer else pixels)
 
 
-def stored(values: np.ndarray, precision: str) -> np.ndarray:
-    """Return activations in the precision they are kept in."""
-    with np.errstate(over="ignore"):
-        rounded = values.astype(precision)
-    if not np.isfinite(rounded).all():
-        raise UserError(
-            f"extract.precision: {precision} cannot hold activations of {np.abs(values).max():.3g}. Set it to float32."
-        )
-    return rounded
+def looked_at(folder: Path, drawn: Iterator[Drawn], packed: Packed, params: Extract) -> Iterator[Drawn]:
+    """Hand the training views on, and put those of a few images, just as they are, into seen.npz."""
+    labels, sources = packed.labels(), packed.sources()
+    seen: dict[int, list[Drawn]] = {image: [] for image in choose(labels)}
+    for place, one in enumerate(drawn):
+        image, number = divmod(place, params.kept_views)
+        if image in seen and number < VIEWS:
+            seen[image].append(one)
+        yield one
+    views = list(chain.from_iterable(seen.values()))
+    if params.fresh:  # as the first epochs draw them
+        images, known = [pixels for pixels, _ in views], labels[list(seen)]
+        views = list(all_views(images, known, VIEWS, len(packed.classes), params.augment, params.seed))
+    write_seen(folder / "seen.npz", views, [sources[image] for image in seen], packed.classes)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ class Packed:
             raise UserError(f"{path}: expected a file written by the split stage, received another.")
         content = json.loads(metadata[_KEY])
         self.classes: list[str] = content["classes"]
-        self.reading: dict[str, str] = content["reading"]
+        self.reading: dict[str, Any] = content["reading"]
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)

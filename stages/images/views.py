@@ -1,17 +1,21 @@
-"""Augmented views: the same image, turned, shifted, zoomed or flipped a little."""
+"""Augmented views: the same image, turned, shifted, slanted, zoomed, flipped, recoloured, or with a piece cut out."""
+
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
+from stages.images.colour import recolour
+from stages.images.rand_augment import rand_augment
+from stages.images.warp import Way, warp
 from stages.schema.extract import Augment
-
-_PADDING = {"nearest": "edge", "reflect": "symmetric"}
 
 
 def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndarray:
     """Return view ``number`` of an image; view 0 is the image itself.
 
-    The draw depends on the seed, the view's number and the pixels alone, not on the other images or their order.
+    Geometry is one resampling. What is drawn depends on the seed, the view's number and the pixels alone, not on the
+    other images or their order; and turning one setting on changes nothing of what the others draw.
 
     Args:
         pixels: uint8, (side, side, channels).
@@ -24,40 +28,54 @@ def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndar
     """
     if number == 0:
         return pixels
-    draw = np.random.default_rng([seed, number, int(np.sum(pixels, dtype=np.int64)), _fingerprint(pixels)])
+    draw = generator(pixels, number, seed)
+    side = pixels.shape[0]
     angle = np.deg2rad(draw.uniform(-limits.rotation, limits.rotation))
-    shift_x, shift_y = draw.uniform(-limits.shift, limits.shift, 2) * pixels.shape[0]
+    shift_x, shift_y = draw.uniform(-limits.shift, limits.shift, 2) * side
     scale = 1 + draw.uniform(-limits.zoom, limits.zoom)
     flip_x, flip_y = draw.random(2) < 0.5
-    if flip_x and limits.flip in ("horizontal", "both"):
-        pixels = pixels[:, ::-1]
-    if flip_y and limits.flip in ("vertical", "both"):
-        pixels = pixels[::-1]
-    # Zoomed out, turned and shifted as far as allowed, a corner of the view lies this far outside the image.
-    reach = (0.5 + limits.shift) * 2**0.5 / (1 - limits.zoom) - 0.5
-    margin = 0 if limits.fill == "black" else int(np.ceil(reach * pixels.shape[0])) + 1
-    if margin:
-        around = ((margin, margin), (margin, margin), (0, 0))
-        pixels = np.pad(pixels, around, mode=_PADDING[limits.fill])  # type: ignore[call-overload]
-    return _warp(pixels, margin, angle, shift_x, shift_y, scale)
-
-
-def _fingerprint(pixels: np.ndarray) -> int:
-    return int(np.dot(pixels.ravel().astype(np.int64), np.arange(1, pixels.size + 1)))
-
-
-def _warp(pixels: np.ndarray, margin: int, angle: float, shift_x: float, shift_y: float, scale: float) -> np.ndarray:
-    """Turn and zoom around the middle, then shift; in one resampling, so that nothing is blurred twice.
-
-    ``pixels`` have ``margin`` more on every side than the view that is returned.
-    """
-    side = pixels.shape[0] - 2 * margin
-    cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
-    # Pillow wants the way back: where in the image each pixel of the view comes from.
-    x = middle - cos * (middle + shift_x) - sin * (middle + shift_y) + margin
-    y = middle + sin * (middle + shift_x) - cos * (middle + shift_y) + margin
+    slant = np.tan(np.deg2rad(draw.uniform(-limits.shear, limits.shear)))
+    colours, cut = draw.uniform(-1, 1, 3), draw.random(2)
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-    warped = image.transform(
-        (side, side), Image.Transform.AFFINE, (cos, sin, x, -sin, cos, y), Image.Resampling.BILINEAR
-    )
-    return np.asarray(warped).reshape(side, side, -1)
+    if flip_x and limits.flip in ("horizontal", "both"):
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if flip_y and limits.flip in ("vertical", "both"):
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    if limits.rotation or limits.shift or limits.zoom or limits.shear:
+        image = warp(image, _way_back(side, angle, slant, scale, shift_x, shift_y), limits.fill)
+    image = rand_augment(image, limits.rand_augment.operations, limits.rand_augment.magnitude, limits.fill, draw)
+    brightness, contrast, colour = 1 + colours * (limits.brightness, limits.contrast, limits.colour)
+    image = recolour(image, brightness, contrast, colour)
+    if limits.cutout:
+        _cut_out(image, limits.cutout * side, cut * side, limits.fill if isinstance(limits.fill, int) else 128)
+    return np.asarray(image).reshape(pixels.shape)
+
+
+def generator(pixels: np.ndarray, number: int, seed: int, *purpose: int) -> np.random.Generator:
+    """Return the generator of what is drawn for view ``number`` of an image, and for one ``purpose`` of several."""
+    flat = pixels.ravel().astype(np.int64)
+    return np.random.default_rng([seed, number, int(flat.sum()), int(np.dot(flat, _places(flat.size))), *purpose])
+
+
+@lru_cache(maxsize=1)
+def _places(count: int) -> np.ndarray:
+    return np.arange(1, count + 1)
+
+
+def _way_back(side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float) -> Way:
+    """Slant, turn and zoom around the middle, then shift: return where in the image each point of the view lies."""
+    cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
+    a, b = cos + slant * sin, sin - slant * cos
+    c = middle - a * (middle + shift_x) - b * (middle + shift_y)
+    f = middle + sin * (middle + shift_x) - cos * (middle + shift_y)
+    return a, b, c, -sin, cos, f
+
+
+def _cut_out(image: Image.Image, length: float, middle: np.ndarray, grey: int) -> None:
+    """Put a square of so many pixels a side around ``middle`` (x, y) into ``image``; it may reach beyond the edges.
+
+    Cutout: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
+    """
+    side = round(length)
+    left, top = (int(np.floor(place - side / 2 + 0.5)) for place in middle)
+    image.paste((grey,) * len(image.getbands()), (left, top, left + side, top + side))

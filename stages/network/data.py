@@ -1,8 +1,12 @@
 """What training reads: rows of inputs with their targets, from files that are read as needed."""
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from stages.network.fresh import Fresh
+from stages.network.kept import Description, read_rows
 
 
 class Data(Protocol):
@@ -47,3 +51,28 @@ class Kept:
         if self._targets.ndim == 2:
             return self._inputs[rows], np.asarray(self._targets[rows])
         return self._inputs[rows], np.eye(self.classes, dtype=np.float32)[self._targets[rows]]
+
+
+def read_data(folder: Path, split: str, what: str, description: Description) -> Data | None:
+    """Return what ``extract`` kept of a split; None where the split has no images.
+
+    Args:
+        folder: where it was written.
+        split: ``train`` or ``val``.
+        what: ``features`` (for the head) or ``activations`` (for the thawed layers); where views are fresh, both are
+            the pixels.
+        description: of what was kept.
+    """
+    if description.fresh is not None:
+        what = "activations"
+    path = folder / f"{split}_{what}.npy"
+    if not path.exists():
+        return None
+    inputs, classes = read_rows(path), len(description.classes)
+    shares = folder / f"{split}_targets.npy"
+    if shares.exists():
+        return Kept(inputs, read_rows(shares), classes)
+    labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
+    if description.fresh is not None and split == "train":
+        return Fresh(inputs, labels, classes, description.fresh["augment"], description.fresh["seed"])
+    return Kept(inputs, labels, classes)

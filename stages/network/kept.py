@@ -1,6 +1,8 @@
 """What ``extract`` hands on: the frozen part's outputs for every image and view, in files that are read as needed."""
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ class Description:
         pooling: how feature maps became the features.
         classes: names, in the order of the labels.
         contract: how an image file became pixels, as the plain fields of ``stages.images.load.Contract``.
+        fresh: None where every view is kept; else what draws new ones in every epoch: "augment", the plain fields of
+            ``stages.schema.extract.Augment``, and "seed". Then nothing is kept but the pixels of the images.
     """
 
     frozen: int
@@ -29,6 +33,7 @@ class Description:
     pooling: str
     classes: list[str]
     contract: dict[str, Any]
+    fresh: dict[str, Any] | None = None
 
 
 def write_description(folder: Path, description: Description) -> None:
@@ -47,6 +52,65 @@ def read_description(folder: Path) -> Description:
         return Description(**json.loads((folder / "boundary.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{folder} holds no kept activations. Run `dvc repro extract`, or `dvc pull`.") from None
+
+
+def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
+    """Return how many bytes ``rows`` arrays of a shape and a NumPy dtype take."""
+    return rows * math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def shapes(
+    description: Description, outputs: Sequence[tuple[int, ...]], precision: str
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and dtype of what is kept of one view: ``features`` and ``activations``, where there are any.
+
+    Args:
+        description: of what is kept.
+        outputs: shapes of the activations at the boundary (or of the pixels) and of the features.
+        precision: dtype of the activations.
+    """
+    kept, features = outputs
+    if description.fresh is not None:
+        return {"activations": (kept, "uint8")}
+    files = {"features": (features, "float32")}
+    if description.frozen < description.layers:
+        files["activations"] = (kept, precision if description.layer else "uint8")
+    return files
+
+
+def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int) -> str:
+    """Say how much disk ``rows`` of what is kept (see ``shapes``) take, of so many ``free`` bytes.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    needed = sum(bytes_needed(shape, dtype, rows) for shape, dtype in kept.values())
+    said = f"what is kept takes {_readable(needed)} of disk; {_readable(free)} are free"
+    if needed > free:
+        raise UserError(
+            f"{said}. Free some, or keep less: fewer extract.views (fresh keeps the pixels alone), extract.precision: "
+            "float16, or another extract.freeze."
+        )
+    return said
+
+
+def stored(values: np.ndarray, precision: str) -> np.ndarray:
+    """Return activations in the precision they are kept in.
+
+    Raises:
+        UserError: it cannot hold them.
+    """
+    with np.errstate(over="ignore"):
+        rounded = values.astype(precision)
+    if not np.isfinite(rounded).all():
+        raise UserError(
+            f"extract.precision: {precision} cannot hold activations of {np.abs(values).max():.3g}. Set it to float32."
+        )
+    return rounded
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 class Rows:

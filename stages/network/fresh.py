@@ -1,0 +1,51 @@
+"""Images whose views are drawn anew in every epoch, while training runs."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from stages.images.mix import mixed
+from stages.images.views import view
+from stages.schema.extract import Augment
+
+
+class Fresh:
+    """``Data`` (see stages.network.data) of decoded images: in epoch e each row is view e + 1 of its image.
+
+    Where mixing is on, partners are drawn among the rows of the batch.
+
+    Args:
+        pixels: uint8 (n, side, side, channels); they may be a memory-mapped file.
+        labels: their classes, int64 (n,).
+        classes: how many there are.
+        augment: how far views may differ, as the plain fields of ``stages.schema.extract.Augment``.
+        seed: another one draws other views.
+    """
+
+    def __init__(
+        self, pixels: np.ndarray, labels: np.ndarray, classes: int, augment: dict[str, Any], seed: int
+    ) -> None:
+        self.labels, self.classes = labels, classes
+        self._pixels, self._limits, self._seed = pixels, Augment(**augment), seed
+        self._pool = ThreadPoolExecutor()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Data``; several views are drawn at a time."""
+        images, number = list(self._pixels[rows]), epoch + 1
+        views = list(self._pool.map(lambda image: view(image, number, self._limits, self._seed), images))
+        mix = partial(
+            mixed,
+            images=images,
+            targets=np.eye(self.classes, dtype=np.float32)[self.labels[rows]],
+            number=number,
+            limits=self._limits,
+            seed=self._seed,
+            views=views.__getitem__,
+        )
+        drawn = list((self._pool.map if self._limits.mixes else map)(mix, range(len(rows))))
+        return np.stack([pixels for pixels, _ in drawn]), np.stack([target for _, target in drawn])
