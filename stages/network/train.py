@@ -191,27 +191,25 @@ def _epoch(
     """Train one epoch; return its mean loss and accuracy, and the learning rate in its middle."""
     steps = count(data, schedule.batch_size)
     rates = Rates(schedule.learning_rate * factor, schedule.epochs, schedule.kind, schedule.warmup)
-    model.reset_metrics()
-    logs: dict[str, float] = {}
+    sums = {"loss": 0.0, "accuracy": 0.0}
     for number, (inputs, targets) in enumerate(batches(data, schedule.batch_size, epoch, schedule.seed)):
         model.optimizer.learning_rate.assign(rates.at(epoch * steps + number, steps))
         weight = None if weights is None else targets @ weights
         smooth = targets * (1 - schedule.label_smoothing) + schedule.label_smoothing / data.classes
-        logs = model.train_on_batch(inputs, smooth, weight, return_dict=True)  # means over the epoch so far
-    return {
-        "loss": float(logs["loss"]),
-        "accuracy": float(logs["accuracy"]),
-        "learning_rate": rates.at(epoch * steps + steps // 2, steps),
-    }
+        logs = model.train_on_batch(inputs, smooth, weight, return_dict=True)
+        sums = {key: total + float(logs[key]) * len(targets) for key, total in sums.items()}
+    means = {key: total / len(data) for key, total in sums.items()}
+    return {**means, "learning_rate": rates.at(epoch * steps + steps // 2, steps)}
 
 
 def _test(model: keras.Model, data: Data, batch_size: int) -> dict[str, float]:
     """Return the plain loss and accuracy on ``data``."""
-    model.reset_metrics()
-    logs: dict[str, float] = {}
+    sums = {"loss": 0.0, "accuracy": 0.0}
     for inputs, targets in batches(data, batch_size, epoch=0, seed=None):
+        model.reset_metrics()
         logs = model.test_on_batch(inputs, targets, return_dict=True)
-    return {"loss": float(logs["loss"]), "accuracy": float(logs["accuracy"])}
+        sums = {key: total + float(logs[key]) * len(targets) for key, total in sums.items()}
+    return {key: total / len(data) for key, total in sums.items()}
 
 
 def _class_weights(data: Data) -> np.ndarray:

@@ -49,8 +49,7 @@ class Head(Section):
     def _fits_the_source(cls, value: Any, info: ValidationInfo) -> Any:
         plain = {"hidden": [], "batchnorm": False, "output": "softmax"}[str(info.field_name)]
         if info.data.get("initial") == "source" and value != plain:
-            shown = str(plain).lower()
-            raise ValueError(f"expected {shown} with initial: source, whose classifier is that (or set initial: new)")
+            raise ValueError(f"expected {str(plain).lower()} with initial: source, or set that to new")
         return value
 
     @field_validator("dropout")
