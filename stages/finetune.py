@@ -3,6 +3,7 @@
     python -m stages.finetune
 
 writes data/finetune/: the weights of both models (head-only and fine-tuned), their history, and the table of layers.
+A run that was interrupted goes on where it was.
 """
 
 # isort: off
@@ -10,18 +11,24 @@ from stages.network.runtime import start  # first: it imports the framework quie
 
 # isort: on
 from pathlib import Path
+from typing import Any
 
+import keras
 import pandas as pd
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.network import build
-from stages.network.freeze import layer_table, thaw
+from stages.network.data import read_data
+from stages.network.freeze import layer_table
+from stages.network.gradual import Thawing, gradually
 from stages.network.heads import start_from_source
-from stages.network.kept import read_description, read_rows
+from stages.network.kept import Description, read_description
+from stages.network.optimizers import Rule, by_depth
 from stages.network.pretrained import read_pretrained
+from stages.network.resume import resumable
 from stages.network.store import write_model, write_weights
-from stages.network.train import Data, Schedule, fit, join
+from stages.network.train import Schedule, fit, join
 from stages.schema.finetune import Finetune, Head, Thawed
 
 PARAMS = Path("params.yaml")
@@ -35,71 +42,82 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "finetune", Finetune)
     kept = read_description(EXTRACT)
+    check(params, kept)
     start(params.seed)
-    pretrained = read_pretrained(PRETRAIN)
-    backbone = pretrained.backbone
-    training, validation = kept_data("features")
-    if validation is None and params.checkpoint == "best":
+    states = FINETUNE.with_name(f".resume-{FINETUNE.name}")
+    with resumable(states, params.model_dump(), [PRETRAIN, EXTRACT]) as resume, whole(FINETUNE) as folder:
+        train(params, kept, folder, resume)
+
+
+def check(params: Finetune, kept: Description) -> None:
+    """Raise UserError where the params ask for what the data do not have."""
+    if params.checkpoint == "best" and read_data(EXTRACT, "val", "features", kept) is None:
         raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
-    classifier = build.head(training.inputs.shape[1], params.head.hidden, params.head.dropout, len(kept.classes))
-    if params.head.initial == "source":
+    if params.head.output == "sigmoid" and len(kept.classes) != 2:
+        raise UserError(
+            f"finetune.head.output: expected softmax for {len(kept.classes)} classes; received sigmoid, for two."
+        )
+
+
+def train(params: Finetune, kept: Description, folder: Path, resume: Path) -> None:
+    """Train both phases, and write what the stage hands on into ``folder``."""
+    pretrained, head = read_pretrained(PRETRAIN), params.head
+    backbone, blocks = pretrained.backbone, pretrained.blocks
+    counts = gradually(backbone, [(step.epoch, step.freeze) for step in params.thawed.gradual], blocks, kept.frozen)
+    features = build.pool(backbone.output, kept.pooling).shape[-1]
+    classifier = build.head(features, head.hidden, head.dropout, len(kept.classes), head.batchnorm, head.output)
+    if head.initial == "source":
         start_from_source(classifier, pretrained, kept.classes)
     network = build.network(backbone, pretrained.preprocessing, kept.pooling, classifier)
+    write_model(folder, network, kept.classes, kept.contract)
     train_batchnorm = params.thawed.batchnorm == "train"
-    with whole(FINETUNE) as folder:
-        write_model(folder, network, kept.classes, kept.contract)
-        layer_table(backbone, kept.frozen, train_batchnorm).to_csv(folder / "layers.csv", index=False)
+    layer_table(backbone, min(counts.values()), train_batchnorm).to_csv(folder / "layers.csv", index=False)
+    thawing = Thawing(backbone, train_batchnorm)
 
-        histories = [fit(classifier, "head", training, validation, schedule(params, params.head))]
-        write_weights(folder, network, "head")
-        tell(histories[0])
+    def run(model: keras.Model, name: str, what: str, phase: Head | Thawed, **options: Any) -> pd.DataFrame:
+        training, validation = (read_data(EXTRACT, split, what, kept) for split in ("train", "val"))
+        assert training is not None
+        history = fit(model, name, training, validation, schedule(params, phase), resume, **options)
+        tell(history)
+        return history
 
-        if kept.frozen < kept.layers and params.thawed.epochs:
-            thaw(backbone, kept.frozen, train_batchnorm)
-            thawed = build.top(backbone, pretrained.preprocessing, kept.layer, kept.pooling, classifier)
-            training, validation = kept_data("activations")
-            histories.append(fit(thawed, "thawed", training, validation, schedule(params, params.thawed)))
-            tell(histories[1])
-        else:
-            say("nothing is thawed (extract.freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
-        write_weights(folder, network, "finetuned")
-        join(histories).to_csv(folder / "history.csv", index=False)
-
-
-def kept_data(what: str) -> tuple[Data, Data | None]:
-    """Return the training and, where there is one, the validation split of the kept ``features`` or ``activations``."""
-    train, val = (
-        Data(read_rows(EXTRACT / f"{name}_{what}.npy"), read_rows(EXTRACT / f"{name}_labels.npy"))
-        if (EXTRACT / f"{name}_{what}.npy").exists()
-        else None
-        for name in ("train", "val")
-    )
-    assert train is not None
-    return train, val
+    thawing.freeze(kept.layers)
+    model = classifier if kept.fresh is None else network  # fresh views have no features: all runs, from the pixels
+    histories = [run(model, "head", "features", head)]
+    write_weights(folder, network, "head")
+    if min(counts.values()) < kept.layers and params.thawed.epochs:
+        model = build.top(backbone, pretrained.preprocessing, kept.layer, kept.pooling, classifier)
+        factors = by_depth(backbone, params.thawed.layer_decay, blocks)
+        steps = thawing.steps(counts)
+        histories.append(run(model, "thawed", "activations", params.thawed, factors=factors, steps=steps))
+    else:
+        say("nothing is thawed (extract.freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
+    write_weights(folder, network, "finetuned")
+    join(histories).to_csv(folder / "history.csv", index=False)
 
 
 def schedule(params: Finetune, phase: Head | Thawed) -> Schedule:
     """Return how one phase trains."""
     return Schedule(
-        epochs=phase.epochs,
-        learning_rate=phase.learning_rate,
-        batch_size=params.batch_size,
-        seed=params.seed,
-        keep_best=params.checkpoint == "best",
-        early_stopping=params.early_stopping,
+        *(phase.epochs, phase.learning_rate, params.batch_size, params.seed),
+        params.checkpoint == "best",
+        params.early_stopping,
         plateau_patience=params.plateau.patience,
         plateau_factor=params.plateau.factor,
+        rule=Rule(**params.optimizer.model_dump()),
+        kind=params.schedule.kind,
+        warmup=params.schedule.warmup,
+        label_smoothing=params.loss.label_smoothing,
+        balanced=params.loss.class_weights == "balanced",
     )
 
 
 def tell(history: pd.DataFrame) -> None:
     """Say how a phase went."""
-    if history.empty:
-        return
-    kept = history[history["kept"] == 1].iloc[0]
-    last = "" if pd.isna(kept["val_loss"]) else f", validation accuracy {kept['val_accuracy']:.1%}"
-    accuracy = f"training accuracy {kept['accuracy']:.1%}{last}"
-    say(f"{kept['phase']}: kept epoch {kept['epoch']} of {len(history)}, {accuracy}")
+    for kept in history[history["kept"] == 1].to_dict("records"):
+        last = "" if pd.isna(kept["val_loss"]) else f", validation accuracy {kept['val_accuracy']:.1%}"
+        accuracy = f"training accuracy {kept['accuracy']:.1%}{last}"
+        say(f"{kept['phase']}: kept epoch {kept['epoch']} of {len(history)}, {accuracy}")
 
 
 if __name__ == "__main__":

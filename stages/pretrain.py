@@ -21,8 +21,10 @@ from stages.base.stage import UserError, say, stage, whole
 from stages.images.contract import Contract
 from stages.network import build
 from stages.network.backbones import Backbone, find
+from stages.network.data import Kept
 from stages.network.pretrained import Pretrained, load_published, write_pretrained
-from stages.network.train import COLUMNS, Data, Schedule, fit
+from stages.network.resume import resumable
+from stages.network.train import COLUMNS, Schedule, fit
 from stages.schema.pretrain import Pretrain
 from stages.sources.arrays import read_arrays
 
@@ -93,7 +95,9 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     classifier = build.head(features, hidden=(), dropout=0.0, classes=len(arrays.classes))
     model = build.network(backbone, row.preprocessing, "average", classifier)
     schedule = Schedule(params.epochs, params.learning_rate, params.batch_size, params.seed)
-    history = fit(model, "pretrain", Data(*arrays.train), None, schedule)
+    training = Kept(*arrays.train, len(arrays.classes))
+    with resumable(PRETRAIN.with_name(f".resume-{PRETRAIN.name}"), params.model_dump(), [source]) as resume:
+        history = fit(model, "pretrain", training, None, schedule, resume)
     pixels, labels = arrays.test
     logits = model.predict(pixels, batch_size=256, verbose=0)
     accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))

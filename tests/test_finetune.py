@@ -144,7 +144,10 @@ def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"head": {"initial": "source", "hidden": [8]}}, "expected hidden: [] with initial: source"),
+        (
+            {"head": {"initial": "source", "hidden": [8]}},
+            "finetune.head.hidden: expected [] with initial: source, or set that to new; received [8]",
+        ),
         ({"head": {"learning_rate": 0.0}}, "finetune.head.learning_rate: expected greater than 0; received 0.0"),
         ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best' or 'last'; received 'bset'"),
     ],

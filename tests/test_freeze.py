@@ -9,7 +9,8 @@ from stages.network.backbones import BACKBONES
 from stages.network.build import bottom, head, pool, top
 from stages.network.build import network as whole_network
 from stages.network.freeze import boundary, layer_table, thaw
-from stages.network.train import Data, Schedule, fit
+from stages.network.data import Kept
+from stages.network.train import Schedule, fit
 from tests.miniature import miniature, pictures
 
 
@@ -91,7 +92,7 @@ def test_training_changes_the_thawed_alone(train_batchnorm: bool) -> None:
     kept = bottom(backbone, "unit", cut.layer, "average").predict(pixels, verbose=0)[0]
     thaw(backbone, cut.frozen, train_batchnorm)
     network = top(backbone, "unit", cut.layer, "average", classifier)
-    fit(network, "thawed", Data(kept, labels), None, Schedule(2, 0.01, 8, seed=1))
+    fit(network, "thawed", Kept(kept, labels, 2), None, Schedule(2, 0.01, 8, seed=1))
     for name, state in zip(table["name"], table["state"], strict=True):
         weights = backbone.get_layer(name).get_weights()
         same = all(np.array_equal(old, new) for old, new in zip(before[name], weights, strict=True))
@@ -124,7 +125,7 @@ def test_training_from_kept_activations_is_training_end_to_end() -> None:
             network, inputs = top(backbone, "unit", cut.layer, "average", classifier), kept
         else:
             network, inputs = whole_network(backbone, "unit", "average", classifier), pixels
-        history = fit(network, way, Data(inputs, labels), None, Schedule(6, 0.003, 8, seed=1))
+        history = fit(network, way, Kept(inputs, labels, 2), None, Schedule(6, 0.003, 8, seed=1))
         losses[way] = history["loss"].to_numpy()
     assert losses["kept"][-1] < 0.9 * losses["kept"][0]
     np.testing.assert_allclose(losses["kept"], losses["end to end"], rtol=1e-4)

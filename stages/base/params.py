@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -97,7 +97,8 @@ def _explain(detail: ErrorDetails, name: str, schema: type[BaseModel]) -> str:
 
 def _section_at(keys: list[str], schema: type[BaseModel]) -> type[BaseModel]:
     for key in keys:
-        annotation = schema.model_fields[key].annotation
-        assert isinstance(annotation, type)
-        schema = annotation
+        if key.isdigit():  # an item of a list of sections, which the key before it has led to
+            continue
+        annotation: Any = schema.model_fields[key].annotation
+        schema = next(iter(get_args(annotation)), annotation)
     return schema

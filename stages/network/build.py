@@ -50,23 +50,40 @@ def pool(features: keras.KerasTensor, how: str) -> keras.KerasTensor:
     return kinds[how](name="pooling")(features)
 
 
-def head(features: int, hidden: Sequence[int], dropout: float, classes: int) -> keras.Model:
+def head(
+    features: int,
+    hidden: Sequence[int],
+    dropout: float | Sequence[float],
+    classes: int,
+    batchnorm: bool = False,
+    output: str = "softmax",
+) -> keras.Model:
     """Return the classifier with new weights: (n, features) → logits (n, classes).
 
     Args:
         features: length of the vectors.
         hidden: units of each hidden layer, with ReLU.
-        dropout: share of its input that each layer drops while training.
+        dropout: share of the outputs of each hidden layer that is dropped while training, in one number or one for each
+            layer. One number without hidden layers: share of the features.
         classes: how many.
+        batchnorm: whether BatchNormalization follows each hidden layer, before its dropout.
+        output: ``softmax``, or ``sigmoid`` for two classes: one logit z of the second class, given as (0, z), so that a
+            softmax over both is the sigmoid of z.
     """
     x = inputs = keras.Input((features,), name="features")
-    for number, units in enumerate([*hidden, classes], start=1):
-        if dropout:
-            x = layers.Dropout(dropout, name=f"head_dropout_{number}")(x)
-        if number <= len(hidden):
-            x = layers.Dense(units, activation="relu", name=f"head_dense_{number}")(x)
-        else:
-            x = layers.Dense(units, name="classifier")(x)
+    shares = list(dropout) if isinstance(dropout, Sequence) else [dropout] * max(len(hidden), 1)
+    for number, share in enumerate(shares, start=1):
+        if hidden:
+            x = layers.Dense(hidden[number - 1], activation="relu", name=f"head_dense_{number}")(x)
+        if hidden and batchnorm:
+            x = layers.BatchNormalization(name=f"head_batchnorm_{number}")(x)
+        if share:
+            x = layers.Dropout(share, name=f"head_dropout_{number}")(x)
+    if output == "sigmoid":
+        z = layers.Dense(1, name="classifier")(x)
+        x = layers.Concatenate(name="logits")([layers.Rescaling(0.0, name="zero")(z), z])
+    else:
+        x = layers.Dense(classes, name="classifier")(x)
     return keras.Model(inputs, x, name="head")
 
 

@@ -1,38 +1,44 @@
-"""Train a model on arrays, in memory or on disk, and say which epoch was kept."""
+"""Train a model epoch by epoch, say which epoch was kept, and go on where an interrupted run stopped."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from stages.base.stage import UserError, say
+from stages.network.batches import batches, count
+from stages.network.data import Data
+from stages.network.optimizers import Rates, Rule, optimizer
+from stages.network.resume import States
 
-@dataclass(frozen=True)
-class Data:
-    """Inputs (n, ...) and their classes (n,). ``inputs`` may be a memory-mapped file: batches are read as needed."""
-
-    inputs: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
+COLUMNS = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train.
+    """How long and how to train.
 
     Attributes:
         epochs: at most.
-        learning_rate: Adam's step size at the start.
+        learning_rate: the highest step size.
         batch_size: inputs per step.
         seed: of the order of the inputs.
         keep_best: end with the weights of the epoch with the lowest validation loss, instead of the last epoch's.
         early_stopping: stop after this many epochs without a lower validation loss; 0: never.
         plateau_patience: reduce the learning rate after this many such epochs; 0: never.
         plateau_factor: what it is multiplied by.
+        rule: the optimizer.
+        kind: ``constant`` or ``cosine``; see ``Rates``.
+        warmup: epochs in which the learning rate rises.
+        label_smoothing: share of each training target that is spread over all classes (Szegedy et al. 2016).
+        balanced: weigh each training image by n / (classes * images of its class), so that classes count alike.
     """
 
     epochs: int
@@ -43,113 +49,184 @@ class Schedule:
     early_stopping: int = 0
     plateau_patience: int = 0
     plateau_factor: float = 0.5
+    rule: Rule = field(default_factory=Rule)
+    kind: str = "constant"
+    warmup: int = 0
+    label_smoothing: float = 0.0
+    balanced: bool = False
 
 
-class _Batches(keras.utils.PyDataset):
-    """Batches of ``data``, in a new order each epoch when ``seed`` is given, else in their own order."""
+@dataclass
+class _Progress:
+    """How far a training is: everything that the next epoch depends on, but for the variables."""
 
-    def __init__(self, data: Data, batch_size: int, seed: int | None) -> None:
-        super().__init__()
-        self._data, self._batch_size, self._seed, self._epoch = data, batch_size, seed, 0
-        self._shuffle()
+    epoch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: float = math.inf
+    kept: int = 0
+    since_best: int = 0
+    since_reduced: int = 0
+    factor: float = 1.0
+    stopped: bool = False
 
-    def _shuffle(self) -> None:
-        self._order = np.arange(len(self._data))
-        if self._seed is not None:
-            np.random.default_rng([self._seed, self._epoch]).shuffle(self._order)
-
-    def __len__(self) -> int:
-        return -(-len(self._data) // self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = np.sort(self._order[index * self._batch_size : (index + 1) * self._batch_size])  # files like order
-        return self._data.inputs[rows], self._data.labels[rows]
-
-    def on_epoch_end(self) -> None:
-        self._epoch += 1
-        self._shuffle()
-
-
-class _Bar(keras.callbacks.Callback):
-    """One line that grows: epochs done, the latest loss. Shown on a terminal only."""
-
-    def __init__(self, name: str, epochs: int) -> None:
-        super().__init__()
-        self._bar = tqdm(total=epochs, desc=f"  {name}", unit=" epoch", leave=False, disable=None)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._bar.set_postfix({key: f"{value:.3g}" for key, value in (logs or {}).items()}, refresh=False)
-        self._bar.update()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self._bar.close()
+    def add(self, row: dict[str, float], schedule: Schedule) -> bool:
+        """Take in what an epoch gave; return whether its weights are the best so far."""
+        self.rows.append(row)
+        self.epoch += 1
+        loss = row.get("val_loss")
+        if loss is None:
+            return False
+        better = loss < self.best
+        if better:
+            self.best, self.kept, self.since_best, self.since_reduced = loss, self.epoch - 1, 0, 0
+        else:
+            self.since_best += 1
+            self.since_reduced += 1
+        if schedule.plateau_patience and self.since_reduced >= schedule.plateau_patience:
+            self.factor *= schedule.plateau_factor
+            self.since_reduced = 0
+        self.stopped = bool(schedule.early_stopping) and self.since_best >= schedule.early_stopping
+        return better
 
 
-COLUMNS = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
-
-
-def fit(model: keras.Model, name: str, training: Data, validation: Data | None, schedule: Schedule) -> pd.DataFrame:
-    """Train ``model``, from inputs to logits, with Adam on the cross-entropy.
-
-    It ends with the weights of the epoch kept.
+def fit(
+    model: keras.Model,
+    name: str,
+    training: Data,
+    validation: Data | None,
+    schedule: Schedule,
+    resume: Path | None = None,
+    *,
+    factors: Mapping[int, float] = MappingProxyType({}),
+    steps: Mapping[int, Callable[[], None]] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """Train ``model``, from inputs to logits, on the cross-entropy. It ends with the weights of the epoch kept.
 
     Args:
-        name: of the phase, for the bar and the table.
+        name: of the phase, for the bar, the table and the state.
         validation: None where there is none; then the last epoch is kept.
+        resume: folder for the state after the latest epoch (see ``stages.network.resume``); where it holds one, the
+            training goes on from there, to the same bytes.
+        factors: of the learning rate, by ``id`` of the variable, such as ``by_depth`` gives.
+        steps: what to do before an epoch, counted from 0, that changes which layers train. With each, the optimizer
+            starts afresh (as in fastai), and so does the patience.
 
     Returns:
         The history: one row an epoch, with the columns COLUMNS; ``kept`` is 1 for the epoch whose weights were kept.
+
+    Raises:
+        UserError: the loss is no longer a number.
     """
     if schedule.epochs == 0:
         return pd.DataFrame(columns=COLUMNS)
-    model.compile(
-        optimizer=keras.optimizers.Adam(schedule.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # XLA made a MobileNetV2 13 times slower under TensorFlow on a CPU; JAX needs it.
-        jit_compile="auto" if keras.backend.backend() == "jax" else False,
-    )
-    best = keras.callbacks.EarlyStopping(
-        monitor="val_loss",
-        patience=schedule.early_stopping or schedule.epochs,
-        restore_best_weights=schedule.keep_best,
-    )
-    callbacks: list[keras.callbacks.Callback] = [_Rate(), _Bar(name, schedule.epochs)]
-    if validation is not None:
-        callbacks.append(best)
-        if schedule.plateau_patience:
-            callbacks.append(
-                keras.callbacks.ReduceLROnPlateau(
-                    monitor="val_loss",
-                    patience=schedule.plateau_patience,
-                    factor=schedule.plateau_factor,
-                    min_delta=0.0,
+
+    def compile_for(epoch: int) -> None:
+        if begun := [start for start in steps if start <= epoch]:
+            steps[max(begun)]()
+        model.compile(
+            optimizer=optimizer(schedule.rule, factors),
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            # XLA made a MobileNetV2 13 times slower under TensorFlow on a CPU; JAX needs it.
+            jit_compile="auto" if keras.backend.backend() == "jax" else False,
+        )
+        model.optimizer.build(model.trainable_variables)
+
+    progress, best = _Progress(), list[np.ndarray]()
+    states = States(resume, name) if resume else None
+    if states and (stored := states.read()):
+        progress = _Progress(**stored[0])
+        compile_for(progress.epoch - 1)
+        _assign(model.variables, stored[1]["model"])
+        _assign(model.optimizer.variables, stored[1]["optimizer"])
+        best = stored[1]["best"]
+        if not progress.stopped and progress.epoch < schedule.epochs:
+            say(f"goes on from epoch {progress.epoch + 1} of {schedule.epochs} ({name})")
+    else:
+        compile_for(0)
+
+    def save() -> None:
+        if states:
+            arrays = {"model": model.variables, "optimizer": model.optimizer.variables}
+            values = {name: [keras.ops.convert_to_numpy(value) for value in group] for name, group in arrays.items()}
+            states.write(asdict(progress), {**values, "best": best})
+
+    weights = _class_weights(training) if schedule.balanced else None
+    epochs = range(progress.epoch, schedule.epochs)
+    with tqdm(total=schedule.epochs, initial=epochs.start, desc=f"  {name}", unit=" epoch", **_BAR) as bar:
+        for epoch in epochs:
+            if progress.stopped:
+                break
+            if epoch and epoch in steps:
+                compile_for(epoch)
+                progress.since_best = progress.since_reduced = 0
+            row = _epoch(model, training, epoch, schedule, progress.factor, weights)
+            if not math.isfinite(row["loss"]):
+                raise UserError(
+                    f"{name}: expected a loss that is a number, received {row['loss']} in epoch {epoch + 1}. "
+                    f"Lower its learning_rate, or bound its steps with a warmup or clip_norm."
                 )
-            )
-    history = model.fit(
-        _Batches(training, schedule.batch_size, schedule.seed),
-        validation_data=None if validation is None else _Batches(validation, schedule.batch_size, None),
-        epochs=schedule.epochs,
-        shuffle=False,  # _Batches draws the order
-        callbacks=callbacks,
-        verbose=0,
-    )
-    table = pd.DataFrame(history.history)
+            if validation is not None:
+                row |= {f"val_{key}": value for key, value in _test(model, validation, schedule.batch_size).items()}
+            better = progress.add(row, schedule)
+            if schedule.keep_best and better:
+                best = model.get_weights()
+            if states and states.due:
+                save()
+            bar.set_postfix({key: f"{value:.3g}" for key, value in row.items()}, refresh=False)
+            bar.update()
+    if len(epochs):
+        save()
+    if best:
+        model.set_weights(best)
+    return _table(progress, name, progress.kept if best else progress.epoch - 1)
+
+
+_BAR: dict[str, Any] = {"leave": False, "disable": None}  # on a terminal only
+
+
+def _epoch(
+    model: keras.Model, data: Data, epoch: int, schedule: Schedule, factor: float, weights: np.ndarray | None
+) -> dict[str, float]:
+    """Train one epoch; return its mean loss and accuracy, and the learning rate in its middle."""
+    steps = count(data, schedule.batch_size)
+    rates = Rates(schedule.learning_rate * factor, schedule.epochs, schedule.kind, schedule.warmup)
+    sums = {"loss": 0.0, "accuracy": 0.0}
+    for number, (inputs, targets) in enumerate(batches(data, schedule.batch_size, epoch, schedule.seed)):
+        model.optimizer.learning_rate.assign(rates.at(epoch * steps + number, steps))
+        weight = None if weights is None else targets @ weights
+        smooth = targets * (1 - schedule.label_smoothing) + schedule.label_smoothing / data.classes
+        logs = model.train_on_batch(inputs, smooth, weight, return_dict=True)
+        sums = {key: total + float(logs[key]) * len(targets) for key, total in sums.items()}
+    means = {key: total / len(data) for key, total in sums.items()}
+    return {**means, "learning_rate": rates.at(epoch * steps + steps // 2, steps)}
+
+
+def _test(model: keras.Model, data: Data, batch_size: int) -> dict[str, float]:
+    """Return the plain loss and accuracy on ``data``."""
+    sums = {"loss": 0.0, "accuracy": 0.0}
+    for inputs, targets in batches(data, batch_size, epoch=0, seed=None):
+        model.reset_metrics()
+        logs = model.test_on_batch(inputs, targets, return_dict=True)
+        sums = {key: total + float(logs[key]) * len(targets) for key, total in sums.items()}
+    return {key: total / len(data) for key, total in sums.items()}
+
+
+def _class_weights(data: Data) -> np.ndarray:
+    counts = np.bincount(data.labels, minlength=data.classes)
+    return (len(data) / (data.classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _table(progress: _Progress, name: str, kept: int) -> pd.DataFrame:
+    table = pd.DataFrame(progress.rows)
     table["phase"], table["epoch"] = name, range(1, len(table) + 1)
-    kept = best.best_epoch if validation is not None and schedule.keep_best else len(table) - 1
     table["kept"] = [int(row == kept) for row in range(len(table))]
     return table.reindex(columns=COLUMNS)
-
-
-class _Rate(keras.callbacks.Callback):
-    """Log the learning rate each epoch was trained with."""
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._rate = float(self.model.optimizer.learning_rate)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if logs is not None:
-            logs["learning_rate"] = self._rate
 
 
 def join(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -1,43 +1,159 @@
 """The ``finetune`` section of params.yaml."""
 
-from typing import Annotated, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from stages.base.params import Section, Seed
+from stages.base.params import Section, Seed, allowed
 
-Epochs = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
 
 
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
+def _is_dropout(value: Any) -> bool:
+    return all(map(_is_share, value)) if isinstance(value, list) else _is_share(value)
+
+
+def _is_freeze(value: Any) -> bool:
+    return value != "" and isinstance(value, int | str)
+
+
 class Head(Section):
-    """The new classifier, and how it is trained while the whole backbone is frozen."""
+    """The new classifier, and how it is trained while the whole backbone is frozen.
+
+    Attributes:
+        hidden: units of each hidden layer.
+        dropout: share of its output that is dropped after every hidden layer, or after each; with no hidden layer, of
+            the features.
+        batchnorm: whether each hidden layer is followed by BatchNormalization.
+        output: ``softmax`` over one logit a class, or ``sigmoid`` of one logit for two classes.
+    """
 
     initial: Literal["new", "source"]
     hidden: list[Annotated[int, Field(ge=1)]]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    epochs: Epochs
+    dropout: Annotated[
+        float | list[float], allowed(_is_dropout, "a share from 0 to below 1, or a list of them, one a hidden layer")
+    ]
+    batchnorm: bool
+    output: Literal["softmax", "sigmoid"]
+    epochs: Count
     learning_rate: Rate
 
-    @model_validator(mode="after")
-    def _source_has_no_hidden_layers(self) -> Self:
-        if self.initial == "source" and self.hidden:
-            raise ValueError("expected hidden: [] with initial: source, whose classifier has no hidden layers")
-        return self
+    @field_validator("hidden", "batchnorm", "output")
+    @classmethod
+    def _fits_the_source(cls, value: Any, info: ValidationInfo) -> Any:
+        plain = {"hidden": [], "batchnorm": False, "output": "softmax"}[str(info.field_name)]
+        if info.data.get("initial") == "source" and value != plain:
+            raise ValueError(f"expected {str(plain).lower()} with initial: source, or set that to new")
+        return value
+
+    @field_validator("dropout")
+    @classmethod
+    def _one_for_each_hidden_layer(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, list) and len(value) != len(info.data.get("hidden", value)):
+            raise ValueError(f"expected one number, or one for each of hidden: {info.data['hidden']}")
+        return value
+
+    @field_validator("batchnorm")
+    @classmethod
+    def _after_hidden_layers(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("hidden") == []:
+            raise ValueError("expected false with hidden: [], for it follows hidden layers")
+        return value
+
+
+class Step(Section):
+    """What is frozen from an epoch of the thawed phase on.
+
+    Attributes:
+        epoch: counted from 1.
+        freeze: as in ``extract.freeze``.
+    """
+
+    epoch: Annotated[int, Field(ge=1)]
+    freeze: Annotated[
+        int | str, allowed(_is_freeze, "'all', 'none', the name of a layer or block, or a count of layers such as -2")
+    ]
 
 
 class Thawed(Section):
-    """How the head and the thawed layers are trained together afterwards."""
+    """How the head and the thawed layers are trained together afterwards.
 
-    epochs: Epochs
+    Attributes:
+        layer_decay: learning rate of each block of the backbone, as a multiple of that of the block above it.
+        gradual: what is frozen from which epoch on; [] for as ``extract.freeze`` says.
+    """
+
+    epochs: Count
     learning_rate: Rate
     batchnorm: Literal["frozen", "train"]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    gradual: list[Step]
+
+    @field_validator("gradual")
+    @classmethod
+    def _one_after_the_other(cls, value: list[Step], info: ValidationInfo) -> list[Step]:
+        epochs = [step.epoch for step in value]
+        if epochs and epochs[0] != 1:
+            raise ValueError("expected the first step at epoch: 1")
+        if any(later <= earlier for earlier, later in pairwise(epochs)):
+            raise ValueError("expected epochs in ascending order")
+        last = info.data.get("epochs")
+        if epochs and last and epochs[-1] > last:
+            raise ValueError(f"expected the last step within epochs: {last}")
+        return value
+
+
+class Optimizer(Section):
+    """What turns gradients into steps.
+
+    Attributes:
+        momentum: of sgd.
+        weight_decay: of adamw.
+        clip_norm: largest global norm of the gradients; 0: any.
+    """
+
+    name: Literal["adam", "adamw", "sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: Annotated[float, Field(ge=0)]
+
+    @field_validator("weight_decay")
+    @classmethod
+    def _of_adamw(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("name", "adamw") != "adamw":
+            raise ValueError("expected 0 unless name: adamw, which alone decays weights")
+        return value
+
+
+class Schedule(Section):
+    """How the learning rate goes on: ``constant`` or falling to 0 as a cosine, after ``warmup`` epochs of rising."""
+
+    kind: Literal["constant", "cosine"]
+    warmup: Count
+
+
+class Loss(Section):
+    """What is minimised besides the plain cross-entropy; validation is always measured by that.
+
+    Attributes:
+        label_smoothing: share of each target that is spread over all classes.
+        class_weights: ``balanced`` makes each class count alike, however many images it has.
+    """
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weights: Literal["none", "balanced"]
 
 
 class Plateau(Section):
     """When the learning rate is reduced because the validation loss stands still."""
 
-    patience: Epochs
+    patience: Count
     factor: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -46,8 +162,29 @@ class Finetune(Section):
 
     head: Head
     thawed: Thawed
+    optimizer: Optimizer
+    schedule: Schedule
+    loss: Loss
     batch_size: Annotated[int, Field(ge=1)]
     checkpoint: Literal["best", "last"]
-    early_stopping: Epochs
+    early_stopping: Count
     plateau: Plateau
     seed: Seed
+
+    @field_validator("schedule")
+    @classmethod
+    def _warm_before_the_end(cls, value: Schedule, info: ValidationInfo) -> Schedule:
+        for name in ("head", "thawed"):
+            epochs = info.data[name].epochs if name in info.data else 0
+            if epochs and value.warmup >= epochs:
+                raise ValueError(f"expected a warmup of fewer epochs than {name}.epochs: {epochs}")
+        return value
+
+    @field_validator("plateau")
+    @classmethod
+    def _one_of_both(cls, value: Plateau, info: ValidationInfo) -> Plateau:
+        if value.patience and "schedule" in info.data and info.data["schedule"].kind == "cosine":
+            raise ValueError(
+                "expected patience: 0 with schedule.kind: cosine: both lower the learning rate, so choose one"
+            )
+        return value

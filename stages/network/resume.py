@@ -1,0 +1,115 @@
+"""Go on with a training that was interrupted, to the same bytes that it would have ended with.
+
+A stage's run keeps the state of its training in a folder of its own, outside its outs, which DVC deletes before a run.
+It holds for the very same run alone: another param, line of code, input or library, and it is thrown away.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from stages.base.stage import say
+
+# A state is written when the last one is this old, in seconds, ...
+SECONDS = 2.0
+# ... and this many times as old as it took to write: big networks spend at most a twentieth of the time on it.
+SHARE = 20
+
+_STAGES = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def resumable(folder: Path, params: dict[str, Any], inputs: Sequence[Path]) -> Iterator[Path]:
+    """Yield ``folder`` for the states of this run; it is removed when the block succeeds.
+
+    Args:
+        folder: keeps what an interrupted run left, where that was the very same run; otherwise it is emptied.
+        params: what the run depends on, as plain values.
+        inputs: files and folders that it reads.
+    """
+    mark, file = _fingerprint(params, inputs), folder / "run.json"
+    if folder.exists() and not (file.exists() and file.read_text(encoding="utf-8") == mark):
+        if list(folder.glob("*.npz")):
+            say("starts anew: params, code, inputs or libraries differ from those of the run that was interrupted")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(mark, encoding="utf-8")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _fingerprint(params: dict[str, Any], inputs: Sequence[Path]) -> str:
+    code = {
+        Path(file).resolve()
+        for module in list(sys.modules.values())
+        if (file := getattr(module, "__file__", None)) and _STAGES in Path(file).resolve().parents
+    }
+    read = [file for path in inputs for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    backend = keras.backend.backend()
+    content = {
+        "params": params,
+        "code": {
+            str(file.relative_to(_STAGES)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(code)
+        },
+        "inputs": [[str(file), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in read if file.is_file()],
+        "libraries": {name: sys.modules[name].__version__ for name in ("keras", "numpy", backend)},
+        "devices": keras.distribution.list_devices(),
+    }
+    return json.dumps(content, indent=1, sort_keys=True)
+
+
+class States:
+    """The latest state of one phase of a training, in one file that is always whole."""
+
+    def __init__(self, folder: Path, phase: str) -> None:
+        self._file = folder / f"{phase}.npz"
+        self._next = 0.0
+
+    def read(self) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]] | None:
+        """Return progress and arrays as they were written; None where there are none that can be read."""
+        try:
+            with np.load(self._file, allow_pickle=False) as stored:
+                progress = json.loads(str(stored["progress"]))
+                arrays = {
+                    name: [stored[f"{name}/{place}"] for place in range(count)]
+                    for name, count in progress.pop("counts").items()
+                }
+        except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+        return progress, arrays
+
+    @property
+    def due(self) -> bool:
+        """Whether the last state that was written is old enough for another."""
+        return time.monotonic() >= self._next
+
+    def write(self, progress: dict[str, Any], arrays: dict[str, list[np.ndarray]]) -> None:
+        """Replace the state.
+
+        Args:
+            progress: plain values.
+            arrays: lists of arrays by name.
+        """
+        started = time.monotonic()
+        counts = {name: len(values) for name, values in arrays.items()}
+        named = {f"{name}/{place}": value for name, values in arrays.items() for place, value in enumerate(values)}
+        named["progress"] = np.array(json.dumps({**progress, "counts": counts}))
+        partial = self._file.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **named)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._file)
+        ended = time.monotonic()
+        self._next = ended + max(SECONDS, SHARE * (ended - started))
