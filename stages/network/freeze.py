@@ -1,14 +1,17 @@
 """The freeze boundary: which layers are frozen, and the deepest tensor whose values can be kept."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import keras
 import pandas as pd
 
 from stages.base.stage import UserError
+
+NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,19 @@ class Boundary:
     layer: str | None
 
 
-def boundary(backbone: keras.Model, freeze: int | str) -> Boundary:
+def boundary(backbone: keras.Model, freeze: int | str, blocks: Mapping[str, str] = NO_BLOCKS) -> Boundary:
     """Resolve ``freeze`` for ``backbone``.
 
     Args:
-        freeze: ``all``, ``none``, the name of a layer or block (thaw from there), or a count n with the meaning of
+        freeze: ``all``, ``none``, the name of a block or layer (thaw from there), or a count n with the meaning of
             ``layers[:n]`` are frozen.
+        blocks: the names of the backbone's blocks, each with the first of its layers, from the input on.
 
     Raises:
         UserError: no layer or block has that name, or the count goes beyond the layers.
     """
     names = [layer.name for layer in backbone.layers]
-    frozen = frozen_count(names, freeze)
+    frozen = frozen_count(names, freeze, blocks)
     parents = _parents(backbone.get_config())
     unfrozen = set(names[frozen:])
     inputs = {name for name in names if not parents[name]}
@@ -48,7 +52,7 @@ def boundary(backbone: keras.Model, freeze: int | str) -> Boundary:
     return Boundary(frozen, None if kept in inputs else kept)
 
 
-def frozen_count(names: Sequence[str], freeze: int | str) -> int:
+def frozen_count(names: Sequence[str], freeze: int | str, blocks: Mapping[str, str] = NO_BLOCKS) -> int:
     """Return how many of the layers ``names`` are frozen, 0 to ``len(names)``; see ``boundary``."""
     if freeze == "all":
         return len(names)
@@ -61,14 +65,18 @@ def frozen_count(names: Sequence[str], freeze: int | str) -> int:
                 f"{len(names)} layers; received {freeze}."
             )
         return len(names[:freeze])
+    if freeze in blocks:  # before the layers: InceptionV3's mixed5 is the block, not the layer that ends it
+        return names.index(blocks[freeze])
     for index, name in enumerate(names):
         if name == freeze or name.startswith((f"{freeze}_", f"{freeze}.")):
             return index
-    close = difflib.get_close_matches(freeze, names, n=3) or [name for name in names if freeze in name][:3]
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    known = [*blocks, *names]
+    close = difflib.get_close_matches(freeze, known, n=3) or [name for name in known if freeze in name][:3]
+    hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
+    listed = f"blocks: {', '.join(blocks)}; layers: " if blocks else ""
     raise UserError(
         f"extract.freeze: expected 'all', 'none', a count, or a layer or block of the backbone "
-        f"({names[0]}, {names[1]} … {names[-1]}); received '{freeze}'.{hint}"
+        f"({listed}{names[0]}, {names[1]} … {names[-1]}); received '{freeze}'.{hint}"
     )
 
 

@@ -1,7 +1,7 @@
 """What ``pretrain`` hands on: a backbone with its weights, so that no later stage needs to know where it came from."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -19,12 +19,14 @@ class Pretrained:
         preprocessing: key of ``stages.network.build.PREPROCESSING``.
         classes: what the source data set's classifier told apart; None where the weights came without one.
         classifier: its kernel (features, classes) and bias (classes,); None likewise.
+        blocks: names of the backbone's blocks, each with the first of its layers, from the input on.
     """
 
     backbone: keras.Model
     preprocessing: str
     classes: list[str] | None = None
     classifier: tuple[np.ndarray, np.ndarray] | None = None
+    blocks: dict[str, str] = field(default_factory=dict)
 
 
 def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
@@ -32,6 +34,7 @@ def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
     description = {
         "preprocessing": pretrained.preprocessing,
         "classes": pretrained.classes,
+        "blocks": pretrained.blocks,
         "backbone": json.loads(pretrained.backbone.to_json()),
     }
     (folder / "network.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
@@ -57,7 +60,7 @@ def read_pretrained(folder: Path) -> Pretrained:
     if description["classes"] is not None:
         with np.load(folder / "classifier.npz", allow_pickle=False) as arrays:
             classifier = arrays["kernel"], arrays["bias"]
-    return Pretrained(backbone, description["preprocessing"], description["classes"], classifier)
+    return Pretrained(backbone, description["preprocessing"], description["classes"], classifier, description["blocks"])
 
 
 def load_published(backbone: keras.Model, path: Path) -> None:
