@@ -1,4 +1,4 @@
-"""The families of backbones: what their members share in preprocessing, smallest size, and the names of their blocks."""
+"""The families of backbones: what members share in preprocessing, smallest size, and the names of their blocks."""
 
 import re
 from collections.abc import Sequence
