@@ -55,9 +55,8 @@ def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest
         include_top=False, weights="imagenet", input_shape=(row.native, row.native, 3), **options(row)
     )
     assert len(backbone.layers) == len(published.layers)  # so that counts mean the same layers
-    assert [layer.name for layer in backbone.layers[5:] if "_" in layer.name][:50] == [
-        layer.name for layer in published.layers[5:] if "_" in layer.name
-    ][:50] or any("conv2d" in layer.name for layer in published.layers)
+    kinds = [[type(layer) for layer in network.layers] for network in (backbone, published)]
+    assert kinds[0][4:] == kinds[1][4:]
     [(url, checksum)] = asked
     entry = read_entry(PROJECT / "stages/sources/catalog.yaml", weights_item(name))
     assert isinstance(entry, Download)
@@ -67,6 +66,7 @@ def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest
         assert file.hash == f"{'md5' if len(checksum) == 32 else 'sha256'}:{checksum}"
 
 
+@pytest.mark.filterwarnings("ignore:.*input_shape. is undefined")
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_raw_pixels_and_published_weights_give_what_keras_gives(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,11 +125,9 @@ def test_inception_blocks_are_the_layers_that_end_in_the_concatenation() -> None
     assert boundary(backbone, "mixed9", blocks).layer == "mixed8"
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_the_table_shows_blocks_that_exist(name: str) -> None:
     row = BACKBONES[name]
-    if row.parameters > 25_000_000 or name in SLOW_ONES:
-        return
     blocks = row.blocks(row.build(row.smallest))
     shown = [part for part in row.family.shown.replace(",", " ").split() if "…" not in part]
     assert set(shown) <= set(blocks)

@@ -61,7 +61,8 @@ def test_a_file_with_the_classifier_is_told_from_one_without(tmp_path: Path, wri
 
 
 def test_the_published_file_with_the_classifier_too(shared: Path) -> None:
-    with pytest.raises(UserError, match="after the last layer, conv_pw_13_bn, it goes on with conv_preds.*'no_top'"):
+    said = r"after the last layer, conv_pw_13_bn, it goes on with conv_preds.*'no_top'"
+    with pytest.raises(UserError, match=said):
         load_published(BACKBONES["mobilenet_025"].build(32), shared / "mirror" / "mobilenet_2_5_224_tf.h5")
 
 
