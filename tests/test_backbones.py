@@ -12,7 +12,7 @@ from keras.src.utils import file_utils
 from stages import backbones
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, Backbone, find, weights_item
-from stages.network.build import preprocess
+from stages.network.build import output_of, preprocess
 from stages.network.freeze import boundary
 from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.network.published import load_published
@@ -115,7 +115,8 @@ def test_a_block_is_cut_at_the_tensor_before_it(name: str) -> None:
         if name == "nasnet_mobile":  # each cell takes the outputs of two: nothing but the first layers is a bottleneck
             assert cut.layer in (None, "stem_bn1")
         else:
-            assert cut.layer == (names[start - 1] if start > 1 else None)
+            fed = backbone.get_layer(names[start]).input
+            assert (fed if cut.layer is None else output_of(backbone, cut.layer)) is fed
 
 
 def test_inception_blocks_are_the_layers_that_end_in_the_concatenation() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from stages.network.build import pool
+from stages.network.build import output_of, pool
 from stages.network.freeze import Boundary, layer_table
 
 COLUMNS: tuple[str, ...] = ("index", "block", "name", "type", "output", "parameters", "state")
@@ -79,7 +79,7 @@ def disk(backbone: keras.Model, cut: Boundary, pooling: str, precision: str, ima
         yield f"kept: the pixels, {_size(side)} uint8, for no single tensor separates frozen from thawed layers"
         yield _cost("", pixels, images, images.views)
     else:
-        shape = tuple(backbone.get_layer(cut.layer).output.shape[1:])
+        shape = tuple(output_of(backbone, cut.layer).shape[1:])
         size = int(np.prod(shape)) * np.dtype(precision).itemsize
         half = "; extract.precision: float16 halves it" if precision == "float32" else ""
         yield f"kept: what {cut.layer} puts out, {_size(shape)} {precision}{half}"

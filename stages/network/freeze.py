@@ -21,7 +21,8 @@ class Boundary:
     Attributes:
         frozen: how many of ``backbone.layers``, from the front, are frozen.
         layer: the layer whose output is kept: the deepest that every path from input to output goes through and that
-            has only frozen layers up to it. None when that is the input, so that pixels are kept.
+            has only frozen layers up to it. (It may be an operation such as the ``x + y`` of ConvNeXt, which Keras does
+            not count among the layers.) None when that is the input, so that pixels are kept.
     """
 
     frozen: int
@@ -50,8 +51,7 @@ def boundary(backbone: keras.Model, freeze: int | str, blocks: Mapping[str, str]
     for name in _bottlenecks(parents, output):
         if name in unfrozen or _ancestors(name, parents) & unfrozen:
             break
-        if name in names:
-            kept = name
+        kept = name
     return Boundary(frozen, None if kept in inputs else kept)
 
 
