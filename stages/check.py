@@ -12,6 +12,7 @@ from typing import Any
 from stages.base.declared import problems
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import UserError, stage
+from stages.schema.between import contradictions
 from stages.schema.evaluate import Evaluate
 from stages.schema.export import Export
 from stages.schema.extract import Extract
@@ -20,7 +21,6 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
-from stages.sources.assign import check_amounts
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
@@ -42,7 +42,7 @@ def main() -> None:
     """Run the command."""
     sections, found = read_all()
     if not found:
-        found = between(sections)
+        found = [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
     if not found:
         network, found = backbone_and_freeze(sections["pretrain"], sections["extract"])
     found += problems(Path(), read_yaml(PIPELINE))
@@ -65,36 +65,6 @@ def read_all() -> tuple[dict[str, Any], list[str]]:
     return sections, found
 
 
-def between(sections: dict[str, Any]) -> list[str]:
-    """Return where valid sections contradict each other, the catalog, or what is on disk."""
-    found = []
-    split = sections["split"]
-    try:
-        check_amounts({"train": split.train, "val": split.val, "test": split.test}, divided=True)
-    except UserError as error:
-        found.append(f"{PARAMS}: {error}")
-    catalog, items = list(read_yaml(CATALOG)), sections["fetch"].items
-    found += [
-        f"{PARAMS}: fetch.items: expected items of the catalog ({', '.join(catalog)}); received '{item}'."
-        for item in items
-        if item not in catalog
-    ]
-    for name in ("split", "pretrain"):
-        source = Path(sections[name].source)
-        fetched = source.parts[:2] == ("data", "fetch") and len(source.parts) == 3
-        if fetched and source.name not in items:
-            found.append(f"{PARAMS}: {name}.source: {source} is fetched only when fetch.items lists {source.name}.")
-        elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
-            found.append(f"{PARAMS}: {name}.source: there is no {source}. Put it there, or run `dvc pull`.")
-    if Path(split.source) == Path(sections["pretrain"].source) and sections["pretrain"].epochs:
-        found.append(f"{PARAMS}: pretrain.source: {split.source} is split.source too; test images would be learned.")
-    if split.val == 0 and sections["finetune"].checkpoint == "best":
-        found.append(
-            f"{PARAMS}: finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last."
-        )
-    return found
-
-
 def backbone_and_freeze(pretrain: Pretrain, extract: Extract) -> tuple[str, list[str]]:
     """Build the backbone and find the freeze boundary; return a line about them, or what is wrong."""
     from stages.network import runtime  # noqa: F401  (here: the framework takes seconds to import, the rest does not)
@@ -102,8 +72,9 @@ def backbone_and_freeze(pretrain: Pretrain, extract: Extract) -> tuple[str, list
     from stages.network.freeze import boundary
 
     try:
-        backbone = find(pretrain.backbone, pretrain.image_size).build(pretrain.image_size)
-        cut = boundary(backbone, extract.freeze)
+        row = find(pretrain.backbone, pretrain.image_size)
+        backbone = row.build(pretrain.image_size)
+        cut = boundary(backbone, extract.freeze, row.blocks(backbone))
     except UserError as error:
         return "", [f"{PARAMS}: {error}"]
     names = [layer.name for layer in backbone.layers]

@@ -22,7 +22,8 @@ from stages.images.contract import Contract
 from stages.network import build
 from stages.network.backbones import Backbone, find
 from stages.network.data import Kept
-from stages.network.pretrained import Pretrained, load_published, write_pretrained
+from stages.network.pretrained import Pretrained, write_pretrained
+from stages.network.published import load_published
 from stages.network.resume import resumable
 from stages.network.train import COLUMNS, Schedule, fit
 from stages.schema.pretrain import Pretrain
@@ -46,7 +47,8 @@ def main() -> None:
     backbone = row.build(params.image_size)
     weights = published_weights(Path(params.source))
     with whole(PRETRAIN) as folder:
-        pretrained, history = Pretrained(backbone, row.preprocessing), pd.DataFrame(columns=COLUMNS)
+        pretrained = Pretrained(backbone, row.preprocessing, blocks=row.blocks(backbone))
+        history = pd.DataFrame(columns=COLUMNS)
         metrics: dict[str, float] = {}
         if weights is not None:
             load_published(backbone, weights)
@@ -103,7 +105,7 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))
     say(f"{accuracy:.2%} of the {len(labels):,} test images of {source.name} right")
     kernel, bias = classifier.get_layer("classifier").get_weights()
-    pretrained = Pretrained(backbone, row.preprocessing, arrays.classes, (kernel, bias))
+    pretrained = Pretrained(backbone, row.preprocessing, arrays.classes, (kernel, bias), row.blocks(backbone))
     return pretrained, history, {"source_test_accuracy": round(accuracy, 4)}
 
 

@@ -31,6 +31,19 @@ def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> No
         ({"extract": {"freeze": "dens"}}, "extract.freeze: expected 'all', 'none', a count, or a layer"),
         ({"extract": {"freeze": 7}}, "extract.freeze: expected a count from -6 to 6"),
         ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
+        ({"extract": {"freeze": "block5"}}, "(blocks: conv, dense; layers: image, conv … dropout); received 'block5'"),
+        (
+            {"pretrain": {"source": "data/fetch/vgg16_imagenet"}},
+            "pretrain.source: data/fetch/vgg16_imagenet is fetched only when fetch.items lists vgg16_imagenet",
+        ),
+        (
+            {
+                "fetch": {"items": ["paper_digits", "vgg16_imagenet"]},
+                "pretrain": {"source": "data/fetch/vgg16_imagenet", "backbone": "vgg19", "image_size": 32},
+            },
+            "holds the weights of vgg16, and pretrain.backbone is vgg19. Set pretrain.backbone: vgg16, or "
+            "pretrain.source: data/fetch/vgg19_imagenet.",
+        ),
         ({"split": {"test": 0}}, "split.test"),
         ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
         (

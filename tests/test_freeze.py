@@ -8,8 +8,8 @@ from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES
 from stages.network.build import bottom, head, pool, top
 from stages.network.build import network as whole_network
-from stages.network.freeze import boundary, layer_table, thaw
 from stages.network.data import Kept
+from stages.network.freeze import boundary, layer_table, thaw
 from stages.network.train import Schedule, fit
 from tests.miniature import miniature, pictures
 

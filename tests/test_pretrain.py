@@ -142,9 +142,12 @@ def test_a_network_survives_its_file(tmp_path: Path) -> None:
             r"pretrain\.source: expected a data set folder or a weights file; there is no",
         ),
         ({"backbone": "mobilenet_v9"}, r"pretrain\.backbone: expected one of mnist_cnn, .*; received 'mobilenet_v9'"),
-        ({"backbone": "vgg16"}, r"pretrain\.image_size: vgg16 takes 32 px or more; received 16"),
+        (
+            {"backbone": "vgg16"},
+            r"pretrain\.image_size: vgg16 takes 32 px or more \(it was made for 224\); received 16",
+        ),
         ({"source": "weights.h5"}, r"weights\.h5 does not fit the backbone mnist_cnn"),
-        ({"source": "garbage.h5"}, r"garbage\.h5 does not fit the backbone mnist_cnn"),
+        ({"source": "garbage.h5"}, r"garbage\.h5: expected a whole HDF5 file with weights; it is something else"),
     ],
 )
 def test_what_cannot_be_is_said(

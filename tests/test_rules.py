@@ -257,7 +257,7 @@ def test_scripts_and_modules_stay_short() -> None:
         assert len(path.read_text().splitlines()) <= limit, f"{path.name} has more than {limit} lines"
 
 
-@pytest.mark.parametrize("name", ["fetch", "split", "report", "predict", "recipe"])
+@pytest.mark.parametrize("name", ["fetch", "split", "report", "predict", "recipe", "backbones"])
 def test_a_script_without_a_network_does_not_import_the_framework(name: str) -> None:
     code = f"import sys, stages.{name}; print(sorted({{'tensorflow', 'keras', 'jax', 'torch'}} & set(sys.modules)))"
     assert run("python", "-c", code, cwd=PROJECT).strip() == "[]"

@@ -87,6 +87,11 @@ def head(
     return keras.Model(inputs, x, name="head")
 
 
+def output_of(backbone: keras.Model, name: str) -> keras.KerasTensor:
+    """Return what the layer or operation ``name`` puts out."""
+    return next(operation for operation in backbone.operations if operation.name == name).output
+
+
 def bottom(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str) -> keras.Model:
     """Return the network from pixels to (what the layer ``cut`` puts out, features).
 
@@ -98,7 +103,7 @@ def bottom(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: 
     if cut is None:
         kept, features = pixels, backbone(ready)
     else:
-        kept, features = keras.Model(backbone.input, [backbone.get_layer(cut).output, backbone.output])(ready)
+        kept, features = keras.Model(backbone.input, [output_of(backbone, cut), backbone.output])(ready)
     return keras.Model(pixels, [kept, pool(features, pooling)], name="bottom")
 
 
@@ -109,7 +114,7 @@ def top(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str
     """
     if cut is None:
         return network(backbone, preprocessing, pooling, head)
-    tensor = backbone.get_layer(cut).output
+    tensor = output_of(backbone, cut)
     kept = keras.Input(tensor.shape[1:], name="activations")
     features = kept if tensor is backbone.output else keras.Model(tensor, backbone.output)(kept)
     return keras.Model(kept, head(pool(features, pooling)), name="top")

@@ -21,7 +21,8 @@ class Boundary:
     Attributes:
         frozen: how many of ``backbone.layers``, from the front, are frozen.
         layer: the layer whose output is kept: the deepest that every path from input to output goes through and that
-            has only frozen layers up to it. None when that is the input, so that pixels are kept.
+            has only frozen layers up to it. (It may be an operation such as the ``x + y`` of ConvNeXt, which Keras does
+            not count among the layers.) None when that is the input, so that pixels are kept.
     """
 
     frozen: int
@@ -41,11 +42,13 @@ def boundary(backbone: keras.Model, freeze: int | str, blocks: Mapping[str, str]
     """
     names = [layer.name for layer in backbone.layers]
     frozen = frozen_count(names, freeze, blocks)
-    parents = _parents(backbone.get_config())
+    config = backbone.get_config()
+    parents = _parents(config)
     unfrozen = set(names[frozen:])
     inputs = {name for name in names if not parents[name]}
+    output = str(keras.tree.flatten(config["output_layers"])[0])
     kept = None
-    for name in _bottlenecks(names, parents):
+    for name in _bottlenecks(parents, output):
         if name in unfrozen or _ancestors(name, parents) & unfrozen:
             break
         kept = name
@@ -81,7 +84,10 @@ def frozen_count(names: Sequence[str], freeze: int | str, blocks: Mapping[str, s
 
 
 def _parents(config: dict[str, Any]) -> dict[str, set[str]]:
-    """Return, for each layer of a functional model's config, the layers whose outputs it takes."""
+    """Return, for each layer of a functional model's config, the layers whose outputs it takes, inputs first.
+
+    The config knows more than ``layers``: an operation such as ``x + 3`` (MobileNetV3) stands among them.
+    """
     return {layer["name"]: set(_histories(layer["inbound_nodes"])) for layer in config["layers"]}
 
 
@@ -106,17 +112,16 @@ def _ancestors(name: str, parents: dict[str, set[str]]) -> set[str]:
     return found
 
 
-def _bottlenecks(names: Sequence[str], parents: dict[str, set[str]]) -> list[str]:
-    """Return the layers that every path from the input to the last layer goes through, from the input on.
+def _bottlenecks(parents: dict[str, set[str]], output: str) -> list[str]:
+    """Return the layers that every path from the input to ``output`` goes through, from the input on.
 
     These are the dominators of the output. Layers come in topological order, so one sweep finds them.
     """
     dominators: dict[str, set[str]] = {}
-    for name in names:
+    for name in parents:
         above = [dominators[parent] for parent in parents[name]]
         dominators[name] = {name} | (set.intersection(*above) if above else set())
-    output = names[-1]
-    return [name for name in names if name in dominators[output]]
+    return [name for name in parents if name in dominators[output]]
 
 
 def thaw(backbone: keras.Model, frozen: int, train_batchnorm: bool) -> None:

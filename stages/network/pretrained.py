@@ -61,19 +61,3 @@ def read_pretrained(folder: Path) -> Pretrained:
         with np.load(folder / "classifier.npz", allow_pickle=False) as arrays:
             classifier = arrays["kernel"], arrays["bias"]
     return Pretrained(backbone, description["preprocessing"], description["classes"], classifier, description["blocks"])
-
-
-def load_published(backbone: keras.Model, path: Path) -> None:
-    """Load a weights file in the layout of ``keras.applications`` (no classifier) into ``backbone``.
-
-    Raises:
-        UserError: the file is unreadable or made for another network; the message names the file and what does not fit.
-    """
-    try:
-        backbone.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{path} does not fit the backbone {backbone.name}: {first} Expected a weights file without classifier "
-            f"('no_top') for exactly this network; check pretrain.backbone and pretrain.source."
-        ) from None

@@ -27,8 +27,8 @@ class Published(Section):
     """One published file."""
 
     name: Annotated[str, Field(pattern=NAME)]
-    hash: Annotated[str, Field(pattern=HASH)]
     urls: Annotated[list[Annotated[str, Field(pattern=URL)]], Field(min_length=1)]
+    hash: Annotated[str, Field(pattern=HASH)] | None = None  # None only where none is published
     size: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -67,7 +67,7 @@ def sources(file: Published, item: str, mirror: str) -> list[str | Path]:
 
 
 def is_right(path: Path, file: Published) -> bool:
-    """Whether ``path`` is a file with the size and hash of ``file``."""
+    """Whether ``path`` is a file with the size and hash of ``file``, as far as they are known."""
     return path.is_file() and not _fault(path, file)
 
 
@@ -80,7 +80,7 @@ def obtain(file: Published, part: Path, places: Sequence[str | Path], patience: 
     Raises:
         UserError: there is no room for it, or no place gives it; the message says of each why not.
     """
-    if is_right(part, file):
+    if (file.hash or file.size) and is_right(part, file):  # without either, nobody knows whether the part is whole
         return
     part.parent.mkdir(parents=True, exist_ok=True)
     _check_room(file, part)
@@ -102,7 +102,9 @@ def obtain(file: Published, part: Path, places: Sequence[str | Path], patience: 
         f"Check the network and run it again; or set THAW_MIRROR to a folder or address that holds {file.name}; "
         f"or put the file into {home} yourself."
     )
-    raise UserError("\n".join([f"{file.name} ({file.hash}) could not be fetched:", *reasons, advice]))
+    raise UserError(
+        "\n".join([f"{file.name} ({file.hash or 'no published hash'}) could not be fetched:", *reasons, advice])
+    )
 
 
 def _fault(path: Path, file: Published) -> str:
@@ -110,6 +112,8 @@ def _fault(path: Path, file: Published) -> str:
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"wrong bytes: {size:,} of them, expected {file.size:,}"
+    if file.hash is None:
+        return ""
     kind, expected = file.hash.split(":")
     with path.open("rb") as content:
         found = hashlib.file_digest(content, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()

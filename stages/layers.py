@@ -1,0 +1,81 @@
+"""Show the backbone's layers, what extract.freeze freezes of them, and what keeping the activations costs on disk.
+
+    python -m stages.layers                     what params.yaml says
+    python -m stages.layers --freeze block5     another value of extract.freeze: a block, a layer, a count, all, none
+
+Nothing is trained or loaded: it may be run before `dvc repro`.
+"""
+
+# isort: off
+from stages.network import runtime  # noqa: F401  (first: it imports the framework quietly)
+
+# isort: on
+import argparse
+import json
+from pathlib import Path
+
+from stages.base.params import read_key, read_section
+from stages.base.stage import UserError, stage
+from stages.network.backbones import find
+from stages.network.costs import Images, disk, layer_lines, totals
+from stages.network.freeze import boundary
+from stages.schema.extract import Extract
+from stages.schema.pretrain import Pretrain
+from stages.schema.split import Split
+
+PARAMS = Path("params.yaml")
+SUMMARY = Path("data/split/summary.json")
+
+
+@stage("layers")
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m stages.layers", description="Show what is frozen, and its cost.")
+    parser.add_argument("--freeze", metavar="VALUE", help="instead of extract.freeze in params.yaml")
+    given = parser.parse_args().freeze
+    pretrain = read_section(PARAMS, "pretrain", Pretrain)
+    extract = read_section(PARAMS, "extract", Extract)
+    train_batchnorm = read_key(PARAMS, "finetune.thawed.batchnorm") == "train"
+    freeze = extract.freeze if given is None else value(given)
+    row = find(pretrain.backbone, pretrain.image_size)
+    backbone = row.build(pretrain.image_size)
+    blocks = row.blocks(backbone)
+    cut = boundary(backbone, freeze, blocks)
+    for line in layer_lines(backbone, cut, blocks, train_batchnorm):
+        print(line)
+    print(f"\n{pretrain.backbone} at {pretrain.image_size} px, extract.freeze: {freeze}")
+    for line in totals(backbone, cut, train_batchnorm):
+        print(line)
+    for line in disk(backbone, cut, extract.pooling, extract.precision, images(extract)):
+        print(line)
+
+
+def value(text: str) -> int | str:
+    """Return a value of ``extract.freeze`` as params.yaml would hold it."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def images(extract: Extract) -> Images:
+    """Count the images: those that were split, else those that params.yaml asks for."""
+    views = 0 if isinstance(extract.views, str) else extract.views
+    if SUMMARY.is_file():
+        counts = json.loads(SUMMARY.read_text(encoding="utf-8"))["images"]
+        return Images(counts["train"], counts["val"], views, str(SUMMARY))
+    unknown = "how many images there are is known after `dvc repro split`"
+    try:
+        split = read_section(PARAMS, "split", Split)
+    except UserError:
+        return Images(None, None, views, unknown)
+    source = Path(split.source)
+    folders = [path for path in source.iterdir() if path.is_dir()] if source.is_dir() else []
+    classes = len(split.classes) if isinstance(split.classes, list) else len(folders)
+    if classes and isinstance(split.train, int) and isinstance(split.val, int):
+        return Images(split.train * classes, split.val * classes, views, "split.train and split.val")
+    return Images(None, None, views, unknown)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What the sections of params.yaml ask of each other."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.base.stage import UserError
+from stages.network.backbones import BACKBONES, weights_item
+from stages.sources.assign import check_amounts
+
+
+def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[str]:
+    """Return one sentence for each place where valid sections contradict each other, the catalog, or what is on disk.
+
+    Args:
+        sections: the validated sections by their names.
+        catalog: names of the items that can be fetched.
+    """
+    found = []
+    split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
+    try:
+        check_amounts({"train": split.train, "val": split.val, "test": split.test}, divided=True)
+    except UserError as error:
+        found.append(str(error))
+    weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
+    data_sets = [item for item in catalog if item not in weights]
+    found += [
+        f"fetch.items: expected items of the catalog ({', '.join(data_sets)}, or the weights of a backbone: "
+        f"{next(iter(weights))} …); received '{item}'."
+        for item in items
+        if item not in catalog
+    ]
+    for name in ("split", "pretrain"):
+        source = Path(sections[name].source)
+        fetched = source.parts[:2] == ("data", "fetch") and len(source.parts) == 3
+        if fetched and source.name not in items:
+            found.append(f"{name}.source: {source} is fetched only when fetch.items lists {source.name}.")
+        elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
+            found.append(f"{name}.source: there is no {source}. Put it there, or run `dvc pull`.")
+        if fetched and source.name in weights and (name == "split" or weights[source.name] != pretrain.backbone):
+            found.append(_misplaced(name, source, weights[source.name], pretrain.backbone))
+    if Path(split.source) == Path(pretrain.source) and pretrain.epochs:
+        found.append(f"pretrain.source: {split.source} is split.source too; test images would be learned.")
+    if split.val == 0 and sections["finetune"].checkpoint == "best":
+        found.append("finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last.")
+    return found
+
+
+def _misplaced(section: str, source: Path, owner: str, backbone: str) -> str:
+    if section == "split":
+        return f"split.source: {source} holds weights. Expected a data set."
+    has_weights = backbone in BACKBONES and not BACKBONES[backbone].own
+    right = f", or pretrain.source: data/fetch/{weights_item(backbone)}" if has_weights else ""
+    return (
+        f"pretrain.source: {source} holds the weights of {owner}, and pretrain.backbone is {backbone}. "
+        f"Set pretrain.backbone: {owner}{right}."
+    )

@@ -1,0 +1,102 @@
+"""Every family of backbones once through the whole pipeline, on a few real photographs.
+
+    python -m tests.benchmarks.families PHOTOGRAPHS [--only vgg16 resnet50 ...]
+
+PHOTOGRAPHS is a folder of two or more class folders. Each run takes a weights file in the published layout, made here
+from random weights, thaws the last layers, and exports to ONNX: what is measured is that everything fits together, not
+how well it learns. Prints the backbone's line of the table, then one line a run; takes about ten minutes on two cores.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from stages.backbones import cells
+from stages.network.backbones import BACKBONES
+from tests.copies import copy_project, run, set_params
+from tests.published import FAMILIES
+
+IMAGES = 14  # of each class: 6 to train, 2 to validate, 6 to test
+TITLES = ("backbone", "px", "seconds", "frozen", "thawed", "kept at", "parity", "outcome")
+WRITE_WEIGHTS = """
+import sys
+from pathlib import Path
+import keras
+from stages.network.backbones import BACKBONES
+from tests.published import vary, write_published
+
+keras.utils.set_random_seed(1)
+backbone = BACKBONES[sys.argv[1]].build(int(sys.argv[2]))
+vary(backbone)
+write_published(backbone.layers, Path(sys.argv[3]))
+"""
+
+
+def main() -> None:
+    """Run each family's representative and print what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.families", description=__doc__)
+    parser.add_argument("photographs", type=Path)
+    parser.add_argument("--only", nargs="+", choices=list(BACKBONES), default=["mnist_cnn", *FAMILIES])
+    arguments = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        here = copy_project(Path(folder) / "project")
+        for source in sorted(path for path in arguments.photographs.iterdir() if path.is_dir())[:2]:
+            target = here / "data" / "own" / "photographs" / source.name
+            target.mkdir(parents=True)
+            for image in sorted(source.iterdir())[:IMAGES]:
+                shutil.copyfile(image, target / image.name)
+        for name in arguments.only:
+            print("  ".join(cells(name, BACKBONES[name])), flush=True)
+            results.append(outcome(here, name))
+    rows = [TITLES, *results]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def outcome(here: Path, name: str) -> tuple[str, ...]:
+    """Run the pipeline with backbone ``name``; return its line of the table."""
+    row = BACKBONES[name]
+    side = max(row.smallest, 64)
+    began = time.monotonic()
+    try:
+        own = here / "data" / "own"
+        run("python", "-c", WRITE_WEIGHTS, name, str(side), str(own / f"{name}.h5"), cwd=here)
+        set_params(here, choices(name, side))
+        run("python", "-m", "stages.check", cwd=here)
+        run("dvc", "repro", "export", cwd=here)
+        kept = json.loads((here / "data" / "extract" / "boundary.json").read_text())
+        parity = json.loads((here / "data" / "export" / "parity.json").read_text())
+        difference = parity["formats"]["onnx"]["largest_difference"]
+        frozen, thawed = str(kept["frozen"]), str(kept["layers"] - kept["frozen"])
+        found = (frozen, thawed, kept["layer"] or "the pixels", f"{difference:.1e}", "ok")
+    except AssertionError as error:
+        found = ("", "", "", "", str(error).strip().splitlines()[-1])
+    return (name, str(side), f"{time.monotonic() - began:.0f}", *found)
+
+
+def choices(name: str, side: int) -> dict[str, object]:
+    """Return the params of a run: few images, few epochs, the last sixth of the layers thawed."""
+    return {
+        "fetch": {"items": []},
+        "split": {
+            "source": "data/own/photographs",
+            "form": "photo",
+            "polarity": "light_on_dark",
+            "train": 6,
+            "val": 2,
+            "test": 6,
+        },
+        "pretrain": {"source": f"data/own/{name}.h5", "backbone": name, "image_size": side},
+        "extract": {"freeze": -max(2, BACKBONES[name].depth or 120) // 20 - 1, "views": 1, "batch_size": 4},
+        "finetune": {"head": {"initial": "new", "epochs": 2}, "thawed": {"epochs": 2}, "batch_size": 4},
+        "export": {"formats": ["onnx"], "parity_images": 8},
+    }
+
+
+if __name__ == "__main__":
+    main()

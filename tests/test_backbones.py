@@ -1,0 +1,174 @@
+"""The table of backbones: every network of keras.applications, as Keras builds it, by names that never change."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras.src.utils import file_utils
+
+from stages import backbones
+from stages.base.stage import UserError
+from stages.network.backbones import BACKBONES, Backbone, find, weights_item
+from stages.network.build import output_of, preprocess
+from stages.network.freeze import boundary
+from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
+from stages.network.published import load_published
+from stages.sources.catalog import Download, read_entry
+from tests.conftest import PROJECT
+from tests.published import FAMILIES, QUICK, vary, write_published
+
+SLOW_ONES = [name for name in FAMILIES if name not in QUICK]
+REPRESENTATIVES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_ONES)]
+ROWS = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in BACKBONES]
+CONSTRUCTORS = {
+    name for name, item in vars(keras.applications).items() if name[0].isupper() and inspect.isfunction(item)
+}
+
+
+def options(row: Backbone) -> dict[str, Any]:
+    return {} if row.alpha is None else {"alpha": row.alpha}
+
+
+def test_every_network_of_keras_is_in_the_table() -> None:
+    assert len(CONSTRUCTORS) >= 40
+    assert {row.constructor for row in BACKBONES.values() if not row.own} == CONSTRUCTORS
+    assert [row.alpha for row in BACKBONES.values() if row.constructor == "MobileNet"] == [1.0, 0.75, 0.5, 0.25]
+    widths = sorted(row.alpha or 0 for row in BACKBONES.values() if row.constructor == "MobileNetV2")
+    assert widths == [0.35, 0.5, 0.75, 1.0, 1.3, 1.4]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = BACKBONES[name]
+    backbone = row.build(row.native)
+    assert backbone.count_params() == row.parameters
+    assert row.build(row.smallest).count_params() == row.parameters
+    if row.own:
+        return
+    asked: list[tuple[str, str | None]] = []
+    monkeypatch.setattr(file_utils, "get_file", lambda _, url, **given: asked.append((url, given.get("file_hash"))))
+    monkeypatch.setattr(keras.Model, "load_weights", lambda *_: None)
+    published = getattr(keras.applications, row.constructor)(
+        include_top=False, weights="imagenet", input_shape=(row.native, row.native, 3), **options(row)
+    )
+    assert len(backbone.layers) == len(published.layers)  # so that counts mean the same layers
+    kinds = [[type(layer) for layer in network.layers] for network in (backbone, published)]
+    assert kinds[0][4:] == kinds[1][4:]
+    [(url, checksum)] = asked
+    entry = read_entry(PROJECT / "stages/sources/catalog.yaml", weights_item(name))
+    assert isinstance(entry, Download)
+    [file] = entry.files
+    assert (file.urls, file.name) == ([url], url.rsplit("/", 1)[1])
+    if checksum is not None:
+        assert file.hash == f"{'md5' if len(checksum) == 32 else 'sha256'}:{checksum}"
+
+
+@pytest.mark.filterwarnings("ignore:.*input_shape. is undefined")
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_raw_pixels_and_published_weights_give_what_keras_gives(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preprocessing and weights together, against Keras's own way with both."""
+    row = BACKBONES[name]
+    if row.own:
+        return
+    side, file = max(row.smallest, 64), tmp_path / "weights.h5"
+    keras.utils.set_random_seed(0)
+    constructor = getattr(keras.applications, row.constructor)
+    shape = {"include_top": False, "input_shape": (side, side, 3), **options(row)}
+    other = constructor(weights=None, **shape)
+    vary(other)
+    write_published(other.layers, file)
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(file))
+    published = constructor(weights="imagenet", **shape)
+    module = inspect.getmodule(inspect.unwrap(constructor))
+    images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype("float32")
+    expected = published.predict_on_batch(module.preprocess_input(images.copy()))  # type: ignore[union-attr]
+    backbone = row.build(side)
+    load_published(backbone, file)
+    ours = keras.Model(pixels := keras.Input((side, side, 3)), backbone(preprocess(pixels, row.preprocessing)))
+    assert np.std(expected) > 0
+    np.testing.assert_allclose(ours.predict_on_batch(images), expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_025", "inception_v3", "xception"])
+def test_names_do_not_depend_on_what_was_built_before(name: str) -> None:
+    row = BACKBONES[name]
+    first = [layer.name for layer in row.build(row.smallest).layers]
+    keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Conv2D(2, 3), keras.layers.Activation("relu")])
+    assert [layer.name for layer in row.build(row.smallest).layers] == first
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_a_block_is_cut_at_the_tensor_before_it(name: str) -> None:
+    row = BACKBONES[name]
+    backbone = row.build(row.smallest)
+    names, blocks = [layer.name for layer in backbone.layers], row.blocks(backbone)
+    starts = [names.index(first) for first in blocks.values()]
+    assert starts == sorted(set(starts))
+    for block, start in zip(blocks, starts, strict=True):
+        cut = boundary(backbone, block, blocks)
+        assert cut.frozen == start
+        if name == "nasnet_mobile":  # each cell takes the outputs of two: nothing but the first layers is a bottleneck
+            assert cut.layer in (None, "stem_bn1")
+        else:
+            fed = backbone.get_layer(names[start]).input
+            assert (fed if cut.layer is None else output_of(backbone, cut.layer)) is fed
+
+
+def test_inception_blocks_are_the_layers_that_end_in_the_concatenation() -> None:
+    backbone = BACKBONES["inception_v3"].build(75)
+    blocks = BACKBONES["inception_v3"].blocks(backbone)
+    assert list(blocks) == ["stem", *(f"mixed{number}" for number in range(11))]
+    assert boundary(backbone, "mixed9", blocks).layer == "mixed8"
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_the_table_shows_blocks_that_exist(name: str) -> None:
+    row = BACKBONES[name]
+    blocks = row.blocks(row.build(row.smallest))
+    shown = [part for part in row.family.shown.replace(",", " ").split() if "…" not in part]
+    assert set(shown) <= set(blocks)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_035", pytest.param("convnext_tiny", marks=pytest.mark.slow)])
+def test_a_backbone_is_handed_on_with_its_blocks(name: str, tmp_path: Path) -> None:
+    row = BACKBONES[name]
+    backbone = row.build(32)
+    vary(backbone)
+    write_pretrained(tmp_path, Pretrained(backbone, row.preprocessing, blocks=row.blocks(backbone)))
+    again = read_pretrained(tmp_path)
+    assert again.blocks == row.blocks(backbone)
+    assert list(again.blocks) == list(row.blocks(backbone))
+    for old, new in zip(backbone.get_weights(), again.backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "said"),
+    [
+        ("resnet5", 224, "Did you mean resnet50"),
+        ("inception_v3", 74, "inception_v3 takes 75 px or more (it was made for 299); received 74"),
+    ],
+)
+def test_what_cannot_be_built_is_said(name: str, side: int, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        find(name, side)
+    assert said in str(error.value)
+
+
+def test_the_command_lists_all_and_shows_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["backbones"])
+    backbones.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert set(BACKBONES) <= {line.split(" ")[0] for line in lines}
+    monkeypatch.setattr("sys.argv", ["backbones", "mobilenet_v2_035"])
+    backbones.main()
+    shown = capsys.readouterr().out
+    assert "pretrain.source: data/fetch/mobilenet_v2_035_imagenet" in shown
+    assert "block_13       layer  116  block_13_expand" in shown

@@ -1,0 +1,69 @@
+"""Freezing is exact in every family: frozen weights stay as they are to the last bit, and thawed ones learn."""
+
+import keras
+import numpy as np
+import pytest
+
+from stages.network.backbones import BACKBONES
+from stages.network.build import bottom, head, pool, top
+from stages.network.freeze import boundary, layer_table, thaw
+from tests.published import FAMILIES, vary
+
+FORMS = ["all", "none", "count", "negative", "block", "layer"]
+CASES = [
+    *(("mobilenet_025", form, batchnorm) for form in FORMS for batchnorm in ("frozen", "train")),
+    *(("three_conv_cnn", form, "frozen") for form in FORMS),
+    *(
+        pytest.param(name, form, batchnorm, marks=pytest.mark.slow)
+        for name in FAMILIES
+        if name not in ("mobilenet_025", "three_conv_cnn")
+        for form, batchnorm in (("negative", "frozen"), ("block", "train"), ("layer", "frozen"), ("count", "train"))
+    ),
+]
+
+
+def freeze_of(form: str, names: list[str], blocks: dict[str, str]) -> tuple[int | str, int]:
+    """Return a value of that form, and how many layers it freezes."""
+    count = len(names)
+    block = list(blocks)[-2]
+    layer = names[count - count // 4]
+    return {
+        "all": ("all", count),
+        "none": ("none", 0),
+        "count": (count - count // 5, count - count // 5),
+        "negative": (-(count // 6) - 1, count - count // 6 - 1),
+        "block": (block, names.index(blocks[block])),
+        "layer": (layer, names.index(layer)),
+    }[form]
+
+
+@pytest.mark.parametrize(("name", "form", "batchnorm"), CASES)
+def test_frozen_stays_and_thawed_learns(name: str, form: str, batchnorm: str) -> None:
+    keras.utils.set_random_seed(1)
+    row = BACKBONES[name]
+    side = max(row.smallest, 64)
+    backbone = row.build(side)
+    vary(backbone)
+    blocks = row.blocks(backbone)
+    freeze, expected = freeze_of(form, [layer.name for layer in backbone.layers], blocks)
+    cut = boundary(backbone, freeze, blocks)
+    assert cut.frozen == expected
+    states = layer_table(backbone, cut.frozen, batchnorm == "train").set_index("name")["state"]
+    pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, row.channels), dtype=np.uint8)
+    kept = bottom(backbone, row.preprocessing, cut.layer, "average").predict_on_batch(pixels)[0]
+    before = {layer.name: layer.get_weights() for layer in backbone.layers}
+    thaw(backbone, cut.frozen, batchnorm == "train")
+    classifier = head(int(pool(backbone.output, "average").shape[-1]), [], 0.0, 2)
+    network = top(backbone, row.preprocessing, cut.layer, "average", classifier)
+    optimizer = keras.optimizers.Adam(0.001, epsilon=1e-30)  # gradients deep in a random network are tiny
+    network.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    for _ in range(2):
+        network.train_on_batch(np.asarray(kept), np.array([0, 1, 0, 1]))
+    for layer in backbone.layers:
+        same = [np.array_equal(old, new) for old, new in zip(before[layer.name], layer.get_weights(), strict=True)]
+        if states[layer.name] != "thawed":
+            assert all(same), f"{layer.name} is {states[layer.name]}, and changed"
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            assert not any(same[-2:]), f"the statistics of {layer.name} stayed, although it is thawed"
+        elif layer.trainable_weights:
+            assert not all(same), f"{layer.name} is thawed, and did not learn"

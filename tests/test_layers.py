@@ -1,0 +1,84 @@
+"""layers: what is frozen and what it costs, before anything has run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stages import layers
+from tests.copies import set_params
+from tests.small import small_project
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    monkeypatch.setattr("sys.argv", ["layers", *arguments])
+    layers.main()
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    changes = {
+        "split": {"source": "data/own/bars", "train": 8, "val": 4},
+        "pretrain": {"backbone": "mobilenet_v2_035", "image_size": 96},
+        "extract": {"views": 3},
+    }
+    return small_project(tmp_path, monkeypatch, changes)
+
+
+def test_states_totals_and_cost_of_a_block(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = shown(monkeypatch, capsys, "--freeze", "block_13").splitlines()
+    ruler = next(number for number, line in enumerate(lines) if "thawed from here on" in line)
+    assert lines[ruler - 1].split()[:2] == ["115", "block_12_add"]
+    assert lines[ruler + 1].split()[:3] == ["116", "block_13", "block_13_expand"]
+    assert all(line.endswith("frozen") for line in lines[1:ruler])
+    text = "\n".join(lines)
+    assert "frozen      116 layers" in text
+    assert "kept: what block_12_add puts out, 6 x 6 x 32 float32" in text
+    size = 6 * 6 * 32 * 4
+    # 2 classes: 16 training images in 3 views, and 8 validation images
+    assert f"{size:,} bytes an image x (16 training x 3 views + 8 validation images) = {size * 56 / 1e3:.3g} kB" in text
+    assert "inference" in text
+    set_params(here, {"extract": {"precision": "float16"}, "finetune": {"thawed": {"batchnorm": "train"}}})
+    text = shown(monkeypatch, capsys, "--freeze", "-3")
+    assert f"{3 * 3 * 112 * 2:,} bytes an image x" in text
+    assert "inference" not in text
+
+
+def test_the_split_is_counted_once_it_is_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "data" / "split").mkdir()
+    counts = {"images": {"train": 1000, "val": 200, "test": 5}}
+    (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
+    assert "(1,000 training x 3 views + 200 validation images)" in shown(monkeypatch, capsys)
+
+
+def test_counts_that_are_not_known_yet_are_left_open(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_params(here, {"split": {"train": 0.5}})
+    assert "bytes an image and view, 3 views (how many images" in shown(monkeypatch, capsys)
+
+
+def test_pixels_are_kept_where_nothing_is_frozen(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(monkeypatch, capsys, "--freeze", "none")
+    assert "kept: the pixels, 96 x 96 x 3 uint8" in text
+    assert f"{96 * 96 * 3:,} bytes an image x" in text
+    text = shown(monkeypatch, capsys, "--freeze", "all")
+    assert "kept: nothing but the features" in text
+
+
+def test_a_block_that_does_not_exist_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["layers", "--freeze", "blok_13"])
+    with pytest.raises(SystemExit):
+        layers.main()
+    error = capsys.readouterr().err
+    assert "blocks: Conv1, expanded_conv, block_1" in error
+    assert "Did you mean block_13" in error
