@@ -4,8 +4,8 @@
 
 IMAGES is a folder of class folders or an archive, WEIGHTS a weights file; they take the place of the recipe's
 split.source and pretrain.source, with all classes of IMAGES. Each seed draws other training images, views and weights.
-From scratch means the tutorials' three-convolution CNN on the same images (at most 96 px) and views, Adam at 0.001: with
-few images it does better than a deep network from random weights. 0 epochs leave it out.
+From scratch means the tutorials' three-convolution CNN on the same images (at most 96 px) and views, Adam at 0.001:
+with few images it does better than a deep network from random weights. 0 epochs leave it out.
 Prints the test accuracy of each: lowest, middle, highest.
 """
 
