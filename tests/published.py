@@ -8,21 +8,6 @@ import keras
 import numpy as np
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# The smallest member of each family; those that build and train within seconds are QUICK.
-QUICK = ["mobilenet_025", "mobilenet_v2_035", "mobilenet_v3_small", "vgg16", "three_conv_cnn"]
-FAMILIES = [
-    *QUICK,
-    "resnet50",
-    "resnet50_v2",
-    "inception_v3",
-    "inception_resnet_v2",
-    "xception",
-    "densenet121",
-    "efficientnet_b0",
-    "efficientnet_v2_b0",
-    "convnext_tiny",
-    "nasnet_mobile",
-]
 
 
 def write_published(layers: Sequence[keras.Layer], path: Path) -> None:

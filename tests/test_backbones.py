@@ -18,7 +18,8 @@ from stages.network.pretrained import Pretrained, read_pretrained, write_pretrai
 from stages.network.published import load_published
 from stages.sources.catalog import Download, read_entry
 from tests.conftest import PROJECT
-from tests.published import FAMILIES, QUICK, vary, write_published
+from tests.families import FAMILIES, QUICK
+from tests.published import vary, write_published
 
 SLOW_ONES = [name for name in FAMILIES if name not in QUICK]
 REPRESENTATIVES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_ONES)]

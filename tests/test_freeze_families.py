@@ -7,7 +7,8 @@ import pytest
 from stages.network.backbones import BACKBONES
 from stages.network.build import bottom, head, pool, top
 from stages.network.freeze import boundary, layer_table, thaw
-from tests.published import FAMILIES, vary
+from tests.families import FAMILIES
+from tests.published import vary
 
 FORMS = ["all", "none", "count", "negative", "block", "layer"]
 CASES = [

@@ -17,7 +17,7 @@ from pathlib import Path
 from stages.backbones import cells
 from stages.network.backbones import BACKBONES
 from tests.copies import copy_project, run, set_params
-from tests.published import FAMILIES
+from tests.families import FAMILIES
 
 IMAGES = 14  # of each class: 6 to train, 2 to validate, 6 to test
 TITLES = ("backbone", "px", "seconds", "frozen", "thawed", "kept at", "parity", "outcome")
@@ -75,7 +75,8 @@ def outcome(here: Path, name: str) -> tuple[str, ...]:
         frozen, thawed = str(kept["frozen"]), str(kept["layers"] - kept["frozen"])
         found = (frozen, thawed, kept["layer"] or "the pixels", f"{difference:.1e}", "ok")
     except AssertionError as error:
-        found = ("", "", "", "", str(error).strip().splitlines()[-1])
+        said = [line for line in str(error).splitlines() if line.startswith(("check:", "pretrain:", "export:", "E"))]
+        found = ("", "", "", "", " ".join(said or str(error).splitlines()[-3:]))
     return (name, str(side), f"{time.monotonic() - began:.0f}", *found)
 
 
