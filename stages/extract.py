@@ -3,8 +3,8 @@
     python -m stages.extract
 
 writes data/extract/: for the training and validation split the activations at the freeze boundary, from which the
-thawed layers train, and the features at the end of the backbone, from which the head trains. Where views are drawn
-fresh in every epoch, it writes the pixels of the images alone.
+thawed layers train, and the features at the end of the backbone, from which the head trains; with fresh views the
+pixels alone.
 """
 
 # isort: off
@@ -14,7 +14,7 @@ from stages.network.runtime import start  # first: it imports the framework quie
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import keras
@@ -66,10 +66,9 @@ def main() -> None:
         for name, packed, views in (("train", train, params.kept_views), ("val", val, 1)):
             images = load_all(progress(packed.images(), f"{name} images", len(packed)), contract)
             drawn = all_views(images, packed.labels(), views, len(packed.classes), params.augment, params.seed)
-            if name == "train":
-                drawn = looked_at(folder, drawn, packed, params)
+            seen = looked_at(folder, drawn, packed, params) if name == "train" else drawn
             if len(packed):
-                write_split(folder, name, network, drawn, np.repeat(packed.labels(), views), description, params)
+                write_split(folder, name, network, seen, np.repeat(packed.labels(), views), description, params)
 
 
 def write_split(
@@ -103,17 +102,18 @@ def write_split(
 
 def looked_at(folder: Path, drawn: Iterator[Drawn], packed: Packed, params: Extract) -> Iterator[Drawn]:
     """Hand the training views on, and put those of a few images, just as they are, into seen.npz."""
-    labels, sources, seen = packed.labels(), packed.sources(), []
-    chosen = choose(labels)
+    labels, sources = packed.labels(), packed.sources()
+    seen: dict[int, list[Drawn]] = {image: [] for image in choose(labels)}
     for place, one in enumerate(drawn):
         image, number = divmod(place, params.kept_views)
-        if image in chosen and number < VIEWS:
-            seen.append(one)
+        if image in seen and number < VIEWS:
+            seen[image].append(one)
         yield one
+    views = list(chain.from_iterable(seen.values()))
     if params.fresh:  # as the first epochs draw them
-        images = [pixels for pixels, _ in seen]
-        seen = list(all_views(images, labels[chosen], VIEWS, len(packed.classes), params.augment, params.seed))
-    write_seen(folder / "seen.npz", seen, [sources[image] for image in chosen], packed.classes)
+        images, known = [pixels for pixels, _ in views], labels[list(seen)]
+        views = list(all_views(images, known, VIEWS, len(packed.classes), params.augment, params.seed))
+    write_seen(folder / "seen.npz", views, [sources[image] for image in seen], packed.classes)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ import pandas as pd
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
-from stages.draw import choose, tables
+from stages.draw import choose, tables, words
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
 from stages.draw.headline import headline, verdict
 from stages.draw.page import document, note, picture, section, sheet
 from stages.draw.sheets import Group, draw_sheet
 from stages.images.packed import Packed
+from stages.images.seen import read_seen
 from stages.images.thumbnail import thumbnail
 from stages.schema.evaluate import Evaluate
 from stages.schema.report import Report
@@ -34,6 +35,7 @@ LAYERS = Path("data/finetune/layers.csv")
 METRICS = Path("data/evaluate/metrics.json")
 PER_CLASS = Path("data/evaluate/per_class.csv")
 CONFUSION = Path("data/evaluate/confusion.csv")
+SEEN = Path("data/extract/seen.npz")
 EXAMPLES = Path("data/evaluate/examples.parquet")
 REPORT = Path("data/report")
 
@@ -41,7 +43,7 @@ REPORT = Path("data/report")
 @stage("report")
 def main() -> None:
     """Read, draw, write."""
-    for path in (TRAIN, VAL, SUMMARY, LEFT_OUT, HISTORY, LAYERS, METRICS, PER_CLASS, CONFUSION, EXAMPLES):
+    for path in (TRAIN, VAL, SUMMARY, LEFT_OUT, HISTORY, LAYERS, METRICS, PER_CLASS, CONFUSION, EXAMPLES, SEEN):
         if not path.is_file():
             raise UserError(f"{path} is missing. `dvc repro` makes it.")
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
@@ -55,6 +57,8 @@ def main() -> None:
     tested = choose.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
     samples = [sample(path, params.samples) for path in (TRAIN, VAL)] + [choose.samples("test", images, tested)]
     samples = [group for group in samples if group.tiles]
+    views = choose.views(*read_seen(SEEN))
+    about_views = words.VIEWS + words.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
     said = verdict(metrics["gain"], images, measures.confidence, thawed)
 
     with whole(REPORT) as folder:
@@ -62,19 +66,24 @@ def main() -> None:
         draw_confusion(matrix, folder / "confusion.png")
         draw_sheet(samples, 10, folder / "samples.png")
         draw_sheet(predictions, 6, folder / "predictions.png")
+        if views:
+            draw_sheet(views, len(views[0].tiles), folder / "views.png")
         curves, confusion = ((folder / name).read_bytes() for name in ("curves.png", "confusion.png"))
         parts = [
             headline(metrics, images, measures.confidence, measures.calibration_bins, thawed),
-            section("Learning", picture(curves, "Learning curves", 780), note(CURVES + CURVES_THAWED * thawed)),
-            section("Right and wrong", PREDICTIONS + PREDICTIONS_SEEN * seen, sheet(predictions, 130)),
+            section(
+                "Learning", picture(curves, "Learning curves", 780), note(words.CURVES + words.CURVES_THAWED * thawed)
+            ),
+            section("Right and wrong", words.PREDICTIONS + words.PREDICTIONS_SEEN * seen, sheet(predictions, 130)),
             section(
                 "What was taken for what",
                 picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),
-                note(MATRIX),
+                note(words.MATRIX),
                 tables.confusions(matrix),
             ),
-            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(CLASSES)),
+            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(words.CLASSES)),
             section("The images", sheet(samples, 80)),
+            *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
             tables.data(summary, tables.read(LEFT_OUT)),
             tables.layers(tables.read(LAYERS), thawed),
         ]
@@ -83,24 +92,6 @@ def main() -> None:
         )
     say(said.replace("\N{MINUS SIGN}", "-"))
     say(f"open {REPORT / 'report.html'} in a browser")
-
-
-CURVES = (
-    "Training values are means over an epoch in which the weights still change, and over all views; validation values "
-    "are taken after it."
-)
-CURVES_THAWED = " The thawed phase (shaded) starts from the kept epoch of the first."
-PREDICTIONS = (
-    "Under each test image: what the fine-tuned model took it for and how sure it was; under mistakes, what it is."
-)
-PREDICTIONS_SEEN = " Beside it: what the network sees."
-MATRIX = (
-    "Of the fine-tuned model, in test images. The colour is the share of the actual class, on a square-root scale that "
-    "lets rare mistakes be seen."
-)
-CLASSES = (
-    "The weakest class of the fine-tuned model comes first; precision and recall are the fine-tuned model's. In %."
-)
 
 
 def sample(path: Path, count: int) -> Group:

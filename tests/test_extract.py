@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from stages.base.stage import UserError
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
+from stages.images.seen import read_seen
 from stages.network.build import bottom
-from stages.network.kept import stored
+from stages.network.data import read_data
+from stages.network.kept import bytes_needed, read_description, stored
 from stages.network.pretrained import read_pretrained
 from tests.copies import set_params
 from tests.small import prepared_project
@@ -87,6 +90,8 @@ def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(
     set_params(prepared, {"extract": {"freeze": freeze}})
     extract.main()
     assert kept("train_features").shape == (32, 128)
+    data = read_data(Path("data/extract"), "train", "activations", read_description(Path("data/extract")))
+    assert (data is None) == (activations is None)
     if activations is None:
         assert not Path("data/extract/train_activations.npy").exists()
     else:
@@ -102,3 +107,112 @@ def test_a_layer_that_does_not_exist_is_named(
         extract.main()
     assert "extract.freeze: expected 'all', 'none', a count, or a layer" in (said := capsys.readouterr().err)
     assert "received 'dens'. Did you mean dense?" in said
+
+
+AUGMENT = {"rotation": 20, "shear": 10, "brightness": 0.3, "cutout": 0.2}
+
+
+def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """Run the stage with what ``changes`` add to the settings of the other tests."""
+    monkeypatch.chdir(folder)
+    plain = {"freeze": -2, "views": 2, "precision": "float32", "batch_size": 64}
+    off = {**dict.fromkeys((*AUGMENT, "mixup", "cutmix"), 0), "rand_augment": {"operations": 0}}
+    set_params(folder, {"extract": {**plain, **changes, "augment": {**off, **changes.get("augment", {})}}})  # type: ignore[dict-item]
+    extract.main()
+
+
+def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for size in (5, 64):
+        augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0, "rand_augment": {"operations": 1}}
+        run_with(prepared, monkeypatch, views=3, batch_size=size, augment=augment)
+        assert not Path("data/extract/train_labels.npy").exists()
+        results.append([kept(name) for name in ("train_targets", "train_features", "train_activations")])
+    targets, labels = results[0][0], Packed(Path("data/split/train.parquet")).labels()
+    assert (targets.shape, targets.dtype) == ((48, 2), np.float32)
+    np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
+    np.testing.assert_array_equal(targets[::3], np.eye(2)[labels])  # the images themselves
+    assert ((targets > 0.05) & (targets < 0.95)).any(axis=1).sum() > 5
+    for small, large in zip(*results, strict=True):
+        np.testing.assert_allclose(small, large, atol=1e-5)
+    data = read_data(Path("data/extract"), "train", "features", read_description(Path("data/extract")))
+    validation = read_data(Path("data/extract"), "val", "features", read_description(Path("data/extract")))
+    assert data is not None
+    assert validation is not None
+    inputs, shares = data.batch(np.array([1, 5]), epoch=0)
+    np.testing.assert_array_equal(inputs, kept("train_features")[[1, 5]])
+    np.testing.assert_array_equal(shares, kept("train_targets")[[1, 5]])
+    np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[1], np.eye(2)[kept("val_labels")])
+
+
+def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_with(prepared, monkeypatch, views="fresh", augment=AUGMENT)
+    folder, description = Path("data/extract"), read_description(Path("data/extract"))
+    assert (description.layer, description.frozen) == (None, 4)
+    written = {path.name for path in folder.glob("*.npy")}
+    assert written == {f"{split}_{what}.npy" for split in ("train", "val") for what in ("labels", "activations")}
+    packed = Packed(Path("data/split/train.parquet"))
+    contract = Contract(**description.contract)
+    np.testing.assert_array_equal(kept("train_activations"), [load(data, contract) for data in packed.images()])
+    for what in ("features", "activations"):
+        data, validation = (read_data(folder, split, what, description) for split in ("train", "val"))
+        assert data is not None
+        assert validation is not None
+        assert len(data) == 16
+        first, second = (data.batch(np.arange(4), epoch)[0] for epoch in (0, 1))
+        assert first.shape == (4, 16, 16, 1)
+        assert not np.array_equal(first, second)
+        np.testing.assert_array_equal(data.batch(np.arange(4), 0)[0], first)
+        np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[0], kept("val_activations"))
+        np.testing.assert_array_equal(validation.batch(np.arange(8), 5)[0], kept("val_activations"))
+    pixels, images = read_seen(folder / "seen.npz")
+    seen = {image.source: row for image, row in zip(images, pixels, strict=True)}
+    for source, row in seen.items():  # the image itself, then the first epochs
+        place = packed.sources().index(source)
+        np.testing.assert_array_equal(row[0], kept("train_activations")[place])
+        np.testing.assert_array_equal(row[1], data.batch(np.array([place]), 0)[0][0])
+        np.testing.assert_array_equal(row[7], data.batch(np.array([place]), 6)[0][0])
+
+
+def test_what_is_shown_is_what_the_network_saw(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_with(prepared, monkeypatch, freeze="none", views=10, augment={**AUGMENT, "mixup": 0.4})
+    pixels, images = read_seen(Path("data/extract/seen.npz"))
+    assert pixels.shape == (2, 8, 16, 16, 1)
+    assert {image.class_name for image in images} == {"across", "upright"}
+    fed, targets = kept("train_activations").reshape(16, 10, 16, 16, 1), kept("train_targets").reshape(16, 10, 2)
+    sources = Packed(Path("data/split/train.parquet")).sources()
+    for image, row in zip(images, pixels, strict=True):
+        place = sources.index(image.source)
+        np.testing.assert_array_equal(row, fed[place, :8])
+        for shares, target in zip(image.shares, targets[place], strict=False):
+            assert dict(shares) == {name: t for name, t in zip(("across", "upright"), target, strict=True) if t}
+            assert shares[0][1] == max(share for _, share in shares)
+    before = Path("data/extract/seen.npz").read_bytes()
+    extract.main()
+    assert Path("data/extract/seen.npz").read_bytes() == before
+    run_with(prepared, monkeypatch, views=1)
+    assert read_seen(Path("data/extract/seen.npz"))[1] == []
+
+
+def test_without_validation_images_there_are_none_to_read(prepared: Path) -> None:
+    folder = prepared / "data" / "extract"
+    for path in folder.glob("val_*"):
+        path.unlink()
+    assert read_data(folder, "val", "features", read_description(folder)) is None
+
+
+def test_the_disk_is_asked_before_the_work(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_with(prepared, monkeypatch, precision="float16")
+    said = capsys.readouterr().out
+    expected = kept("train_activations").nbytes + kept("train_features").nbytes
+    expected += kept("val_activations").nbytes + kept("val_features").nbytes
+    assert f"what is kept takes {expected / 1e6:.1f} MB of disk; " in said
+    before = sorted(Path("data/extract").iterdir())
+    monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(SystemExit):
+        extract.main()
+    assert "0.0 MB are free. Free some, or keep less: fewer extract.views" in capsys.readouterr().err
+    assert sorted(Path("data/extract").iterdir()) == before
+    assert bytes_needed((6, 6, 96), "float16", 1000) == 6 * 6 * 96 * 2 * 1000

@@ -16,6 +16,7 @@ from PIL import Image
 from stages import report
 from stages.draw.headline import verdict
 from stages.images.packed import Row, write
+from stages.images.seen import write_seen
 from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples
 from stages.measure.metrics import confusion, measure, per_class
@@ -59,10 +60,11 @@ def put_results(
     wrong: float = 0.3,
     rejects: int = 2,
     seen: bool = False,
+    views: int = 4,
 ) -> Path:
     """Write what split, finetune and evaluate leave behind; ``wrong`` of the test images are predicted wrong."""
     rng = np.random.default_rng(1)
-    for name in ("split", "finetune", "evaluate"):
+    for name in ("split", "extract", "finetune", "evaluate"):
         (folder / "data" / name).mkdir(parents=True)
     split, finetune, evaluate = (folder / "data" / name for name in ("split", "finetune", "evaluate"))
     (folder / "params.yaml").write_bytes((Path(__file__).parents[1] / "params.yaml").read_bytes())
@@ -76,6 +78,15 @@ def put_results(
     (split / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     left_out = [(f"{classes[0]}/{n}.jpg", classes[0], "truncated <or> broken") for n in range(rejects)]
     pd.DataFrame(left_out, columns=["source", "class", "reason"]).to_csv(split / "rejects.csv", index=False)
+
+    shown = classes[:3]
+    eye = np.eye(len(classes))
+    drawn = [
+        (rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), 0.6 * eye[place] + 0.4 * eye[view % len(classes)])
+        for place in range(len(shown))
+        for view in [place, *range(views - 1)]
+    ]
+    write_seen(folder / "data/extract/seen.npz", drawn, [f"{name}/1.jpg" for name in shown], classes)
 
     put_history(finetune / "history.csv", *epochs, validated=validated > 0)
     layers = [(0, "conv", "Conv2D", 1000, "frozen"), (1, "norm", "BatchNormalization", 8, "inference")]
@@ -113,7 +124,8 @@ def run_in(folder: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         report.main()
-    assert sorted(path.name for path in (folder / "data/report").iterdir()) == sorted([*PICTURES, "report.html"])
+    written = {path.name for path in (folder / "data/report").iterdir()}
+    assert written - {"views.png"} == {*PICTURES, "report.html"}
     return (folder / "data/report/report.html").read_text(encoding="utf-8")
 
 
@@ -149,7 +161,7 @@ def test_the_page_loads_nothing(nasty: Path) -> None:
 
 
 def test_the_pictures_hold_nothing_but_pixels(nasty: Path) -> None:
-    for name in PICTURES:
+    for name in [*PICTURES, "views.png"]:
         image = Image.open(nasty / "data/report" / name)
         image.load()
         assert set(image.info) <= {"dpi"}, name
@@ -166,6 +178,22 @@ def test_the_most_confident_mistakes_come_first(nasty: Path) -> None:
     figures = re.findall(r'<figure class="wrong">.*?</figure>', sheet, re.S)
     confidences = [int(re.findall(r"(\d+)&nbsp;%", figure)[0]) for figure in figures]
     assert confidences == sorted(confidences, reverse=True)
+
+
+def test_the_page_shows_what_the_network_saw_with_its_shares(nasty: Path) -> None:
+    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+    sheet = page[page.index("What the network saw") : page.index("<h2>Data")]
+    assert sheet.count("<figure") == 3 * 4
+    assert sheet.count("<b>the image</b>") == 3
+    assert "<b>60 % a &amp; b</b>" in sheet
+    assert "<span>40 % &lt;b&gt;bold&lt;/<wbr>b&gt;</span>" in sheet
+    assert "Where a view is mixed" in sheet
+    assert Image.open(nasty / "data/report/views.png").width > 400
+
+
+def test_without_views_there_is_nothing_to_show(tmp_path: Path) -> None:
+    assert "What the network saw" not in run_in(put_results(tmp_path, ["a", "b"], views=1))
+    assert not (tmp_path / "data/report/views.png").exists()
 
 
 @pytest.mark.parametrize(

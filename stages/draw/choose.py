@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from stages.draw.sheets import Group, Tile
+from stages.images.seen import SeenImage
+from stages.images.thumbnail import as_png, thumbnail
 
 
 def spread(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFrame:
@@ -57,8 +60,27 @@ def predictions(examples: pd.DataFrame, wrong: int, right: int, count: int) -> l
 
 def _tile(row: Any, right: bool) -> Tile:
     percent = "> 99" if row["confidence"] > 0.995 else f"{100 * row['confidence']:.0f}"
-    actual = "" if right else row["class"]
+    actual = "" if right else f"is {row['class']}"
     return Tile(row["picture"], row["predicted"], row["source"], right, f"{percent} %", actual, row["seen"])
+
+
+def views(pixels: np.ndarray, images: Sequence[SeenImage]) -> list[Group]:
+    """Return the sheet of what the network saw: for each image a row of its views, the image itself first.
+
+    Args:
+        pixels: uint8 (images, views, side, side, channels).
+        images: what is in them.
+    """
+    mixed = any(len(shares) > 1 for image in images for shares in image.shares)
+    groups = []
+    for row, image in zip(pixels, images, strict=True):
+        tiles = []
+        for number, (one, shares) in enumerate(zip(row, image.shares, strict=True)):
+            parts = [f"{100 * share:.0f} % {name}" for name, share in shares if share >= 0.005]
+            words = parts if mixed and number else [f"view {number}" if number else "the image"]
+            tiles.append(Tile(thumbnail(as_png(one)), words[0], "", second=", ".join(words[1:])))
+        groups.append(Group(f"{image.class_name}: {image.source}", tiles))
+    return groups
 
 
 def _part(shown: int, total: int) -> str:

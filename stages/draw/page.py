@@ -87,11 +87,12 @@ def _tile(tile: Tile) -> str:
     kind = {True: "right", False: "wrong", None: "plain"}[tile.right]
     seen = f'<img class="seen" src="{_data_url(tile.seen)}" alt="as the network sees it">' if tile.seen else ""
     confidence = f" ·&nbsp;{text(tile.confidence).replace(' ', '&nbsp;')}" if tile.confidence else ""
-    actual = f"<span>is {_breakable(tile.actual)}</span>" if tile.actual else ""
+    second = f"<span>{_breakable(tile.second)}</span>" if tile.second else ""
     mark = tile.mark.replace(" ", "&nbsp;")
+    alternative = text(tile.source or tile.title)
     return (
-        f'<figure class="{kind}"><div><img src="{_data_url(tile.picture)}" alt="{text(tile.source)}">{seen}</div>'
-        f"<figcaption><span><b>{mark}{_breakable(tile.title)}</b>{confidence}</span>{actual}"
+        f'<figure class="{kind}"><div><img src="{_data_url(tile.picture)}" alt="{alternative}">{seen}</div>'
+        f"<figcaption><span><b>{mark}{_breakable(tile.title)}</b>{confidence}</span>{second}"
         f"<small>{_breakable(tile.source)}</small></figcaption></figure>\n"
     )
 

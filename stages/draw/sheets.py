@@ -32,7 +32,7 @@ class Tile:
         source: the file it comes from, written small.
         right: whether the prediction is right; None where nothing was predicted.
         confidence: of the prediction, as text.
-        actual: of a wrong prediction, what it is.
+        second: a second line: of a wrong prediction what it is, of a mixed view what else is in it.
         seen: what the network sees of it, as a PNG file, where that looks different.
     """
 
@@ -41,7 +41,7 @@ class Tile:
     source: str
     right: bool | None = None
     confidence: str = ""
-    actual: str = ""
+    second: str = ""
     seen: bytes | None = None
 
     @property
@@ -83,7 +83,7 @@ def _tall(group: Group) -> float:
 
 def _step(group: Group) -> float:
     """Height of a row of tiles."""
-    lines = 3 if any(tile.actual for tile in group.tiles) else 2
+    lines = 1 + any(tile.second for tile in group.tiles) + any(tile.source for tile in group.tiles)
     return _tall(group) + lines * _LINE + 1.5 * _GAP
 
 
@@ -97,7 +97,7 @@ def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, tall: float) -> 
     title = tile.mark + _end_cut(tile.title, 20 - len(tile.mark + sure)) + sure
     lines = [
         (title, min(9.5, 145 / len(title)), INK if tile.right is None else colour, "bold"),
-        (_end_cut(f"is {tile.actual}" if tile.actual else "", 20), 8.5, INK, "normal"),
+        (_end_cut(tile.second, 20), 8.5, INK, "normal"),
         (_start_cut(tile.source, 24), 6.5, FAINT, "normal"),
     ]
     baseline = top + tall

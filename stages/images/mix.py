@@ -42,12 +42,12 @@ def all_views(
     def jobs() -> Iterator[Callable[[], Drawn]]:
         stream, start = iter(images), 0
         while window := list(islice(stream, WINDOW)):
-            known = labels[start : start + len(window)]
+            targets = np.eye(classes, dtype=np.float32)[labels[start : start + len(window)]]
             start += len(window)
             for place in range(len(window)):
                 for number in range(views):
                     draw = partial(_view_at, window, number, limits, seed)
-                    yield partial(mixed, place, window, known, number, classes, limits, seed, draw)
+                    yield partial(mixed, place, window, targets, number, limits, seed, draw)
 
     waiting: deque[Future[Drawn]] = deque()
     with ThreadPoolExecutor() as pool:
@@ -66,9 +66,8 @@ def _view_at(images: Sequence[np.ndarray], number: int, limits: Augment, seed: i
 def mixed(
     place: int,
     images: Sequence[np.ndarray],
-    labels: np.ndarray,
+    targets: np.ndarray,
     number: int,
-    classes: int,
     limits: Augment,
     seed: int,
     views: Callable[[int], np.ndarray],
@@ -78,24 +77,22 @@ def mixed(
     The partner and its share depend on the seed, the view's number and the pixels of the image at ``place`` alone.
 
     Args:
+        images: uint8, (side, side, channels) each.
+        targets: the share of each class in them, float32 (images, classes).
         views: gives view ``number`` of the image at a place.
 
     Returns:
         The pixels, uint8 (side, side, channels), and the share of each class in them, float32 (classes,).
     """
-    own, target = views(place), np.zeros(classes, dtype=np.float32)
-    share, others = 1.0, len(images) - 1
-    partner = place
-    if number and others and limits.mixes:
-        draw = generator(images[place], number, seed, _MIXING)
-        partner = (place + int(draw.integers(1, others + 1))) % len(images)
-        cut = limits.cutmix > 0 and (limits.mixup == 0 or draw.random() < 0.5)
-        alpha = limits.cutmix if cut else limits.mixup
-        share = float(draw.beta(alpha, alpha))
-        own, share = (cutmix if cut else mixup)(own, views(partner), share, draw)
-    target[labels[place]] += share
-    target[labels[partner]] += 1 - share
-    return own, target
+    own, others = views(place), len(images) - 1
+    if number == 0 or others == 0 or not limits.mixes:
+        return own, targets[place]
+    draw = generator(images[place], number, seed, _MIXING)
+    partner = (place + int(draw.integers(1, others + 1))) % len(images)
+    cut = limits.cutmix > 0 and (limits.mixup == 0 or draw.random() < 0.5)
+    alpha = limits.cutmix if cut else limits.mixup
+    pixels, share = (cutmix if cut else mixup)(own, views(partner), float(draw.beta(alpha, alpha)), draw)
+    return pixels, share * targets[place] + (1 - share) * targets[partner]
 
 
 def mixup(own: np.ndarray, other: np.ndarray, share: float, draw: np.random.Generator) -> tuple[np.ndarray, float]:

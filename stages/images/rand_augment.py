@@ -10,14 +10,17 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from stages.images.warp import warp
+
 HIGHEST = 30  # magnitude
 _SHEAR, _SHIFT, _TURN, _ENHANCE, _BITS = 0.3, 150 / 331, 30.0, 0.9, 4
 
-Operation = Callable[[Image.Image, float, int], Image.Image]
+Fill = int | str
+Operation = Callable[[Image.Image, float, Fill], Image.Image]
 
 
 def rand_augment(
-    image: Image.Image, operations: int, magnitude: float, grey: int, draw: np.random.Generator
+    image: Image.Image, operations: int, magnitude: float, fill: Fill, draw: np.random.Generator
 ) -> Image.Image:
     """Return ``image`` after so many ``operations``, drawn from OPERATIONS with replacement.
 
@@ -25,49 +28,47 @@ def rand_augment(
         image: mode L or RGB. On a grey one the operation ``colour`` does nothing.
         operations: how many; 0 returns the image itself.
         magnitude: of each, 0 to HIGHEST; where an operation has two directions, one is drawn.
-        grey: value of what comes in at the edges, 0-255.
+        fill: what comes in at the edges; see ``warp``.
         draw: what is drawn from.
     """
     for _ in range(operations):
         name = list(OPERATIONS)[draw.integers(len(OPERATIONS))]
         strength = magnitude / HIGHEST * (1 if draw.random() < 0.5 else -1)
-        image = OPERATIONS[name](image, strength, grey)
+        image = OPERATIONS[name](image, strength, fill)
     return image
 
 
-def _affine(image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float, grey: int) -> Image.Image:
+def _moved(image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float, fill: Fill) -> Image.Image:
     """Resample along the way back, around the middle of the image."""
     x, y = image.width / 2, image.height / 2
-    way = (a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y)
-    fill = (grey,) * len(image.getbands())
-    return image.transform(image.size, Image.Transform.AFFINE, way, Image.Resampling.BILINEAR, fillcolor=fill)
+    return warp(image, (a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y), fill)
 
 
-def _rotate(image: Image.Image, strength: float, grey: int) -> Image.Image:
+def _rotate(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     cos, sin = np.cos(np.deg2rad(_TURN * strength)), np.sin(np.deg2rad(_TURN * strength))
-    return _affine(image, cos, sin, 0, -sin, cos, 0, grey)
+    return _moved(image, cos, sin, 0, -sin, cos, 0, fill)
 
 
-def _posterise(image: Image.Image, strength: float, grey: int) -> Image.Image:
+def _posterise(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return ImageOps.posterize(image, 8 - round(_BITS * abs(strength)))
 
 
-def _solarise(image: Image.Image, strength: float, grey: int) -> Image.Image:
+def _solarise(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return ImageOps.solarize(image, round(256 * (1 - abs(strength))))
 
 
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
-    return lambda image, strength, grey: kind(image).enhance(1 + _ENHANCE * strength)
+    return lambda image, strength, fill: kind(image).enhance(1 + _ENHANCE * strength)
 
 
-def _colour(image: Image.Image, strength: float, grey: int) -> Image.Image:
+def _colour(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return image if image.mode == "L" else ImageEnhance.Color(image).enhance(1 + _ENHANCE * strength)
 
 
 OPERATIONS: dict[str, Operation] = {
-    "identity": lambda image, strength, grey: image,
-    "auto_contrast": lambda image, strength, grey: ImageOps.autocontrast(image),
-    "equalise": lambda image, strength, grey: ImageOps.equalize(image),
+    "identity": lambda image, strength, fill: image,
+    "auto_contrast": lambda image, strength, fill: ImageOps.autocontrast(image),
+    "equalise": lambda image, strength, fill: ImageOps.equalize(image),
     "rotate": _rotate,
     "solarise": _solarise,
     "colour": _colour,
@@ -75,8 +76,8 @@ OPERATIONS: dict[str, Operation] = {
     "contrast": _enhance(ImageEnhance.Contrast),
     "brightness": _enhance(ImageEnhance.Brightness),
     "sharpness": _enhance(ImageEnhance.Sharpness),
-    "shear_x": lambda image, strength, grey: _affine(image, 1, _SHEAR * strength, 0, 0, 1, 0, grey),
-    "shear_y": lambda image, strength, grey: _affine(image, 1, 0, 0, _SHEAR * strength, 1, 0, grey),
-    "shift_x": lambda image, strength, grey: _affine(image, 1, 0, _SHIFT * strength * image.width, 0, 1, 0, grey),
-    "shift_y": lambda image, strength, grey: _affine(image, 1, 0, 0, 0, 1, _SHIFT * strength * image.height, grey),
+    "shear_x": lambda image, strength, fill: _moved(image, 1, _SHEAR * strength, 0, 0, 1, 0, fill),
+    "shear_y": lambda image, strength, fill: _moved(image, 1, 0, 0, _SHEAR * strength, 1, 0, fill),
+    "shift_x": lambda image, strength, fill: _moved(image, 1, 0, _SHIFT * strength * image.width, 0, 1, 0, fill),
+    "shift_y": lambda image, strength, fill: _moved(image, 1, 0, 0, 0, 1, _SHIFT * strength * image.height, fill),
 }

@@ -25,9 +25,10 @@ class SeenImage:
     shares: list[list[tuple[str, float]]]
 
 
-def choose(labels: np.ndarray) -> np.ndarray:
-    """Return the places of the images to keep: the first of each class, of IMAGES classes at most."""
-    return np.sort(np.unique(labels, return_index=True)[1][:IMAGES])
+def choose(labels: np.ndarray) -> list[int]:
+    """Return the places of the images to keep: the first of each class, in the order of the classes, up to IMAGES."""
+    places: list[int] = np.unique(labels, return_index=True)[1][:IMAGES].tolist()
+    return places
 
 
 def write_seen(
@@ -49,7 +50,8 @@ def write_seen(
         images.append(SeenImage(source, shares[0][0][0], shares))
     pixels = np.stack([pixels for pixels, _ in views]).reshape(len(sources), count, *views[0][0].shape)
     text = json.dumps([asdict(image) for image in images], ensure_ascii=False)
-    np.savez_compressed(path, pixels=pixels[: len(images)], captions=np.array(text))
+    # Not compressed: the bytes, on which training depends, are then the same with every version of zlib.
+    np.savez(path, pixels=pixels[: len(images)], captions=np.array(text))
 
 
 def _named(target: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]]:

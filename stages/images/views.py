@@ -7,9 +7,8 @@ from PIL import Image
 
 from stages.images.colour import recolour
 from stages.images.rand_augment import rand_augment
+from stages.images.warp import Way, warp
 from stages.schema.extract import Augment
-
-_PADDING = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap"}
 
 
 def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndarray:
@@ -37,19 +36,18 @@ def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndar
     flip_x, flip_y = draw.random(2) < 0.5
     slant = np.tan(np.deg2rad(draw.uniform(-limits.shear, limits.shear)))
     colours, cut = draw.uniform(-1, 1, 3), draw.random(2)
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     if flip_x and limits.flip in ("horizontal", "both"):
-        pixels = pixels[:, ::-1]
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if flip_y and limits.flip in ("vertical", "both"):
-        pixels = pixels[::-1]
+        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     if limits.rotation or limits.shift or limits.zoom or limits.shear:
-        image = _warp(pixels, _way_back(side, angle, slant, scale, shift_x, shift_y), limits.fill)
-    else:
-        image = _as_image(pixels)
-    image = rand_augment(image, limits.rand_augment.operations, limits.rand_augment.magnitude, limits.ground, draw)
+        image = warp(image, _way_back(side, angle, slant, scale, shift_x, shift_y), limits.fill)
+    image = rand_augment(image, limits.rand_augment.operations, limits.rand_augment.magnitude, limits.fill, draw)
     brightness, contrast, colour = 1 + colours * (limits.brightness, limits.contrast, limits.colour)
     image = recolour(image, brightness, contrast, colour)
     if limits.cutout:
-        _cut_out(image, limits.cutout * side, cut * side, limits.ground)
+        _cut_out(image, limits.cutout * side, cut * side, limits.fill if isinstance(limits.fill, int) else 128)
     return np.asarray(image).reshape(pixels.shape)
 
 
@@ -64,44 +62,13 @@ def _places(count: int) -> np.ndarray:
     return np.arange(1, count + 1)
 
 
-def _as_image(pixels: np.ndarray) -> Image.Image:
-    return Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-
-
-def _way_back(
-    side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float
-) -> tuple[float, float, float, float, float, float]:
-    """Slant, turn and zoom around the middle, then shift: return where in the image each point of the view comes from.
-
-    That is (a, b, c, d, e, f): the point (x, y) of the view is (ax + by + c, dx + ey + f) of the image. Pixel k covers
-    k to k + 1, so that the middle is at side / 2.
-    """
+def _way_back(side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float) -> Way:
+    """Slant, turn and zoom around the middle, then shift: return where in the image each point of the view lies."""
     cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
     a, b = cos + slant * sin, sin - slant * cos
     c = middle - a * (middle + shift_x) - b * (middle + shift_y)
     f = middle + sin * (middle + shift_x) - cos * (middle + shift_y)
     return a, b, c, -sin, cos, f
-
-
-def _warp(pixels: np.ndarray, way: tuple[float, float, float, float, float, float], fill: int | str) -> Image.Image:
-    """Resample an image once, along the way back from view to image."""
-    side = pixels.shape[0]
-    a, b, c, d, e, f = way
-    if isinstance(fill, str):
-        corners = np.array([(0, 0), (side, 0), (0, side), (side, side)])
-        reached = corners @ np.array([(a, d), (b, e)]) + (c, f)
-        margin = max(0, int(np.ceil(max(-reached.min(), reached.max() - side)))) + 1
-        around = ((margin, margin), (margin, margin), (0, 0))
-        pixels = np.pad(pixels, around, mode=_PADDING[fill])  # type: ignore[call-overload]
-        c, f = c + margin, f + margin
-    image = _as_image(pixels)
-    return image.transform(
-        (side, side),
-        Image.Transform.AFFINE,
-        (a, b, c, d, e, f),
-        Image.Resampling.BILINEAR,
-        fillcolor=(fill,) * len(image.getbands()) if isinstance(fill, int) else None,
-    )
 
 
 def _cut_out(image: Image.Image, length: float, middle: np.ndarray, grey: int) -> None:

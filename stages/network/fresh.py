@@ -41,9 +41,8 @@ class Fresh:
         mix = partial(
             mixed,
             images=images,
-            labels=self.labels[rows],
+            targets=np.eye(self.classes, dtype=np.float32)[self.labels[rows]],
             number=number,
-            classes=self.classes,
             limits=self._limits,
             seed=self._seed,
             views=views.__getitem__,

@@ -70,11 +70,6 @@ class Augment(Section):
     rand_augment: RandAugment
 
     @property
-    def ground(self) -> int:
-        """The grey value of what is cut out, or moved in by RandAugment: ``fill``, or mid-grey where it is no value."""
-        return self.fill if isinstance(self.fill, int) else 128
-
-    @property
     def mixes(self) -> bool:
         """Whether a view is mixed of two images, so that its target is shares of classes."""
         return self.mixup > 0 or self.cutmix > 0
