@@ -6,9 +6,9 @@ import pytest
 
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES
+from stages.network.batches import Kept
 from stages.network.build import bottom, head, pool, top
 from stages.network.build import network as whole_network
-from stages.network.data import Kept
 from stages.network.freeze import boundary, layer_table, thaw
 from stages.network.optimizers import Rule, by_depth
 from stages.network.train import Schedule, fit

@@ -18,8 +18,8 @@ import pytest
 
 from stages import extract, pretrain, split
 from stages.network import resume
+from stages.network.batches import Kept
 from stages.network.build import head
-from stages.network.data import Kept
 from stages.network.optimizers import Rule
 from stages.network.resume import States, resumable
 from stages.network.train import Schedule, fit

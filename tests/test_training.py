@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from stages.base.stage import UserError
+from stages.network.batches import Kept
 from stages.network.build import head, network
-from stages.network.data import Kept
 from stages.network.gradual import Thawing, gradually
 from stages.network.optimizers import Rates, Rule, by_depth
 from stages.network.train import Schedule, fit
