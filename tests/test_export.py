@@ -198,15 +198,16 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path) -> No
     start(seed=1)
     classifier = head(12, [6], 0.3, 2, batchnorm=True, output="sigmoid")
     model = network(backbone(), "unit", "average", classifier)
-    classifier.get_layer("classifier").kernel.assign([[3.0], [-3.0], [3.0], [-3.0], [3.0], [-3.0]])
     pixels, _ = pictures(10)
-    logits = np.asarray(model(pixels))
-    probabilities = 1 / (1 + np.exp(-logits[:, 1]))
-    assert np.std(probabilities) > 0.01
+    last, z = classifier.get_layer("classifier"), np.asarray(model(pixels))[:, 1]
+    last.kernel.assign(last.kernel / z.std())
+    last.bias.assign([-z.mean() / z.std()])
+    probabilities = 1 / (1 + np.exp(-np.asarray(model(pixels))[:, 1]))
+    assert np.ptp(probabilities) > 0.3
     write_card(tmp_path, Card(["across", "upright"], Contract(16, 1, "photo", "light_on_dark", "stretch"), [*FILES]))
     module = serving(model, 16, 1)
-    for name, write in {"saved_model": saved_model.write, "onnx": onnx_file.write, "litert": litert.write}.items():
-        write(module, tmp_path / FILES[name])
+    for name, formats in {"saved_model": saved_model, "onnx": onnx_file, "litert": litert}.items():
+        formats.write(module, tmp_path / FILES[name])
         received = Runner(tmp_path, name).probabilities(pixels)
         np.testing.assert_allclose(received, np.stack([1 - probabilities, probabilities], axis=1), atol=1e-5)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -159,10 +160,15 @@ def test_every_variable_is_in_the_state(tmp_path: Path) -> None:
 
 @pytest.fixture
 def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the state of a run that was interrupted, and the input that it read."""
+    """A folder with the state of a run that was interrupted, the input that it read, and its code."""
     monkeypatch.chdir(tmp_path)
-    Path("input").mkdir()
-    Path("input/file").write_text("abc")
+    for name in ("input/file", "stages/code.py"):
+        Path(name).parent.mkdir()
+        Path(name).write_text("abc")
+    module = ModuleType("stages.code")
+    module.__file__ = "stages/code.py"
+    monkeypatch.setattr(resume, "_STAGES", tmp_path / "stages")
+    monkeypatch.setitem(sys.modules, "stages.code", module)
     with suppress(InterruptedError), resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
         States(folder, "head").write({"epoch": 3}, {"model": [np.arange(3)]})
         raise InterruptedError
@@ -184,12 +190,8 @@ def test_the_same_run_goes_on_and_leaves_nothing(begun: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == ""
 
 
-def change_code(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """Load another module of the project, as if an import had come in."""
-    folder = resume._STAGES
-    module = type(sys)("stages.other")
-    module.__file__ = str(folder / "recipe.py")
-    monkeypatch.setitem(sys.modules, "stages.other", module)
+def change_code(_: pytest.MonkeyPatch) -> dict[str, object]:
+    Path("stages/code.py").write_text("abd")
     return {"seed": 1}
 
 
