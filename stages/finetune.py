@@ -20,7 +20,6 @@ from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.network import build
 from stages.network.data import read_data
-from stages.network.freeze import layer_table
 from stages.network.gradual import Thawing, gradually
 from stages.network.heads import start_from_source
 from stages.network.kept import Description, read_description
@@ -54,9 +53,7 @@ def check(params: Finetune, kept: Description) -> None:
     if params.checkpoint == "best" and read_data(EXTRACT, "val", "features", kept) is None:
         raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
     if params.head.output == "sigmoid" and len(kept.classes) != 2:
-        raise UserError(
-            f"finetune.head.output: expected softmax for {len(kept.classes)} classes; received sigmoid, for two."
-        )
+        raise UserError(f"finetune.head.output: expected softmax for {len(kept.classes)} classes; received sigmoid.")
 
 
 def train(params: Finetune, kept: Description, folder: Path, resume: Path) -> None:
@@ -70,9 +67,8 @@ def train(params: Finetune, kept: Description, folder: Path, resume: Path) -> No
         start_from_source(classifier, pretrained, kept.classes)
     network = build.network(backbone, pretrained.preprocessing, kept.pooling, classifier)
     write_model(folder, network, kept.classes, kept.contract)
-    train_batchnorm = params.thawed.batchnorm == "train"
-    layer_table(backbone, min(counts.values()), train_batchnorm).to_csv(folder / "layers.csv", index=False)
-    thawing = Thawing(backbone, train_batchnorm)
+    thawing = Thawing(backbone, params.thawed.batchnorm == "train")
+    thawing.table(min(counts.values())).to_csv(folder / "layers.csv", index=False)
 
     def run(model: keras.Model, name: str, what: str, phase: Head | Thawed, **options: Any) -> pd.DataFrame:
         training, validation = (read_data(EXTRACT, split, what, kept) for split in ("train", "val"))

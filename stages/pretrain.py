@@ -21,7 +21,7 @@ from stages.base.stage import UserError, say, stage, whole
 from stages.images.contract import Contract
 from stages.network import build
 from stages.network.backbones import Backbone, find
-from stages.network.data import Kept
+from stages.network.batches import Kept
 from stages.network.pretrained import Pretrained, write_pretrained
 from stages.network.published import load_published
 from stages.network.resume import resumable

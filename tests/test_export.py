@@ -186,6 +186,32 @@ def test_a_difference_beyond_the_bound_fails_and_writes_nothing(
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["finetune", "split"]
 
 
+def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path) -> None:
+    """A sigmoid's logits are (0, z), so that the softmax of every format is right for it too."""
+    from stages.formats import litert, onnx_file, saved_model
+    from stages.formats.serving import serving
+    from stages.network.build import head, network
+    from stages.network.runtime import start
+    from tests.miniature import miniature as backbone
+    from tests.miniature import pictures
+
+    start(seed=1)
+    classifier = head(12, [6], 0.3, 2, batchnorm=True, output="sigmoid")
+    model = network(backbone(), "unit", "average", classifier)
+    pixels, _ = pictures(10)
+    last, z = classifier.get_layer("classifier"), np.asarray(model(pixels))[:, 1]
+    last.kernel.assign(last.kernel / z.std())
+    last.bias.assign([-z.mean() / z.std()])
+    probabilities = 1 / (1 + np.exp(-np.asarray(model(pixels))[:, 1]))
+    assert np.ptp(probabilities) > 0.3
+    write_card(tmp_path, Card(["across", "upright"], Contract(16, 1, "photo", "light_on_dark", "stretch"), [*FILES]))
+    module = serving(model, 16, 1)
+    for name, formats in {"saved_model": saved_model, "onnx": onnx_file, "litert": litert}.items():
+        formats.write(module, tmp_path / FILES[name])
+        received = Runner(tmp_path, name).probabilities(pixels)
+        np.testing.assert_allclose(received, np.stack([1 - probabilities, probabilities], axis=1), atol=1e-5)
+
+
 def test_parity_is_reported_for_a_network_whose_probabilities_vary(exported: Path) -> None:
     parity = json.loads((exported / "parity.json").read_text())
     assert (parity["bound"], parity["images"], len(parity["sources"])) == (1e-4, 20, 20)

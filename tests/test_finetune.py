@@ -1,6 +1,7 @@
 """finetune: the head learns from kept features, then head and thawed layers together; histories and weights say so."""
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -150,6 +151,45 @@ def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
         ),
         ({"head": {"learning_rate": 0.0}}, "finetune.head.learning_rate: expected greater than 0; received 0.0"),
         ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best' or 'last'; received 'bset'"),
+        ({"head": {"initial": "source", "batchnorm": True}}, "head.batchnorm: expected false with initial: source"),
+        ({"head": {"initial": "source", "output": "sigmoid"}}, "head.output: expected softmax with initial: source"),
+        ({"head": {"batchnorm": True}}, "head.batchnorm: expected false with hidden: [], for it follows hidden layers"),
+        (
+            {"head": {"hidden": [8, 4], "dropout": [0.5]}},
+            "finetune.head.dropout: expected one number, or one for each of hidden: [8, 4]; received [0.5]",
+        ),
+        ({"head": {"dropout": 1.0}}, "head.dropout: expected a share from 0 to below 1, or a list of them"),
+        (
+            {"optimizer": {"weight_decay": 0.1}},
+            "finetune.optimizer.weight_decay: expected 0 unless name: adamw, which alone decays weights; received 0.1",
+        ),
+        (
+            {"schedule": {"kind": "cosine"}},
+            "finetune.plateau: expected patience: 0 with schedule.kind: cosine: both lower the learning rate, so "
+            "choose one; received {'patience': 5, 'factor': 0.5}",
+        ),
+        ({"schedule": {"warmup": 3}}, "finetune.schedule: expected a warmup of fewer epochs than head.epochs: 3"),
+        ({"thawed": {"gradual": [{"epoch": 2, "freeze": -2}]}}, "gradual: expected the first step at epoch: 1"),
+        (
+            {"thawed": {"gradual": [{"epoch": 1, "freeze": "all"}, {"epoch": 1, "freeze": -2}]}},
+            "finetune.thawed.gradual: expected epochs in ascending order",
+        ),
+        (
+            {"thawed": {"gradual": [{"epoch": 1, "freeze": "all"}, {"epoch": 4, "freeze": -2}]}},
+            "finetune.thawed.gradual: expected the last step within epochs: 3",
+        ),
+        (
+            {"thawed": {"gradual": [{"epoch": 1, "freez": -2}]}},
+            "finetune.thawed.gradual.0.freez: unknown key. Did you mean 'freeze'?",
+        ),
+        (
+            {"thawed": {"gradual": [{"epoch": 1, "freeze": "none"}]}},
+            "finetune.thawed.gradual: expected at least the 4 layers frozen that extract.freeze freezes",
+        ),
+        (
+            {"thawed": {"gradual": [{"epoch": 1, "freeze": "dens"}]}},
+            "finetune.thawed.gradual: expected 'all', 'none', a count, or a layer or block of the backbone",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(
@@ -164,6 +204,48 @@ def test_what_cannot_be_is_said(
     assert Path("data/finetune/finetuned.weights.h5").read_bytes() == before, "a failed run lost the results"
 
 
+def test_gradual_thawing_gives_one_history_and_says_what_was_thawed(here: Path) -> None:
+    gradual = [{"epoch": 1, "freeze": "all"}, {"epoch": 3, "freeze": "dropout"}]
+    set_params(here, {"finetune": {"thawed": {"gradual": gradual}}})
+    finetune.main()
+    history, layers = pd.read_csv("data/finetune/history.csv"), pd.read_csv("data/finetune/layers.csv")
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5, 6]
+    assert list(layers["state"]) == ["frozen"] * 5 + ["thawed"]
+    for ours, before in zip(weights("finetuned")["dense"], weights("head")["dense"], strict=True):
+        np.testing.assert_array_equal(ours, before)
+
+
+def test_a_head_of_every_kind_of_layer_is_read_back(here: Path) -> None:
+    head = {"hidden": [8, 4], "dropout": [0.5, 0.3], "batchnorm": True, "output": "sigmoid"}
+    set_params(here, {"finetune": {"head": head, "loss": {"class_weights": "balanced", "label_smoothing": 0.1}}})
+    finetune.main()
+    model, info = read_model(Path("data/finetune"), "finetuned")
+    test = Packed(Path("data/split/test.parquet"))
+    logits = model.predict(np.stack([load(data, info.contract) for data in test.images()]), verbose=0)
+    assert logits.shape == (36, 2)
+    assert not logits[:, 0].any()
+    assert logits[:, 1].std() > 0
+
+
+def test_fresh_views_train_the_whole_network_from_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Path
+) -> None:
+    shutil.copytree(prepared, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.layers}
+    histories = []
+    for views in (1, "fresh"):  # views that are the image itself: both ways train on the same
+        set_params(Path(), {"extract": {"views": views, "augment": {"rotation": 0, "shift": 0, "zoom": 0}}})
+        extract.main()
+        finetune.main()
+        head, tuned = weights("head"), weights("finetuned")
+        for name, learned in (("conv", False), ("dense", True)):
+            np.testing.assert_array_equal(head[name][0], before[name][0])
+            assert np.array_equal(tuned[name][0], before[name][0]) != learned
+        histories.append(pd.read_csv("data/finetune/history.csv"))
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+
+
 def test_without_validation_images_the_last_epoch_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +256,7 @@ def test_without_validation_images_the_last_epoch_is_kept(
     with pytest.raises(SystemExit):
         finetune.main()
     assert "finetune.checkpoint: 'best' needs validation images" in capsys.readouterr().err
+    assert not list(Path("data").glob(".*"))
     set_params(folder, {"finetune": {"checkpoint": "last"}})
     finetune.main()
     history = pd.read_csv("data/finetune/history.csv")

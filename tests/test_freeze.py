@@ -6,10 +6,11 @@ import pytest
 
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES
+from stages.network.batches import Kept
 from stages.network.build import bottom, head, pool, top
 from stages.network.build import network as whole_network
-from stages.network.data import Kept
 from stages.network.freeze import boundary, layer_table, thaw
+from stages.network.optimizers import Rule, by_depth
 from stages.network.train import Schedule, fit
 from tests.miniature import miniature, pictures
 
@@ -111,7 +112,12 @@ def test_frozen_dropout_stays_still_while_training() -> None:
     np.testing.assert_array_equal(network(kept, training=True), network(kept, training=True))
 
 
-def test_training_from_kept_activations_is_training_end_to_end() -> None:
+@pytest.mark.parametrize(
+    ("rule", "decay"),
+    [(Rule("adam"), 1.0), (Rule("sgd"), 0.5), (Rule("adamw", weight_decay=0.1, clip_norm=1.0), 0.5)],
+    ids=["adam", "sgd by depth", "adamw by depth"],
+)
+def test_training_from_kept_activations_is_training_end_to_end(rule: Rule, decay: float) -> None:
     pixels, labels = pictures(48)
     losses = {}
     for way in ("kept", "end to end"):
@@ -125,7 +131,8 @@ def test_training_from_kept_activations_is_training_end_to_end() -> None:
             network, inputs = top(backbone, "unit", cut.layer, "average", classifier), kept
         else:
             network, inputs = whole_network(backbone, "unit", "average", classifier), pixels
-        history = fit(network, way, Kept(inputs, labels, 2), None, Schedule(6, 0.003, 8, seed=1))
+        schedule, factors = Schedule(6, 0.003, 8, seed=1, rule=rule), by_depth(backbone, decay, {})
+        history = fit(network, way, Kept(inputs, labels, 2), None, schedule, factors=factors)
         losses[way] = history["loss"].to_numpy()
     assert losses["kept"][-1] < 0.9 * losses["kept"][0]
     np.testing.assert_allclose(losses["kept"], losses["end to end"], rtol=1e-4)

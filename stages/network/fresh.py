@@ -12,7 +12,7 @@ from stages.schema.extract import Augment
 
 
 class Fresh:
-    """``Data`` (see stages.network.data) of decoded images: in epoch e each row is view e + 1 of its image.
+    """``Data`` (see stages.network.batches) of decoded images: in epoch e each row is view e + 1 of its image.
 
     Where mixing is on, partners are drawn among the rows of the batch.
 

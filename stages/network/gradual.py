@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import pandas as pd
 
 from stages.base.stage import UserError
-from stages.network.freeze import frozen_count, thaw
+from stages.network.freeze import frozen_count, layer_table, thaw
 
 
 class Thawing:
@@ -24,6 +25,10 @@ class Thawing:
         for layer, rate in self._rates:
             layer.rate = rate
         thaw(self._backbone, frozen, self._train_batchnorm)
+
+    def table(self, frozen: int) -> pd.DataFrame:
+        """Return ``stages.network.freeze.layer_table`` with the first ``frozen`` layers frozen."""
+        return layer_table(self._backbone, frozen, self._train_batchnorm)
 
     def steps(self, counts: Mapping[int, int]) -> dict[int, Callable[[], None]]:
         """Return the ``steps`` of ``stages.network.train.fit`` that freeze so many layers from these epochs on."""

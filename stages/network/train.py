@@ -13,8 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.base.stage import UserError, say
-from stages.network.batches import batches, count
-from stages.network.data import Data
+from stages.network.batches import Data, batches, count
 from stages.network.optimizers import Rates, Rule, optimizer
 from stages.network.resume import States
 
