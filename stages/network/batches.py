@@ -68,7 +68,7 @@ def batches(data: Data, batch_size: int, epoch: int, seed: int | None) -> Iterat
     """
     order = np.arange(len(data))
     if seed is not None:
-        np.random.default_rng([seed, epoch]).shuffle(order)
+        np.random.default_rng([seed, epoch + 1]).shuffle(order)
     starts = iter(range(0, len(order), batch_size))
     queue: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
     with ThreadPoolExecutor(1) as pool:  # one, so that data need not be safe to read from several threads
