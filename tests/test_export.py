@@ -75,6 +75,8 @@ def miniature(pixels: np.ndarray) -> Any:
     x = layers.Normalization(mean=(110.0, 120.0, 130.0), variance=(3600.0,) * 3, name="preprocess")(x)
     x = unit(x, 8, 3, "first")
     x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="depthwise")(x)
+    x = layers.Conv2D(8, 3, groups=8, padding="same", name="grouped")(x)  # this and the next: as in ConvNeXt
+    x = layers.Activation("gelu", name="gelu")(x)
     x = layers.MaxPooling2D(name="pool")(x)
     x = branches(branches(unit(x, 8, 3, "last"), "one"), "two")
     x = layers.Dropout(0.2, name="dropout")(layers.GlobalAveragePooling2D(name="average")(x))

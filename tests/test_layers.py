@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from stages import layers
+from stages.network.backbones import BACKBONES
+from stages.network.costs import Images, disk
+from stages.network.freeze import boundary
 from tests.copies import set_params
 from tests.small import small_project
 
@@ -82,3 +85,13 @@ def test_a_block_that_does_not_exist_is_named(
     error = capsys.readouterr().err
     assert "blocks: Conv1, expanded_conv, block_1" in error
     assert "Did you mean block_13" in error
+
+
+def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
+    row = BACKBONES["mobilenet_v2_035"]
+    backbone = row.build(96)
+    cut = boundary(backbone, "block_13", row.blocks(backbone))
+    lines = list(disk(backbone, cut, "average", "float32", Images(1000, 200, 0, "")))
+    assert "pixels, 96 x 96 x 3 uint8" in lines[0]
+    assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images) = 33.2 MB"
+    assert len(lines) == 2
