@@ -1,7 +1,7 @@
 """The tutorials' recipes run from photographs to an exported model, with other images and random weights.
 
-Their weights and archives are published elsewhere. Here each runs on a few small photographs, with a weights file made in the
-published layout: that shows that the recipe works, not how well it learns.
+Their weights and archives are published elsewhere. Here each runs on a few small photographs, with a weights file made
+in the published layout: that shows that the recipe works, not how well it learns.
 """
 
 import json
