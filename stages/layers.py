@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from stages.base.params import read_key, read_section
-from stages.base.stage import UserError, stage
+from stages.base.stage import stage
 from stages.network.backbones import find
 from stages.network.costs import Images, disk, layer_lines, totals
 from stages.network.freeze import boundary
@@ -59,22 +59,18 @@ def value(text: str) -> int | str:
 
 
 def images(extract: Extract) -> Images:
-    """Count the images: those that were split, else those that params.yaml asks for."""
+    """Count the images: those that params.yaml asks for, where it says how many, else those that were split last."""
     views = 0 if isinstance(extract.views, str) else extract.views
-    if SUMMARY.is_file():
-        counts = json.loads(SUMMARY.read_text(encoding="utf-8"))["images"]
-        return Images(counts["train"], counts["val"], views, str(SUMMARY))
-    unknown = "how many images there are is known after `dvc repro split`"
-    try:
-        split = read_section(PARAMS, "split", Split)
-    except UserError:
-        return Images(None, None, views, unknown)
+    split = read_section(PARAMS, "split", Split)
     source = Path(split.source)
     folders = [path for path in source.iterdir() if path.is_dir()] if source.is_dir() else []
     classes = len(split.classes) if isinstance(split.classes, list) else len(folders)
     if classes and isinstance(split.train, int) and isinstance(split.val, int):
-        return Images(split.train * classes, split.val * classes, views, "split.train and split.val")
-    return Images(None, None, views, unknown)
+        return Images(split.train * classes, split.val * classes, views, "by params.yaml")
+    if SUMMARY.is_file():
+        counts = json.loads(SUMMARY.read_text(encoding="utf-8"))["images"]
+        return Images(counts["train"], counts["val"], views, "as split last")
+    return Images(None, None, views, "how many images there are is known after `dvc repro split`")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def test_states_totals_and_cost_of_a_block(
     assert "kept: what block_12_add puts out, 6 x 6 x 32 float32" in text
     size = 6 * 6 * 32 * 4
     # 2 classes: 16 training images in 3 views, and 8 validation images
-    assert f"{size:,} bytes an image x (16 training x 3 views + 8 validation images) = {size * 56 / 1e3:.3g} kB" in text
+    counted = "(16 training x 3 views + 8 validation images by params.yaml)"
+    assert f"{size:,} bytes an image x {counted} = {size * 56 / 1e3:.3g} kB" in text
     assert "inference" in text
     set_params(here, {"extract": {"precision": "float16"}, "finetune": {"thawed": {"batchnorm": "train"}}})
     text = shown(monkeypatch, capsys, "--freeze", "-3")
@@ -56,7 +57,8 @@ def test_the_split_is_counted_once_it_is_there(
     (here / "data" / "split").mkdir()
     counts = {"images": {"train": 1000, "val": 200, "test": 5}}
     (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
-    assert "(1,000 training x 3 views + 200 validation images)" in shown(monkeypatch, capsys)
+    set_params(here, {"split": {"train": 0.5}})
+    assert "(1,000 training x 3 views + 200 validation images as split last)" in shown(monkeypatch, capsys)
 
 
 def test_counts_that_are_not_known_yet_are_left_open(
@@ -91,7 +93,7 @@ def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     row = BACKBONES["mobilenet_v2_035"]
     backbone = row.build(96)
     cut = boundary(backbone, "block_13", row.blocks(backbone))
-    lines = list(disk(backbone, cut, "average", "float32", Images(1000, 200, 0, "")))
+    lines = list(disk(backbone, cut, "average", "float32", Images(1000, 200, 0, "in all")))
     assert "pixels, 96 x 96 x 3 uint8" in lines[0]
-    assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images) = 33.2 MB"
+    assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images in all) = 33.2 MB"
     assert len(lines) == 2

@@ -96,7 +96,8 @@ def _cost(what: str, size: int, images: Images, views: int) -> str:
         return f"{line}{f' and view, {views} views' if views > 1 else ''} ({images.origin})"
     count = images.train * views + images.val
     times = f" x {views} views" if views > 1 else ""
-    return f"{line} x ({images.train:,} training{times} + {images.val:,} validation images) = {_bytes(size * count)}"
+    counted = f"({images.train:,} training{times} + {images.val:,} validation images {images.origin})"
+    return f"{line} x {counted} = {_bytes(size * count)}"
 
 
 def _size(shape: tuple[int, ...]) -> str:
