@@ -100,7 +100,7 @@ class Backbone:
 
 
 BACKBONES = {
-    "mnist_cnn": Backbone("mnist_cnn", f.MNIST, 28, 693_952, source="LeCun's digits, as in many tutorials"),
+    "mnist_cnn": Backbone("mnist_cnn", f.MNIST, 28, 692_672, source="LeCun's digits, as in many tutorials"),
     "three_conv_cnn": Backbone("three_conv_cnn", f.OWN, 32, 93_248, source="CIFAR-10, as in many tutorials"),
     "vgg16": Backbone("VGG16", f.VGG, 224, 14_714_688, 16, 71.3, 90.1),
     "vgg19": Backbone("VGG19", f.VGG, 224, 20_024_384, 19, 71.3, 90.0),

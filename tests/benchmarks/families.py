@@ -4,7 +4,7 @@
 
 PHOTOGRAPHS is a folder of two or more class folders. Each run takes a weights file in the published layout, made here
 from random weights, thaws the last layers, and exports to ONNX: what is measured is that everything fits together, not
-how well it learns. Prints the backbone's line of the table, then one line a run; takes about ten minutes on two cores.
+how well it learns. Prints the backbone's line of the table, then one line a run; takes about 25 minutes on two cores.
 """
 
 import argparse
@@ -75,13 +75,18 @@ def outcome(here: Path, name: str) -> tuple[str, ...]:
         frozen, thawed = str(kept["frozen"]), str(kept["layers"] - kept["frozen"])
         found = (frozen, thawed, kept["layer"] or "the pixels", f"{difference:.1e}", "ok")
     except AssertionError as error:
-        said = [line for line in str(error).splitlines() if line.startswith(("check:", "pretrain:", "export:", "E"))]
+        said = [
+            line
+            for line in str(error).splitlines()
+            if line.startswith(("params.yaml:", "pretrain:", "extract:", "finetune:", "export:"))
+        ]
         found = ("", "", "", "", " ".join(said or str(error).splitlines()[-3:]))
     return (name, str(side), f"{time.monotonic() - began:.0f}", *found)
 
 
 def choices(name: str, side: int) -> dict[str, object]:
-    """Return the params of a run: few images, few epochs, the last sixth of the layers thawed."""
+    """Return the params of a run: few images, few epochs, the last layers thawed."""
+    row = BACKBONES[name]
     return {
         "fetch": {"items": []},
         "split": {
@@ -93,9 +98,10 @@ def choices(name: str, side: int) -> dict[str, object]:
             "test": 6,
         },
         "pretrain": {"source": f"data/own/{name}.h5", "backbone": name, "image_size": side},
-        "extract": {"freeze": -max(2, BACKBONES[name].depth or 120) // 20 - 1, "views": 1, "batch_size": 4},
+        "extract": {"freeze": -2 if row.own else -((row.depth or 120) // 20 + 2), "views": 1, "batch_size": 4},
         "finetune": {"head": {"initial": "new", "epochs": 2}, "thawed": {"epochs": 2}, "batch_size": 4},
-        "export": {"formats": ["onnx"], "parity_images": 8},
+        # Random weights let features grow from block to block (ResNetV2), and rounding errors with them.
+        "export": {"formats": ["onnx"], "parity_images": 8, "max_difference": 0.01},
     }
 
 
