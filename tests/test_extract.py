@@ -154,7 +154,8 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path, monkeypatc
     packed = Packed(Path("data/split/train.parquet"))
     contract = Contract(**description.contract)
     np.testing.assert_array_equal(kept("train_activations"), [load(data, contract) for data in packed.images()])
-    for what in ("features", "activations"):
+    phases = []
+    for what in ("activations", "features"):
         data, validation = (read_data(folder, split, what, description) for split in ("train", "val"))
         assert data is not None
         assert validation is not None
@@ -162,9 +163,11 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path, monkeypatc
         first, second = (data.batch(np.arange(4), epoch)[0] for epoch in (0, 1))
         assert first.shape == (4, 16, 16, 1)
         assert not np.array_equal(first, second)
+        phases.append(first)
         np.testing.assert_array_equal(data.batch(np.arange(4), 0)[0], first)
         np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[0], kept("val_activations"))
         np.testing.assert_array_equal(validation.batch(np.arange(8), 5)[0], kept("val_activations"))
+    assert not np.array_equal(*phases)  # the thawed phase sees none of the head's views again
     pixels, images = read_seen(folder / "seen.npz")
     seen = {image.source: row for image, row in zip(images, pixels, strict=True)}
     for source, row in seen.items():  # the image itself, then the first epochs

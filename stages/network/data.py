@@ -8,6 +8,9 @@ from stages.network.batches import Data, Kept
 from stages.network.fresh import Fresh
 from stages.network.kept import Description, read_rows
 
+# Fresh views of the thawed phase are numbered from here on, beyond the epochs of any head: it sees none of them again.
+THAWED = 1_000_000
+
 
 def read_data(folder: Path, split: str, what: str, description: Description) -> Data | None:
     """Return what ``extract`` kept of a split; None where the split has no images.
@@ -19,6 +22,7 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
             the pixels.
         description: of what was kept.
     """
+    first = 1 if what == "features" else THAWED
     if description.fresh is not None:
         what = "activations"
     path = folder / f"{split}_{what}.npy"
@@ -30,5 +34,5 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
         return Kept(inputs, read_rows(shares), classes)
     labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
     if description.fresh is not None and split == "train":
-        return Fresh(inputs, labels, classes, description.fresh["augment"], description.fresh["seed"])
+        return Fresh(inputs, labels, classes, description.fresh["augment"], description.fresh["seed"], first)
     return Kept(inputs, labels, classes)

@@ -12,7 +12,7 @@ from stages.schema.extract import Augment
 
 
 class Fresh:
-    """``Data`` (see stages.network.batches) of decoded images: in epoch e each row is view e + 1 of its image.
+    """``Data`` (see stages.network.batches) of decoded images: in epoch e each row is view ``first`` + e of its image.
 
     Where mixing is on, partners are drawn among the rows of the batch.
 
@@ -22,12 +22,13 @@ class Fresh:
         classes: how many there are.
         augment: how far views may differ, as the plain fields of ``stages.schema.extract.Augment``.
         seed: another one draws other views.
+        first: number of the first view; two phases of a training see different ones where it differs.
     """
 
     def __init__(
-        self, pixels: np.ndarray, labels: np.ndarray, classes: int, augment: dict[str, Any], seed: int
+        self, pixels: np.ndarray, labels: np.ndarray, classes: int, augment: dict[str, Any], seed: int, first: int = 1
     ) -> None:
-        self.labels, self.classes = labels, classes
+        self.labels, self.classes, self._first = labels, classes, first
         self._pixels, self._limits, self._seed = pixels, Augment(**augment), seed
         self._pool = ThreadPoolExecutor()
 
@@ -36,7 +37,7 @@ class Fresh:
 
     def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """See ``Data``; several views are drawn at a time."""
-        images, number = list(self._pixels[rows]), epoch + 1
+        images, number = list(self._pixels[rows]), self._first + epoch
         views = list(self._pool.map(lambda image: view(image, number, self._limits, self._seed), images))
         mix = partial(
             mixed,
