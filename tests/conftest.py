@@ -1,11 +1,23 @@
 """What several tests share."""
 
+import gc
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Free the large networks of slow tests, which Keras and reference cycles would keep."""
+    yield
+    if request.node.get_closest_marker("slow") and "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
