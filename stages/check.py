@@ -13,6 +13,7 @@ from stages.base.declared import problems
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import UserError, stage
 from stages.schema.between import contradictions
+from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.schema.export import Export
 from stages.schema.extract import Extract
@@ -34,6 +35,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": Evaluate,
     "report": Report,
     "export": Export,
+    "compute": Compute,
 }
 
 

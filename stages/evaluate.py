@@ -11,10 +11,8 @@ from stages.network.runtime import start  # first: it imports the framework quie
 
 # isort: on
 import json
-from itertools import islice
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -28,7 +26,8 @@ from stages.images.packed import Packed
 from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples
 from stages.measure.metrics import confusion, measure, per_class, softmax
-from stages.network.store import read_model
+from stages.network.both import predict, read_both
+from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 
 PARAMS = Path("params.yaml")
@@ -36,23 +35,25 @@ TEST = Path("data/split/test.parquet")
 FINETUNE = Path("data/finetune")
 EVALUATE = Path("data/evaluate")
 
-BATCH = 64  # images in memory at a time
 EXAMPLES = 100  # pictures kept of each kind, for the report to choose from
 
 
 @stage("evaluate")
 def main() -> None:
     """Predict, measure, write."""
-    params = read_section(PARAMS, "evaluate", Evaluate)
-    start(seed=0)
-    split = Packed(TEST)
-    (head, info), (finetuned, _) = (read_model(FINETUNE, which) for which in ("head", "finetuned"))
+    params, compute = read_section(PARAMS, "evaluate", Evaluate), read_section(PARAMS, "compute", Compute)
+    start(seed=0, devices=compute.devices)
+    split, both = Packed(TEST), read_both(FINETUNE, compute.precision)
+    info = both.info
     if split.classes != info.classes:
         raise UserError(f"{TEST} holds the classes {split.classes}, the model knows {info.classes}. Run `dvc repro`.")
     if not len(split):
         raise UserError(f"{TEST} holds no image: nothing can be measured. Leave some with split.test, such as 'rest'.")
 
-    probabilities = predict(split, {"head": head, "finetuned": finetuned}, info.contract)
+    images = load_all(progress(split.images(), "predicting", total=len(split)), info.contract)
+    keep = EVALUATE.with_name(f".kept-{EVALUATE.name}")
+    logits = predict(both, images, len(split), compute.batch_size, keep, TEST)
+    probabilities = {name: softmax(values) for name, values in logits.items()}
     labels = split.labels()
     metrics = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
     predictions = tabulate(split, labels, probabilities)
@@ -71,16 +72,6 @@ def main() -> None:
     say(f"{len(split)} test images: head only {said(head_only)} right, fine-tuned {said(tuned)}")
     said = "{accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f})".format_map
     say(f"gain {said(gain)}; the intervals are at {params.confidence:.3g}")
-
-
-def predict(split: Packed, models: dict[str, keras.Model], contract: Contract) -> dict[str, np.ndarray]:
-    """Return class probabilities, float64 (images, classes), by model name; each image is loaded once for all."""
-    logits: dict[str, list[np.ndarray]] = {name: [] for name in models}
-    images = load_all(progress(split.images(), "predicting", total=len(split)), contract)
-    while batch := list(islice(images, BATCH)):
-        for name, model in models.items():
-            logits[name].append(np.asarray(model.predict_on_batch(np.stack(batch))))
-    return {name: softmax(np.concatenate(parts)) for name, parts in logits.items()}
 
 
 def tabulate(split: Packed, labels: np.ndarray, probabilities: dict[str, np.ndarray]) -> pa.Table:

@@ -22,6 +22,7 @@ from stages.images.contract import Contract
 from stages.network import build
 from stages.network.backbones import Backbone, find
 from stages.network.batches import Kept
+from stages.network.forward import Forward
 from stages.network.pretrained import Pretrained, write_pretrained
 from stages.network.published import load_published
 from stages.network.resume import resumable
@@ -43,7 +44,7 @@ def main() -> None:
             f"Expected another data set, a weights file, or pretrain.epochs: 0."
         )
     row = find(params.backbone, params.image_size)
-    start(params.seed)
+    start(params.seed, read_key(PARAMS, "compute.devices"))
     backbone = row.build(params.image_size)
     weights = published_weights(Path(params.source))
     with whole(PRETRAIN) as folder:
@@ -101,7 +102,7 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     with resumable(PRETRAIN.with_name(f".resume-{PRETRAIN.name}"), params.model_dump(), [source]) as resume:
         history = fit(model, "pretrain", training, None, schedule, resume)
     pixels, labels = arrays.test
-    logits = model.predict(pixels, batch_size=256, verbose=0)
+    (logits,) = Forward(model)(pixels)
     accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))
     say(f"{accuracy:.2%} of the {len(labels):,} test images of {source.name} right")
     kernel, bias = classifier.get_layer("classifier").get_weights()

@@ -36,17 +36,19 @@ def put_models(folder: Path) -> None:
     start(seed=0)
     import keras
 
-    from stages.network.store import write_model, write_weights
+    from stages.network import build
+    from stages.network.store import Cut, write_model, write_weights
 
-    pixels = keras.Input((8, 8, 3), dtype="uint8", name="pixels")
-    scaled = keras.layers.Rescaling(1 / 255, name="scale")(pixels)
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(scaled)
-    model = keras.Model(pixels, keras.layers.Dense(3, name="classifier")(pooled))
+    image = keras.Input((8, 8, 3), name="image")
+    backbone = keras.Model(image, keras.layers.Activation("linear", name="last")(image), name="eyes")
+    head = build.head(3, [], 0.0, 3)
+    model = build.network(backbone, "unit", "average", head)
     folder.mkdir(parents=True)
-    write_model(folder, model, CLASSES, {"size": 8, "channels": 3, **READING})
-    model.get_layer("classifier").set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
+    cut = Cut(backbone.name, "unit", "last", "average", whole=True)
+    write_model(folder, model, CLASSES, {"size": 8, "channels": 3, **READING}, cut)
+    head.get_layer("classifier").set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
     write_weights(folder, model, "head")
-    model.get_layer("classifier").set_weights([np.eye(3) * 4, np.zeros(3)])
+    head.get_layer("classifier").set_weights([np.eye(3) * 4, np.zeros(3)])
     write_weights(folder, model, "finetuned")
 
 

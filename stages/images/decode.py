@@ -38,7 +38,7 @@ class BadImage(Exception):  # noqa: N818 - it is the image that is wrong, not th
     """An image file that cannot be used; ``str(error)`` is the reason, in one line."""
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, enough: int = 0) -> Image.Image:
     """Decode an image file to its last pixel.
 
     The image is turned upright (EXIF orientation). Of an animation it is the first frame. Transparent parts are laid
@@ -46,6 +46,8 @@ def decode(data: bytes) -> Image.Image:
 
     Args:
         data: the bytes of the file, in one of ``FORMATS``.
+        enough: pixels that each side may be reduced to while decoding, where the format can: a JPEG then comes at 1/2,
+            1/4 or 1/8 of its size, and is that much faster. 0: never.
 
     Returns:
         The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``.
@@ -60,6 +62,8 @@ def decode(data: bytes) -> Image.Image:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(_BOMB)
+            if enough:
+                image.draft(None, (enough, enough))
             image.load()
             return _plain(_upright(image))
         except BadImage:

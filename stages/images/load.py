@@ -3,10 +3,9 @@
 Training, evaluation, prediction and export all call ``load``, so that none of them can see other pixels than another.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
@@ -16,13 +15,15 @@ from stages.images.decode import decode
 from stages.images.ink import ink
 
 _AHEAD = 64  # images in memory at a time
+_REDUCED = 2  # a large JPEG is decoded at a scale that leaves at least this many times the size
 
 
 def load(data: bytes, contract: Contract) -> np.ndarray:
     """Turn the bytes of an image file into the pixels a network takes.
 
     Resizing is Pillow's bilinear filter, which averages over all pixels when it makes an image smaller. An image that
-    has the right size already keeps its pixels.
+    has the right size already keeps its pixels. A JPEG of a photograph four times as large or more is reduced to 1/2,
+    1/4 or 1/8 by its decoder: at 12 megapixels ten times as fast, and hardly another picture.
 
     Returns:
         uint8 pixels, 0-255, of shape (size, size, channels).
@@ -30,7 +31,7 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
     Raises:
         BadImage: the file cannot be decoded.
     """
-    image = decode(data)
+    image = decode(data, 0 if contract.form == "ink" else _REDUCED * contract.size)
     dark_on_light = contract.polarity == "dark_on_light"
     if contract.form == "ink":
         grey = ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
@@ -41,10 +42,14 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
 
 def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray]:
     """Go through ``images`` as ``load`` gives them, in their order, several being decoded at a time."""
-    images = iter(images)
+    queue: deque[Future[np.ndarray]] = deque()
     with ThreadPoolExecutor() as pool:
-        while batch := list(islice(images, _AHEAD)):
-            yield from pool.map(partial(load, contract=contract), batch)
+        for image in images:
+            queue.append(pool.submit(load, image, contract))
+            if len(queue) == _AHEAD:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
 
 
 def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:

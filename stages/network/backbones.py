@@ -78,8 +78,10 @@ class Backbone:
         import keras  # here: the table itself is read without it
 
         from stages.network import own
+        from stages.network.runtime import device_count
 
-        keras.utils.clear_session(free_memory=False)
+        if device_count() == 1:  # with several, it would end their strategy; ``start`` has done it
+            keras.utils.clear_session(free_memory=False)
         if self.own:
             model: keras.Model = getattr(own, self.constructor)(side)
             return model

@@ -1,13 +1,15 @@
-"""What training reads: rows of inputs with their targets, in batches made ready while the step before them runs."""
+"""What training reads: rows of inputs with their targets, in batches made ready while the steps before them run."""
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-AHEAD = 2  # batches that are ready or in the making
+from stages.base.ahead import ahead
+
+# Bytes of inputs that are handed to the backend at once: a tiny head then takes all steps of an epoch in one call.
+CHUNK = 2**24
 
 
 class Data(Protocol):
@@ -54,28 +56,58 @@ class Kept:
         return self._inputs[rows], np.eye(self.classes, dtype=np.float32)[self._targets[rows]]
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Batches of one size, for several steps of a training.
+
+    Attributes:
+        inputs: (steps, n, ...).
+        targets: shares of each class, float32 (steps, n, classes).
+        shares: of each row in its batch, float32 (steps, n): 1 / rows, and 0 for rows that only fill up.
+        rows: how many rows of each step do not, int64 (steps,).
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    shares: np.ndarray
+    rows: np.ndarray
+
+
 def count(data: Data, batch_size: int) -> int:
     """Return how many batches an epoch has."""
     return -(-len(data) // batch_size)
 
 
-def batches(data: Data, batch_size: int, epoch: int, seed: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Go through ``data`` once: inputs and targets, as ``Data.batch`` returns them.
+def chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, fill: bool) -> Iterator[Chunk]:
+    """Go through ``data`` once in batches, as many at a time as CHUNK allows; the next are made meanwhile.
 
     Args:
         epoch: counted from 0.
-        seed: of the order, which is another one in each epoch; None: the order of the rows.
+        seed: of the order, which is another one in each epoch.
+        multiple: what the rows of a batch must be a multiple of: the number of devices.
+        fill: whether a smaller last batch is filled up, so that all batches have one size. Where rows that do not count
+            would not be the same as none (in BatchNormalization that learns), it gets a chunk of its own.
     """
+    return ahead(_chunks(data, batch_size, epoch, seed, multiple, fill), 2)
+
+
+def _chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, fill: bool) -> Iterator[Chunk]:
     order = np.arange(len(data))
-    if seed is not None:
-        np.random.default_rng([seed, epoch + 1]).shuffle(order)
-    starts = iter(range(0, len(order), batch_size))
-    queue: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
-    with ThreadPoolExecutor(1) as pool:  # one, so that data need not be safe to read from several threads
-        while True:
-            while len(queue) < AHEAD and (start := next(starts, None)) is not None:
-                rows = np.sort(order[start : start + batch_size])  # files like order
-                queue.append(pool.submit(data.batch, rows, epoch))
-            if not queue:
-                return
-            yield queue.popleft().result()
+    np.random.default_rng([seed, epoch + 1]).shuffle(order)
+    held: list[tuple[np.ndarray, ...]] = []
+    for start in range(0, len(order), batch_size):
+        rows = np.sort(order[start : start + batch_size])  # files like order
+        inputs, targets = data.batch(rows, epoch)
+        size = -(-(batch_size if fill else len(rows)) // multiple) * multiple
+        places = np.minimum(np.arange(size), len(rows) - 1)  # filled up with copies of the last row
+        shares = np.where(np.arange(size) < len(rows), 1 / len(rows), 0).astype(np.float32)
+        if held and (size != len(held[0][0]) or len(held) * held[0][0].nbytes >= CHUNK):
+            yield _together(held)
+            held = []
+        held.append((inputs[places], targets[places], shares))
+    yield _together(held)
+
+
+def _together(batches: Sequence[tuple[np.ndarray, ...]]) -> Chunk:
+    inputs, targets, shares = (np.stack(part) for part in zip(*batches, strict=True))
+    return Chunk(inputs, targets, shares, np.count_nonzero(shares, axis=1))

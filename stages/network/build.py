@@ -92,18 +92,35 @@ def output_of(backbone: keras.Model, name: str) -> keras.KerasTensor:
     return next(operation for operation in backbone.operations if operation.name == name).output
 
 
-def bottom(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str) -> keras.Model:
+def compute_in(backbone: keras.Model, precision: str) -> keras.Model:
+    """Make ``backbone`` compute in ``precision``, float32 or bfloat16, and return it; its weights stay float32."""
+    if precision != "float32":
+        for layer in backbone.layers:
+            layer.dtype_policy = f"mixed_{precision}"
+    return backbone
+
+
+def bottom(
+    backbone: keras.Model,
+    preprocessing: str,
+    cut: str | None,
+    pooling: str,
+    fold: Callable[[keras.Model], keras.Model] = lambda network: network,
+) -> keras.Model:
     """Return the network from pixels to (what the layer ``cut`` puts out, features).
 
     Without a cut the first output is the pixels themselves. Both are the same where the whole backbone is frozen and
     ends in a vector.
+
+    Args:
+        fold: what is done to the backbone, such as ``stages.network.fold.fold``.
     """
     pixels = pixels_input(*backbone.input_shape[-2:])
     ready = preprocess(pixels, preprocessing)
     if cut is None:
-        kept, features = pixels, backbone(ready)
+        kept, features = pixels, fold(backbone)(ready)
     else:
-        kept, features = keras.Model(backbone.input, [output_of(backbone, cut), backbone.output])(ready)
+        kept, features = fold(keras.Model(backbone.input, [output_of(backbone, cut), backbone.output]))(ready)
     return keras.Model(pixels, [kept, pool(features, pooling)], name="bottom")
 
 

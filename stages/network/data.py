@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.network.batches import Data, Kept
 from stages.network.fresh import Fresh
-from stages.network.kept import Description, read_rows
+from stages.network.kept import Description, StoredRows
 
 # Fresh views of the thawed phase are numbered from here on, beyond the epochs of any head: it sees none of them again.
 THAWED = 1_000_000
@@ -28,10 +28,10 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
     path = folder / f"{split}_{what}.npy"
     if not path.exists():
         return None
-    inputs, classes = read_rows(path), len(description.classes)
+    inputs, classes = StoredRows(path), len(description.classes)
     shares = folder / f"{split}_targets.npy"
     if shares.exists():
-        return Kept(inputs, read_rows(shares), classes)
+        return Kept(inputs, np.load(shares, allow_pickle=False), classes)
     labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
     if description.fresh is not None and split == "train":
         return Fresh(inputs, labels, classes, description.fresh["augment"], description.fresh["seed"], first)

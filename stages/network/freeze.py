@@ -43,7 +43,7 @@ def boundary(backbone: keras.Model, freeze: int | str, blocks: Mapping[str, str]
     names = [layer.name for layer in backbone.layers]
     frozen = frozen_count(names, freeze, blocks)
     config = backbone.get_config()
-    parents = _parents(config)
+    parents = parents_of(config)
     unfrozen = set(names[frozen:])
     inputs = {name for name in names if not parents[name]}
     output = str(keras.tree.flatten(config["output_layers"])[0])
@@ -83,7 +83,7 @@ def frozen_count(names: Sequence[str], freeze: int | str, blocks: Mapping[str, s
     )
 
 
-def _parents(config: dict[str, Any]) -> dict[str, set[str]]:
+def parents_of(config: dict[str, Any]) -> dict[str, set[str]]:
     """Return, for each layer of a functional model's config, the layers whose outputs it takes, inputs first.
 
     The config knows more than ``layers``: an operation such as ``x + 3`` (MobileNetV3) stands among them.

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -114,22 +114,51 @@ def _readable(size: int) -> str:
 
 
 class Rows:
-    """A ``.npy`` file of ``rows`` rows that is written batch by batch, so that memory holds one batch."""
+    """A ``.npy`` file of ``rows`` rows that is written batch by batch.
+
+    Written, not mapped: pages of a mapped file count as the process's memory, however large the file.
+    """
 
     def __init__(self, path: Path, rows: int) -> None:
-        self._path, self._rows, self._next = path, rows, 0
-        self._file: np.memmap | None = None
+        self._path, self._rows, self._missing = path, rows, rows
+        self._file: BinaryIO | None = None
 
     def add(self, batch: np.ndarray) -> None:
-        """Write the next rows; the first batch sets dtype and shape."""
+        """Write the next rows; the first batch sets dtype and shape, the last closes the file."""
         if self._file is None:
-            shape = (self._rows, *batch.shape[1:])
-            self._file = np.lib.format.open_memmap(self._path, mode="w+", dtype=batch.dtype, shape=shape)
-        self._file[self._next : self._next + len(batch)] = batch
-        self._next += len(batch)
+            self._file = self._path.open("wb")
+            header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (self._rows, *batch.shape[1:])}
+            np.lib.format.write_array_header_1_0(self._file, header)
+        self._file.write(np.ascontiguousarray(batch).data)
+        self._missing -= len(batch)
+        if not self._missing:
+            self._file.close()
 
 
-def read_rows(path: Path) -> np.ndarray:
-    """Return the array in ``path``, mapped into memory: rows are read from disk when they are used."""
-    rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return rows
+class StoredRows:
+    """The rows of a ``.npy`` file, read when they are asked for: ``rows[places]`` for an array of places.
+
+    Attributes:
+        shape: of all rows together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
+        self._bytes = mapped[:1].nbytes
+        self._file = path.open("rb", buffering=0)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        rows = np.empty((len(places), *self.shape[1:]), self._dtype)
+        target = memoryview(rows.reshape(len(places), -1)).cast("B") if rows.size else memoryview(b"")
+        # Neighbours are read at once.
+        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        for begin, end in zip([0, *breaks], [*breaks, len(places)], strict=True):
+            self._file.seek(self._start + int(places[begin]) * self._bytes)
+            part = target[begin * self._bytes : end * self._bytes]
+            while read := self._file.readinto(part):
+                part = part[read:]
+        return rows

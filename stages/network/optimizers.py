@@ -67,14 +67,14 @@ class _ByVariable:
         return self._factors[self._get_variable_index(variable)]  # type: ignore[attr-defined]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        super().update_step(gradient, variable, learning_rate * self._factor(variable))  # type: ignore[misc]
+        rate = learning_rate * self._factor(variable)
+        decay: float = self.weight_decay or 0.0  # type: ignore[attr-defined]
+        if decay and len(variable.shape) > 1:
+            self.assign_sub(variable, variable * keras.ops.cast(rate * decay, variable.dtype))  # type: ignore[attr-defined]
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        decay: float = self.weight_decay or 0.0  # type: ignore[attr-defined]
-        for variable in variables:
-            if decay and len(variable.shape) > 1:
-                rate = keras.ops.cast(self.learning_rate, variable.dtype)  # type: ignore[attr-defined]
-                variable.assign(variable - variable * (rate * (decay * self._factor(variable))))
+        """Leave it to ``update_step``, which knows the factor and, with several devices, runs on each."""
 
 
 class _Adam(_ByVariable, keras.optimizers.Adam):

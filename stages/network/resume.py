@@ -38,7 +38,7 @@ def resumable(folder: Path, params: dict[str, Any], inputs: Sequence[Path]) -> I
         params: what the run depends on, as plain values.
         inputs: files and folders that it reads.
     """
-    mark, file = _fingerprint(params, inputs), folder / "run.json"
+    mark, file = fingerprint(params, inputs), folder / "run.json"
     if folder.exists() and not (file.exists() and file.read_text(encoding="utf-8") == mark):
         if list(folder.glob("*.npz")):
             say("starts anew: params, code, inputs or libraries differ from those of the run that was interrupted")
@@ -49,7 +49,8 @@ def resumable(folder: Path, params: dict[str, Any], inputs: Sequence[Path]) -> I
     shutil.rmtree(folder)
 
 
-def _fingerprint(params: dict[str, Any], inputs: Sequence[Path]) -> str:
+def fingerprint(params: dict[str, Any], inputs: Sequence[Path]) -> str:
+    """Return what a run's results depend on: params, files that it reads, code, libraries and devices."""
     code = {
         Path(file).resolve()
         for module in list(sys.modules.values())

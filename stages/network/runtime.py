@@ -1,13 +1,16 @@
-"""Import the framework quietly and set it up: seeds, repeatable operations, and how models are compiled.
+"""Import the framework quietly and set it up: seeds, repeatable operations, and the devices that compute.
 
-A script imports this module before any other that needs Keras. What only TensorFlow needs is here; the rest of the
-network modules speak Keras, so that KERAS_BACKEND=jax works.
+A script imports this module before any other that needs Keras. What only one backend needs is here and in
+``on_tensorflow`` and ``on_jax``; the rest of the network modules speak Keras and NumPy.
 """
 
 import os
+from contextlib import ExitStack
 
 from stages.base.quiet import quiet
+from stages.base.stage import UserError
 
+_entered = ExitStack()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 with quiet():  # TensorFlow logs about itself before its log level can be set
@@ -15,16 +18,65 @@ with quiet():  # TensorFlow logs about itself before its log level can be set
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
+    elif keras.backend.backend() == "jax":
+        import jax
 
 
-def start(seed: int) -> None:
+def start(seed: int, devices: int | str = 1) -> None:
     """Seed every random generator and make operations repeatable, so that a second run writes the same bytes.
 
     Args:
         seed: for Python, NumPy and the Keras backend.
+        devices: how many compute, each a part of every batch: so many GPUs, or ``auto`` for all of them. Where there is
+            no GPU, so many parts of the CPU, which makes nothing faster, and ``auto`` is 1.
+
+    Raises:
+        UserError: there are fewer GPUs, or the backend is neither tensorflow nor jax.
     """
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax"):
+        raise UserError(f"KERAS_BACKEND: expected tensorflow or jax; received {backend}.")
+    if backend == "jax" and not isinstance(devices, str):
+        jax.config.update("jax_num_cpu_devices", devices)  # before JAX looks for devices
+    keras.utils.clear_session(free_memory=False)  # layers are numbered from the start
     keras.utils.set_random_seed(seed)
+    gpus = _gpus()
+    count = max(1, gpus) if isinstance(devices, str) else devices
+    if gpus and count > gpus:
+        raise UserError(f"compute.devices: expected at most {gpus}, for there are {gpus} GPUs; received {count}.")
+    if backend == "tensorflow":
+        _start_tensorflow(count, gpus)
+    elif count > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=jax.devices()[:count]))
+
+
+def _start_tensorflow(count: int, gpus: int) -> None:
+    tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # leave the rest of the GPU to others
+    if count > 1:
+        if not gpus:
+            parts = [tf.config.LogicalDeviceConfiguration()] * count
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+        names = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
+        # Entered for good: networks must be built inside, and a stage is a process of its own. It ends when forgotten.
+        _entered.enter_context(tf.distribute.MirroredStrategy(names[:count]).scope())
+
+
+def device_count() -> int:
+    """Return how many devices compute."""
     if keras.backend.backend() == "tensorflow":
-        tf.config.experimental.enable_op_determinism()
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)  # leave the rest of the GPU to others
+        return int(tf.distribute.get_strategy().num_replicas_in_sync)
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else len(distribution.device_mesh.devices.flatten())
+
+
+def on_gpu() -> bool:
+    """Whether a GPU computes."""
+    return _gpus() > 0
+
+
+def _gpus() -> int:
+    if keras.backend.backend() == "tensorflow":
+        return len(tf.config.list_physical_devices("GPU"))
+    return jax.device_count() if jax.default_backend() == "gpu" else 0

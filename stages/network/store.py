@@ -1,7 +1,7 @@
 """What ``finetune`` hands on: one architecture, its classes and input contract, and the weights of both models."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,43 @@ from stages.images.contract import Contract
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Where a network was cut into a part that is frozen and one that trains.
+
+    Attributes:
+        backbone: name of the backbone in the network.
+        preprocessing: key of ``stages.network.build.PREPROCESSING``.
+        layer: the layer whose output was kept; None: the pixels.
+        pooling: how feature maps become features.
+        whole: whether the whole backbone is frozen, so that the features are all that a head needs.
+    """
+
+    backbone: str
+    preprocessing: str
+    layer: str | None
+    pooling: str
+    whole: bool
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """What a model's numbers mean.
 
     Attributes:
         classes: names, in the order of the logits.
         contract: how an image file becomes the pixels the model takes.
+        cut: where it was cut for training.
     """
 
     classes: list[str]
     contract: Contract
+    cut: Cut
 
 
-def write_model(folder: Path, model: keras.Model, classes: list[str], contract: dict[str, Any]) -> None:
-    """Write ``model.json``: the architecture, classes and contract. ``write_weights`` writes the weights."""
-    description = {"classes": classes, "contract": contract, "architecture": json.loads(model.to_json())}
+def write_model(folder: Path, model: keras.Model, classes: list[str], contract: dict[str, Any], cut: Cut) -> None:
+    """Write ``model.json``: architecture, classes, contract and cut. ``write_weights`` writes the weights."""
+    architecture = json.loads(model.to_json())
+    description = {"classes": classes, "contract": contract, "cut": asdict(cut), "architecture": architecture}
     text = json.dumps(description, ensure_ascii=False) + "\n"
     (folder / "model.json").write_text(text, encoding="utf-8")
 
@@ -48,4 +70,4 @@ def read_model(folder: Path, which: str) -> tuple[keras.Model, ModelInfo]:
         raise UserError(f"{folder} holds no model. Run `dvc repro finetune`, or `dvc pull`.") from None
     model = keras.models.model_from_json(json.dumps(description["architecture"]))
     model.load_weights(folder / f"{which}.weights.h5")
-    return model, ModelInfo(description["classes"], Contract(**description["contract"]))
+    return model, ModelInfo(description["classes"], Contract(**description["contract"]), Cut(**description["cut"]))

@@ -10,12 +10,21 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax
 from tqdm import tqdm
 
+from stages.base.ahead import ahead
 from stages.base.stage import UserError, say
-from stages.network.batches import Data, batches, count
+from stages.network.batches import Data, chunks, count
+from stages.network.forward import Forward
 from stages.network.optimizers import Rates, Rule, optimizer
 from stages.network.resume import States
+from stages.network.runtime import device_count
+
+if keras.backend.backend() == "jax":
+    from stages.network.on_jax import Steps
+else:
+    from stages.network.on_tensorflow import Steps
 
 COLUMNS = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
 
@@ -119,30 +128,26 @@ def fit(
     if schedule.epochs == 0:
         return pd.DataFrame(columns=COLUMNS)
 
-    def compile_for(epoch: int) -> None:
+    def compile_for(epoch: int) -> Steps:
         if begun := [start for start in steps if start <= epoch]:
             steps[max(begun)]()
-        model.compile(
-            optimizer=optimizer(schedule.rule, factors),
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            # XLA made a MobileNetV2 13 times slower under TensorFlow on a CPU; JAX needs it.
-            jit_compile="auto" if keras.backend.backend() == "jax" else False,
-        )
+        model.optimizer = optimizer(schedule.rule, factors)
         model.optimizer.build(model.trainable_variables)
+        return Steps(model)
 
     progress, best = _Progress(), list[np.ndarray]()
     states = States(resume, name) if resume else None
     if states and (stored := states.read()):
         progress = _Progress(**stored[0])
-        compile_for(progress.epoch - 1)
+        take = compile_for(progress.epoch - 1)
         _assign(model.variables, stored[1]["model"])
         _assign(model.optimizer.variables, stored[1]["optimizer"])
         best = stored[1]["best"]
         if not progress.stopped and progress.epoch < schedule.epochs:
             say(f"goes on from epoch {progress.epoch + 1} of {schedule.epochs} ({name})")
     else:
-        compile_for(0)
+        take = compile_for(0)
+    predict = Forward(model, schedule.batch_size)
 
     def save() -> None:
         if states:
@@ -157,16 +162,16 @@ def fit(
             if progress.stopped:
                 break
             if epoch and epoch in steps:
-                compile_for(epoch)
+                take = compile_for(epoch)
                 progress.since_best = progress.since_reduced = 0
-            row = _epoch(model, training, epoch, schedule, progress.factor, weights)
+            row = _epoch(take, model, training, epoch, schedule, progress.factor, weights)
             if not math.isfinite(row["loss"]):
                 raise UserError(
                     f"{name}: expected a loss that is a number, received {row['loss']} in epoch {epoch + 1}. "
                     f"Lower its learning_rate, or bound its steps with a warmup or clip_norm."
                 )
             if validation is not None:
-                row |= {f"val_{key}": value for key, value in _test(model, validation, schedule.batch_size).items()}
+                row |= {f"val_{key}": value for key, value in _test(predict, validation).items()}
             better = progress.add(row, schedule)
             if schedule.keep_best and better:
                 best = model.get_weights()
@@ -185,30 +190,50 @@ _BAR: dict[str, Any] = {"leave": False, "disable": None}  # on a terminal only
 
 
 def _epoch(
-    model: keras.Model, data: Data, epoch: int, schedule: Schedule, factor: float, weights: np.ndarray | None
+    take: Steps,
+    model: keras.Model,
+    data: Data,
+    epoch: int,
+    schedule: Schedule,
+    factor: float,
+    weights: np.ndarray | None,
 ) -> dict[str, float]:
     """Train one epoch; return its mean loss and accuracy, and the learning rate in its middle."""
-    steps = count(data, schedule.batch_size)
+    steps, done = count(data, schedule.batch_size), 0
     rates = Rates(schedule.learning_rate * factor, schedule.epochs, schedule.kind, schedule.warmup)
-    sums = {"loss": 0.0, "accuracy": 0.0}
-    for number, (inputs, targets) in enumerate(batches(data, schedule.batch_size, epoch, schedule.seed)):
-        model.optimizer.learning_rate.assign(rates.at(epoch * steps + number, steps))
-        weight = None if weights is None else targets @ weights
-        smooth = targets * (1 - schedule.label_smoothing) + schedule.label_smoothing / data.classes
-        logs = model.train_on_batch(inputs, smooth, weight, return_dict=True)
-        sums = {key: total + float(logs[key]) * len(targets) for key, total in sums.items()}
-    means = {key: total / len(data) for key, total in sums.items()}
-    return {**means, "learning_rate": rates.at(epoch * steps + steps // 2, steps)}
+    loss = right = 0.0
+    fill = not _learns_statistics(model)
+    for chunk in chunks(data, schedule.batch_size, epoch, schedule.seed, device_count(), fill):
+        smooth = chunk.targets * (1 - schedule.label_smoothing) + schedule.label_smoothing / data.classes
+        weight = chunk.shares if weights is None else chunk.shares * (chunk.targets @ weights)
+        now = [rates.at(epoch * steps + done + step, steps) for step in range(len(chunk.rows))]
+        sums = take(chunk.inputs, smooth, weight, now).astype(np.float64)
+        loss, right = loss + float(sums[:, 0] @ chunk.rows), right + float(sums[:, 1].sum())
+        done += len(chunk.rows)
+    return {
+        "loss": loss / len(data),
+        "accuracy": right / len(data),
+        "learning_rate": rates.at(epoch * steps + steps // 2, steps),
+    }
 
 
-def _test(model: keras.Model, data: Data, batch_size: int) -> dict[str, float]:
+def _learns_statistics(model: keras.Model) -> bool:
+    """Whether a BatchNormalization layer trains, so that each row of a batch has a part in what the others become."""
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization) and layer.trainable for layer in model._flatten_layers()
+    )
+
+
+def _test(predict: Forward, data: Data) -> dict[str, float]:
     """Return the plain loss and accuracy on ``data``."""
-    sums = {"loss": 0.0, "accuracy": 0.0}
-    for inputs, targets in batches(data, batch_size, epoch=0, seed=None):
-        model.reset_metrics()
-        logs = model.test_on_batch(inputs, targets, return_dict=True)
-        sums = {key: total + float(logs[key]) * len(targets) for key, total in sums.items()}
-    return {key: total / len(data) for key, total in sums.items()}
+    loss = right = 0.0
+    places = np.arange(len(data))
+    size = predict.batch_size
+    for inputs, targets in ahead((data.batch(places[at : at + size], 0) for at in range(0, len(data), size)), 2):
+        (logits,) = predict(inputs)
+        loss -= float(np.sum(targets * log_softmax(logits.astype(np.float64), axis=1)))
+        right += float(np.sum(targets.argmax(axis=1) == logits.argmax(axis=1)))
+    return {"loss": loss / len(data), "accuracy": right / len(data)}
 
 
 def _class_weights(data: Data) -> np.ndarray:

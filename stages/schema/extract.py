@@ -85,7 +85,6 @@ class Extract(Section):
     views: Annotated[int | str, allowed(_is_views, "a count of 1 or more, or 'fresh'")]
     augment: Augment
     precision: Literal["float32", "float16"]
-    batch_size: Annotated[int, Field(ge=1)]
     seed: Seed
 
     @property

@@ -98,7 +98,7 @@ def choices(name: str, side: int) -> dict[str, object]:
             "test": 6,
         },
         "pretrain": {"source": f"data/own/{name}.h5", "backbone": name, "image_size": side},
-        "extract": {"freeze": -2 if row.own else -((row.depth or 120) // 20 + 2), "views": 1, "batch_size": 4},
+        "extract": {"freeze": -2 if row.own else -((row.depth or 120) // 20 + 2), "views": 1},
         "finetune": {"head": {"initial": "new", "epochs": 2}, "thawed": {"epochs": 2}, "batch_size": 4},
         # Random weights let features grow from block to block (ResNetV2), and rounding errors with them.
         "export": {"formats": ["onnx"], "parity_images": 8, "max_difference": 0.01},

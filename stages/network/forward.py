@@ -1,0 +1,55 @@
+"""Run a network over any number of images, always the same number at a time."""
+
+import math
+
+import keras
+import numpy as np
+
+from stages.network.runtime import device_count, on_gpu
+
+if keras.backend.backend() == "jax":
+    from stages.network.on_jax import Forward as _Forward
+else:
+    from stages.network.on_tensorflow import Forward as _Forward
+
+# The largest tensor that images of a batch may need together: several of them are in memory at a time.
+_BYTES = {"cpu": 2**28, "gpu": 2**32}
+_MOST = {"cpu": 256, "gpu": 1024}  # more is not faster
+
+
+class Forward:
+    """A network in inference, in batches of one size, for another would be compiled anew.
+
+    Args:
+        network: of one input and one output or more.
+        batch_size: rows at a time; ``auto``: as many as memory allows and speed asks for.
+    """
+
+    def __init__(self, network: keras.Model, batch_size: int | str = "auto") -> None:
+        size = automatic(network) if isinstance(batch_size, str) else batch_size
+        self.batch_size = -(-size // device_count()) * device_count()
+        self._run = _Forward(network)
+
+    def __call__(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return each output for ``rows`` (n, ...), with n rows; what is computed in bfloat16 comes as float32."""
+        parts = [self._batch(rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size)]
+        return [np.concatenate(output) if len(output) > 1 else output[0] for output in zip(*parts, strict=True)]
+
+    def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
+        full = np.concatenate([rows, np.repeat(rows[-1:], self.batch_size - len(rows), axis=0)])
+        outputs = [output[: len(rows)] for output in self._run(full)]
+        return [output if output.dtype == np.uint8 else output.astype(np.float32, copy=False) for output in outputs]
+
+
+def automatic(network: keras.Model) -> int:
+    """Return how many images ``network`` takes at a time: a power of two that bounds its largest tensor's size."""
+    kind = "gpu" if on_gpu() else "cpu"
+    largest = 4 * max(_largest(network), 1)
+    return int(min(_MOST[kind], 2 ** max(0, math.floor(math.log2(_BYTES[kind] / largest)))))
+
+
+def _largest(network: keras.Model) -> int:
+    """Return the numbers in the largest tensor of one image."""
+    inner = [operation for operation in network.operations if isinstance(operation, keras.Model)]
+    tensors = [tensor for operation in network.operations for tensor in keras.tree.flatten(operation.output)]
+    return max([math.prod(tensor.shape[1:]) for tensor in tensors] + [_largest(model) for model in inner])
