@@ -20,6 +20,7 @@ from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.network import build
 from stages.network.data import read_data
+from stages.network.depths import chosen
 from stages.network.gradual import Thawing, gradually
 from stages.network.heads import start_from_source
 from stages.network.kept import Description, read_description
@@ -60,15 +61,16 @@ def train(params: Finetune, kept: Description, folder: Path, resume: Path) -> No
     """Train both phases, and write what the stage hands on into ``folder``."""
     pretrained, head = read_pretrained(PRETRAIN), params.head
     backbone, blocks = pretrained.backbone, pretrained.blocks
-    counts = gradually(backbone, [(step.epoch, step.freeze) for step in params.thawed.gradual], blocks, kept.frozen)
-    features = build.pool(backbone.output, kept.pooling).shape[-1]
-    classifier = build.head(features, head.hidden, head.dropout, len(kept.classes), head.batchnorm, head.output)
+    depth = chosen(kept.depths, params.thawed.freeze, kept.fresh is not None, backbone, blocks)
+    counts = gradually(backbone, [(step.epoch, step.freeze) for step in params.thawed.gradual], blocks, depth.frozen)
+    size = build.pool(backbone.output, kept.pooling).shape[-1]
+    classifier = build.head(size, head.hidden, head.dropout, len(kept.classes), head.batchnorm, head.output)
     if head.initial == "source":
         start_from_source(classifier, pretrained, kept.classes)
     network = build.network(backbone, pretrained.preprocessing, kept.pooling, classifier)
     write_model(folder, network, kept.classes, kept.contract)
-    thawing = Thawing(backbone, params.thawed.batchnorm == "train")
-    thawing.table(min(counts.values())).to_csv(folder / "layers.csv", index=False)
+    frozen, thawing = min(counts.values()), Thawing(backbone, params.thawed.batchnorm == "train")
+    thawing.table(frozen).to_csv(folder / "layers.csv", index=False)
 
     def run(model: keras.Model, name: str, what: str, phase: Head | Thawed, **options: Any) -> pd.DataFrame:
         training, validation = (read_data(EXTRACT, split, what, kept) for split in ("train", "val"))
@@ -78,16 +80,14 @@ def train(params: Finetune, kept: Description, folder: Path, resume: Path) -> No
         return history
 
     thawing.freeze(kept.layers)
-    model = classifier if kept.fresh is None else network  # fresh views have no features: all runs, from the pixels
-    histories = [run(model, "head", "features", head)]
+    histories = [run(network if kept.fresh else classifier, "head", "features", head)]  # fresh: from the pixels
     write_weights(folder, network, "head")
-    if min(counts.values()) < kept.layers and params.thawed.epochs:
-        model = build.top(backbone, pretrained.preprocessing, kept.layer, kept.pooling, classifier)
-        factors = by_depth(backbone, params.thawed.layer_decay, blocks)
-        steps = thawing.steps(counts)
-        histories.append(run(model, "thawed", "activations", params.thawed, factors=factors, steps=steps))
+    if frozen < kept.layers and params.thawed.epochs:
+        model = build.top(backbone, pretrained.preprocessing, depth.layer, kept.pooling, classifier)
+        factors, steps = by_depth(backbone, params.thawed.layer_decay, blocks), thawing.steps(counts)
+        histories.append(run(model, "thawed", depth.kept, params.thawed, factors=factors, steps=steps))
     else:
-        say("nothing is thawed (extract.freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
+        say("nothing is thawed (freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
     write_weights(folder, network, "finetuned")
     join(histories).to_csv(folder / "history.csv", index=False)
 

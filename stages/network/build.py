@@ -92,19 +92,20 @@ def output_of(backbone: keras.Model, name: str) -> keras.KerasTensor:
     return next(operation for operation in backbone.operations if operation.name == name).output
 
 
-def bottom(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str) -> keras.Model:
-    """Return the network from pixels to (what the layer ``cut`` puts out, features).
+def bottom(backbone: keras.Model, preprocessing: str, kept: Sequence[str], pooling: str) -> keras.Model:
+    """Return the network from pixels to what is ``kept``, in one pass: a dictionary.
 
-    Without a cut the first output is the pixels themselves. Both are the same where the whole backbone is frozen and
-    ends in a vector.
+    Args:
+        kept: names of layers, for what they put out; "features" for the pooled output of the backbone; "pixels" for the
+            pixels themselves.
     """
     pixels = pixels_input(*backbone.input_shape[-2:])
-    ready = preprocess(pixels, preprocessing)
-    if cut is None:
-        kept, features = pixels, backbone(ready)
-    else:
-        kept, features = keras.Model(backbone.input, [output_of(backbone, cut), backbone.output])(ready)
-    return keras.Model(pixels, [kept, pool(features, pooling)], name="bottom")
+    cuts = [name for name in kept if name not in ("pixels", "features")]
+    tensors = [*(output_of(backbone, cut) for cut in cuts), backbone.output]
+    *activations, features = keras.Model(backbone.input, tensors)(preprocess(pixels, preprocessing))
+    outputs = dict(zip(cuts, activations, strict=True))
+    outputs |= {"pixels": pixels, "features": pool(features, pooling)}
+    return keras.Model(pixels, {name: outputs[name] for name in kept}, name="bottom")
 
 
 def top(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str, head: keras.Model) -> keras.Model:
