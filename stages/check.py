@@ -3,7 +3,7 @@
     python -m stages.check
 
 Every stage checks its own section when it starts. This checks all of them at once, what they ask of each other, and
-that the layer or block named by extract.freeze exists.
+that the layers or blocks named by extract.freeze and extract.depths exist.
 """
 
 from pathlib import Path
@@ -46,7 +46,9 @@ def main() -> None:
     if not found:
         found = [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
     if not found:
-        network, found = backbone_and_freeze(sections["pretrain"], sections["extract"])
+        network, found = backbone_and_freeze(
+            sections["pretrain"], sections["extract"], sections["finetune"].thawed.freeze
+        )
     found += problems(Path(), read_yaml(PIPELINE))
     if found:
         raise UserError("\n".join(["", *found]))
@@ -67,16 +69,19 @@ def read_all() -> tuple[dict[str, Any], list[str]]:
     return sections, found
 
 
-def backbone_and_freeze(pretrain: Pretrain, extract: Extract) -> tuple[str, list[str]]:
-    """Build the backbone and find the freeze boundary; return a line about them, or what is wrong."""
+def backbone_and_freeze(pretrain: Pretrain, extract: Extract, freeze: int | str) -> tuple[str, list[str]]:
+    """Build the backbone and find the depth ``freeze`` (of finetune.thawed); say what they are, or what is wrong."""
     from stages.network import runtime  # noqa: F401  (here: the framework takes seconds to import, the rest does not)
     from stages.network.backbones import find
-    from stages.network.freeze import boundary
+    from stages.network.depths import chosen, depths
 
     try:
         row = find(pretrain.backbone, pretrain.image_size)
         backbone = row.build(pretrain.image_size)
-        cut = boundary(backbone, extract.freeze, row.blocks(backbone))
+        blocks = row.blocks(backbone)
+        fresh = extract.fresh is not None
+        kept = depths(backbone, blocks, extract.freeze, extract.depths, fresh)
+        cut = chosen(kept, freeze, fresh, backbone, blocks)
     except UserError as error:
         return "", [f"{PARAMS}: {error}"]
     names = [layer.name for layer in backbone.layers]

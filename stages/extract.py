@@ -17,9 +17,9 @@ from dataclasses import asdict
 from itertools import chain, islice
 from pathlib import Path
 
-import keras
 import numpy as np
 
+from stages.base.ahead import ahead
 from stages.base.params import read_section
 from stages.base.stage import progress, say, stage, whole
 from stages.images.contract import Contract
@@ -27,10 +27,13 @@ from stages.images.load import load_all
 from stages.images.mix import Drawn, all_views
 from stages.images.packed import Packed
 from stages.images.seen import VIEWS, choose, write_seen
-from stages.network.build import bottom
-from stages.network.freeze import boundary
-from stages.network.kept import Description, Rows, room, shapes, stored, write_description
+from stages.network.build import bottom, compute_in
+from stages.network.depths import depths, lines
+from stages.network.fold import fold
+from stages.network.forward import Forward
+from stages.network.kept import FEATURES, PIXELS, Description, Rows, room, shapes, stored, write_description
 from stages.network.pretrained import read_pretrained
+from stages.schema.compute import Compute
 from stages.schema.extract import Extract
 
 PARAMS = Path("params.yaml")
@@ -43,23 +46,22 @@ EXTRACT = Path("data/extract")
 @stage("extract")
 def main() -> None:
     """Run the stage."""
-    params = read_section(PARAMS, "extract", Extract)
-    start(params.seed)
+    params, compute = read_section(PARAMS, "extract", Extract), read_section(PARAMS, "compute", Compute)
+    start(params.seed, compute.devices)
     pretrained = read_pretrained(PRETRAIN)
-    backbone = pretrained.backbone
-    cut = boundary(backbone, params.freeze, pretrained.blocks)
-    layer = None if params.fresh else cut.layer
-    network = bottom(backbone, pretrained.preprocessing, layer, params.pooling)
+    backbone = compute_in(pretrained.backbone, compute.precision)
     train, val = Packed(TRAIN), Packed(VAL)
     contract = Contract(*backbone.input_shape[-2:], **train.reading)
     description = Description(
-        cut.frozen, len(backbone.layers), layer, params.pooling, train.classes, asdict(contract), params.fresh
+        depths(backbone, pretrained.blocks, params.freeze, params.depths, params.fresh is not None),
+        *(len(backbone.layers), params.pooling, train.classes, asdict(contract), params.fresh),
     )
-    say(
-        f"{cut.frozen} of {len(backbone.layers)} layers frozen, kept up to {layer or 'the pixels'} "
-        f"{network.output_shape[0][1:]}; {len(train)} training images in {params.views} views"
-    )
-    kept = shapes(description, [shape[1:] for shape in network.output_shape], params.precision)
+    network = bottom(backbone, pretrained.preprocessing, description.files, params.pooling, fold)
+    run = Forward(network, compute.batch_size)
+    kept = shapes(description, network.compute_output_shape(network.input_shape), params.precision)
+    for line in lines(description, kept):
+        say(line)
+    say(f"{len(train)} training images in {params.views} views")
     say(room(kept, len(train) * params.kept_views + len(val), shutil.disk_usage(EXTRACT.parent).free))
     with whole(EXTRACT) as folder:
         write_description(folder, description)
@@ -68,36 +70,28 @@ def main() -> None:
             drawn = all_views(images, packed.labels(), views, len(packed.classes), params.augment, params.seed)
             seen = looked_at(folder, drawn, packed, params) if name == "train" else drawn
             if len(packed):
-                write_split(folder, name, network, seen, np.repeat(packed.labels(), views), description, params)
+                write_split(folder, name, run, seen, np.repeat(packed.labels(), views), description, params)
 
 
 def write_split(
     folder: Path,
     name: str,
-    network: keras.Model,
+    run: Forward,
     drawn: Iterator[Drawn],
     labels: np.ndarray,
     description: Description,
     params: Extract,
 ) -> None:
     """Write NAME_labels.npy, or NAME_targets.npy where views are mixed, and what is kept of each view."""
-    files = {what: Rows(folder / f"{name}_{what}.npy", len(labels)) for what in ("targets", "features", "activations")}
+    files = {what: Rows(folder / f"{name}_{what}.npy", len(labels)) for what in ("targets", *description.files)}
     shares = name == "train" and params.augment.mixes and description.fresh is None
     if not shares:
         np.save(folder / f"{name}_labels.npy", labels)
-    while batch := list(islice(drawn, params.batch_size)):
-        pixels = np.stack([view for view, _ in batch])
+    for batch in ahead(iter(lambda: list(islice(drawn, run.batch_size)), []), 2):
         if shares:
             files["targets"].add(np.stack([target for _, target in batch]))
-        if description.fresh is not None:
-            files["activations"].add(pixels)
-            continue
-        # The last batch is filled up: another shape would be compiled anew.
-        full = np.concatenate([pixels, np.repeat(pixels[-1:], params.batch_size - len(batch), axis=0)])
-        kept, pooled = (np.asarray(output)[: len(batch)] for output in network.predict_on_batch(full))
-        files["features"].add(pooled)
-        if description.frozen < description.layers:
-            files["activations"].add(stored(kept, params.precision) if description.layer else pixels)
+        for what, values in run(np.stack([view for view, _ in batch])).items():
+            files[what].add(values if what in (PIXELS, FEATURES) else stored(values, params.precision))
 
 
 def looked_at(folder: Path, drawn: Iterator[Drawn], packed: Packed, params: Extract) -> Iterator[Drawn]:

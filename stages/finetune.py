@@ -20,14 +20,17 @@ from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.network import build
 from stages.network.data import read_data
+from stages.network.depths import chosen
 from stages.network.gradual import Thawing, gradually
 from stages.network.heads import start_from_source
-from stages.network.kept import Description, read_description
+from stages.network.history import in_words, join
+from stages.network.kept import FEATURES, Description, read_description
 from stages.network.optimizers import Rule, by_depth
 from stages.network.pretrained import read_pretrained
 from stages.network.resume import resumable
-from stages.network.store import write_model, write_weights
-from stages.network.train import Schedule, fit, join
+from stages.network.store import Cut, write_model, write_weights
+from stages.network.train import Schedule, fit
+from stages.schema.compute import Compute
 from stages.schema.finetune import Finetune, Head, Thawed
 
 PARAMS = Path("params.yaml")
@@ -40,12 +43,15 @@ FINETUNE = Path("data/finetune")
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "finetune", Finetune)
-    kept = read_description(EXTRACT)
+    kept, compute = read_description(EXTRACT), read_section(PARAMS, "compute", Compute)
     check(params, kept)
-    start(params.seed)
+    start(params.seed, compute.devices)
     states = FINETUNE.with_name(f".resume-{FINETUNE.name}")
-    with resumable(states, params.model_dump(), [PRETRAIN, EXTRACT]) as resume, whole(FINETUNE) as folder:
-        train(params, kept, folder, resume)
+    with (
+        resumable(states, [params.model_dump(), compute.model_dump()], [PRETRAIN, EXTRACT]) as resume,
+        whole(FINETUNE) as folder,
+    ):
+        train(params, compute.precision, kept, folder, resume)
 
 
 def check(params: Finetune, kept: Description) -> None:
@@ -56,38 +62,40 @@ def check(params: Finetune, kept: Description) -> None:
         raise UserError(f"finetune.head.output: expected softmax for {len(kept.classes)} classes; received sigmoid.")
 
 
-def train(params: Finetune, kept: Description, folder: Path, resume: Path) -> None:
+def train(params: Finetune, precision: str, kept: Description, folder: Path, resume: Path) -> None:
     """Train both phases, and write what the stage hands on into ``folder``."""
     pretrained, head = read_pretrained(PRETRAIN), params.head
-    backbone, blocks = pretrained.backbone, pretrained.blocks
-    counts = gradually(backbone, [(step.epoch, step.freeze) for step in params.thawed.gradual], blocks, kept.frozen)
-    features = build.pool(backbone.output, kept.pooling).shape[-1]
-    classifier = build.head(features, head.hidden, head.dropout, len(kept.classes), head.batchnorm, head.output)
+    backbone, blocks, mode = pretrained.backbone, pretrained.blocks, pretrained.preprocessing
+    depth = chosen(kept.depths, params.thawed.freeze, kept.fresh is not None, backbone, blocks)
+    counts = gradually(backbone, [(step.epoch, step.freeze) for step in params.thawed.gradual], blocks, depth.frozen)
+    size = build.pool(backbone.output, kept.pooling).shape[-1]
+    classifier = build.head(size, head.hidden, head.dropout, len(kept.classes), head.batchnorm, head.output)
     if head.initial == "source":
         start_from_source(classifier, pretrained, kept.classes)
-    network = build.network(backbone, pretrained.preprocessing, kept.pooling, classifier)
-    write_model(folder, network, kept.classes, kept.contract)
-    thawing = Thawing(backbone, params.thawed.batchnorm == "train")
-    thawing.table(min(counts.values())).to_csv(folder / "layers.csv", index=False)
+    network = build.network(backbone, mode, kept.pooling, classifier)
+    shallowest = min(kept.depths, key=lambda depth: depth.frozen)
+    keeps = [FEATURES] if shallowest.frozen == kept.layers else [shallowest.kept, FEATURES]
+    write_model(folder, network, kept.classes, kept.contract, Cut(backbone.name, mode, keeps, kept.pooling))
+    build.compute_in(backbone, precision)  # after it was written: whoever reads it decides for himself
+    frozen, thawing = min(counts.values()), Thawing(backbone, params.thawed.batchnorm == "train")
+    thawing.table(frozen).to_csv(folder / "layers.csv", index=False)
 
     def run(model: keras.Model, name: str, what: str, phase: Head | Thawed, **options: Any) -> pd.DataFrame:
         training, validation = (read_data(EXTRACT, split, what, kept) for split in ("train", "val"))
         assert training is not None
         history = fit(model, name, training, validation, schedule(params, phase), resume, **options)
-        tell(history)
+        say(in_words(history))
         return history
 
     thawing.freeze(kept.layers)
-    model = classifier if kept.fresh is None else network  # fresh views have no features: all runs, from the pixels
-    histories = [run(model, "head", "features", head)]
+    histories = [run(network if kept.fresh else classifier, "head", "features", head)]  # fresh: from the pixels
     write_weights(folder, network, "head")
-    if min(counts.values()) < kept.layers and params.thawed.epochs:
-        model = build.top(backbone, pretrained.preprocessing, kept.layer, kept.pooling, classifier)
-        factors = by_depth(backbone, params.thawed.layer_decay, blocks)
-        steps = thawing.steps(counts)
-        histories.append(run(model, "thawed", "activations", params.thawed, factors=factors, steps=steps))
+    if frozen < kept.layers and params.thawed.epochs:
+        model = build.top(backbone, mode, depth.layer, kept.pooling, classifier)
+        factors, steps = by_depth(backbone, params.thawed.layer_decay, blocks), thawing.steps(counts)
+        histories.append(run(model, "thawed", depth.kept, params.thawed, factors=factors, steps=steps))
     else:
-        say("nothing is thawed (extract.freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
+        say("nothing is thawed (freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
     write_weights(folder, network, "finetuned")
     join(histories).to_csv(folder / "history.csv", index=False)
 
@@ -106,14 +114,6 @@ def schedule(params: Finetune, phase: Head | Thawed) -> Schedule:
         label_smoothing=params.loss.label_smoothing,
         balanced=params.loss.class_weights == "balanced",
     )
-
-
-def tell(history: pd.DataFrame) -> None:
-    """Say how a phase went."""
-    for kept in history[history["kept"] == 1].to_dict("records"):
-        last = "" if pd.isna(kept["val_loss"]) else f", validation accuracy {kept['val_accuracy']:.1%}"
-        accuracy = f"training accuracy {kept['accuracy']:.1%}{last}"
-        say(f"{kept['phase']}: kept epoch {kept['epoch']} of {len(history)}, {accuracy}")
 
 
 if __name__ == "__main__":

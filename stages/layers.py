@@ -1,4 +1,4 @@
-"""Show the backbone's layers, what extract.freeze freezes of them, and what keeping the activations costs on disk.
+"""Show the backbone's layers, what is frozen of them, and what keeping the activations costs on disk.
 
     python -m stages.layers                     what params.yaml says
     python -m stages.layers --freeze block5     another value of extract.freeze: a block, a layer, a count, all, none
@@ -18,7 +18,8 @@ from stages.base.params import read_key, read_section
 from stages.base.stage import stage
 from stages.network.backbones import find
 from stages.network.costs import Images, disk, layer_lines, totals
-from stages.network.freeze import boundary
+from stages.network.depths import chosen, depths
+from stages.network.kept import AS_EXTRACTED
 from stages.schema.extract import Extract
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
@@ -36,17 +37,20 @@ def main() -> None:
     pretrain = read_section(PARAMS, "pretrain", Pretrain)
     extract = read_section(PARAMS, "extract", Extract)
     train_batchnorm = read_key(PARAMS, "finetune.thawed.batchnorm") == "train"
-    freeze = extract.freeze if given is None else value(given)
     row = find(pretrain.backbone, pretrain.image_size)
     backbone = row.build(pretrain.image_size)
     blocks = row.blocks(backbone)
-    cut = boundary(backbone, freeze, blocks)
-    for line in layer_lines(backbone, cut, blocks, train_batchnorm):
+    fresh = extract.fresh is not None
+    kept = depths(backbone, blocks, extract.freeze if given is None else value(given), extract.depths, fresh)
+    freeze = AS_EXTRACTED if given is not None else read_key(PARAMS, "finetune.thawed.freeze")
+    depth = chosen(kept, freeze, fresh, backbone, blocks)
+    for line in layer_lines(backbone, depth.frozen, blocks, train_batchnorm):
         print(line)
-    print(f"\n{pretrain.backbone} at {pretrain.image_size} px, extract.freeze: {freeze}")
-    for line in totals(backbone, cut, train_batchnorm):
+    key = "extract.freeze" if freeze == AS_EXTRACTED else "finetune.thawed.freeze"
+    print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {depth.freeze}")
+    for line in totals(backbone, depth.frozen, train_batchnorm):
         print(line)
-    for line in disk(backbone, cut, extract.pooling, extract.precision, images(extract)):
+    for line in disk(backbone, kept, extract.pooling, extract.precision, images(extract)):
         print(line)
 
 

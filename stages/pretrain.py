@@ -23,10 +23,11 @@ from stages.network import build
 from stages.network.backbones import Backbone, find
 from stages.network.batches import Kept
 from stages.network.forward import Forward
+from stages.network.history import COLUMNS
 from stages.network.pretrained import Pretrained, write_pretrained
 from stages.network.published import load_published
 from stages.network.resume import resumable
-from stages.network.train import COLUMNS, Schedule, fit
+from stages.network.train import Schedule, fit
 from stages.schema.pretrain import Pretrain
 from stages.sources.arrays import read_arrays
 
@@ -102,7 +103,7 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     with resumable(PRETRAIN.with_name(f".resume-{PRETRAIN.name}"), params.model_dump(), [source]) as resume:
         history = fit(model, "pretrain", training, None, schedule, resume)
     pixels, labels = arrays.test
-    (logits,) = Forward(model)(pixels)
+    logits = Forward(model)(pixels)
     accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))
     say(f"{accuracy:.2%} of the {len(labels):,} test images of {source.name} right")
     kernel, bias = classifier.get_layer("classifier").get_weights()

@@ -25,11 +25,28 @@ def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "mnist_cnn at 28 px: 4 of 6 layers frozen, thawed from dense on; activations are kept at flatten." in said
 
 
+def test_the_depth_that_is_trained_is_the_one_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_params(here, {"extract": {"depths": ["all", "dropout"]}, "finetune": {"thawed": {"freeze": "dropout"}}})
+    check.main()
+    assert "5 of 6 layers frozen, thawed from dropout on; activations are kept at dense." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"extract": {"freeze": "dens"}}, "extract.freeze: expected 'all', 'none', a count, or a layer"),
         ({"extract": {"freeze": 7}}, "extract.freeze: expected a count from -6 to 6"),
+        ({"extract": {"depths": ["all", "dens"]}}, "extract.depths: expected 'all', 'none', a count, or a layer"),
+        ({"extract": {"depths": [True]}}, "extract.depths.0: expected 'all', 'none', the name of a layer or block"),
+        (
+            {"extract": {"depths": ["all"]}, "finetune": {"thawed": {"freeze": "dense"}}},
+            "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
+            "extract.depths keep (-2, all); received 'dense'. Add it to extract.depths.",
+        ),
+        (
+            {"extract": {"views": "fresh"}, "finetune": {"thawed": {"freeze": "dens"}}},
+            "finetune.thawed.freeze: expected 'all', 'none', a count, or a layer or block of the backbone",
+        ),
         ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
         ({"extract": {"freeze": "block5"}}, "(blocks: conv, dense; layers: image, conv … dropout); received 'block5'"),
         (

@@ -15,7 +15,7 @@ from stages.images.packed import Packed
 from stages.images.seen import read_seen
 from stages.network.build import bottom
 from stages.network.data import read_data
-from stages.network.kept import bytes_needed, read_description, stored
+from stages.network.kept import Depth, bytes_needed, read_description, stored
 from stages.network.pretrained import read_pretrained
 from tests.copies import set_params
 from tests.small import prepared_project
@@ -36,21 +36,18 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path, monkeypatch: 
     set_params(prepared, {"extract": {"freeze": -2, "views": 3, "precision": "float32", "batch_size": 64}})
     extract.main()
     description = json.loads(Path("data/extract/boundary.json").read_text())
-    assert (description["frozen"], description["layer"], description["classes"]) == (
-        4,
-        "flatten",
-        ["across", "upright"],
-    )
+    assert description["depths"] == [{"freeze": -2, "frozen": 4, "layer": "flatten"}]
+    assert description["classes"] == ["across", "upright"]
     train, val = Packed(Path("data/split/train.parquet")), Packed(Path("data/split/val.parquet"))
     np.testing.assert_array_equal(kept("train_labels"), np.repeat(train.labels(), 3))
     np.testing.assert_array_equal(kept("val_labels"), val.labels())
     pixels = np.stack([load(data, Contract(**description["contract"])) for data in train.images()])
-    network = bottom(read_pretrained(Path("data/pretrain")).backbone, "unit", "flatten", "average")
-    activations, features = network.predict_on_batch(pixels)
-    assert np.std(activations) > 0.01
-    np.testing.assert_allclose(kept("train_activations")[::3], activations, atol=1e-5)  # view 0 is the image itself
-    np.testing.assert_allclose(kept("train_features")[::3], features, atol=1e-5)
-    assert not np.allclose(kept("train_features")[1::3], features, atol=1e-3)
+    network = bottom(read_pretrained(Path("data/pretrain")).backbone, "unit", ["flatten", "features"], "average")
+    outputs = network.predict_on_batch(pixels)
+    assert np.std(outputs["flatten"]) > 0.01
+    np.testing.assert_allclose(kept("train_flatten")[::3], outputs["flatten"], atol=1e-5)  # view 0 is the image itself
+    np.testing.assert_allclose(kept("train_features")[::3], outputs["features"], atol=1e-5)
+    assert not np.allclose(kept("train_features")[1::3], outputs["features"], atol=1e-3)
 
 
 def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +56,7 @@ def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.Monk
     for size in (3, 64):
         set_params(prepared, {"extract": {"freeze": -2, "views": 2, "batch_size": size}})
         extract.main()
-        results.append([kept(name) for name in ("train_activations", "train_features", "val_features")])
+        results.append([kept(name) for name in ("train_flatten", "train_features", "val_features")])
     for small, large in zip(*results, strict=True):
         np.testing.assert_allclose(small, large, atol=1e-5)
 
@@ -70,7 +67,7 @@ def test_half_precision_is_half_the_disk_and_close(prepared: Path, monkeypatch: 
     for precision in ("float32", "float16"):
         set_params(prepared, {"extract": {"freeze": -2, "precision": precision}})
         extract.main()
-        results[precision] = kept("train_activations")
+        results[precision] = kept("train_flatten")
     assert results["float16"].nbytes * 2 == results["float32"].nbytes
     np.testing.assert_allclose(results["float16"], results["float32"], rtol=1e-3, atol=1e-4)
 
@@ -82,20 +79,18 @@ def test_what_half_precision_cannot_hold_is_refused() -> None:
         stored(np.array([1.0, 7e4], dtype=np.float32), "float16")
 
 
-@pytest.mark.parametrize(("freeze", "activations"), [("all", None), ("none", np.uint8)])
+@pytest.mark.parametrize("freeze", ["all", "none"])
 def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, freeze: str, activations: type | None
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, freeze: str
 ) -> None:
     monkeypatch.chdir(prepared)
     set_params(prepared, {"extract": {"freeze": freeze}})
     extract.main()
     assert kept("train_features").shape == (32, 128)
-    data = read_data(Path("data/extract"), "train", "activations", read_description(Path("data/extract")))
-    assert (data is None) == (activations is None)
-    if activations is None:
-        assert not Path("data/extract/train_activations.npy").exists()
-    else:
-        assert (kept("train_activations").dtype, kept("train_activations").shape) == (activations, (32, 16, 16, 1))
+    written = {path.name for path in Path("data/extract").glob("train_*.npy")}
+    assert written == {"train_labels.npy", "train_features.npy", *(["train_pixels.npy"] if freeze == "none" else [])}
+    if freeze == "none":
+        assert (kept("train_pixels").dtype, kept("train_pixels").shape) == (np.uint8, (32, 16, 16, 1))
 
 
 def test_a_layer_that_does_not_exist_is_named(
@@ -109,13 +104,46 @@ def test_a_layer_that_does_not_exist_is_named(
     assert "received 'dens'. Did you mean dense?" in said
 
 
+def test_one_pass_keeps_all_depths_and_each_as_if_alone(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def files(freeze: int | str, depths: list[int | str]) -> dict[str, bytes]:
+        run_with(prepared, monkeypatch, freeze=freeze, depths=depths)
+        return {path.name: path.read_bytes() for path in Path("data/extract").glob("*.n*")}
+
+    together = files(-2, ["all", "none", "dropout", "dense", -2])
+    kept = json.loads(Path("data/extract/boundary.json").read_text())["depths"]
+    assert [(depth["freeze"], depth["frozen"], depth["layer"]) for depth in kept] == [
+        (-2, 4, "flatten"),
+        ("all", 6, "dropout"),
+        ("none", 0, None),
+        ("dropout", 5, "dense"),
+        ("dense", 4, "flatten"),
+    ]
+    layers = ["dense", "features", "flatten", "labels", "pixels"]
+    assert sorted(together) == [
+        "seen.npz",
+        *sorted(f"{split}_{what}.npy" for split in ("train", "val") for what in layers),
+    ]
+    alone = [files(freeze, []) for freeze in ("all", "none", "dropout", -2)]
+    for name, content in [pair for single in alone for pair in single.items()]:
+        assert together[name] == content, name
+    assert set(together) == {name for single in alone for name in single}
+
+
+def test_a_depth_that_does_not_exist_is_named(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run_with(prepared, monkeypatch, depths=["all", "dens"])
+    assert "extract.depths: expected 'all', 'none', a count, or a layer" in capsys.readouterr().err
+
+
 AUGMENT = {"rotation": 20, "shear": 10, "brightness": 0.3, "cutout": 0.2}
 
 
 def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """Run the stage with what ``changes`` add to the settings of the other tests."""
     monkeypatch.chdir(folder)
-    plain = {"freeze": -2, "views": 2, "precision": "float32", "batch_size": 64}
+    plain = {"freeze": -2, "depths": [], "views": 2, "precision": "float32", "batch_size": 64}
     off = {**dict.fromkeys((*AUGMENT, "mixup", "cutmix"), 0), "rand_augment": {"operations": 0}}
     set_params(folder, {"extract": {**plain, **changes, "augment": {**off, **changes.get("augment", {})}}})  # type: ignore[dict-item]
     extract.main()
@@ -127,7 +155,7 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
         augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0, "rand_augment": {"operations": 1}}
         run_with(prepared, monkeypatch, views=3, batch_size=size, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
-        results.append([kept(name) for name in ("train_targets", "train_features", "train_activations")])
+        results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])
     targets, labels = results[0][0], Packed(Path("data/split/train.parquet")).labels()
     assert (targets.shape, targets.dtype) == ((48, 2), np.float32)
     np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
@@ -148,14 +176,14 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
 def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_with(prepared, monkeypatch, views="fresh", augment=AUGMENT)
     folder, description = Path("data/extract"), read_description(Path("data/extract"))
-    assert (description.layer, description.frozen) == (None, 4)
+    assert description.depths == [Depth(-2, 4, None)]
     written = {path.name for path in folder.glob("*.npy")}
-    assert written == {f"{split}_{what}.npy" for split in ("train", "val") for what in ("labels", "activations")}
+    assert written == {f"{split}_{what}.npy" for split in ("train", "val") for what in ("labels", "pixels")}
     packed = Packed(Path("data/split/train.parquet"))
     contract = Contract(**description.contract)
-    np.testing.assert_array_equal(kept("train_activations"), [load(data, contract) for data in packed.images()])
+    np.testing.assert_array_equal(kept("train_pixels"), [load(data, contract) for data in packed.images()])
     phases = []
-    for what in ("activations", "features"):
+    for what in ("pixels", "features"):
         data, validation = (read_data(folder, split, what, description) for split in ("train", "val"))
         assert data is not None
         assert validation is not None
@@ -165,14 +193,14 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path, monkeypatc
         assert not np.array_equal(first, second)
         phases.append(first)
         np.testing.assert_array_equal(data.batch(np.arange(4), 0)[0], first)
-        np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[0], kept("val_activations"))
-        np.testing.assert_array_equal(validation.batch(np.arange(8), 5)[0], kept("val_activations"))
+        np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[0], kept("val_pixels"))
+        np.testing.assert_array_equal(validation.batch(np.arange(8), 5)[0], kept("val_pixels"))
     assert not np.array_equal(*phases)  # the thawed phase sees none of the head's views again
     pixels, images = read_seen(folder / "seen.npz")
     seen = {image.source: row for image, row in zip(images, pixels, strict=True)}
     for source, row in seen.items():  # the image itself, then the first epochs
         place = packed.sources().index(source)
-        np.testing.assert_array_equal(row[0], kept("train_activations")[place])
+        np.testing.assert_array_equal(row[0], kept("train_pixels")[place])
         np.testing.assert_array_equal(row[1], data.batch(np.array([place]), 0)[0][0])
         np.testing.assert_array_equal(row[7], data.batch(np.array([place]), 6)[0][0])
 
@@ -182,7 +210,7 @@ def test_what_is_shown_is_what_the_network_saw(prepared: Path, monkeypatch: pyte
     pixels, images = read_seen(Path("data/extract/seen.npz"))
     assert pixels.shape == (2, 8, 16, 16, 1)
     assert {image.class_name for image in images} == {"across", "upright"}
-    fed, targets = kept("train_activations").reshape(16, 10, 16, 16, 1), kept("train_targets").reshape(16, 10, 2)
+    fed, targets = kept("train_pixels").reshape(16, 10, 16, 16, 1), kept("train_targets").reshape(16, 10, 2)
     sources = Packed(Path("data/split/train.parquet")).sources()
     for image, row in zip(images, pixels, strict=True):
         place = sources.index(image.source)
@@ -207,10 +235,10 @@ def test_without_validation_images_there_are_none_to_read(prepared: Path) -> Non
 def test_the_disk_is_asked_before_the_work(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_with(prepared, monkeypatch, precision="float16")
+    run_with(prepared, monkeypatch, precision="float16", depths=["none", "dropout"])
     said = capsys.readouterr().out
-    expected = kept("train_activations").nbytes + kept("train_features").nbytes
-    expected += kept("val_activations").nbytes + kept("val_features").nbytes
+    layers = ("pixels", "flatten", "dense", "features")
+    expected = sum(kept(f"{split}_{what}").nbytes for split in ("train", "val") for what in layers)
     assert f"what is kept takes {expected / 1e6:.1f} MB of disk; " in said
     before = sorted(Path("data/extract").iterdir())
     monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))

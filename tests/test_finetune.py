@@ -1,5 +1,6 @@
 """finetune: the head learns from kept features, then head and thawed layers together; histories and weights say so."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -101,12 +102,12 @@ def test_early_stopping_and_plateau(here: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes(here: Path) -> None:
-    written = []
+    runs = []
     for _ in range(2):
         keras.utils.clear_session()  # as a new process has it
         finetune.main()
-        written.append({path.name: path.read_bytes() for path in sorted(Path("data/finetune").iterdir())})
-    assert written[0] == written[1]
+        runs.append(written())
+    assert runs[0] == runs[1]
 
 
 def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Path) -> None:
@@ -142,9 +143,46 @@ def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
     extract.main()
 
 
+def written(folder: Path = Path("data/finetune")) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_depth_kept_beside_others_trains_as_it_does_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Path
+) -> None:
+    shutil.copytree(prepared, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    depths = ["all", "none", -2]
+    set_params(Path(), {"extract": {"freeze": -2, "depths": depths}})
+    set_params(Path(), {"finetune": {"head": {"epochs": 1}, "thawed": {"epochs": 1}}})
+    extract.main()
+    beside = []
+    for freeze in [*depths, "extract"]:
+        keras.utils.clear_session()  # as a new process has it
+        set_params(Path(), {"finetune": {"thawed": {"freeze": freeze}}})
+        finetune.main()
+        beside.append(written())
+    states = [pd.read_csv(io.BytesIO(files["layers.csv"]))["state"] for files in beside]
+    assert [int((state == "frozen").sum()) for state in states] == [6, 0, 4, 4]
+    assert len({files["finetuned.weights.h5"] for files in beside}) == 3
+    assert len({files["head.weights.h5"] for files in beside}) == 1
+    set_params(Path(), {"extract": {"depths": []}, "finetune": {"thawed": {"freeze": "extract"}}})
+    for freeze, expected in zip(depths, beside, strict=False):
+        keras.utils.clear_session()
+        set_params(Path(), {"extract": {"freeze": freeze}})
+        extract.main()
+        finetune.main()
+        assert written() == expected, freeze
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (
+            {"thawed": {"freeze": "none"}},
+            "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
+            "extract.depths keep (-2); received 'none'. Add it to extract.depths.\n",
+        ),
         (
             {"head": {"initial": "source", "hidden": [8]}},
             "finetune.head.hidden: expected [] with initial: source, or set that to new; received [8]",
@@ -184,7 +222,7 @@ def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
         ),
         (
             {"thawed": {"gradual": [{"epoch": 1, "freeze": "none"}]}},
-            "finetune.thawed.gradual: expected at least the 4 layers frozen that extract.freeze freezes",
+            "finetune.thawed.gradual: expected at least the 4 layers frozen that finetune.thawed.freeze freezes",
         ),
         (
             {"thawed": {"gradual": [{"epoch": 1, "freeze": "dens"}]}},
@@ -228,7 +266,7 @@ def test_a_head_of_every_kind_of_layer_is_read_back(here: Path) -> None:
 
 
 def test_fresh_views_train_the_whole_network_from_the_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Path
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prepared: Path
 ) -> None:
     shutil.copytree(prepared, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
@@ -244,6 +282,13 @@ def test_fresh_views_train_the_whole_network_from_the_pixels(
             assert np.array_equal(tuned[name][0], before[name][0]) != learned
         histories.append(pd.read_csv("data/finetune/history.csv"))
     pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+    set_params(Path(), {"finetune": {"thawed": {"freeze": "none"}}})  # from the pixels every depth can be trained
+    finetune.main()
+    assert not np.array_equal(weights("finetuned")["conv"][0], before["conv"][0])
+    set_params(Path(), {"finetune": {"thawed": {"freeze": "dens"}}})
+    with pytest.raises(SystemExit):
+        finetune.main()
+    assert "finetune.thawed.freeze: expected 'all', 'none', a count, or a layer" in capsys.readouterr().err
 
 
 def test_without_validation_images_the_last_epoch_is_kept(

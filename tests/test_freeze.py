@@ -73,12 +73,13 @@ def test_bottom_and_top_are_the_whole(freeze: int | str) -> None:
     classifier = head(int(pool(backbone.output, "average").shape[-1]), [5], 0.0, 3)
     network = whole_network(backbone, "unit", "average", classifier)
     pixels, _ = pictures(6)
-    kept, features = bottom(backbone, "unit", cut.layer, "average").predict_on_batch(pixels)
+    layer = cut.layer or "pixels"
+    outputs = bottom(backbone, "unit", [layer, "features"], "average").predict_on_batch(pixels)
     thawed = top(backbone, "unit", cut.layer, "average", classifier)
     expected = network.predict_on_batch(pixels)
     assert np.std(expected) > 0.01
-    np.testing.assert_array_equal(thawed.predict_on_batch(np.asarray(kept)), expected)
-    np.testing.assert_array_equal(classifier.predict_on_batch(np.asarray(features)), expected)
+    np.testing.assert_array_equal(thawed.predict_on_batch(np.asarray(outputs[layer])), expected)
+    np.testing.assert_array_equal(classifier.predict_on_batch(np.asarray(outputs["features"])), expected)
 
 
 @pytest.mark.parametrize("train_batchnorm", [False, True])
@@ -90,7 +91,7 @@ def test_training_changes_the_thawed_alone(train_batchnorm: bool) -> None:
     before = {layer.name: layer.get_weights() for layer in backbone.layers}
     pixels, labels = pictures(32)
     classifier = head(12, [], 0.0, 2)
-    kept = bottom(backbone, "unit", cut.layer, "average").predict(pixels, verbose=0)[0]
+    kept = bottom(backbone, "unit", [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
     thaw(backbone, cut.frozen, train_batchnorm)
     network = top(backbone, "unit", cut.layer, "average", classifier)
     fit(network, "thawed", Kept(kept, labels, 2), None, Schedule(2, 0.01, 8, seed=1))
@@ -106,7 +107,7 @@ def test_frozen_dropout_stays_still_while_training() -> None:
     backbone = miniature()
     cut = boundary(backbone, "block1_add")  # the block's dropout is frozen, yet runs in every step
     pixels, _ = pictures(4)
-    kept = bottom(backbone, "unit", cut.layer, "average").predict(pixels, verbose=0)[0]
+    kept = bottom(backbone, "unit", [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
     thaw(backbone, cut.frozen, train_batchnorm=False)
     network = top(backbone, "unit", cut.layer, "average", head(12, [], 0.0, 2))
     np.testing.assert_array_equal(network(kept, training=True), network(kept, training=True))
@@ -125,7 +126,7 @@ def test_training_from_kept_activations_is_training_end_to_end(rule: Rule, decay
         backbone = miniature()
         cut = boundary(backbone, 6)
         classifier = head(12, [6], 0.0, 2)
-        kept = bottom(backbone, "unit", cut.layer, "average").predict(pixels, verbose=0)[0]
+        kept = bottom(backbone, "unit", [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
         thaw(backbone, cut.frozen, train_batchnorm=False)
         if way == "kept":
             network, inputs = top(backbone, "unit", cut.layer, "average", classifier), kept

@@ -51,7 +51,8 @@ def test_frozen_stays_and_thawed_learns(name: str, form: str, batchnorm: str) ->
     assert cut.frozen == expected
     states = layer_table(backbone, cut.frozen, batchnorm == "train").set_index("name")["state"]
     pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, row.channels), dtype=np.uint8)
-    kept = bottom(backbone, row.preprocessing, cut.layer, "average").predict_on_batch(pixels)[0]
+    layer = cut.layer or "pixels"
+    kept = bottom(backbone, row.preprocessing, [layer], "average").predict_on_batch(pixels)[layer]
     before = {layer.name: layer.get_weights() for layer in backbone.layers}
     thaw(backbone, cut.frozen, batchnorm == "train")
     classifier = head(int(pool(backbone.output, "average").shape[-1]), [], 0.0, 2)

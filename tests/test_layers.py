@@ -8,7 +8,7 @@ import pytest
 from stages import layers
 from stages.network.backbones import BACKBONES
 from stages.network.costs import Images, disk
-from stages.network.freeze import boundary
+from stages.network.depths import depths
 from tests.copies import set_params
 from tests.small import small_project
 
@@ -49,6 +49,24 @@ def test_states_totals_and_cost_of_a_block(
     text = shown(monkeypatch, capsys, "--freeze", "-3")
     assert f"{3 * 3 * 112 * 2:,} bytes an image x" in text
     assert "inference" not in text
+
+
+def test_all_depths_are_counted(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    depths = ["block_16", "all", "none", "block_13"]
+    set_params(here, {"extract": {"freeze": "block_13", "depths": depths}, "finetune": {"thawed": {"freeze": "none"}}})
+    text = shown(monkeypatch, capsys)
+    assert "mobilenet_v2_035 at 96 px, finetune.thawed.freeze: none\nfrozen        0 layers" in text
+    sizes = [6 * 6 * 32 * 4, 3 * 3 * 56 * 4, 96 * 96 * 3]
+    places = [text.index(f"      {size:,} bytes an image x") for size in sizes]
+    assert places == sorted(places)
+    assert [line.split(", ")[0] for line in text.splitlines() if line.startswith("kept:")] == [
+        "kept: what block_12_add puts out",
+        "kept: what block_15_add puts out",
+        "kept: the pixels",
+    ]
+    assert f"in all: {sum(sizes) + 4 * 1280:,} bytes an image x" in text
 
 
 def test_the_split_is_counted_once_it_is_there(
@@ -92,8 +110,8 @@ def test_a_block_that_does_not_exist_is_named(
 def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     row = BACKBONES["mobilenet_v2_035"]
     backbone = row.build(96)
-    cut = boundary(backbone, "block_13", row.blocks(backbone))
-    lines = list(disk(backbone, cut, "average", "float32", Images(1000, 200, 0, "in all")))
+    kept = depths(backbone, row.blocks(backbone), "block_13", [], fresh=True)
+    lines = list(disk(backbone, kept, "average", "float32", Images(1000, 200, 0, "in all")))
     assert "pixels, 96 x 96 x 3 uint8" in lines[0]
     assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images in all) = 33.2 MB"
     assert len(lines) == 2

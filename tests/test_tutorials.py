@@ -61,7 +61,8 @@ def test_the_recipe_runs_on_other_photographs(
     for stage in (split, pretrain, extract, finetune, evaluate, report):
         stage.main()
     boundary = json.loads((tmp_path / "data" / "extract" / "boundary.json").read_text())
-    assert (boundary["frozen"], boundary["layers"], boundary["layer"]) == (frozen, layers, kept)
+    depth = boundary["depths"][0]
+    assert (depth["frozen"], boundary["layers"], depth["layer"]) == (frozen, layers, kept)
     metrics = json.loads((tmp_path / "data" / "evaluate" / "metrics.json").read_text())
     assert metrics["test_images"] == 8
 

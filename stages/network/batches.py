@@ -12,6 +12,12 @@ from stages.base.ahead import ahead
 CHUNK = 2**24
 
 
+class Rows(Protocol):
+    """An array, or a file that is read like one."""
+
+    def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
+
+
 class Data(Protocol):
     """Rows to train on or to validate with.
 
@@ -34,14 +40,14 @@ class Data(Protocol):
 
 
 class Kept:
-    """Inputs (n, ...) that are the same in each epoch; they may be a memory-mapped file.
+    """Inputs (n, ...) that are the same in each epoch; they may be in a file.
 
     Args:
         targets: classes int64 (n,), or shares of each class float32 (n, classes).
         classes: how many.
     """
 
-    def __init__(self, inputs: np.ndarray, targets: np.ndarray, classes: int) -> None:
+    def __init__(self, inputs: Rows, targets: np.ndarray, classes: int) -> None:
         self.classes = classes
         self.labels = targets if targets.ndim == 1 else np.argmax(targets, axis=1)
         self._inputs, self._targets = inputs, targets

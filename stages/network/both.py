@@ -5,11 +5,13 @@ the same frozen part and images starts from there. Where it would take half of t
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from shutil import disk_usage
 
 import keras
 import numpy as np
@@ -19,9 +21,9 @@ from stages.base.stage import say
 from stages.network import build
 from stages.network.fold import fold
 from stages.network.forward import Forward
-from stages.network.kept import Rows, StoredRows
+from stages.network.kept import FEATURES, PIXELS, Rows, StoredRows
 from stages.network.resume import fingerprint
-from stages.network.store import Cut, ModelInfo, read_model
+from stages.network.store import ModelInfo, read_model
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,9 @@ class Both:
 
     Attributes:
         info: classes, contract and cut of both.
-        bottom: pixels -> [kept, features], or [features] where the whole backbone is frozen.
+        bottom: pixels -> what ``info.cut`` keeps.
         head: features -> logits of the head-only model.
-        top: kept (features, where the whole backbone is frozen) -> logits of the fine-tuned model.
+        top: the first of what is kept -> logits of the fine-tuned model.
         mark: of what ``bottom`` computes.
     """
 
@@ -49,24 +51,17 @@ def read_both(folder: Path, precision: str) -> Both:
     Raises:
         UserError: they are not there.
     """
-    head, info = read_model(folder, "head")
-    tuned, _ = read_model(folder, "finetuned")
+    (head, info), (tuned, _) = (read_model(folder, which) for which in ("head", "finetuned"))
     cut = info.cut
     backbone, tuned_backbone = (build.compute_in(model.get_layer(cut.backbone), precision) for model in (head, tuned))
-    mark = hashlib.sha256(backbone.to_json().encode())
+    mark = hashlib.sha256(json.dumps([asdict(info), backbone.to_json()]).encode())
     for value in backbone.get_weights():
-        mark.update(value)
-    bottom = _frozen(backbone, cut)
-    if cut.whole:
-        top = tuned.layers[-1]
-    else:
-        top = build.top(tuned_backbone, cut.preprocessing, cut.layer, cut.pooling, tuned.layers[-1])
+        mark.update(value.tobytes())
+    bottom = build.bottom(backbone, cut.preprocessing, cut.kept, cut.pooling, fold)
+    top, kept = tuned.layers[-1], cut.kept[0]
+    if kept != FEATURES:
+        top = build.top(tuned_backbone, cut.preprocessing, None if kept == PIXELS else kept, cut.pooling, top)
     return Both(info, bottom, head.layers[-1], top, mark.hexdigest())
-
-
-def _frozen(backbone: keras.Model, cut: Cut) -> keras.Model:
-    bottom = build.bottom(backbone, cut.preprocessing, cut.layer, cut.pooling, fold)
-    return keras.Model(bottom.input, bottom.outputs[1:]) if cut.whole else bottom
 
 
 def predict(
@@ -83,33 +78,34 @@ def predict(
     bottom = Forward(both.bottom, batch_size)
     head, top = (Forward(model, bottom.batch_size) for model in (both.head, both.top))
     logits: dict[str, list[np.ndarray]] = {"head": [], "finetuned": []}
-    mark = fingerprint({"frozen": both.mark, "cut": vars(both.info.cut)}, [images])
+    mark = fingerprint({"frozen": both.mark}, [images])
     for outputs in _outputs(bottom, iter(pixels), count, keep, mark):
-        logits["head"] += head(outputs[-1])
-        logits["finetuned"] += top(outputs[0])
+        logits["head"].append(head(outputs[FEATURES]))
+        logits["finetuned"].append(top(outputs[both.info.cut.kept[0]]))
     return {name: np.concatenate(parts) for name, parts in logits.items()}
 
 
 def _outputs(
     bottom: Forward, pixels: Iterator[np.ndarray], count: int, keep: Path, mark: str
-) -> Iterator[list[np.ndarray]]:
+) -> Iterator[dict[str, np.ndarray]]:
     """Go through the outputs of the frozen part, batch by batch."""
     size, file = bottom.batch_size, keep / "run.json"
     if file.exists() and file.read_text(encoding="utf-8") == mark:
-        stored = [StoredRows(path) for path in sorted(keep.glob("*.npy"))]
         say("what the frozen part makes of these images is known: it does not run again")
+        stored = {path.stem: StoredRows(path) for path in keep.glob("*.npy")}
         for start in range(0, count, size):
-            yield [rows[np.arange(start, min(start + size, count))] for rows in stored]
+            places = np.arange(start, min(start + size, count))
+            yield {name: rows[places] for name, rows in stored.items()}
         return
     shutil.rmtree(keep, ignore_errors=True)
     keep.mkdir(parents=True)
-    files: list[Rows] = []
+    files: dict[str, Rows] = {}
     for batch in ahead(iter(lambda: list(islice(pixels, size)), []), 2):
         outputs = bottom(np.stack(batch))
-        if not files and count * sum(output[0].nbytes for output in outputs) < shutil.disk_usage(keep).free / 2:
-            files = [Rows(keep / f"{place}.npy", count) for place in range(len(outputs))]
-        for rows, output in zip(files, outputs, strict=bool(files)):
-            rows.add(output)
+        if not files and count * sum(output[0].nbytes for output in outputs.values()) < disk_usage(keep).free / 2:
+            files = {name: Rows(keep / f"{name}.npy", count) for name in outputs}
+        for name, rows in files.items():
+            rows.add(outputs[name])
         yield outputs
     if files:
         file.write_text(mark, encoding="utf-8")

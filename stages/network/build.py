@@ -103,25 +103,24 @@ def compute_in(backbone: keras.Model, precision: str) -> keras.Model:
 def bottom(
     backbone: keras.Model,
     preprocessing: str,
-    cut: str | None,
+    kept: Sequence[str],
     pooling: str,
     fold: Callable[[keras.Model], keras.Model] = lambda network: network,
 ) -> keras.Model:
-    """Return the network from pixels to (what the layer ``cut`` puts out, features).
-
-    Without a cut the first output is the pixels themselves. Both are the same where the whole backbone is frozen and
-    ends in a vector.
+    """Return the network from pixels to what is ``kept``, in one pass: a dictionary.
 
     Args:
+        kept: names of layers, for what they put out; "features" for the pooled output of the backbone; "pixels" for the
+            pixels themselves.
         fold: what is done to the backbone, such as ``stages.network.fold.fold``.
     """
     pixels = pixels_input(*backbone.input_shape[-2:])
-    ready = preprocess(pixels, preprocessing)
-    if cut is None:
-        kept, features = pixels, fold(backbone)(ready)
-    else:
-        kept, features = fold(keras.Model(backbone.input, [output_of(backbone, cut), backbone.output]))(ready)
-    return keras.Model(pixels, [kept, pool(features, pooling)], name="bottom")
+    cuts = [name for name in kept if name not in ("pixels", "features")]
+    tensors = [*(output_of(backbone, cut) for cut in cuts), backbone.output]
+    *activations, features = fold(keras.Model(backbone.input, tensors))(preprocess(pixels, preprocessing))
+    outputs = dict(zip(cuts, activations, strict=True))
+    outputs |= {"pixels": pixels, "features": pool(features, pooling)}
+    return keras.Model(pixels, {name: outputs[name] for name in kept}, name="bottom")
 
 
 def top(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str, head: keras.Model) -> keras.Model:

@@ -1,13 +1,14 @@
-"""What a choice of ``extract.freeze`` means, layer by layer, and what keeping its activations costs on disk."""
+"""What a depth of freezing means, layer by layer, and what keeping its activations costs on disk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from stages.network.build import output_of, pool
-from stages.network.freeze import Boundary, layer_table
+from stages.network.freeze import layer_table
+from stages.network.kept import Depth
 
 COLUMNS: tuple[str, ...] = ("index", "block", "name", "type", "output", "parameters", "state")
 
@@ -29,12 +30,10 @@ class Images:
     origin: str
 
 
-def layer_lines(
-    backbone: keras.Model, cut: Boundary, blocks: Mapping[str, str], train_batchnorm: bool
-) -> Iterator[str]:
+def layer_lines(backbone: keras.Model, frozen: int, blocks: Mapping[str, str], train_batchnorm: bool) -> Iterator[str]:
     """Go through the lines of the table of layers; a ruler stands between the frozen and the thawed."""
     starts = {first: block for block, first in blocks.items()}
-    table = layer_table(backbone, cut.frozen, train_batchnorm).to_dict("records")
+    table = layer_table(backbone, frozen, train_batchnorm).to_dict("records")
     rows = [COLUMNS]
     for known, layer in zip(table, backbone.layers, strict=True):
         known |= {"block": starts.get(layer.name, ""), "output": _shape(layer)}
@@ -42,7 +41,7 @@ def layer_lines(
         rows.append(tuple(str(known[column]) for column in COLUMNS))
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for number, row in enumerate(rows):
-        if number == cut.frozen + 1:
+        if number == frozen + 1:
             yield f"── thawed from here on {'─' * (sum(widths) + 2 * len(widths) - 25)}"
         yield "  ".join(
             cell.rjust(width) if column in ("index", "parameters") else cell.ljust(width)
@@ -55,9 +54,9 @@ def _shape(layer: keras.Layer) -> str:
     return " or ".join(" x ".join(map(str, tensor.shape[1:])) for tensor in keras.tree.flatten(output))
 
 
-def totals(backbone: keras.Model, cut: Boundary, train_batchnorm: bool) -> Iterator[str]:
+def totals(backbone: keras.Model, frozen: int, train_batchnorm: bool) -> Iterator[str]:
     """Go through one line for each state that layers are in: how many layers, how many parameters."""
-    table = layer_table(backbone, cut.frozen, train_batchnorm)
+    table = layer_table(backbone, frozen, train_batchnorm)
     for state in ("frozen", "thawed", "inference"):
         there = table[table["state"] == state]
         if len(there) or state != "inference":
@@ -65,29 +64,35 @@ def totals(backbone: keras.Model, cut: Boundary, train_batchnorm: bool) -> Itera
             yield f"{state:<10}{len(there):>5} layers{there['parameters'].sum():>15,} parameters{why}"
 
 
-def disk(backbone: keras.Model, cut: Boundary, pooling: str, precision: str, images: Images) -> Iterator[str]:
-    """Go through lines that say what ``extract`` keeps of each image, and what it takes on disk."""
+def disk(backbone: keras.Model, depths: Sequence[Depth], pooling: str, precision: str, images: Images) -> Iterator[str]:
+    """Go through lines that say what ``extract`` keeps of each image for ``depths``, and what it takes on disk."""
     side = tuple(backbone.input_shape[1:])
     pixels = int(np.prod(side))
     if not images.views:
         yield f"kept: the pixels, {_size(side)} uint8, for the views are drawn afresh in each epoch"
         yield _cost("", pixels, images, 1)
         return
-    if cut.frozen == len(backbone.layers):
+    layers = list(dict.fromkeys(depth.layer for depth in depths if depth.frozen < len(backbone.layers)))
+    if not layers:
         yield "kept: nothing but the features, for the whole backbone is frozen"
-    elif cut.layer is None:
-        yield f"kept: the pixels, {_size(side)} uint8, for no single tensor separates frozen from thawed layers"
-        yield _cost("", pixels, images, images.views)
-    else:
-        shape = tuple(output_of(backbone, cut.layer).shape[1:])
-        size = int(np.prod(shape)) * np.dtype(precision).itemsize
-        half = "; extract.precision: float16 halves it" if precision == "float32" else ""
-        yield f"kept: what {cut.layer} puts out, {_size(shape)} {precision}{half}"
+    total = 0
+    for layer in layers:
+        if layer is None:
+            size = pixels
+            yield f"kept: the pixels, {_size(side)} uint8, for no single tensor separates frozen from thawed layers"
+        else:
+            shape = tuple(output_of(backbone, layer).shape[1:])
+            size = int(np.prod(shape)) * np.dtype(precision).itemsize
+            half = "; extract.precision: float16 halves it" if precision == "float32" else ""
+            yield f"kept: what {layer} puts out, {_size(shape)} {precision}{half}"
         yield _cost("", size, images, images.views)
         if size > 4 * pixels:
             yield f"      {size / pixels:.0f} times the size of the pixels ({pixels:,} bytes an image)"
+        total += size
     features = int(pool(backbone.output, pooling).shape[-1])
     yield _cost(f"features for the head, {features:,} float32: ", 4 * features, images, images.views)
+    if len(layers) > 1:
+        yield _cost("in all: ", total + 4 * features, images, images.views)
 
 
 def _cost(what: str, size: int, images: Images, views: int) -> str:

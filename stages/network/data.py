@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.network.batches import Data, Kept
 from stages.network.fresh import Fresh
-from stages.network.kept import Description, StoredRows
+from stages.network.kept import FEATURES, PIXELS, Description, StoredRows
 
 # Fresh views of the thawed phase are numbered from here on, beyond the epochs of any head: it sees none of them again.
 THAWED = 1_000_000
@@ -18,13 +18,13 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
     Args:
         folder: where it was written.
         split: ``train`` or ``val``.
-        what: ``features`` (for the head) or ``activations`` (for the thawed layers); where views are fresh, both are
-            the pixels.
+        what: ``features`` (for the head), or what the thawed layers' depth has kept (see ``Depth``); where views are
+            fresh, both are the pixels.
         description: of what was kept.
     """
-    first = 1 if what == "features" else THAWED
+    first = 1 if what == FEATURES else THAWED
     if description.fresh is not None:
-        what = "activations"
+        what = PIXELS
     path = folder / f"{split}_{what}.npy"
     if not path.exists():
         return None

@@ -1,16 +1,13 @@
 """Run a network over any number of images, always the same number at a time."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 
+from stages.network import backend
 from stages.network.runtime import device_count, on_gpu
-
-if keras.backend.backend() == "jax":
-    from stages.network.on_jax import Forward as _Forward
-else:
-    from stages.network.on_tensorflow import Forward as _Forward
 
 # The largest tensor that images of a batch may need together: several of them are in memory at a time.
 _BYTES = {"cpu": 2**28, "gpu": 2**32}
@@ -28,23 +25,27 @@ class Forward:
     def __init__(self, network: keras.Model, batch_size: int | str = "auto") -> None:
         size = automatic(network) if isinstance(batch_size, str) else batch_size
         self.batch_size = -(-size // device_count()) * device_count()
-        self._run = _Forward(network)
+        self._run, self._structure = backend.Forward(network), network.output
 
-    def __call__(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return each output for ``rows`` (n, ...), with n rows; what is computed in bfloat16 comes as float32."""
+    def __call__(self, rows: np.ndarray) -> Any:
+        """Return the outputs, in the structure that the network gives them in, for ``rows`` (n, ...).
+
+        What is computed in bfloat16 comes as float32.
+        """
         parts = [self._batch(rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size)]
-        return [np.concatenate(output) if len(output) > 1 else output[0] for output in zip(*parts, strict=True)]
+        return keras.tree.map_structure(lambda *batches: np.concatenate(batches), *parts)
 
-    def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
+    def _batch(self, rows: np.ndarray) -> Any:
         full = np.concatenate([rows, np.repeat(rows[-1:], self.batch_size - len(rows), axis=0)])
         outputs = [output[: len(rows)] for output in self._run(full)]
-        return [output if output.dtype == np.uint8 else output.astype(np.float32, copy=False) for output in outputs]
+        outputs = [output if output.dtype == np.uint8 else output.astype(np.float32, copy=False) for output in outputs]
+        return keras.tree.pack_sequence_as(self._structure, outputs)
 
 
 def automatic(network: keras.Model) -> int:
     """Return how many images ``network`` takes at a time: a power of two that bounds its largest tensor's size."""
     kind = "gpu" if on_gpu() else "cpu"
-    largest = 4 * max(_largest(network), 1)
+    largest = 4 * _largest(network)
     return int(min(_MOST[kind], 2 ** max(0, math.floor(math.log2(_BYTES[kind] / largest)))))
 
 
@@ -52,4 +53,5 @@ def _largest(network: keras.Model) -> int:
     """Return the numbers in the largest tensor of one image."""
     inner = [operation for operation in network.operations if isinstance(operation, keras.Model)]
     tensors = [tensor for operation in network.operations for tensor in keras.tree.flatten(operation.output)]
-    return max([math.prod(tensor.shape[1:]) for tensor in tensors] + [_largest(model) for model in inner])
+    sizes: list[int] = [math.prod(tensor.shape[1:]) for tensor in tensors]
+    return max(*sizes, *(_largest(model) for model in inner), 1)

@@ -29,19 +29,22 @@ class Boundary:
     layer: str | None
 
 
-def boundary(backbone: keras.Model, freeze: int | str, blocks: Mapping[str, str] = NO_BLOCKS) -> Boundary:
+def boundary(
+    backbone: keras.Model, freeze: int | str, blocks: Mapping[str, str] = NO_BLOCKS, key: str = "extract.freeze"
+) -> Boundary:
     """Resolve ``freeze`` for ``backbone``.
 
     Args:
         freeze: ``all``, ``none``, the name of a block or layer (thaw from there), or a count n with the meaning of
             ``layers[:n]`` are frozen.
         blocks: the names of the backbone's blocks, each with the first of its layers, from the input on.
+        key: the one of params.yaml that holds ``freeze``, for messages.
 
     Raises:
         UserError: no layer or block has that name, or the count goes beyond the layers.
     """
     names = [layer.name for layer in backbone.layers]
-    frozen = frozen_count(names, freeze, blocks)
+    frozen = frozen_count(names, freeze, blocks, key)
     config = backbone.get_config()
     parents = parents_of(config)
     unfrozen = set(names[frozen:])
@@ -55,7 +58,9 @@ def boundary(backbone: keras.Model, freeze: int | str, blocks: Mapping[str, str]
     return Boundary(frozen, None if kept in inputs else kept)
 
 
-def frozen_count(names: Sequence[str], freeze: int | str, blocks: Mapping[str, str] = NO_BLOCKS) -> int:
+def frozen_count(
+    names: Sequence[str], freeze: int | str, blocks: Mapping[str, str] = NO_BLOCKS, key: str = "extract.freeze"
+) -> int:
     """Return how many of the layers ``names`` are frozen, 0 to ``len(names)``; see ``boundary``."""
     if freeze == "all":
         return len(names)
@@ -64,7 +69,7 @@ def frozen_count(names: Sequence[str], freeze: int | str, blocks: Mapping[str, s
     if isinstance(freeze, int):
         if abs(freeze) > len(names):
             raise UserError(
-                f"extract.freeze: expected a count from {-len(names)} to {len(names)}, for the backbone has "
+                f"{key}: expected a count from {-len(names)} to {len(names)}, for the backbone has "
                 f"{len(names)} layers; received {freeze}."
             )
         return len(names[:freeze])
@@ -78,7 +83,7 @@ def frozen_count(names: Sequence[str], freeze: int | str, blocks: Mapping[str, s
     hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
     listed = f"blocks: {', '.join(blocks)}; layers: " if blocks else ""
     raise UserError(
-        f"extract.freeze: expected 'all', 'none', a count, or a layer or block of the backbone "
+        f"{key}: expected 'all', 'none', a count, or a layer or block of the backbone "
         f"({listed}{names[0]}, {names[1]} … {names[-1]}); received '{freeze}'.{hint}"
     )
 

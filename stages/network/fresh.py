@@ -17,7 +17,7 @@ class Fresh:
     Where mixing is on, partners are drawn among the rows of the batch.
 
     Args:
-        pixels: uint8 (n, side, side, channels); they may be a memory-mapped file.
+        pixels: uint8 (n, side, side, channels); they may be in a file.
         labels: their classes, int64 (n,).
         classes: how many there are.
         augment: how far views may differ, as the plain fields of ``stages.schema.extract.Augment``.
@@ -26,7 +26,13 @@ class Fresh:
     """
 
     def __init__(
-        self, pixels: np.ndarray, labels: np.ndarray, classes: int, augment: dict[str, Any], seed: int, first: int = 1
+        self,
+        pixels: Rows,
+        labels: np.ndarray,
+        classes: int,
+        augment: dict[str, Any],
+        seed: int,
+        first: int = 1,
     ) -> None:
         self.labels, self.classes, self._first = labels, classes, first
         self._pixels, self._limits, self._seed = pixels, Augment(**augment), seed

@@ -46,22 +46,19 @@ def gradually(
     Args:
         plan: pairs of an epoch, counted from 1, and a value as of ``extract.freeze``; [] for ``least`` from the start.
         blocks: names of the backbone's blocks, each with its first layer.
-        least: layers that ``extract.freeze`` freezes.
+        least: layers that stay frozen throughout.
 
     Raises:
-        UserError: there is no such block or layer, or it would thaw what ``extract.freeze`` freezes.
+        UserError: there is no such block or layer, or it would thaw one of those.
     """
     names = [layer.name for layer in backbone.layers]
     counts: dict[int, int] = {}
     for epoch, freeze in plan:
-        try:
-            frozen = frozen_count(names, freeze, blocks)
-        except UserError as error:
-            raise UserError(str(error).replace("extract.freeze", "finetune.thawed.gradual")) from None
+        frozen = frozen_count(names, freeze, blocks, "finetune.thawed.gradual")
         if frozen < least:
             raise UserError(
-                f"finetune.thawed.gradual: expected at least the {least} layers frozen that extract.freeze freezes; "
-                f"received freeze: {freeze} for epoch {epoch}, which freezes {frozen}. Thaw more in extract.freeze."
+                f"finetune.thawed.gradual: expected at least the {least} layers frozen that finetune.thawed.freeze "
+                f"freezes; received freeze: {freeze} for epoch {epoch}, which freezes {frozen}."
             )
         counts[epoch - 1] = frozen
     return counts or {0: least}

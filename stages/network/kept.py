@@ -11,15 +11,37 @@ import numpy as np
 
 from stages.base.stage import UserError
 
+PIXELS, FEATURES = "pixels", "features"  # what is kept that no layer of the backbone puts out
+AS_EXTRACTED = "extract"  # in finetune.thawed.freeze: the depth of extract.freeze
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A depth of freezing, and where its activations are kept.
+
+    Attributes:
+        freeze: as ``extract.freeze`` and ``extract.depths`` give it.
+        frozen: how many of the backbone's layers are frozen, from the front.
+        layer: the layer whose output is kept as activations; None where these are the pixels.
+    """
+
+    freeze: int | str
+    frozen: int
+    layer: str | None
+
+    @property
+    def kept(self) -> str:
+        """What training of the thawed layers reads: SPLIT_KEPT.npy. Depths may share it."""
+        return PIXELS if self.layer is None else self.layer
+
 
 @dataclass(frozen=True)
 class Description:
     """What the kept arrays are.
 
     Attributes:
-        frozen: how many of the backbone's layers are frozen, from the front.
-        layers: how many it has.
-        layer: the layer whose output is kept as activations; None where these are the pixels.
+        depths: all that can be trained from them; the first is that of ``extract.freeze``.
+        layers: how many layers the backbone has.
         pooling: how feature maps became the features.
         classes: names, in the order of the labels.
         contract: how an image file became pixels, as the plain fields of ``stages.images.load.Contract``.
@@ -27,13 +49,19 @@ class Description:
             ``stages.schema.extract.Augment``, and "seed". Then nothing is kept but the pixels of the images.
     """
 
-    frozen: int
+    depths: list[Depth]
     layers: int
-    layer: str | None
     pooling: str
     classes: list[str]
     contract: dict[str, Any]
     fresh: dict[str, Any] | None = None
+
+    @property
+    def files(self) -> list[str]:
+        """What is kept of each view: at each depth that thaws something, what it reads, and the features."""
+        if self.fresh is not None:
+            return [PIXELS]
+        return list(dict.fromkeys([*(d.kept for d in self.depths if d.frozen < self.layers), FEATURES]))
 
 
 def write_description(folder: Path, description: Description) -> None:
@@ -49,9 +77,18 @@ def read_description(folder: Path) -> Description:
         UserError: it is not there.
     """
     try:
-        return Description(**json.loads((folder / "boundary.json").read_text(encoding="utf-8")))
+        content = json.loads((folder / "boundary.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{folder} holds no kept activations. Run `dvc repro extract`, or `dvc pull`.") from None
+    return Description(**{**content, "depths": [Depth(**depth) for depth in content["depths"]]})
+
+
+def not_kept(freeze: int | str, kept: Sequence[int | str]) -> str:
+    """Return what to say where ``finetune.thawed.freeze`` is none of the depths whose activations are ``kept``."""
+    return (
+        f"finetune.thawed.freeze: expected '{AS_EXTRACTED}', or a depth whose activations extract.freeze and "
+        f"extract.depths keep ({', '.join(map(str, kept))}); received {freeze!r}. Add it to extract.depths."
+    )
 
 
 def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
@@ -60,22 +97,17 @@ def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
 
 
 def shapes(
-    description: Description, outputs: Sequence[tuple[int, ...]], precision: str
+    description: Description, outputs: Mapping[str, tuple[int, ...]], precision: str
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and dtype of what is kept of one view: ``features`` and ``activations``, where there are any.
+    """Return shape and dtype of what is kept of one view, by the names of ``description.files``.
 
     Args:
         description: of what is kept.
-        outputs: shapes of the activations at the boundary (or of the pixels) and of the features.
+        outputs: their shapes, after the number of views.
         precision: dtype of the activations.
     """
-    kept, features = outputs
-    if description.fresh is not None:
-        return {"activations": (kept, "uint8")}
-    files = {"features": (features, "float32")}
-    if description.frozen < description.layers:
-        files["activations"] = (kept, precision if description.layer else "uint8")
-    return files
+    dtypes = {FEATURES: "float32", PIXELS: "uint8"}
+    return {name: (outputs[name][1:], dtypes.get(name, precision)) for name in description.files}
 
 
 def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int) -> str:
@@ -89,7 +121,7 @@ def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int) 
     if needed > free:
         raise UserError(
             f"{said}. Free some, or keep less: fewer extract.views (fresh keeps the pixels alone), extract.precision: "
-            "float16, or another extract.freeze."
+            "float16, fewer extract.depths, or another extract.freeze."
         )
     return said
 
@@ -153,7 +185,7 @@ class StoredRows:
 
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
         rows = np.empty((len(places), *self.shape[1:]), self._dtype)
-        target = memoryview(rows.reshape(len(places), -1)).cast("B") if rows.size else memoryview(b"")
+        target = rows.reshape(-1).view(np.uint8).data
         # Neighbours are read at once.
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
         for begin, end in zip([0, *breaks], [*breaks, len(places)], strict=True):

@@ -38,7 +38,8 @@ class Steps:
             right = (jnp.argmax(targets, 1) == jnp.argmax(logits, 1)) & (weights > 0)
             return jnp.sum(losses), (others, jnp.sum(right.astype(jnp.float32)))
 
-        @jax.jit  # a compiled loop over the steps would compute each of them with one thread of a CPU
+        # A compiled loop over the steps would compute each of them with one thread of a CPU.
+        @jax.jit  # type: ignore[untyped-decorator]
         def step(state: Any, rate: Any, *batch: Any) -> Any:
             trainable, others, optimizer = state
             (value, (others, right)), grads = jax.value_and_grad(loss, has_aux=True)(trainable, others, *batch)

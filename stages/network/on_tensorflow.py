@@ -19,7 +19,7 @@ class Forward:
         self._strategy = tf.distribute.get_strategy()
 
         # XLA made a MobileNetV2 13 times slower on a CPU.
-        @tf.function(jit_compile=False, autograph=False)
+        @tf.function(jit_compile=False, autograph=False)  # type: ignore[untyped-decorator]
         def run(rows: Any) -> list[Any]:
             outputs = self._strategy.run(lambda x: keras.tree.flatten(network(x, training=False)), (rows,))
             return [tf.concat(self._strategy.experimental_local_results(output), axis=0) for output in outputs]
@@ -56,7 +56,7 @@ class Steps:
             right = tf.reduce_sum(tf.cast(right & (weight > 0), tf.float32))
             return tape.gradient(loss, variables), tf.stack([loss, right])
 
-        @tf.function(jit_compile=False, autograph=False, reduce_retracing=True)
+        @tf.function(jit_compile=False, autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator]
         def run(inputs: Any, targets: Any, weights: Any, rates: Any) -> Any:
             def body(step: Any, sums: Any) -> tuple[Any, Any]:
                 model.optimizer.learning_rate.assign(rates[step])

@@ -30,7 +30,7 @@ _STAGES = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def resumable(folder: Path, params: dict[str, Any], inputs: Sequence[Path]) -> Iterator[Path]:
+def resumable(folder: Path, params: Any, inputs: Sequence[Path]) -> Iterator[Path]:
     """Yield ``folder`` for the states of this run; it is removed when the block succeeds.
 
     Args:
@@ -49,7 +49,7 @@ def resumable(folder: Path, params: dict[str, Any], inputs: Sequence[Path]) -> I
     shutil.rmtree(folder)
 
 
-def fingerprint(params: dict[str, Any], inputs: Sequence[Path]) -> str:
+def fingerprint(params: Any, inputs: Sequence[Path]) -> str:
     """Return what a run's results depend on: params, files that it reads, code, libraries and devices."""
     code = {
         Path(file).resolve()

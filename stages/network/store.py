@@ -18,16 +18,15 @@ class Cut:
     Attributes:
         backbone: name of the backbone in the network.
         preprocessing: key of ``stages.network.build.PREPROCESSING``.
-        layer: the layer whose output was kept; None: the pixels.
+        kept: what the frozen part puts out, as a list for ``stages.network.build.bottom``: "features", after what the
+            thawed part reads, where the backbone is not frozen as a whole.
         pooling: how feature maps become features.
-        whole: whether the whole backbone is frozen, so that the features are all that a head needs.
     """
 
     backbone: str
     preprocessing: str
-    layer: str | None
+    kept: list[str]
     pooling: str
-    whole: bool
 
 
 @dataclass(frozen=True)

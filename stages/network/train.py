@@ -15,18 +15,13 @@ from tqdm import tqdm
 
 from stages.base.ahead import ahead
 from stages.base.stage import UserError, say
+from stages.network.backend import Steps
 from stages.network.batches import Data, chunks, count
 from stages.network.forward import Forward
+from stages.network.history import COLUMNS, table
 from stages.network.optimizers import Rates, Rule, optimizer
 from stages.network.resume import States
 from stages.network.runtime import device_count
-
-if keras.backend.backend() == "jax":
-    from stages.network.on_jax import Steps
-else:
-    from stages.network.on_tensorflow import Steps
-
-COLUMNS = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,7 @@ def fit(
             starts afresh (as in fastai), and so does the patience.
 
     Returns:
-        The history: one row an epoch, with the columns COLUMNS; ``kept`` is 1 for the epoch whose weights were kept.
+        The history: one row an epoch (see ``history.COLUMNS``); ``kept`` is 1 for the epoch whose weights were kept.
 
     Raises:
         UserError: the loss is no longer a number.
@@ -183,7 +178,7 @@ def fit(
         save()
     if best:
         model.set_weights(best)
-    return _table(progress, name, progress.kept if best else progress.epoch - 1)
+    return table(progress.rows, name, progress.kept if best else progress.epoch - 1)
 
 
 _BAR: dict[str, Any] = {"leave": False, "disable": None}  # on a terminal only
@@ -230,7 +225,7 @@ def _test(predict: Forward, data: Data) -> dict[str, float]:
     places = np.arange(len(data))
     size = predict.batch_size
     for inputs, targets in ahead((data.batch(places[at : at + size], 0) for at in range(0, len(data), size)), 2):
-        (logits,) = predict(inputs)
+        logits = predict(inputs)
         loss -= float(np.sum(targets * log_softmax(logits.astype(np.float64), axis=1)))
         right += float(np.sum(targets.argmax(axis=1) == logits.argmax(axis=1)))
     return {"loss": loss / len(data), "accuracy": right / len(data)}
@@ -244,18 +239,3 @@ def _class_weights(data: Data) -> np.ndarray:
 def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _table(progress: _Progress, name: str, kept: int) -> pd.DataFrame:
-    table = pd.DataFrame(progress.rows)
-    table["phase"], table["epoch"] = name, range(1, len(table) + 1)
-    table["kept"] = [int(row == kept) for row in range(len(table))]
-    return table.reindex(columns=COLUMNS)
-
-
-def join(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the phases' histories as one table, with the epochs counted through."""
-    filled = [history for history in histories if len(history)]
-    table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)
-    table["epoch"] = range(1, len(table) + 1)
-    return table

@@ -6,6 +6,7 @@ from typing import Any
 
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
+from stages.network.kept import AS_EXTRACTED, not_kept
 from stages.sources.assign import check_amounts
 
 
@@ -43,6 +44,10 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
         found.append(f"pretrain.source: {split.source} is split.source too; test images would be learned.")
     if split.val == 0 and sections["finetune"].checkpoint == "best":
         found.append("finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last.")
+    extract, freeze = sections["extract"], sections["finetune"].thawed.freeze
+    kept = dict.fromkeys([extract.freeze, *extract.depths])
+    if extract.fresh is None and freeze not in (AS_EXTRACTED, *kept):
+        found.append(not_kept(freeze, list(kept)))
     return found
 
 

@@ -75,12 +75,20 @@ class Augment(Section):
         return self.mixup > 0 or self.cutmix > 0
 
 
-class Extract(Section):
-    """How much of the backbone is frozen, and what is kept of its output."""
+Freeze = Annotated[
+    int | str, allowed(_is_freeze, "'all', 'none', the name of a layer or block, or a count of layers such as -2")
+]
 
-    freeze: Annotated[
-        int | str, allowed(_is_freeze, "'all', 'none', the name of a layer or block, or a count of layers such as -2")
-    ]
+
+class Extract(Section):
+    """How much of the backbone is frozen, and what is kept of its output.
+
+    Attributes:
+        depths: further values as of ``freeze`` whose activations are kept, too.
+    """
+
+    freeze: Freeze
+    depths: list[Freeze]
     pooling: Literal["average", "max", "none"]
     views: Annotated[int | str, allowed(_is_views, "a count of 1 or more, or 'fresh'")]
     augment: Augment

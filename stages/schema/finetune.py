@@ -86,9 +86,13 @@ class Thawed(Section):
 
     Attributes:
         layer_decay: learning rate of each block of the backbone, as a multiple of that of the block above it.
-        gradual: what is frozen from which epoch on; [] for as ``extract.freeze`` says.
+        freeze: one of the depths that ``extract`` keeps; ``extract`` for that of ``extract.freeze``.
+        gradual: what is frozen from which epoch on; [] for as ``freeze`` says.
     """
 
+    freeze: Annotated[
+        int | str, allowed(_is_freeze, "'extract' (as extract.freeze says), or one of the values in extract.depths")
+    ]
     epochs: Count
     learning_rate: Rate
     batchnorm: Literal["frozen", "train"]

@@ -72,8 +72,9 @@ def outcome(here: Path, name: str) -> tuple[str, ...]:
         kept = json.loads((here / "data" / "extract" / "boundary.json").read_text())
         parity = json.loads((here / "data" / "export" / "parity.json").read_text())
         difference = parity["formats"]["onnx"]["largest_difference"]
-        frozen, thawed = str(kept["frozen"]), str(kept["layers"] - kept["frozen"])
-        found = (frozen, thawed, kept["layer"] or "the pixels", f"{difference:.1e}", "ok")
+        depth = kept["depths"][0]
+        frozen, thawed = str(depth["frozen"]), str(kept["layers"] - depth["frozen"])
+        found = (frozen, thawed, depth["layer"] or "the pixels", f"{difference:.1e}", "ok")
     except AssertionError as error:
         said = [
             line

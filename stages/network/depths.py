@@ -1,0 +1,59 @@
+"""Depths of freezing: which activations ``extract`` keeps for them, and which of them ``finetune`` trains from."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import keras
+
+from stages.base.stage import UserError
+from stages.network.freeze import boundary
+from stages.network.kept import AS_EXTRACTED, FEATURES, PIXELS, Depth, Description, not_kept
+
+
+def depths(
+    backbone: keras.Model, blocks: Mapping[str, str], freeze: int | str, others: Sequence[int | str], fresh: bool
+) -> list[Depth]:
+    """Return the depth of ``extract.freeze`` and those of ``extract.depths``, each value once.
+
+    Args:
+        blocks: names of the backbone's blocks, each with its first layer.
+        fresh: whether views are fresh, so that pixels alone are kept.
+
+    Raises:
+        UserError: one of them is none of this backbone.
+    """
+    found = {freeze: "extract.freeze"} | {other: "extract.depths" for other in others if other != freeze}
+    cuts = {value: boundary(backbone, value, blocks, key) for value, key in found.items()}
+    return [Depth(value, cut.frozen, None if fresh else cut.layer) for value, cut in cuts.items()]
+
+
+def chosen(
+    kept: Sequence[Depth], freeze: int | str, fresh: bool, backbone: keras.Model, blocks: Mapping[str, str]
+) -> Depth:
+    """Return the depth that ``finetune.thawed.freeze`` means.
+
+    Args:
+        kept: the depths whose activations are kept.
+        freeze: one of their values, or "extract" for the first.
+        fresh: whether views are fresh: from their pixels any depth of the backbone can be trained.
+        blocks: names of the backbone's blocks, each with its first layer.
+
+    Raises:
+        UserError: nothing is kept from which it can be trained.
+    """
+    if freeze == AS_EXTRACTED:
+        return kept[0]
+    for depth in kept:
+        if depth.freeze == freeze:
+            return depth
+    if fresh:
+        return Depth(freeze, boundary(backbone, freeze, blocks, "finetune.thawed.freeze").frozen, None)
+    raise UserError(not_kept(freeze, [depth.freeze for depth in kept]))
+
+
+def lines(description: Description, shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> Iterator[str]:
+    """Go through one line a depth: what it freezes, and what is kept for it (see ``stages.network.kept.shapes``)."""
+    for depth in description.depths:
+        what = depth.kept if depth.kept in shapes else FEATURES
+        kept = f"the {what}" if what in (FEATURES, PIXELS) else f"what {what} puts out"
+        shape = " x ".join(map(str, shapes[what][0]))
+        yield f"freeze: {depth.freeze}: {depth.frozen} of {description.layers} layers frozen; kept: {kept}, {shape}"
