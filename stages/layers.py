@@ -23,6 +23,7 @@ from stages.network.kept import AS_EXTRACTED
 from stages.schema.extract import Extract
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
+from stages.sources.samples import PARTS
 
 PARAMS = Path("params.yaml")
 SUMMARY = Path("data/split/summary.json")
@@ -67,8 +68,13 @@ def images(extract: Extract) -> Images:
     views = 0 if isinstance(extract.views, str) else extract.views
     split = read_section(PARAMS, "split", Split)
     source = Path(split.source)
-    folders = [path for path in source.iterdir() if path.is_dir()] if source.is_dir() else []
-    classes = len(split.classes) if isinstance(split.classes, list) else len(folders)
+    folders = (
+        [path.name for path in source.iterdir() if path.is_dir() and path.name[0] != "."] if source.is_dir() else []
+    )
+    plain = len(folders) > 1 and not {name.lower() for name in folders} & set(
+        PARTS
+    )  # class folders, nothing above them
+    classes = len(split.classes) if isinstance(split.classes, list) else len(folders) * plain
     if classes and isinstance(split.train, int) and isinstance(split.val, int):
         return Images(split.train * classes, split.val * classes, views, "by params.yaml")
     if SUMMARY.is_file():
