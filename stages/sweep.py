@@ -13,9 +13,9 @@ from stages.network import runtime  # noqa: F401  (first: it imports the framewo
 # isort: on
 import argparse
 import json
+import math
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -23,11 +23,11 @@ from stages.base.experiments import check_repository, run, save, unchanged
 from stages.base.params import read_section
 from stages.base.recipes import apply
 from stages.base.stage import UserError, say, stage, whole
-from stages.draw.depths import draw_depths, table
+from stages.draw.depths import draw_depths, row, table
 from stages.network.backbones import find
 from stages.network.depths import distinct, from_text
 from stages.network.gradual import gradually
-from stages.network.kept import AS_EXTRACTED, FEATURES, read_description
+from stages.network.kept import AS_EXTRACTED, read_description
 from stages.schema.evaluate import Evaluate
 from stages.schema.extract import Extract
 from stages.schema.finetune import Finetune
@@ -56,19 +56,21 @@ def main() -> None:
     confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
     text = PARAMS.read_text(encoding="utf-8")
     with unchanged(LOCK, DATA, [PARAMS, SUMMARY, METRICS, *OWN.glob("*.dvc")]):
-        print(f"up to extract, once for {len(depths)} depths")
+        print(f"up to extract, once for {len(depths)} depths", flush=True)
         set_params(text, depths, AS_EXTRACTED)
         shared, _ = repro("extract")
         rows = []
         for number, freeze in enumerate(depths, start=1):
-            print(f"freeze: {freeze} ({number} of {len(depths)})")
+            print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
             set_params(text, depths, freeze)
             seconds, trained = repro("evaluate")
             save(f"sweep-{freeze}", "evaluate", [METRICS])
-            rows.append({"freeze": freeze, **measured(freeze), "seconds": seconds if trained else None})
+            metrics = json.loads(METRICS.read_text(encoding="utf-8"))
+            rows.append(row(freeze, read_description(EXTRACT), pd.read_csv(LAYERS), metrics))
+            rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
     results = pd.DataFrame(rows)
     with whole(SWEEP) as folder:
-        results.assign(shared_seconds=shared).to_csv(folder / "sweep.csv", index=False)
+        results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
         draw_depths(results, shared, confidence, folder / "sweep.png")
     print("\n".join(["", *table(results, shared, confidence)]))
 
@@ -78,17 +80,16 @@ def check(given: list[int | str]) -> list[int | str]:
     pretrain, finetune = read_section(PARAMS, "pretrain", Pretrain), read_section(PARAMS, "finetune", Finetune)
     read_section(PARAMS, "extract", Extract)
     if len(given) < 2:
-        blocks = f"`python -m stages.backbones {pretrain.backbone}` lists blocks"
-        raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {blocks}.")
+        hint = f"`python -m stages.backbones {pretrain.backbone}` lists blocks."
+        raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
     if not finetune.thawed.epochs:
         raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
-    row = find(pretrain.backbone, pretrain.image_size)
-    backbone = row.build(pretrain.image_size)
-    frozen = distinct(backbone, row.blocks(backbone), given)
+    found = find(pretrain.backbone, pretrain.image_size)
+    backbone = found.build(pretrain.image_size)
+    blocks = found.blocks(backbone)
+    frozen, plan = distinct(backbone, blocks, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
     for count in frozen.values():
-        gradually(
-            backbone, [(step.epoch, step.freeze) for step in finetune.thawed.gradual], row.blocks(backbone), count
-        )
+        gradually(backbone, plan, blocks, count)
     return sorted(given, key=lambda freeze: -frozen[freeze])
 
 
@@ -110,23 +111,6 @@ def repro(target: str) -> tuple[float, bool]:
     started = time.monotonic()
     run("repro", target, tell=tell)
     return time.monotonic() - started, "Running stage 'finetune':" in lines
-
-
-def measured(freeze: int | str) -> dict[str, Any]:
-    """Return what came out at a depth, as columns of the table."""
-    kept, layers = read_description(EXTRACT), pd.read_csv(LAYERS)
-    depth = next(depth for depth in kept.depths if depth.freeze == freeze)
-    metrics = json.loads(METRICS.read_text(encoding="utf-8"))
-    return {
-        "frozen": depth.frozen,
-        "kept": depth.kept if depth.kept in kept.files else FEATURES,
-        "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
-        **{
-            f"{prefix}{end}": metrics[model][f"accuracy{end}"]
-            for model, prefix in (("finetuned", "accuracy"), ("head", "head_accuracy"), ("gain", "gain"))
-            for end in ("", "_low", "_high")
-        },
-    }
 
 
 if __name__ == "__main__":

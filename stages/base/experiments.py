@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from stages.base.params import read_yaml
@@ -88,21 +89,21 @@ def unchanged(lock: Path, data: Path, files: Sequence[Path]) -> Iterator[None]:
     """Bring the workspace back to what it was when the block ends, however it ends.
 
     Args:
-        lock: dvc.lock; the outputs that it lists and that are there are checked out as it says.
-        data: folder of all outputs; those in or right below its folders that were not there are removed.
+        lock: dvc.lock; outputs that the block changed are checked out as it says, those that were not there removed.
+        data: folder of all outputs, which lie in it or in a folder of it.
         files: others that the pipeline or the block writes, outputs that DVC does not keep among them.
     """
     said = subprocess.run(("git", "rev-parse", "--git-path", "index"), capture_output=True, text=True, check=True)
     contents = {
         path: path.read_bytes() if path.exists() else None for path in (lock, *files, Path(said.stdout.strip()))
     }
-    there = {*data.glob("*"), *data.glob("*/*")}
-    handlers = {kind: signal.signal(kind, signal.default_int_handler) for kind in _ENDS}
+    there = {path: _mark(path) for path in (*data.glob("*"), *data.glob("*/*"))}
     try:
-        yield
+        with _handled(signal.default_int_handler):
+            yield
     finally:
         with uninterrupted():
-            made = _outs(lock) - there
+            made = _outs(lock) - set(there)
             for path, content in contents.items():
                 path.unlink(missing_ok=True)
                 if content is not None:
@@ -110,24 +111,34 @@ def unchanged(lock: Path, data: Path, files: Sequence[Path]) -> Iterator[None]:
                     path.write_bytes(content)
             for path in made:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            if known := sorted(map(str, (_outs(lock) & there) - set(files))):
-                subprocess.run((*DVC, "checkout", "--quiet", "--force", *known), start_new_session=True, check=False)
-            for kind, handler in handlers.items():
-                signal.signal(kind, handler)
+            outs = _outs(lock).difference(files)
+            if changed := [str(path) for path, mark in there.items() if path in outs and mark != _mark(path)]:
+                subprocess.run((*DVC, "checkout", "--quiet", "--force", *changed), start_new_session=True, check=False)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Put an interruption off to the end of the block."""
     came: list[int] = []
-    before = {kind: signal.signal(kind, lambda kind, _: came.append(kind)) for kind in _ENDS}
+    with _handled(lambda kind, _: came.append(kind)):
+        yield
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    before = {kind: signal.signal(kind, handler) for kind in _ENDS}
     try:
         yield
     finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-    if came:
-        raise KeyboardInterrupt
+        for kind, old in before.items():
+            signal.signal(kind, old)
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    """Return what differs once a file or folder was written anew."""
+    return (stat.st_ino, stat.st_mtime_ns) if path.exists() and (stat := path.stat()) else None
 
 
 def _outs(lock: Path) -> set[Path]:

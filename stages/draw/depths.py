@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from stages.draw.save import save
+from stages.network.kept import FEATURES, Description
 
 # Okabe and Ito's blue, vermilion and grey: told apart with any kind of colour vision.
 TUNED, HEAD, TIME = "#0072B2", "#D55E00", "#999999"
@@ -51,7 +53,7 @@ def draw_depths(results: pd.DataFrame, shared: float, confidence: float, path: P
     if max(len(line) for name in names for line in name.split("\n")) > 11:
         bottom.tick_params(axis="x", labelrotation=30)
     bottom.set_xlim(-0.6, len(results) - 0.4)
-    bottom.set_xlabel("freeze: thawed from there on", color=INK, fontsize=12)
+    bottom.set_xlabel("extract.freeze: more is thawed from left to right", color=INK, fontsize=12)
     figure.align_ylabels()
     handles, labels = top.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
@@ -71,6 +73,30 @@ def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval:
     axes.plot(places, accuracy, color=TUNED, linewidth=1, alpha=0.5)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     axes.set_ylabel("test accuracy", color=INK, fontsize=12)
+
+
+def row(freeze: int | str, description: Description, layers: pd.DataFrame, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of one depth, but for its seconds.
+
+    Args:
+        freeze: the depth.
+        description: of what was kept for it.
+        layers: the table of layers that finetune wrote.
+        metrics: what evaluate measured.
+    """
+    depth = next(depth for depth in description.depths if depth.freeze == freeze)
+    accuracies = {
+        f"{prefix}{end}": metrics[model][f"accuracy{end}"]
+        for model, prefix in (("finetuned", "accuracy"), ("head", "head_accuracy"), ("gain", "gain"))
+        for end in ("", "_low", "_high")
+    }
+    return {
+        "freeze": freeze,
+        "frozen": depth.frozen,
+        "kept": depth.kept if depth.kept in description.files else FEATURES,
+        "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
+        **accuracies,
+    }
 
 
 def table(results: pd.DataFrame, shared: float, confidence: float) -> Iterator[str]:
