@@ -18,7 +18,7 @@ from stages.base.params import read_key, read_section
 from stages.base.stage import stage
 from stages.network.backbones import find
 from stages.network.costs import Images, disk, layer_lines, totals
-from stages.network.depths import chosen, depths
+from stages.network.depths import chosen, depths, from_text
 from stages.network.kept import AS_EXTRACTED
 from stages.schema.extract import Extract
 from stages.schema.pretrain import Pretrain
@@ -42,7 +42,7 @@ def main() -> None:
     backbone = row.build(pretrain.image_size)
     blocks = row.blocks(backbone)
     fresh = extract.fresh is not None
-    kept = depths(backbone, blocks, extract.freeze if given is None else value(given), extract.depths, fresh)
+    kept = depths(backbone, blocks, extract.freeze if given is None else from_text(given), extract.depths, fresh)
     freeze = AS_EXTRACTED if given is not None else read_key(PARAMS, "finetune.thawed.freeze")
     depth = chosen(kept, freeze, fresh, backbone, blocks)
     for line in layer_lines(backbone, depth.frozen, blocks, train_batchnorm):
@@ -53,14 +53,6 @@ def main() -> None:
         print(line)
     for line in disk(backbone, kept, extract.pooling, extract.precision, images(extract)):
         print(line)
-
-
-def value(text: str) -> int | str:
-    """Return a value of ``extract.freeze`` as params.yaml would hold it."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
 
 
 def images(extract: Extract) -> Images:
