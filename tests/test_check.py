@@ -62,6 +62,19 @@ def test_the_depth_that_is_trained_is_the_one_shown(here: Path, capsys: pytest.C
             "pretrain.source: data/fetch/vgg19_imagenet.",
         ),
         ({"split": {"test": 0}}, "split.test"),
+        (
+            {"finetune": {"thawed": {"gradual": [{"epoch": 1, "freeze": "dens"}]}}},
+            "finetune.thawed.gradual: expected 'all', 'none', a count, or a layer or block",
+        ),
+        (
+            {"split": {"classes": [1, 2, 3]}, "finetune": {"head": {"initial": "new", "output": "sigmoid"}}},
+            "finetune.head.output: expected softmax for 3 classes; received sigmoid",
+        ),
+        (
+            {"finetune": {"head": {"initial": "new", "hidden": [4], "batchnorm": True}, "batch_size": 1}},
+            "finetune.batch_size: expected 2 or more with head.batchnorm: true",
+        ),
+        ({"compute": {"devices": 0}}, "compute.devices: expected a count of 1 or more, or 'auto'; received 0"),
         ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
         (
             {"split": {"source": "data/fetch/mnist"}},

@@ -197,3 +197,32 @@ def test_a_model_whose_training_diverged_is_refused(
     with pytest.raises(SystemExit):
         run_in(tmp_path)
     assert "its training diverged" in capsys.readouterr().err
+
+
+def test_the_frozen_part_does_not_run_again(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_in(workplace)
+    before = (workplace / "data/evaluate/predictions.parquet").read_bytes()
+    capsys.readouterr()
+    with monkeypatch.context() as blind:
+        blind.setattr("stages.evaluate.load_all", lambda *_: iter(()))  # no image can be opened
+        run_in(workplace)
+    assert "it does not run again" in capsys.readouterr().out
+    assert (workplace / "data/evaluate/predictions.parquet").read_bytes() == before
+
+
+def test_other_images_or_half_a_file_are_no_reason_to_trust_what_was_kept(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(workplace, tmp_path / "project")
+    run_in(tmp_path / "project")
+    capsys.readouterr()
+    kept = tmp_path / "project/data/.kept-evaluate"
+    (kept / "run.json").unlink()  # killed before the end
+    (kept / "features.npy").write_bytes(b"")
+    run_in(tmp_path / "project")
+    put_split(tmp_path / "project/data/split", [("green", (0, 250, 0))] * 2, CLASSES)
+    run_in(tmp_path / "project")
+    assert "again" not in capsys.readouterr().out
+    assert len(pd.read_parquet(tmp_path / "project/data/evaluate/predictions.parquet")) == 2

@@ -15,7 +15,7 @@ from stages.images.packed import Packed
 from stages.images.seen import read_seen
 from stages.network.build import bottom
 from stages.network.data import read_data
-from stages.network.kept import Depth, bytes_needed, read_description, stored
+from stages.network.kept import Depth, Rows, StoredRows, bytes_needed, read_description, stored
 from stages.network.pretrained import read_pretrained
 from tests.copies import set_params
 from tests.small import prepared_project
@@ -248,3 +248,15 @@ def test_the_disk_is_asked_before_the_work(
     assert "0.0 MB are free. Free some, or keep less: fewer extract.views" in capsys.readouterr().err
     assert sorted(Path("data/extract").iterdir()) == before
     assert bytes_needed((6, 6, 96), "float16", 1000) == 6 * 6 * 96 * 2 * 1000
+
+
+def test_rows_are_read_as_they_were_written_in_any_order(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((50, 3, 4)).astype(np.float16)
+    rows = Rows(tmp_path / "rows.npy", 50)
+    for start in range(0, 50, 20):
+        rows.add(values[start : start + 20])
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), values)
+    stored = StoredRows(tmp_path / "rows.npy")
+    assert (len(stored), stored.shape) == (50, (50, 3, 4))
+    for places in ([7], [3, 4, 5], [49, 0, 1, 30, 31, 2], range(50)):
+        np.testing.assert_array_equal(stored[np.array(places)], values[list(places)])

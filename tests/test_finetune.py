@@ -309,3 +309,22 @@ def test_without_validation_images_the_last_epoch_is_kept(
     assert list(history["kept"]) == [0, 0, 1, 0, 0, 1]
     assert history["val_loss"].isna().all()
     assert json.loads(Path("data/finetune/model.json").read_text())["classes"] == ["across", "upright"]
+
+
+def test_activations_in_half_precision_train_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Path
+) -> None:
+    shutil.copytree(prepared, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    histories = []
+    for precision in ("float32", "float16"):
+        keras.utils.clear_session()
+        set_params(Path(), {"extract": {"freeze": -2, "precision": precision}})
+        extract.main()
+        finetune.main()
+        histories.append(pd.read_csv("data/finetune/history.csv"))
+    full, half = (history[history["phase"] == "thawed"] for history in histories)
+    assert len(full) > 1
+    # The bound that params.yaml states.
+    np.testing.assert_allclose(half["loss"], full["loss"], rtol=0.01)
+    np.testing.assert_allclose(half["val_loss"], full["val_loss"], rtol=0.01)

@@ -43,6 +43,7 @@ def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, kept: st
         ("resnet50", 32, -4, "conv5_block3_3_conv", "conv5_block2_out"),
         ("mobilenet_v2_035", 96, "block_13", "block_13_expand", "block_12_add"),
         ("mnist_cnn", 28, -2, "dense", "flatten"),
+        ("mobilenet_v3_small", 32, "expanded_conv_depthwise", "expanded_conv_depthwise", "expanded_conv_depthwise_pad"),
     ],
 )
 def test_published_networks_count_as_keras_counts(

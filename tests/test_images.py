@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.images.contract import Contract
+from stages.images.contract import Contract, Fit
 from stages.images.decode import BadImage, decode
 from stages.images.load import load
 
@@ -313,3 +313,18 @@ def test_every_awkward_file_passes_the_loader(awkward: Path) -> None:
                     load(data, contract(28, 3, form=form))
             else:
                 assert load(data, contract(28, 3, form=form)).shape == (28, 28, 3)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_a_large_photograph_is_reduced_by_its_decoder_and_looks_the_same(fit: Fit) -> None:
+    draw = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    large = Image.fromarray(draw).resize((1600, 1200), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    large.save(buffer, "JPEG", quality=95)
+    assert decode(buffer.getvalue(), enough=128).size == (200, 150)  # an eighth, and still more than 128
+    assert decode(buffer.getvalue()).size == (1600, 1200)
+    contract = Contract(64, 3, "photo", "light_on_dark", fit)
+    reduced = load(buffer.getvalue(), contract).astype(int)
+    buffer = io.BytesIO()
+    large.save(buffer, "PNG")
+    assert np.abs(reduced - load(buffer.getvalue(), contract)).mean() < 2

@@ -239,3 +239,20 @@ def test_states_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_states_stay_out_of_git() -> None:
     assert run("git", "check-ignore", "data/.resume-finetune/head.npz", cwd=PROJECT)
+
+
+def test_a_full_disk_costs_the_state_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    states = States(tmp_path, "head")
+    states.write({"epoch": 1}, {"model": [np.zeros(3)]})
+    monkeypatch.setattr(np, "savez", full)
+    for _ in range(2):
+        states.write({"epoch": 2}, {"model": [np.ones(3)]})
+    assert capsys.readouterr().out.count("No space left on device") == 1
+    progress, _ = states.read() or ({}, {})
+    assert progress == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["head.npz"]

@@ -236,3 +236,39 @@ def test_a_plateau_lowers_the_rate_and_patience_ends() -> None:
     assert len(history) == kept + 1 + 5
     rates = history["learning_rate"].to_numpy()[kept:]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.01, 0.001, 0.001, 0.0001][: len(rates)])
+
+
+def test_patience_begins_with_the_last_step_of_gradual_thawing() -> None:
+    class Worse(Kept):  # validation images that the training speaks against
+        def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+            inputs, targets = super().batch(rows, epoch)
+            return inputs, targets[:, ::-1]
+
+    begun: list[int] = []
+    steps = {epoch: lambda epoch=epoch: begun.append(epoch) for epoch in (0, 4)}
+    training, validation = vectors(), Worse(*(vectors()._inputs, vectors().labels), 2)
+    schedule = Schedule(9, 0.05, 8, 1, early_stopping=2, plateau_patience=1, plateau_factor=0.1)
+    history = fit(head(5, [], 0.0, 2), "thawed", training, validation, schedule, steps=steps)
+    assert 4 in begun
+    assert len(history) == 6  # two epochs without a lower loss after the last step
+    rates = history["learning_rate"].to_numpy()
+    assert rates[3] < 0.01 < rates[4]  # and the rate starts afresh
+
+
+@pytest.mark.parametrize("chunk", [1, 2**24])
+def test_rows_that_fill_a_batch_up_do_not_count(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.network.batches.CHUNK", chunk)
+    data = vectors(19)
+    keras.utils.set_random_seed(0)
+    model = head(5, [], 0.0, 2)
+    kernel, bias = weights(model)
+    fit(model, "head", data, None, Schedule(1, 0.1, 8, 3, rule=SGD))
+    order = np.arange(19)
+    np.random.default_rng([3, 1]).shuffle(order)
+    for rows in (order[:8], order[8:16], order[16:]):
+        inputs, targets = data.batch(rows, 0)
+        logits = inputs @ kernel + bias
+        wrong = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)) - targets
+        kernel, bias = kernel - 0.1 * inputs.T @ wrong / len(rows), bias - 0.1 * wrong.mean(axis=0)
+    np.testing.assert_allclose(weights(model)[0], kernel, atol=1e-6)
+    np.testing.assert_allclose(weights(model)[1], bias, atol=1e-6)
