@@ -205,10 +205,10 @@ def test_a_depth_of_the_sweep_is_what_it_is_alone(finished: Path, tmp_path: Path
     here, alone = tmp_path / "project", tmp_path / "alone"
     shutil.copytree(finished, here, symlinks=True)
     shutil.copytree(finished, alone, symlinks=True)
-    depths: list[int | str] = ["all", -1, -2]
+    depths: list[int | str] = ["all", -2, -1]
     before = state(here)
     said = run("python", "-m", "stages.sweep", *map(str, depths), cwd=here)
-    assert ran(said) == ["extract", *["finetune", "evaluate"] * 3]
+    assert [stage for stage in ran(said) if stage != "evaluate"] == ["extract", "finetune", "finetune", "finetune"]
     assert state(here) == before
     results = pd.read_csv(here / "data" / "sweep" / "sweep.csv").set_index("freeze")
     saved = experiments(here)
@@ -226,7 +226,8 @@ def test_a_depth_of_the_sweep_is_what_it_is_alone(finished: Path, tmp_path: Path
         metrics = json.loads((alone / "data" / "evaluate" / "metrics.json").read_text())
         assert results.loc[str(freeze), "accuracy"] == metrics["finetuned"]["accuracy"]
         assert results.loc[str(freeze), "gain_low"] == metrics["gain"]["accuracy_low"]
-        for path in sorted((alone / "data" / "finetune").iterdir()):
-            assert (here / "data" / "finetune" / path.name).read_bytes() == path.read_bytes(), (freeze, path.name)
+        for name in ("head.weights.h5", "finetuned.weights.h5", "history.csv", "layers.csv"):
+            files = [folder / "data" / "finetune" / name for folder in (here, alone)]
+            assert files[0].read_bytes() == files[1].read_bytes(), (freeze, name)
     assert ran(run("dvc", "repro", cwd=here)) == ["report", "export"], "only what the sweep leaves out is left to run"
-    assert read_yaml(here / "params.yaml")["finetune"]["thawed"]["freeze"] == -2
+    assert read_yaml(here / "params.yaml")["finetune"]["thawed"]["freeze"] == -1

@@ -105,8 +105,9 @@ def unchanged(lock: Path, data: Path, files: Sequence[Path]) -> Iterator[None]:
         with uninterrupted():
             made = _outs(lock) - set(there)
             for path, content in contents.items():
-                path.unlink(missing_ok=True)
-                if content is not None:
+                if content is None:
+                    path.unlink(missing_ok=True)
+                elif not path.exists() or path.read_bytes() != content:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
             for path in made:
