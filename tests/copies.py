@@ -1,11 +1,13 @@
 """Copies of the project as git and DVC repositories of their own, and commands run in them."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -26,11 +28,10 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
 
     It must succeed, or fail where ``fails`` is True; with None either is right.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, "PATH": path, **environment},
+        env={**own_environment(), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -39,6 +40,11 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
     )
     assert fails in (None, result.returncode != 0), f"{' '.join(command)} exited {result.returncode}:\n{result.stdout}"
     return result.stdout
+
+
+def own_environment() -> dict[str, str]:
+    """Return the environment in which ``python`` and ``dvc`` are those that run this."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def ran(output: str) -> list[str]:
@@ -89,3 +95,22 @@ def set_params(folder: Path, changes: dict[str, object]) -> None:
 
     override(params, changes)
     yaml.dump(params, folder / "params.yaml")
+
+
+def bring(here: Path, path: Path) -> str:
+    """Copy images or weights into the project's data/own/ and return their path there."""
+    there = here / "data" / "own" / path.name
+    there.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, there)
+    else:
+        shutil.copy(path, there)
+    run("chmod", "-R", "u+w", str(there), cwd=here)
+    return there.relative_to(here).as_posix()
+
+
+def repro(here: Path) -> dict[str, Any]:
+    """Run the experiment up to its metrics and return them."""
+    run("dvc", "repro", "evaluate", cwd=here)
+    metrics: dict[str, Any] = json.loads((here / "data" / "evaluate" / "metrics.json").read_text())
+    return metrics
