@@ -18,7 +18,7 @@ from stages.schema.evaluate import Evaluate
 from stages.schema.export import Export
 from stages.schema.extract import Extract
 from stages.schema.fetch import Fetch
-from stages.schema.finetune import Finetune
+from stages.schema.finetune import Finetune, Thawed
 from stages.schema.pretrain import Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
@@ -46,9 +46,7 @@ def main() -> None:
     if not found:
         found = [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
     if not found:
-        network, found = backbone_and_freeze(
-            sections["pretrain"], sections["extract"], sections["finetune"].thawed.freeze
-        )
+        network, found = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
     found += problems(Path(), read_yaml(PIPELINE))
     if found:
         raise UserError("\n".join(["", *found]))
@@ -69,11 +67,12 @@ def read_all() -> tuple[dict[str, Any], list[str]]:
     return sections, found
 
 
-def backbone_and_freeze(pretrain: Pretrain, extract: Extract, freeze: int | str) -> tuple[str, list[str]]:
-    """Build the backbone and find the depth ``freeze`` (of finetune.thawed); say what they are, or what is wrong."""
+def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
+    """Build the backbone and find what ``thawed`` freezes; say what they are, or what is wrong."""
     from stages.network import runtime  # noqa: F401  (here: the framework takes seconds to import, the rest does not)
     from stages.network.backbones import find
     from stages.network.depths import chosen, depths
+    from stages.network.gradual import gradually
 
     try:
         row = find(pretrain.backbone, pretrain.image_size)
@@ -81,13 +80,14 @@ def backbone_and_freeze(pretrain: Pretrain, extract: Extract, freeze: int | str)
         blocks = row.blocks(backbone)
         fresh = extract.fresh is not None
         kept = depths(backbone, blocks, extract.freeze, extract.depths, fresh)
-        cut = chosen(kept, freeze, fresh, backbone, blocks)
+        cut = chosen(kept, thawed.freeze, fresh, backbone, blocks)
+        gradually(backbone, [(step.epoch, step.freeze) for step in thawed.gradual], blocks, cut.frozen)
     except UserError as error:
         return "", [f"{PARAMS}: {error}"]
     names = [layer.name for layer in backbone.layers]
-    thawed = f"thawed from {names[cut.frozen]} on" if cut.frozen < len(names) else "none thawed"
+    rest = f"thawed from {names[cut.frozen]} on" if cut.frozen < len(names) else "none thawed"
     return (
-        f"{pretrain.backbone} at {pretrain.image_size} px: {cut.frozen} of {len(names)} layers frozen, {thawed}; "
+        f"{pretrain.backbone} at {pretrain.image_size} px: {cut.frozen} of {len(names)} layers frozen, {rest}; "
         f"activations are kept at {cut.layer or 'the pixels'}.",
         [],
     )

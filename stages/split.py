@@ -10,7 +10,7 @@ import csv
 import json
 from pathlib import Path
 
-from stages.base.params import read_section
+from stages.base.params import read_key, read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
 from stages.schema.split import Split
@@ -30,6 +30,9 @@ SHOWN = 10  # rejects in the message that refuses a data set
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
+    learned = Path(str(read_key(PARAMS, "pretrain.source")))
+    if learned == Path(params.source) and read_key(PARAMS, "pretrain.epochs"):
+        raise UserError(f"split.source: {learned} is pretrain.source too, so its test images would be learned there.")
     source = find(Path(params.source))
     data_set = read_set(source)
     classes = select_classes(params.classes, data_set.classes)
@@ -37,7 +40,6 @@ def main() -> None:
     amounts = {"train": params.train, "val": params.val, "test": params.test}
     divided = any(sample.part is not None for sample in chosen)
     check_amounts(amounts, divided)
-
     results = list(progress(examine(chosen), "opening images", len(chosen)))
     rejects = [result for result in results if isinstance(result, LeftOut)]
     refuse_many(rejects, len(results), params.max_rejects)
@@ -55,8 +57,7 @@ def main() -> None:
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
-    division = "; test as published" if divided else ""
-    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{division}")
+    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{'; test as published' if divided else ''}")
     if rejects or duplicates:
         say(f"left out: {len(rejects)} unreadable, {len(duplicates)} duplicates (see {SPLIT / 'rejects.csv'})")
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from stages.images.packed import Row, write
+from tests.copies import set_params
 
 CLASSES = ["red", "green", "blue"]
 READING = {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"}
@@ -44,7 +45,7 @@ def put_models(folder: Path) -> None:
     head = build.head(3, [], 0.0, 3)
     model = build.network(backbone, "unit", "average", head)
     folder.mkdir(parents=True)
-    cut = Cut(backbone.name, "unit", "last", "average", whole=True)
+    cut = Cut(backbone.name, "unit", ["features"], "average")
     write_model(folder, model, CLASSES, {"size": 8, "channels": 3, **READING}, cut)
     head.get_layer("classifier").set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
     write_weights(folder, model, "head")
@@ -148,9 +149,10 @@ def test_the_same_inputs_give_the_same_bytes(workplace: Path) -> None:
     assert {path.name: path.read_bytes() for path in (workplace / "data/evaluate").iterdir()} == before
 
 
-def test_batches_change_nothing(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_change_nothing(workplace: Path) -> None:
     before = (workplace / "data/evaluate/predictions.parquet").read_bytes()
-    monkeypatch.setattr("stages.evaluate.BATCH", 3)  # 3 + 3 + 2 images instead of 8 at once
+    shutil.rmtree(workplace / "data/.kept-evaluate")
+    set_params(workplace, {"compute": {"batch_size": 3}})  # 3 + 3 + 2 images instead of 8 at once
     run_in(workplace)
     assert (workplace / "data/evaluate/predictions.parquet").read_bytes() == before
 
@@ -190,7 +192,7 @@ def test_a_model_whose_training_diverged_is_refused(
     (tmp_path / "data/split").symlink_to(workplace / "data/split")
     shutil.copytree(workplace / "data/finetune", tmp_path / "data/finetune")
     model, _ = read_model(tmp_path / "data/finetune", "finetuned")
-    model.get_layer("classifier").set_weights([np.full((3, 3), np.nan), np.zeros(3)])
+    model.get_layer("head").get_layer("classifier").set_weights([np.full((3, 3), np.nan), np.zeros(3)])
     write_weights(tmp_path / "data/finetune", model, "finetuned")
     with pytest.raises(SystemExit):
         run_in(tmp_path)

@@ -94,7 +94,7 @@ def miniature(pixels: np.ndarray) -> Any:
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project folder with a split and a fine-tuned model."""
-    from stages.network.store import write_model, write_weights
+    from stages.network.store import Cut, write_model, write_weights
 
     folder = tmp_path_factory.mktemp("work")
     (folder / "data/split").mkdir(parents=True)
@@ -103,7 +103,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     reading = {"form": CONTRACT.form, "polarity": CONTRACT.polarity, "fit": CONTRACT.fit}
     write(split, test_rows(30), CLASSES, reading)
     model = miniature(pixels_of(split))
-    write_model(folder / "data/finetune", model, CLASSES, asdict(CONTRACT))
+    write_model(folder / "data/finetune", model, CLASSES, asdict(CONTRACT), Cut("", "unit", [], "average"))
     write_weights(folder / "data/finetune", model, "finetuned")
     (folder / "params.yaml").write_text(PARAMS.format(formats="litert, saved_model, onnx", bound=1e-4))
     return folder

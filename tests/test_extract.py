@@ -33,7 +33,7 @@ def kept(name: str) -> np.ndarray:
 
 def test_what_is_kept_is_what_the_network_computes(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(prepared)
-    set_params(prepared, {"extract": {"freeze": -2, "views": 3, "precision": "float32", "batch_size": 64}})
+    set_params(prepared, {"extract": {"freeze": -2, "views": 3, "precision": "float32"}})
     extract.main()
     description = json.loads(Path("data/extract/boundary.json").read_text())
     assert description["depths"] == [{"freeze": -2, "frozen": 4, "layer": "flatten"}]
@@ -54,7 +54,7 @@ def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(prepared)
     results = []
     for size in (3, 64):
-        set_params(prepared, {"extract": {"freeze": -2, "views": 2, "batch_size": size}})
+        set_params(prepared, {"extract": {"freeze": -2, "views": 2}, "compute": {"batch_size": size}})
         extract.main()
         results.append([kept(name) for name in ("train_flatten", "train_features", "val_features")])
     for small, large in zip(*results, strict=True):
@@ -143,7 +143,7 @@ AUGMENT = {"rotation": 20, "shear": 10, "brightness": 0.3, "cutout": 0.2}
 def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """Run the stage with what ``changes`` add to the settings of the other tests."""
     monkeypatch.chdir(folder)
-    plain = {"freeze": -2, "depths": [], "views": 2, "precision": "float32", "batch_size": 64}
+    plain = {"freeze": -2, "depths": [], "views": 2, "precision": "float32"}
     off = {**dict.fromkeys((*AUGMENT, "mixup", "cutmix"), 0), "rand_augment": {"operations": 0}}
     set_params(folder, {"extract": {**plain, **changes, "augment": {**off, **changes.get("augment", {})}}})  # type: ignore[dict-item]
     extract.main()
@@ -153,7 +153,8 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
     results = []
     for size in (5, 64):
         augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0, "rand_augment": {"operations": 1}}
-        run_with(prepared, monkeypatch, views=3, batch_size=size, augment=augment)
+        set_params(prepared, {"compute": {"batch_size": size}})
+        run_with(prepared, monkeypatch, views=3, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
         results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])
     targets, labels = results[0][0], Packed(Path("data/split/train.parquet")).labels()

@@ -16,5 +16,8 @@ MATRIX = (
 CLASSES = (
     "The weakest class of the fine-tuned model comes first; precision and recall are the fine-tuned model's. In %."
 )
-VIEWS = "Training images as they went into the network: first the image itself, then its augmented views."
+VIEWS = (
+    "A training image, and augmented views of it as they went into the network; with fresh views, such as each epoch "
+    "drew anew."
+)
 VIEWS_MIXED = " Where a view is mixed of two images, the shares under it are what the network was to answer."

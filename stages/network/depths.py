@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import keras
 
 from stages.base.stage import UserError
-from stages.network.freeze import boundary
+from stages.network.freeze import boundary, frozen_count
 from stages.network.kept import AS_EXTRACTED, FEATURES, PIXELS, Depth, Description, not_kept
 
 
@@ -57,3 +57,29 @@ def lines(description: Description, shapes: Mapping[str, tuple[tuple[int, ...], 
         kept = f"the {what}" if what in (FEATURES, PIXELS) else f"what {what} puts out"
         shape = " x ".join(map(str, shapes[what][0]))
         yield f"freeze: {depth.freeze}: {depth.frozen} of {description.layers} layers frozen; kept: {kept}, {shape}"
+
+
+def from_text(text: str) -> int | str:
+    """Return a value as of ``extract.freeze`` as params.yaml would hold it."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def distinct(backbone: keras.Model, blocks: Mapping[str, str], values: Sequence[int | str]) -> dict[int | str, int]:
+    """Return how many layers each of ``values`` freezes.
+
+    Raises:
+        UserError: one of them is no depth of this backbone, or freezes as many as another.
+    """
+    names = [layer.name for layer in backbone.layers]
+    found: dict[int, int | str] = {}
+    for value in values:
+        frozen = frozen_count(names, value, blocks, "depth")
+        if frozen in found:
+            raise UserError(
+                f"depth: {found[frozen]} and {value} freeze the same {frozen} layers. Leave one of them out."
+            )
+        found[frozen] = value
+    return {value: frozen for frozen, value in found.items()}

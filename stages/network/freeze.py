@@ -75,8 +75,10 @@ def frozen_count(
         return len(names[:freeze])
     if freeze in blocks:  # before the layers: InceptionV3's mixed5 is the block, not the layer that ends it
         return names.index(blocks[freeze])
+    if freeze in names:
+        return names.index(freeze)
     for index, name in enumerate(names):
-        if name == freeze or name.startswith((f"{freeze}_", f"{freeze}.")):
+        if name.startswith((f"{freeze}_", f"{freeze}.")):
             return index
     known = [*blocks, *names]
     close = difflib.get_close_matches(freeze, known, n=3) or [name for name in known if freeze in name][:3]

@@ -76,6 +76,7 @@ class States:
     def __init__(self, folder: Path, phase: str) -> None:
         self._file = folder / f"{phase}.npz"
         self._next = 0.0
+        self._room = True
 
     def read(self) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]] | None:
         """Return progress and arrays as they were written; None where there are none that can be read."""
@@ -107,10 +108,18 @@ class States:
         named = {f"{name}/{place}": value for name, values in arrays.items() for place, value in enumerate(values)}
         named["progress"] = np.array(json.dumps({**progress, "counts": counts}))
         partial = self._file.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **named)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._file)
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **named)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self._file)
+        except OSError as error:  # the training goes on: its state is only a convenience
+            partial.unlink(missing_ok=True)
+            if self._room:
+                say(
+                    f"no state can be kept ({error.strerror}): if this is interrupted, it goes on from an earlier epoch"
+                )
+            self._room = False
         ended = time.monotonic()
         self._next = ended + max(SECONDS, SHARE * (ended - started))

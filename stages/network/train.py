@@ -91,6 +91,11 @@ class _Progress:
         self.stopped = bool(schedule.early_stopping) and self.since_best >= schedule.early_stopping
         return better
 
+    def begin(self) -> None:
+        """Start afresh with other layers thawed: the next epochs are no worse for what came before."""
+        self.since_best = self.since_reduced = 0
+        self.factor = 1.0
+
 
 def fit(
     model: keras.Model,
@@ -154,11 +159,11 @@ def fit(
     epochs = range(progress.epoch, schedule.epochs)
     with tqdm(total=schedule.epochs, initial=epochs.start, desc=f"  {name}", unit=" epoch", **_BAR) as bar:
         for epoch in epochs:
-            if progress.stopped:
+            if progress.stopped and epoch > max(steps, default=0):
                 break
             if epoch and epoch in steps:
                 take = compile_for(epoch)
-                progress.since_best = progress.since_reduced = 0
+                progress.begin()
             row = _epoch(take, model, training, epoch, schedule, progress.factor, weights)
             if not math.isfinite(row["loss"]):
                 raise UserError(

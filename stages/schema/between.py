@@ -48,6 +48,8 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
     kept = dict.fromkeys([extract.freeze, *extract.depths])
     if extract.fresh is None and freeze not in (AS_EXTRACTED, *kept):
         found.append(not_kept(freeze, list(kept)))
+    if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
+        found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
     return found
 
 

@@ -175,6 +175,13 @@ class Finetune(Section):
     plateau: Plateau
     seed: Seed
 
+    @field_validator("batch_size")
+    @classmethod
+    def _several_for_batchnorm(cls, value: int, info: ValidationInfo) -> int:
+        if value == 1 and "head" in info.data and info.data["head"].batchnorm:
+            raise ValueError("expected 2 or more with head.batchnorm: true, for one image has no mean and variance")
+        return value
+
     @field_validator("schedule")
     @classmethod
     def _warm_before_the_end(cls, value: Schedule, info: ValidationInfo) -> Schedule:

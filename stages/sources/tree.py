@@ -17,7 +17,8 @@ IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave in folders unasked
-DAMAGED = (EOFError, LZMAError, ValueError, zipfile.BadZipFile, zlib.error)  # what reading a damaged archive raises
+# What reading a damaged archive raises.
+DAMAGED = (EOFError, LZMAError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""Compare freeze depths: train from each, with one pass over the images for all of them.
+
+    python -m stages.sweep all block_16 block_13 -30      two or more values as of extract.freeze
+
+Each depth becomes a DVC experiment, sweep-DEPTH (`dvc exp show`), of what params.yaml says otherwise; one of that name
+on the same commit is replaced. Writes data/sweep/: sweep.csv, and sweep.png with accuracy and time. The workspace is
+then as it was, also after an interruption; what was trained by then comes from DVC's cache when it is run again.
+"""
+
+# isort: off
+from stages.network import runtime  # noqa: F401  (first: it imports the framework quietly)
+
+# isort: on
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from stages.base.experiments import check_repository, run, save, unchanged
+from stages.base.params import read_section
+from stages.base.recipes import apply
+from stages.base.stage import UserError, say, stage, whole
+from stages.draw.depths import draw_depths, row, table
+from stages.network.backbones import find
+from stages.network.depths import distinct, from_text
+from stages.network.gradual import gradually
+from stages.network.kept import AS_EXTRACTED, read_description
+from stages.schema.evaluate import Evaluate
+from stages.schema.extract import Extract
+from stages.schema.finetune import Finetune
+from stages.schema.pretrain import Pretrain
+
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+DATA = Path("data")
+OWN = Path("data/own")
+SUMMARY = Path("data/split/summary.json")
+EXTRACT = Path("data/extract")
+LAYERS = Path("data/finetune/layers.csv")
+METRICS = Path("data/evaluate/metrics.json")
+SWEEP = Path("data/sweep")
+
+
+@stage("sweep")
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m stages.sweep", description="Compare freeze depths.")
+    parser.add_argument(
+        "depths", nargs="*", metavar="DEPTH", help="as extract.freeze: a block, a layer, a count, all, none"
+    )
+    depths = check([from_text(text) for text in parser.parse_args().depths])
+    check_repository()
+    confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
+    text = PARAMS.read_text(encoding="utf-8")
+    with unchanged(LOCK, DATA, [PARAMS, SUMMARY, METRICS, *OWN.glob("*.dvc")]):
+        print(f"up to extract, once for {len(depths)} depths", flush=True)
+        set_params(text, depths, AS_EXTRACTED)
+        shared, _ = repro("extract")
+        rows = []
+        for number, freeze in enumerate(depths, start=1):
+            print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
+            set_params(text, depths, freeze)
+            seconds, trained = repro("evaluate")
+            save(f"sweep-{freeze}", "evaluate", [METRICS])
+            metrics = json.loads(METRICS.read_text(encoding="utf-8"))
+            rows.append(row(freeze, read_description(EXTRACT), pd.read_csv(LAYERS), metrics))
+            rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
+    results = pd.DataFrame(rows)
+    with whole(SWEEP) as folder:
+        results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
+        draw_depths(results, shared, confidence, folder / "sweep.png")
+    print("\n".join(["", *table(results, shared, confidence)]))
+
+
+def check(given: list[int | str]) -> list[int | str]:
+    """Return the depths, the most frozen first; raise UserError where they cannot be compared."""
+    pretrain, finetune = read_section(PARAMS, "pretrain", Pretrain), read_section(PARAMS, "finetune", Finetune)
+    read_section(PARAMS, "extract", Extract)
+    if len(given) < 2:
+        hint = f"`python -m stages.backbones {pretrain.backbone}` lists blocks."
+        raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
+    if not finetune.thawed.epochs:
+        raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
+    found = find(pretrain.backbone, pretrain.image_size)
+    backbone = found.build(pretrain.image_size)
+    blocks = found.blocks(backbone)
+    frozen, plan = distinct(backbone, blocks, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
+    for count in frozen.values():
+        gradually(backbone, plan, blocks, count)
+    return sorted(given, key=lambda freeze: -frozen[freeze])
+
+
+def set_params(text: str, depths: list[int | str], freeze: int | str) -> None:
+    """Write params.yaml: ``text``, with one of ``depths`` to be trained."""
+    changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
+    PARAMS.write_text(apply(text, json.dumps(changes), "sweep"), encoding="utf-8")
+
+
+def repro(target: str) -> tuple[float, bool]:
+    """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran (or came from the cache)."""
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if line.startswith(("  ", "Running stage")) or "is cached" in line:
+            say(line)
+
+    started = time.monotonic()
+    run("repro", target, tell=tell)
+    return time.monotonic() - started, "Running stage 'finetune':" in lines
+
+
+if __name__ == "__main__":
+    main()

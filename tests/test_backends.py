@@ -1,0 +1,139 @@
+"""Other devices and backends: two devices, or JAX, give what one device and TensorFlow give."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from stages import pretrain, split
+from stages.network.backbones import BACKBONES
+from tests.conftest import PROJECT
+from tests.copies import run, set_params
+from tests.published import vary, write_published
+from tests.small import FEW, small_project
+
+# A backbone without dropout, which every device and backend draws for itself.
+NETWORK = {"source": "data/own/weights.h5", "backbone": "mobilenet_v2_035", "image_size": 32}
+CHOICES = {  # all that a part of a batch could get wrong
+    "extract": {"freeze": "block_15", "views": 2},
+    "finetune": {
+        "head": {"hidden": [6], "dropout": 0.0, "epochs": 3},
+        "thawed": {"epochs": 2},
+        "batch_size": 5,  # neither a multiple of two devices nor a divisor of the images
+        "optimizer": {"name": "adamw", "weight_decay": 0.05, "clip_norm": 0.5},
+        "loss": {"class_weights": "balanced", "label_smoothing": 0.1},
+    },
+}
+STAGES = ("extract", "finetune", "evaluate")
+FEATURES = ("train_features", "train_block_14_add", "val_features")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project whose split and pretrain have run."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        here = small_project(tmp_path_factory.mktemp("backends"), monkeypatch, {"pretrain": NETWORK})
+        keras.utils.set_random_seed(1)
+        backbone = BACKBONES["mobilenet_v2_035"].build(32)
+        vary(backbone)
+        write_published(backbone.layers, here / "data/own/weights.h5")
+        split.main()
+        pretrain.main()
+    return here
+
+
+def results(
+    prepared: Path,
+    here: Path,
+    stages: tuple[str, ...],
+    devices: int,
+    backend: str,
+    changes: dict[str, object] | None = None,
+) -> Path:
+    """Run stages, each in a process of its own as DVC does, in a copy of the project."""
+    shutil.copytree(prepared, here)
+    set_params(here, {**CHOICES, "compute": {"devices": devices, "batch_size": 7}})
+    set_params(here, changes or {})
+    for stage in stages:
+        path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
+        run("python", "-m", f"stages.{stage}", cwd=here, KERAS_BACKEND=backend, PYTHONPATH=path)
+    return here
+
+
+@pytest.fixture(scope="module")
+def one(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one device and TensorFlow give."""
+    here = tmp_path_factory.mktemp("one") / "project"
+    return results(prepared, here, STAGES, 1, "tensorflow")
+
+
+def compare(here: Path, there: Path, tolerance: float) -> None:
+    for name in FEATURES:
+        ours, theirs = (np.load(folder / f"data/extract/{name}.npy") for folder in (here, there))
+        np.testing.assert_allclose(ours, theirs, atol=tolerance)
+    ours, theirs = (pd.read_csv(folder / "data/finetune/history.csv") for folder in (here, there))
+    assert len(ours) == 5
+    pd.testing.assert_frame_equal(ours, theirs, atol=10 * tolerance)
+    ours, theirs = (
+        np.stack(pq.read_table(folder / "data/evaluate/predictions.parquet")["finetuned_probabilities"].to_numpy())
+        for folder in (here, there)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=10 * tolerance)
+
+
+@pytest.mark.slow
+def test_two_devices_give_what_one_gives(prepared: Path, one: Path, tmp_path: Path) -> None:
+    two = results(prepared, tmp_path / "project", STAGES, 2, "tensorflow")
+    compare(two, one, 1e-5)
+
+
+@pytest.mark.slow
+def test_jax_keeps_what_tensorflow_keeps_and_two_devices_give_what_one_gives(
+    prepared: Path, one: Path, tmp_path: Path
+) -> None:
+    alone, two = (results(prepared, tmp_path / f"{count}", STAGES, count, "jax") for count in (1, 2))
+    compare(two, alone, 1e-5)
+    for name in FEATURES:  # the weights of a new head are drawn by the backend: trainings differ
+        ours, theirs = (np.load(folder / f"data/extract/{name}.npy") for folder in (alone, one))
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_every_stage_runs_with_jax(prepared: Path, tmp_path: Path) -> None:
+    stages = ("split", "pretrain", "extract", "finetune", "evaluate", "report", "export")
+    own = shutil.copytree(prepared, tmp_path / "own")
+    set_params(own, {"pretrain": {**FEW["pretrain"], "backbone": "mnist_cnn", "epochs": 4}})
+    here = results(own, tmp_path / "project", stages, 1, "jax", {"extract": {"freeze": -2}})
+    assert json.loads((here / "data/evaluate/metrics.json").read_text())["finetuned"]["accuracy"] > 0.7
+    assert (here / "data/export/model.onnx").exists()
+    parity = json.loads((here / "data/export/parity.json").read_text())
+    assert parity["formats"]["onnx"]["largest_difference"] < 1e-3
+    assert (here / "data/report/report.html").exists()
+
+
+@pytest.mark.slow
+def test_bfloat16_is_close(prepared: Path, one: Path, tmp_path: Path) -> None:
+    changes: dict[str, object] = {"compute": {"precision": "bfloat16"}}
+    here = results(prepared, tmp_path / "project", ("extract",), 1, "tensorflow", changes)
+    ours, theirs = (np.load(folder / "data/extract/train_features.npy") for folder in (here, one))
+    assert ours.dtype == np.float32
+    assert 0 < np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
+
+
+@pytest.mark.slow
+def test_a_backend_that_is_neither_is_refused(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "project")
+    said = run(
+        *("python", "-m", "stages.extract"),
+        cwd=tmp_path / "project",
+        fails=True,
+        KERAS_BACKEND="numpy",
+        PYTHONPATH=str(PROJECT),
+    )
+    assert "KERAS_BACKEND: expected tensorflow or jax; received numpy" in said

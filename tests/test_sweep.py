@@ -1,0 +1,232 @@
+"""sweep: one pass for all depths, an experiment each, a table and a picture, and the workspace as it was."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages import sweep
+from stages.base.params import read_yaml
+from tests.conftest import PROJECT
+from tests.copies import commit, name_author, ran, run, set_params
+
+# Stages that take no time: what they write depends on the depth alone.
+STAGES = """
+import json, os, signal, sys, time
+from pathlib import Path
+from ruamel.yaml import YAML
+
+params = YAML(typ="safe").load(Path("params.yaml"))
+extract, freeze = params["extract"], params["finetune"]["thawed"]["freeze"]
+frozen = {"all": 6, -2: 4, "none": 0, "extract": 4}
+stage = sys.argv[1]
+if freeze == "none" and stage == "finetune" and (end := os.environ.get("THAW_TEST_END")):
+    if end == "fails":
+        raise SystemExit("finetune: it cannot be.")
+    os.kill(int(os.environ["THAW_TEST_SWEEP"]), signal.SIGINT)
+    time.sleep(60)
+folder = Path("data", stage)
+folder.mkdir(parents=True, exist_ok=True)
+if stage == "extract":
+    values = [extract["freeze"], *extract["depths"]]
+    depths = [{"freeze": value, "frozen": frozen[value], "layer": None} for value in values]
+    content = {"depths": depths, "layers": 6, "pooling": "average", "classes": [], "contract": {}}
+    (folder / "boundary.json").write_text(json.dumps(content))
+elif stage == "finetune":
+    (folder / "of.txt").write_text(str(freeze))
+    rows = [f"{state},{100}" for state in ["frozen"] * frozen[freeze] + ["thawed"] * (6 - frozen[freeze])]
+    (folder / "layers.csv").write_text("\\n".join(["state,parameters", *rows]))
+else:
+    right = 0.9 - frozen[freeze] / 100
+    rates = {"accuracy": right, "accuracy_low": right - 0.1, "accuracy_high": right + 0.05}
+    (folder / "metrics.json").write_text(json.dumps({"head": rates, "finetuned": rates, "gain": rates}))
+"""
+PIPELINE = """
+stages:
+  extract:
+    cmd: {python} stages.py extract
+    params: [extract]
+    outs: [data/extract]
+  finetune:
+    cmd: {python} stages.py finetune
+    deps: [data/extract]
+    params: [finetune]
+    outs: [data/finetune]
+  evaluate:
+    cmd: {python} stages.py evaluate
+    deps: [data/finetune]
+    params: [evaluate]
+    metrics: [data/evaluate/metrics.json: {{cache: false}}]
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of stages that do next to nothing, with edits that are not committed."""
+    (tmp_path / "stages.py").write_text(STAGES)
+    (tmp_path / "dvc.yaml").write_text(PIPELINE.format(python=sys.executable))
+    (tmp_path / ".gitignore").write_text("/data\n")
+    shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
+    run("git", "init", "-q", "-b", "main", cwd=tmp_path)
+    run("dvc", "init", "-q", cwd=tmp_path)
+    name_author(tmp_path)
+    commit(tmp_path, "start")
+    set_params(tmp_path, {"finetune": {"seed": 7}})
+    (tmp_path / "notes.txt").write_text("not known to git")
+    (tmp_path / "new.py").write_text("# staged\n")
+    run("git", "add", "new.py", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("THAW_TEST_SWEEP", str(os.getpid()))
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *depths: str) -> None:
+    monkeypatch.setattr("sys.argv", ["sweep", *depths])
+    sweep.main()
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """Return what a user would miss: git's view, and every file but the sweep's own."""
+    files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    hidden = {path: content for path, content in files.items() if not {".git", ".dvc", "sweep"} & set(path.parts)}
+    git = [run("git", *command.split(), cwd=folder) for command in ("status --porcelain", "diff --cached", "branch")]
+    return {"git": git, **hidden}
+
+
+def experiments(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what `dvc exp show` has of each experiment, by its name."""
+    shown = json.loads(run("dvc", "exp", "show", "--json", cwd=folder))
+    found = [one["revs"][0] for commit in shown for one in commit.get("experiments") or []]
+    return {one["name"]: one["data"] for one in found}
+
+
+def test_each_depth_is_an_experiment_and_the_workspace_stays(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run("dvc", "repro", cwd=here)
+    before = state(here)
+    call(monkeypatch, "none", "-2")
+    said = capfd.readouterr().out
+    assert state(here) == before
+    assert ran(said) == ["extract", *["finetune", "evaluate"] * 2]
+    results = pd.read_csv("data/sweep/sweep.csv")
+    assert list(results["freeze"]) == ["-2", "none"], "the most frozen comes first"
+    assert list(results["frozen"]) == [4, 0]
+    assert list(results["parameters"]) == [200, 600]
+    assert list(results["accuracy"]) == pytest.approx([0.86, 0.9])
+    assert (results["seconds"] > 0).all()
+    assert (results["shared_seconds"] > 0).all()
+    *_, last, total = said.splitlines()
+    assert last.startswith("none ")
+    assert "600    90.0 %   80.0 to 95.0  +90.0 (+80.0 to +95.0)" in last
+    assert " s up to extract, once for all; " in total
+    assert Image.open("data/sweep/sweep.png").size[0] > 500
+    saved = experiments(here)
+    assert set(saved) == {"sweep--2", "sweep-none"}
+    for name, freeze, accuracy in (("sweep--2", -2, 0.86), ("sweep-none", "none", 0.9)):
+        params = saved[name]["params"]["params.yaml"]["data"]
+        assert (params["finetune"]["thawed"]["freeze"], params["finetune"]["seed"]) == (freeze, 7)
+        assert params["extract"]["depths"] == [-2, "none"]
+        metrics = saved[name]["metrics"]["data/evaluate/metrics.json"]["data"]
+        assert metrics["finetuned"]["accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(("end", "code", "said"), [("fails", 1, "it cannot be"), ("interrupted", 130, "interrupted")])
+def test_what_ends_early_leaves_the_workspace_as_it_was(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], end: str, code: int, said: str
+) -> None:
+    monkeypatch.setenv("THAW_TEST_END", end)
+    before = state(here)  # nothing has run yet: there is no dvc.lock
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, "none", "all")
+    assert stopped.value.code == code
+    assert said in capfd.readouterr().err
+    assert state(here) == before
+    assert not Path("data/sweep").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert set(experiments(here)) == {"sweep-all"}
+
+
+@pytest.mark.parametrize(
+    ("depths", "changes", "said"),
+    [
+        (["all"], {}, "expected two or more depths, such as: all none; received 1. `python -m stages.backbones mnist_"),
+        (["all", "dens"], {}, "depth: expected 'all', 'none', a count, or a layer or block of the backbone (blocks: c"),
+        (["all", "-7"], {}, "depth: expected a count from -6 to 6, for the backbone has 6 layers; received -7."),
+        (["all", "none", "6"], {}, "depth: all and 6 freeze the same 6 layers. Leave one of them out."),
+        (["-2", "-2"], {}, "depth: -2 and -2 freeze the same 4 layers."),
+        (["all", "none"], {"finetune": {"thawed": {"epochs": 0}}}, "finetune.thawed.epochs: expected 1 or more, for"),
+        (
+            ["all", "none"],
+            {"finetune": {"thawed": {"gradual": [{"epoch": 1, "freeze": -2}]}}},
+            "finetune.thawed.gradual: expected at least the 6 layers frozen",
+        ),
+        (["all", "none"], {"extract": {"views": 0}}, "extract.views: expected a count of 1 or more"),
+        (["all", "none"], {}, "experiments are kept in git, and this is no git repository. Make it one: git init"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_at_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    depths: list[str],
+    changes: dict[str, object],
+    said: str,
+) -> None:
+    shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
+    set_params(tmp_path, changes)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        call(monkeypatch, *depths)
+    assert capsys.readouterr().err.startswith(("sweep: " + said, "sweep: params.yaml: " + said))
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_before_the_first_commit_there_is_nothing_to_hang_experiments_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
+    run("git", "init", "-q", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "all", "none")
+    assert "experiments hang on a commit, and there is none. Make one: git add" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_depth_of_the_sweep_is_what_it_is_alone(finished: Path, tmp_path: Path) -> None:
+    here, alone = tmp_path / "project", tmp_path / "alone"
+    shutil.copytree(finished, here, symlinks=True)
+    shutil.copytree(finished, alone, symlinks=True)
+    depths: list[int | str] = ["all", -1, -2]
+    before = state(here)
+    said = run("python", "-m", "stages.sweep", *map(str, depths), cwd=here)
+    assert ran(said) == ["extract", *["finetune", "evaluate"] * 3]
+    assert state(here) == before
+    results = pd.read_csv(here / "data" / "sweep" / "sweep.csv").set_index("freeze")
+    saved = experiments(here)
+    assert set(saved) == {f"sweep-{freeze}" for freeze in depths}
+    said = run("python", "-m", "stages.sweep", "-1", "all", "-2", cwd=here)
+    assert ran(said) == [], "what the cache holds was run again"
+    assert [line.split()[-1] for line in said.splitlines()[-4:-1]] == ["cached"] * 3
+    assert set(experiments(here)) == set(saved), "the same names are the same experiments"
+    assert state(here) == before
+    assert results["seconds"].notna().all()
+    for freeze in depths:
+        set_params(alone, {"extract": {"freeze": freeze}})
+        run("dvc", "repro", "evaluate", cwd=alone)
+        run("dvc", "exp", "apply", f"sweep-{freeze}", cwd=here)
+        metrics = json.loads((alone / "data" / "evaluate" / "metrics.json").read_text())
+        assert results.loc[str(freeze), "accuracy"] == metrics["finetuned"]["accuracy"]
+        assert results.loc[str(freeze), "gain_low"] == metrics["gain"]["accuracy_low"]
+        for path in sorted((alone / "data" / "finetune").iterdir()):
+            assert (here / "data" / "finetune" / path.name).read_bytes() == path.read_bytes(), (freeze, path.name)
+    assert ran(run("dvc", "repro", cwd=here)) == ["report", "export"], "only what the sweep leaves out is left to run"
+    assert read_yaml(here / "params.yaml")["finetune"]["thawed"]["freeze"] == -2
