@@ -28,10 +28,11 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
 
     It must succeed, or fail where ``fails`` is True; with None either is right.
     """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
         command,
         cwd=cwd,
-        env={**own_environment(), **environment},
+        env={**os.environ, "PATH": path, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -40,11 +41,6 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
     )
     assert fails in (None, result.returncode != 0), f"{' '.join(command)} exited {result.returncode}:\n{result.stdout}"
     return result.stdout
-
-
-def own_environment() -> dict[str, str]:
-    """Return the environment in which ``python`` and ``dvc`` are those that run this."""
-    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def ran(output: str) -> list[str]:

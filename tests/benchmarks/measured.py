@@ -1,25 +1,28 @@
-"""Seconds and memory of a process; and a stage in a process of its own that says how long its work took.
+"""Seconds and memory of a process; and a stage in a process of its own that says what its work took.
 
     python -m tests.benchmarks.measured STAGE
 
-runs a stage in the current folder, and prints one line of JSON: how many seconds it worked on its outputs (importing
-and building networks apart), and how many each training took.
+runs a stage in the current folder and then prints one line of JSON: its name, and in seconds "imports" (until its
+script began), "work" (what it did while its outputs were open: for extract the pass over the images, without reading
+and building the network), "fits" (each training), and "all".
 """
 
-import argparse
-import importlib
-import json
-import os
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from tests.copies import own_environment
+BEGAN = time.perf_counter()
+
+import argparse  # noqa: E402  (after the clock)
+import importlib  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+from collections.abc import Callable, Iterator, Sequence  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -29,43 +32,37 @@ class Measured:
     Attributes:
         seconds: as the clock on the wall goes.
         mib: most resident memory at a time, in MiB.
-        output: what it printed.
+        said: the last line that it printed, read as JSON.
     """
 
     seconds: float
     mib: float
-    output: str
-
-    @property
-    def said(self) -> dict[str, Any]:
-        """The last line of JSON that it printed."""
-        line = next(line for line in reversed(self.output.splitlines()) if line.startswith("{"))
-        result: dict[str, Any] = json.loads(line)
-        return result
+    said: dict[str, Any]
 
 
-def measured(*command: str, cwd: Path) -> Measured:
-    """Run a command in ``cwd``, which must succeed, and return what it took.
+def measured(module: str, *arguments: str, cwd: Path) -> Measured:
+    """Run ``python -m module`` in ``cwd``, which must succeed and print JSON at the end; return what it took.
 
-    Linux counts the memory of the process that starts another as that one's own: keep it small.
+    A process starts with the peak of the one that starts it, as Linux counts: call this from a small one.
     """
-    with tempfile.TemporaryFile("w+") as output:
+    command = [sys.executable, "-m", module, *arguments]
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=cwd, env=own_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        text = output.read()
-    assert process.returncode == 0, f"{' '.join(command)} exited {process.returncode}:\n{text}"
-    return Measured(seconds, usage.ru_maxrss / 1024, text)
+        texts = []
+        for file in (output, errors):
+            file.seek(0)
+            texts.append(file.read())
+    assert process.returncode == 0, f"{' '.join(command)} exited {process.returncode}:\n{texts[0]}{texts[1]}"
+    return Measured(seconds, usage.ru_maxrss / 1024, json.loads(texts[0].splitlines()[-1]))
 
 
 def stage(here: Path, name: str) -> Measured:
-    """Run a stage of the project in ``here``; ``said`` holds its "work" and "fits", in seconds."""
-    return measured("python", "-m", "tests.benchmarks.measured", name, cwd=here)
+    """Run a stage of the project in ``here``; ``said`` holds what this command prints."""
+    return measured("tests.benchmarks.measured", name, cwd=here)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -85,7 +82,7 @@ def main() -> None:
     name = parser.parse_args().stage
     from stages.base import stage as base
 
-    said: dict[str, Any] = {"work": 0.0, "fits": []}
+    said: dict[str, Any] = {"stage": name, "work": 0.0, "fits": []}
     whole = base.whole
 
     @contextmanager
@@ -101,8 +98,10 @@ def main() -> None:
 
         train.fit = timed(train.fit, said["fits"])
     # Only now: a stage takes the names that are replaced above when it is imported.
-    importlib.import_module(f"stages.{name}").main()
-    print(json.dumps(said))
+    script = importlib.import_module(f"stages.{name}")
+    said["imports"] = time.perf_counter() - BEGAN
+    script.main()
+    print(json.dumps(said | {"all": time.perf_counter() - BEGAN}))
 
 
 def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
