@@ -6,7 +6,7 @@ FOLDER holds train/, val/ and test/, each with class folders of JPEG or PNG file
 without classifier. As in TensorFlow's tutorial "Transfer learning and fine-tuning": images are read from their files in
 batches of 32, the next being made ready meanwhile; a head of 128 units trains on the frozen network with Adam at 0.001,
 then the last 30 layers with it at 0.00001, BatchNormalization in inference mode throughout; each epoch is validated.
-Prints one line of JSON: seconds of each part, test accuracies, and the most resident memory in MiB.
+Prints one line of JSON: seconds of each part and of its epochs, test accuracies, and the most resident memory in MiB.
 """
 
 import os
@@ -18,7 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import argparse  # noqa: E402  (after the clock: importing the framework is start-up, too)
 import json  # noqa: E402
 import resource  # noqa: E402
+from itertools import pairwise  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -44,15 +46,18 @@ def main() -> None:
     train, val, test = (images(arguments.folder / name, arguments.size) for name in ("train", "val", "test"))
     classes = sum(path.is_dir() for path in (arguments.folder / "train").iterdir())
     base, model = build(arguments.weights, arguments.size, classes)
-    said: dict[str, float] = {}
+    said: dict[str, Any] = {}
     began = lap(said, "startup", BEGAN)
 
-    def learn(learning_rate: float, epochs: int) -> None:
+    def learn(learning_rate: float, epochs: int) -> list[float]:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=["accuracy"])
-        model.fit(train, validation_data=val, epochs=epochs, verbose=0)
+        times = [time.perf_counter()]
+        each = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: times.append(time.perf_counter()))
+        model.fit(train, validation_data=val, epochs=epochs, verbose=0, callbacks=[each])
+        return [end - begin for begin, end in pairwise(times)]
 
-    learn(1e-3, arguments.epochs[0])
+    said["head_epochs"] = learn(1e-3, arguments.epochs[0])
     began = lap(said, "head", began)
     said["head_accuracy"] = model.evaluate(test, verbose=0)[1]  # not a part of the tutorial: no lap
     began = time.perf_counter()
@@ -60,7 +65,7 @@ def main() -> None:
     for place, layer in enumerate(base.layers):
         if place < len(base.layers) - THAWED or isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
-    learn(1e-5, arguments.epochs[1])
+    said["finetune_epochs"] = learn(1e-5, arguments.epochs[1])
     began = lap(said, "finetune", began)
     said["finetuned_accuracy"] = model.evaluate(test, verbose=0)[1]
     lap(said, "test", began)
@@ -90,7 +95,7 @@ def build(weights: Path, size: int, classes: int) -> tuple[keras.Model, keras.Mo
     return base, keras.Model(pixels, layers.Dense(classes)(x))
 
 
-def lap(said: dict[str, float], name: str, began: float) -> float:
+def lap(said: dict[str, Any], name: str, began: float) -> float:
     """Note the seconds since ``began``; return the time now."""
     now = time.perf_counter()
     said[name] = now - began
