@@ -1,11 +1,13 @@
 """Copies of the project as git and DVC repositories of their own, and commands run in them."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -89,3 +91,22 @@ def set_params(folder: Path, changes: dict[str, object]) -> None:
 
     override(params, changes)
     yaml.dump(params, folder / "params.yaml")
+
+
+def bring(here: Path, path: Path) -> str:
+    """Copy images or weights into the project's data/own/ and return their path there."""
+    there = here / "data" / "own" / path.name
+    there.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, there)
+    else:
+        shutil.copy(path, there)
+    run("chmod", "-R", "u+w", str(there), cwd=here)
+    return there.relative_to(here).as_posix()
+
+
+def repro(here: Path) -> dict[str, Any]:
+    """Run the experiment up to its metrics and return them."""
+    run("dvc", "repro", "evaluate", cwd=here)
+    metrics: dict[str, Any] = json.loads((here / "data" / "evaluate" / "metrics.json").read_text())
+    return metrics

@@ -24,8 +24,7 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from tests.benchmarks.transfer import bring, repro
-from tests.copies import copy_project, run, set_params
+from tests.copies import bring, copy_project, repro, run, set_params
 
 SIDE = 96
 

@@ -10,16 +10,13 @@ Prints the test accuracy of each: lowest, middle, highest.
 """
 
 import argparse
-import json
-import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from stages.base.params import read_key
-from tests.copies import commit, copy_project, run, set_params
+from tests.copies import bring, commit, copy_project, repro, run, set_params
 
 FROM_SCRATCH = {
     "pretrain": {"backbone": "three_conv_cnn", "epochs": 0},
@@ -70,25 +67,6 @@ def main() -> None:
     for model, values in accuracies.items():
         print(f"{model:<12}{min(values):8.1%}{statistics.median(values):8.1%}{max(values):8.1%}")
     print(f"{statistics.median(seconds):.0f} s for `dvc repro evaluate` with transfer")
-
-
-def bring(here: Path, path: Path) -> str:
-    """Copy images or weights into the project's data/own/ and return their path there."""
-    there = here / "data" / "own" / path.name
-    there.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        shutil.copytree(path, there)
-    else:
-        shutil.copy(path, there)
-    run("chmod", "-R", "u+w", str(there), cwd=here)
-    return there.relative_to(here).as_posix()
-
-
-def repro(here: Path) -> dict[str, Any]:
-    """Run the experiment up to its metrics and return them."""
-    run("dvc", "repro", "evaluate", cwd=here)
-    metrics: dict[str, Any] = json.loads((here / "data" / "evaluate" / "metrics.json").read_text())
-    return metrics
 
 
 if __name__ == "__main__":

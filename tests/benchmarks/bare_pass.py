@@ -1,0 +1,54 @@
+"""How many images a second plain Keras puts through frozen MobileNetV2, with nothing around it.
+
+    python -m tests.benchmarks.bare_pass WEIGHTS [--size 160] [--images 512]
+
+Batches of uint8 pixels are in memory before the clock starts, the network is compiled by then, and what it puts out is
+dropped: only the network itself is timed, in inference, in a tf.function, as Keras builds it. Random pixels do: its
+arithmetic does not depend on them. Prints one line of JSON: images per second with batches of 32 and of 64.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from tests.benchmarks.plain_loop import build
+
+
+def main() -> None:
+    """Time the passes and print their speed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.bare_pass",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--images", type=int, default=512)
+    arguments = parser.parse_args()
+    base, _ = build(arguments.weights, arguments.size, classes=2)
+    rescale, pool = layers.Rescaling(1 / 127.5, offset=-1), layers.GlobalAveragePooling2D()
+    run = tf.function(lambda pixels: pool(base(rescale(pixels), training=False)), autograph=False)
+    said = {}
+    for size in (32, 64):
+        count = max(1, arguments.images // size)
+        ready = np.random.default_rng(1).integers(0, 256, (min(count, 8), size, *base.input_shape[1:]), np.uint8)
+        batches = [tf.constant(batch) for batch in ready]
+        run(batches[0])
+        began = time.perf_counter()
+        for number in range(count):
+            run(batches[number % len(batches)]).numpy()
+        said[str(size)] = count * size / (time.perf_counter() - began)
+    print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()
