@@ -46,15 +46,15 @@ def write(name: str, texts: dict[str, str], overwrite: bool) -> None:
         close = difflib.get_close_matches(name, texts, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise UserError(f"there is no recipe '{name}'.{hint} There are: {', '.join(texts)}.")
-    results = {each: text_of(each, texts) for each in texts}
-    if PARAMS.exists() and not overwrite and PARAMS.read_text(encoding="utf-8") not in results.values() and edited():
+    result = text_of(name, texts)
+    if PARAMS.exists() and not overwrite and edited() and not is_recipe(PARAMS.read_text(encoding="utf-8"), texts):
         raise UserError(
             "params.yaml has edits that are not committed; they would be lost. Commit them, or undo them with "
             "`git checkout params.yaml`, or add --overwrite."
         )
     before = read_yaml(PARAMS) if PARAMS.exists() else {}
     partial = PARAMS.with_name(".params.yaml.partial")
-    partial.write_text(results[name], encoding="utf-8")
+    partial.write_text(result, encoding="utf-8")
     os.replace(partial, PARAMS)
     lines = list(changes(before, read_yaml(PARAMS)))
     print("\n".join(lines) if lines else f"params.yaml is recipe {name} already.")
@@ -65,6 +65,11 @@ def write(name: str, texts: dict[str, str], overwrite: bool) -> None:
 def text_of(name: str, texts: dict[str, str]) -> str:
     """Return the text of params.yaml that recipe ``name`` means."""
     return texts[DEFAULT] if name == DEFAULT else apply(texts[DEFAULT], texts[name], name)
+
+
+def is_recipe(text: str, texts: dict[str, str]) -> bool:
+    """Whether ``text`` is that of params.yaml for one of the recipes."""
+    return any(text == text_of(name, texts) for name in texts)
 
 
 def edited() -> bool:

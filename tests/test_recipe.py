@@ -1,5 +1,6 @@
 """recipe: lists what there is, writes one into params.yaml, says what changed, and loses nobody's edits."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,14 @@ from tests.copies import copy_project, set_params
 RECIPES = sorted(path.stem for path in (PROJECT / "recipes").glob("*.yaml"))
 
 
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("recipes") / "project")
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = copy_project(tmp_path / "project")
+def here(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = shutil.copytree(repository, tmp_path / "project")
     monkeypatch.chdir(folder)
     return folder
 

@@ -7,8 +7,9 @@ DVC reruns a stage when a declared dependency changes and cannot know of others:
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 READERS = ("read_section", "read_key")  # of stages/base/params.py: their second argument is what dvc.yaml declares
 
@@ -34,9 +35,9 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
             found.append(f"dvc.yaml: {name}: there is no {script}.")
             continue
         code = closure(root, script)
-        trees = [ast.parse((root / file).read_text(encoding="utf-8")) for file in code]
-        sections = {section for tree in trees for section in _sections(tree)}
-        paths = {path for tree in trees for path in _opened(tree)}
+        said = [_read((root / file).read_text(encoding="utf-8")) for file in code]
+        sections = {section for one in said for section in one.sections}
+        paths = {path for one in said for path in one.opened}
         declared = [dep for dep in stage.get("deps", []) if "$" not in dep]
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
         params = [param if isinstance(param, str) else next(iter(param)) for param in stage.get("params", [])]
@@ -60,13 +61,27 @@ def closure(root: Path, script: str) -> set[str]:
         if path in found:
             continue
         found.add(path)
-        for module in _imports(ast.parse((root / path).read_text(encoding="utf-8"))):
+        for module in _read((root / path).read_text(encoding="utf-8")).imports:
             parts = module.split(".")
             candidates = ["/".join(parts) + ".py"] + [
                 "/".join(parts[:n]) + "/__init__.py" for n in range(1, len(parts) + 1)
             ]
             queue += [candidate for candidate in candidates if (root / candidate).is_file()]
     return found
+
+
+class _Said(NamedTuple):
+    """What a Python file says of what it needs."""
+
+    imports: tuple[str, ...]
+    opened: tuple[str, ...]
+    sections: tuple[str, ...]
+
+
+@cache  # most files belong to several stages
+def _read(text: str) -> _Said:
+    tree = ast.parse(text)
+    return _Said(tuple(_imports(tree)), tuple(_opened(tree)), tuple(_sections(tree)))
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
