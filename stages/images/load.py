@@ -3,6 +3,7 @@
 Training, evaluation, prediction and export all call ``load``, so that none of them can see other pixels than another.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,7 +44,7 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
 def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray]:
     """Go through ``images`` as ``load`` gives them, in their order, several being decoded at a time."""
     queue: deque[Future[np.ndarray]] = deque()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # more would only take turns with the network's threads
         for image in images:
             queue.append(pool.submit(load, image, contract))
             if len(queue) == _AHEAD:

@@ -10,7 +10,7 @@ from stages.network import backend
 from stages.network.runtime import device_count, on_gpu
 
 # The largest tensor that images of a batch may need together: several of them are in memory at a time.
-_BYTES = {"cpu": 2**28, "gpu": 2**32}
+_BYTES = {"cpu": 2**27, "gpu": 2**32}
 _MOST = {"cpu": 256, "gpu": 1024}  # more is not faster
 
 

@@ -16,8 +16,7 @@ import time
 from pathlib import Path
 
 from stages.images.packed import Packed
-from tests.benchmarks.transfer import bring
-from tests.copies import commit, copy_project, run, set_params
+from tests.copies import bring, commit, copy_project, run, set_params
 
 DEPTHS = ["all", "Conv_1", "block_16", "block_15", "block_14", "-30", "block_13", "block_12"]
 AS_THE_PLAIN_LOOP = {
