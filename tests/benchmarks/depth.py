@@ -132,7 +132,9 @@ def draw(found: dict[str, list[Depth]], path: Path) -> None:
         axes.plot([0, macs.max()], [0, macs.max() * (macs @ seconds) / (macs @ macs)], color="0.7")
         axes.plot(macs, seconds, "o")
         for depth in depths_found:
-            axes.annotate(depth.freeze, (depth.gmacs, depth.seconds), xytext=(5, -10), textcoords="offset points")
+            axes.annotate(
+                depth.freeze, (depth.gmacs, depth.seconds), xytext=(-6, 4), textcoords="offset points", ha="right"
+            )
         axes.set(title=name, xlabel="thousand million multiply-adds an epoch", ylabel="seconds an epoch")
         axes.set(xlim=0, ylim=0)
     figure.savefig(path, dpi=120)
