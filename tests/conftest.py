@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import gc
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the stages do; JAX, imported first, would let TensorFlow log
 PROJECT = Path(__file__).resolve().parents[1]
 
 
