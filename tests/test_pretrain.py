@@ -136,7 +136,6 @@ def test_a_network_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"source": "data/own/bars"}, r"pretrain\.source: data/own/bars is split\.source too, so its test images"),
         (
             {"source": "data/own/nothing"},
             r"pretrain\.source: expected a data set folder or a weights file; there is no",
