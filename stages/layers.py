@@ -23,7 +23,7 @@ from stages.network.kept import AS_EXTRACTED
 from stages.schema.extract import Extract
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
-from stages.sources.samples import PARTS
+from stages.sources.samples import read_set
 
 PARAMS = Path("params.yaml")
 SUMMARY = Path("data/split/summary.json")
@@ -59,15 +59,9 @@ def images(extract: Extract) -> Images:
     """Count the images: those that params.yaml asks for, where it says how many, else those that were split last."""
     views = 0 if isinstance(extract.views, str) else extract.views
     split = read_section(PARAMS, "split", Split)
-    source = Path(split.source)
-    folders = (
-        [path.name for path in source.iterdir() if path.is_dir() and path.name[0] != "."] if source.is_dir() else []
-    )
-    plain = len(folders) > 1 and not {name.lower() for name in folders} & set(
-        PARTS
-    )  # class folders, nothing above them
-    classes = len(split.classes) if isinstance(split.classes, list) else len(folders) * plain
-    if classes and isinstance(split.train, int) and isinstance(split.val, int):
+    listed, source = isinstance(split.classes, list), Path(split.source)
+    if isinstance(split.train, int) and isinstance(split.val, int) and (listed or source.exists()):
+        classes = len(split.classes if listed else read_set(source).classes)
         return Images(split.train * classes, split.val * classes, views, "by params.yaml")
     if SUMMARY.is_file():
         counts = json.loads(SUMMARY.read_text(encoding="utf-8"))["images"]

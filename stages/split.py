@@ -14,7 +14,7 @@ from stages.base.params import read_key, read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
 from stages.schema.split import Split
-from stages.sources.assign import SPLITS, assign, check_amounts, select_classes, without_duplicates
+from stages.sources.assign import SPLITS, assign, check_amounts, check_sources, select_classes, without_duplicates
 from stages.sources.examine import Examined, LeftOut, examine
 from stages.sources.samples import read_set
 
@@ -30,9 +30,7 @@ SHOWN = 10  # rejects in the message that refuses a data set
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
-    learned = Path(str(read_key(PARAMS, "pretrain.source")))
-    if learned == Path(params.source) and read_key(PARAMS, "pretrain.epochs"):
-        raise UserError(f"split.source: {learned} is pretrain.source too, so its test images would be learned there.")
+    check_sources(params.source, str(read_key(PARAMS, "pretrain.source")), read_key(PARAMS, "pretrain.epochs"))
     source = find(Path(params.source))
     data_set = read_set(source)
     classes = select_classes(params.classes, data_set.classes)
@@ -40,6 +38,7 @@ def main() -> None:
     amounts = {"train": params.train, "val": params.val, "test": params.test}
     divided = any(sample.part is not None for sample in chosen)
     check_amounts(amounts, divided)
+
     results = list(progress(examine(chosen), "opening images", len(chosen)))
     rejects = [result for result in results if isinstance(result, LeftOut)]
     refuse_many(rejects, len(results), params.max_rejects)

@@ -372,6 +372,8 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "zip device": ("zip", lambda: zipped(GOOD | {"a/l": b""}, external_attr=stat.S_IFCHR << 16), "a special file"),
     "zip bomb": ("zip", lambda: zipped(GOOD | {"a/b.jpg": bytes(20_000_000)}), "refused as a decompression bomb"),
     "zip encrypted": ("zip", lambda: marked(zipped(GOOD), flag=1), "is encrypted .* without a password"),
+    "zip strongly encrypted": ("zip", lambda: marked(zipped(GOOD), flag=0x40), "is encrypted .* without a password"),
+    "zip patched": ("zip", lambda: marked(zipped(GOOD), flag=0x20), "packed in an uncommon way"),
     "zip odd method": ("zip", lambda: marked(zipped(GOOD), method=9), "packed in an uncommon way"),
     "zip cut": ("zip", lambda: zipped(GOOD)[:-100], "expected a whole zip or tar archive"),
     "tar cut": ("tar", lambda: tar(GOOD)[:1300], "expected a whole zip or tar archive.*unexpected end of data"),

@@ -80,6 +80,11 @@ def test_the_depth_that_is_trained_is_the_one_shown(here: Path, capsys: pytest.C
             {"split": {"source": "data/fetch/mnist"}},
             "split.source: data/fetch/mnist is fetched only when fetch.items lists mnist",
         ),
+        (
+            {"split": {"source": "data/fetch/digits"}},
+            "pretrain.source: data/fetch/digits is split.source too, so its test images would be learned. "
+            "Expected another data set, a weights file, or pretrain.epochs: 0.",
+        ),
         ({"split": {"source": "data/own/cats"}}, "split.source: there is no data/own/cats"),
         ({"fetch": {"items": ["digits", "paper_digits", "mist"]}}, "expected items of the catalog"),
         (

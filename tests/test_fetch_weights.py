@@ -17,9 +17,16 @@ def item(url: str, size: int | None) -> Download:
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
 @pytest.mark.parametrize("way", ["whole", "drop"])
-def test_a_file_without_hash_comes_whole(server: Server, tmp_path: Path, size: int | None, way: str) -> None:  # noqa: F811
+def test_a_file_without_hash_comes_whole_and_is_not_called_checked(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    size: int | None,
+    way: str,
+) -> None:
     fetch("set", item(server.url("a", way, "whole"), size), tmp_path, "", QUICK)
     assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+    assert f"no hash is published for {NAME}: dvc.lock holds this one's; 0 of them" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])

@@ -1,6 +1,7 @@
 """layers: what is frozen and what it costs, before anything has run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from stages.network.costs import Images, disk
 from stages.network.depths import depths
 from tests.copies import set_params
 from tests.small import small_project
+
+SMALLEST = {"backbone": "mnist_cnn", "image_size": 28}
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -77,6 +80,24 @@ def test_the_split_is_counted_once_it_is_there(
     (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
     set_params(here, {"split": {"train": 0.5}})
     assert "(1,000 training x 3 views + 200 validation images as split last)" in shown(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("layout", ["bars", "wrapped", "divided", "packed.zip", "listed"])
+def test_classes_are_counted_as_split_counts_them(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    own, source = Path("data/own"), f"data/own/{layout}"
+    (own / "bars" / ".hidden").mkdir()
+    if layout == "wrapped":
+        shutil.copytree(own / "bars", own / layout / "bars")
+    if layout == "divided":
+        for part in ("train", "test"):
+            shutil.copytree(own / "bars", own / layout / part)
+    if layout == "packed.zip":
+        shutil.make_archive(str(own / "packed"), "zip", own, "bars")
+    classes = ["upright", "across"] if layout == "listed" else "all"  # listed: before anything is fetched
+    set_params(here, {"split": {"source": source, "classes": classes}, "pretrain": SMALLEST})
+    assert "(16 training x 3 views + 8 validation images by params.yaml)" in shown(monkeypatch, capsys)
 
 
 def test_counts_that_are_not_known_yet_are_left_open(

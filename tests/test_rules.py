@@ -119,7 +119,7 @@ def sandbox(finished: Path, name: str, folder: Path) -> Path:
     chosen: dict[str, Any] = {}
     for param in (param for param in stage["params"] if isinstance(param, str)):
         section, _, key = param.partition(".")
-        chosen[section] = {key: params[section][key]} if key else params[section]
+        chosen.setdefault(section, {}).update({key: params[section][key]} if key else params[section])
     if chosen:
         yaml.dump(chosen, folder / "params.yaml")
     if item:

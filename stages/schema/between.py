@@ -1,13 +1,13 @@
 """What the sections of params.yaml ask of each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
 from stages.network.kept import AS_EXTRACTED, not_kept
-from stages.sources.assign import check_amounts
+from stages.sources.assign import check_amounts, check_sources
 
 
 def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[str]:
@@ -17,12 +17,11 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
         sections: the validated sections by their names.
         catalog: names of the items that can be fetched.
     """
-    found = []
+    found: list[str] = []
     split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
-    try:
-        check_amounts({"train": split.train, "val": split.val, "test": split.test}, divided=True)
-    except UserError as error:
-        found.append(str(error))
+    amounts = {"train": split.train, "val": split.val, "test": split.test}
+    found += _refused(check_amounts, amounts, True)
+    found += _refused(check_sources, split.source, pretrain.source, pretrain.epochs)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
     data_sets = [item for item in catalog if item not in weights]
     found += [
@@ -40,8 +39,6 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
             found.append(f"{name}.source: there is no {source}. Put it there, or run `dvc pull`.")
         if fetched and source.name in weights and (name == "split" or weights[source.name] != pretrain.backbone):
             found.append(_misplaced(name, source, weights[source.name], pretrain.backbone))
-    if Path(split.source) == Path(pretrain.source) and pretrain.epochs:
-        found.append(f"pretrain.source: {split.source} is split.source too; test images would be learned.")
     if split.val == 0 and sections["finetune"].checkpoint == "best":
         found.append("finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last.")
     extract, freeze = sections["extract"], sections["finetune"].thawed.freeze
@@ -51,6 +48,14 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
         found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
     return found
+
+
+def _refused(check: Callable[..., None], *values: Any) -> list[str]:
+    try:
+        check(*values)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _misplaced(section: str, source: Path, owner: str, backbone: str) -> str:

@@ -11,7 +11,8 @@ Half = Annotated[float, Field(ge=0, le=0.5)]
 Alpha = Annotated[float, Field(ge=0, le=100)]
 
 
-def _is_freeze(value: Any) -> bool:
+def is_freeze(value: Any) -> bool:
+    """Whether ``value`` may say what is frozen, whatever the backbone."""
     return value != "" and isinstance(value, int | str)
 
 
@@ -21,6 +22,11 @@ def _is_views(value: Any) -> bool:
 
 def _is_fill(value: Any) -> bool:
     return value in ("nearest", "reflect", "wrap") or (isinstance(value, int) and 0 <= value <= 255)
+
+
+Freeze = Annotated[
+    int | str, allowed(is_freeze, "'all', 'none', the name of a layer or block, or a count of layers such as -2")
+]
 
 
 class RandAugment(Section):
@@ -73,11 +79,6 @@ class Augment(Section):
     def mixes(self) -> bool:
         """Whether a view is mixed of two images, so that its target is shares of classes."""
         return self.mixup > 0 or self.cutmix > 0
-
-
-Freeze = Annotated[
-    int | str, allowed(_is_freeze, "'all', 'none', the name of a layer or block, or a count of layers such as -2")
-]
 
 
 class Extract(Section):

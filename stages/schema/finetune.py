@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from stages.base.params import Section, Seed, allowed
+from stages.schema.extract import Freeze, is_freeze
 
 Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -17,10 +18,6 @@ def _is_share(value: Any) -> bool:
 
 def _is_dropout(value: Any) -> bool:
     return all(map(_is_share, value)) if isinstance(value, list) else _is_share(value)
-
-
-def _is_freeze(value: Any) -> bool:
-    return value != "" and isinstance(value, int | str)
 
 
 class Head(Section):
@@ -76,9 +73,7 @@ class Step(Section):
     """
 
     epoch: Annotated[int, Field(ge=1)]
-    freeze: Annotated[
-        int | str, allowed(_is_freeze, "'all', 'none', the name of a layer or block, or a count of layers such as -2")
-    ]
+    freeze: Freeze
 
 
 class Thawed(Section):
@@ -91,7 +86,7 @@ class Thawed(Section):
     """
 
     freeze: Annotated[
-        int | str, allowed(_is_freeze, "'extract' (as extract.freeze says), or one of the values in extract.depths")
+        int | str, allowed(is_freeze, "'extract' (as extract.freeze says), or one of the values in extract.depths")
     ]
     epochs: Count
     learning_rate: Rate

@@ -36,7 +36,8 @@ DEPTH = 32  # folders in folders
 RATIO, SMALL = 200, 64 << 20  # an archive may unpack to SMALL bytes and RATIO times its own size: images hardly shrink
 CHUNK = 1 << 20
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile does not bound what the others unpack to
-ENCRYPTED = 0x1  # flags of a zip's member
+ENCRYPTED = 0x41  # flags of a zip's member: with a password, or with keys
+PATCHED = 0x20
 UTF8 = 0x800
 AGAIN = "Fetch or copy it again; if it is your own, pack it again."
 
@@ -72,7 +73,7 @@ def read_archive(file: File, name: str, allowed: int) -> Folder:
             with file.open() as opened, unpack(opened) as stream:
                 file = _unpacked(stream, name, allowed)
         return _tar(seekable(file, name, allowed), name, allowed)
-    except (OSError, tarfile.TarError, NotImplementedError, *DAMAGED) as error:
+    except (OSError, tarfile.TarError, *DAMAGED) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{name}: expected a whole zip or tar archive, received another file or a part of one: "
@@ -189,7 +190,7 @@ def _zip(file: File, name: str, allowed: int) -> Folder:
             raise _refused(name, path, "a symbolic link" if stat.S_ISLNK(mode) else "a special file")
         if member.flag_bits & ENCRYPTED:
             raise UserError(f"{name} is encrypted ({path}). Pack it again without a password.")
-        if member.compress_type not in METHODS:
+        if member.compress_type not in METHODS or member.flag_bits & PATCHED:
             raise UserError(f"{name}: {path} is packed in an uncommon way. Pack it again as an ordinary zip archive.")
         _check(name, path, member.file_size, count)
         total += member.file_size
