@@ -25,7 +25,6 @@ from stages.sources.sample import Sample
 from stages.sources.samples import read_set
 from stages.split import main
 from tests.copies import set_params
-from tests.small import small_project
 from tests.test_images import AWKWARD
 
 Assignment = dict[str, list[Examined]]
@@ -532,14 +531,3 @@ def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
     results = list(examine(given_samples))
     assert [isinstance(result, LeftOut) for result in results] == [look == 0 for look in looks]
     assert [result.width for result in results if isinstance(result, Examined)] == [look + 1 for look in looks if look]
-
-
-def test_a_source_that_pretrain_learns_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small_project(tmp_path, monkeypatch, {"pretrain": {"source": "data/own/bars", "epochs": 1}})
-    with pytest.raises(SystemExit):
-        main()
-    assert "split.source: data/own/bars is pretrain.source too, so its test images would" in capsys.readouterr().err
-    set_params(tmp_path, {"pretrain": {"epochs": 0}})  # weights that nobody trained know no images
-    main()
