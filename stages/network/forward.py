@@ -51,7 +51,8 @@ def automatic(network: keras.Model) -> int:
 
 def _largest(network: keras.Model) -> int:
     """Return the numbers in the largest tensor of one image."""
-    inner = [operation for operation in network.operations if isinstance(operation, keras.Model)]
-    tensors = [tensor for operation in network.operations for tensor in keras.tree.flatten(operation.output)]
+    operations = network.layers if isinstance(network, keras.Sequential) else network.operations
+    inner = [operation for operation in operations if isinstance(operation, keras.Model)]
+    tensors = [tensor for operation in operations for tensor in keras.tree.flatten(operation.output)]
     sizes: list[int] = [math.prod(tensor.shape[1:]) for tensor in tensors]
     return max(*sizes, *(_largest(model) for model in inner), 1)
