@@ -13,13 +13,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the stages do; JAX, imp
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a file's tests to one process, and so all that need the finished graph: they share what is slow to make."""
-    for item in items:
-        needed = getattr(item, "fixturenames", [])
-        item.add_marker(pytest.mark.xdist_group("finished" if "finished" in needed else item.path.stem))
-
-
 @pytest.fixture(autouse=True)
 def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
     """Free the large networks of slow tests, which Keras and reference cycles would keep."""

@@ -98,15 +98,15 @@ def few_images(here: Path) -> None:
 def plain(here: Path, there: Path) -> Path:
     """Copy a project whose graph has run, with what its dvc.lock holds as a dvc.yaml of commands that do nothing."""
     shutil.copytree(here, there, symlinks=True)
-    params: dict[str, Any] = read_yaml(there / "params.yaml")
+    params = read_yaml(there / "params.yaml")
     pipeline: dict[str, Any] = {}
     for name, locked in read_yaml(there / "dvc.lock")["stages"].items():
         plain_name = name.replace("@", "_")
         keys: list[str] = []
         for file, values in locked.get("params", {}).items():
-            section: dict[str, Any] = {plain_name: values} if file != "params.yaml" else {}
+            section = {plain_name: values} if file != "params.yaml" else {}
             params |= section
-            keys += list(section or values)
+            keys += section or values
         outs = [out["path"] for out in locked["outs"]]
         metrics = [out for out in outs if out.endswith(("summary.json", "evaluate/metrics.json"))]
         pipeline[plain_name] = {
