@@ -1,6 +1,7 @@
 """extract: the frozen part runs once per image and view; what is kept is what the network would compute."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,17 +23,24 @@ from tests.small import prepared_project
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project whose split and pretrain have run."""
     return prepared_project(tmp_path_factory.mktemp("prepared"), split, pretrain)
+
+
+@pytest.fixture
+def prepared(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to work in."""
+    folder = shutil.copytree(original, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def kept(name: str) -> np.ndarray:
     return np.load(f"data/extract/{name}.npy")
 
 
-def test_what_is_kept_is_what_the_network_computes(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(prepared)
+def test_what_is_kept_is_what_the_network_computes(prepared: Path) -> None:
     set_params(prepared, {"extract": {"freeze": -2, "views": 3, "precision": "float32"}})
     extract.main()
     description = json.loads(Path("data/extract/boundary.json").read_text())
@@ -50,8 +58,7 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path, monkeypatch: 
     assert not np.allclose(kept("train_features")[1::3], outputs["features"], atol=1e-3)
 
 
-def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(prepared)
+def test_the_batch_size_does_not_matter(prepared: Path) -> None:
     results = []
     for size in (3, 64):
         set_params(prepared, {"extract": {"freeze": -2, "views": 2}, "compute": {"batch_size": size}})
@@ -61,8 +68,7 @@ def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.Monk
         np.testing.assert_allclose(small, large, atol=1e-5)
 
 
-def test_half_precision_is_half_the_disk_and_close(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(prepared)
+def test_half_precision_is_half_the_disk_and_close(prepared: Path) -> None:
     results = {}
     for precision in ("float32", "float16"):
         set_params(prepared, {"extract": {"freeze": -2, "precision": precision}})
@@ -80,10 +86,7 @@ def test_what_half_precision_cannot_hold_is_refused() -> None:
 
 
 @pytest.mark.parametrize("freeze", ["all", "none"])
-def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, freeze: str
-) -> None:
-    monkeypatch.chdir(prepared)
+def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(prepared: Path, freeze: str) -> None:
     set_params(prepared, {"extract": {"freeze": freeze}})
     extract.main()
     assert kept("train_features").shape == (32, 128)
@@ -93,10 +96,7 @@ def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(
         assert (kept("train_pixels").dtype, kept("train_pixels").shape) == (np.uint8, (32, 16, 16, 1))
 
 
-def test_a_layer_that_does_not_exist_is_named(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(prepared)
+def test_a_layer_that_does_not_exist_is_named(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_params(prepared, {"extract": {"freeze": "dens"}})
     with pytest.raises(SystemExit):
         extract.main()
@@ -104,9 +104,9 @@ def test_a_layer_that_does_not_exist_is_named(
     assert "received 'dens'. Did you mean dense?" in said
 
 
-def test_one_pass_keeps_all_depths_and_each_as_if_alone(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_pass_keeps_all_depths_and_each_as_if_alone(prepared: Path) -> None:
     def files(freeze: int | str, depths: list[int | str]) -> dict[str, bytes]:
-        run_with(prepared, monkeypatch, freeze=freeze, depths=depths)
+        run_with(prepared, freeze=freeze, depths=depths)
         return {path.name: path.read_bytes() for path in Path("data/extract").glob("*.n*")}
 
     together = files(-2, ["all", "none", "dropout", "dense", -2])
@@ -129,32 +129,29 @@ def test_one_pass_keeps_all_depths_and_each_as_if_alone(prepared: Path, monkeypa
     assert set(together) == {name for single in alone for name in single}
 
 
-def test_a_depth_that_does_not_exist_is_named(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_depth_that_does_not_exist_is_named(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run_with(prepared, monkeypatch, depths=["all", "dens"])
+        run_with(prepared, depths=["all", "dens"])
     assert "extract.depths: expected 'all', 'none', a count, or a layer" in capsys.readouterr().err
 
 
 AUGMENT = {"rotation": 20, "shear": 10, "brightness": 0.3, "cutout": 0.2}
 
 
-def run_with(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+def run_with(folder: Path, **changes: object) -> None:
     """Run the stage with what ``changes`` add to the settings of the other tests."""
-    monkeypatch.chdir(folder)
     plain = {"freeze": -2, "depths": [], "views": 2, "precision": "float32"}
     off = {**dict.fromkeys((*AUGMENT, "mixup", "cutmix"), 0), "rand_augment": {"operations": 0}}
     set_params(folder, {"extract": {**plain, **changes, "augment": {**off, **changes.get("augment", {})}}})  # type: ignore[dict-item]
     extract.main()
 
 
-def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixed_views_have_shares_as_targets(prepared: Path) -> None:
     results = []
     for size in (5, 64):
         augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0, "rand_augment": {"operations": 1}}
         set_params(prepared, {"compute": {"batch_size": size}})
-        run_with(prepared, monkeypatch, views=3, augment=augment)
+        run_with(prepared, views=3, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
         results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])
     targets, labels = results[0][0], Packed(Path("data/split/train.parquet")).labels()
@@ -174,8 +171,8 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
     np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[1], np.eye(2)[kept("val_labels")])
 
 
-def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_with(prepared, monkeypatch, views="fresh", augment=AUGMENT)
+def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
+    run_with(prepared, views="fresh", augment=AUGMENT)
     folder, description = Path("data/extract"), read_description(Path("data/extract"))
     assert description.depths == [Depth(-2, 4, None)]
     written = {path.name for path in folder.glob("*.npy")}
@@ -206,8 +203,8 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path, monkeypatc
         np.testing.assert_array_equal(row[7], data.batch(np.array([place]), 6)[0][0])
 
 
-def test_what_is_shown_is_what_the_network_saw(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_with(prepared, monkeypatch, freeze="none", views=10, augment={**AUGMENT, "mixup": 0.4})
+def test_what_is_shown_is_what_the_network_saw(prepared: Path) -> None:
+    run_with(prepared, freeze="none", views=10, augment={**AUGMENT, "mixup": 0.4})
     pixels, images = read_seen(Path("data/extract/seen.npz"))
     assert pixels.shape == (2, 8, 16, 16, 1)
     assert {image.class_name for image in images} == {"across", "upright"}
@@ -222,11 +219,12 @@ def test_what_is_shown_is_what_the_network_saw(prepared: Path, monkeypatch: pyte
     before = Path("data/extract/seen.npz").read_bytes()
     extract.main()
     assert Path("data/extract/seen.npz").read_bytes() == before
-    run_with(prepared, monkeypatch, views=1)
+    run_with(prepared, views=1)
     assert read_seen(Path("data/extract/seen.npz"))[1] == []
 
 
 def test_without_validation_images_there_are_none_to_read(prepared: Path) -> None:
+    extract.main()
     folder = prepared / "data" / "extract"
     for path in folder.glob("val_*"):
         path.unlink()
@@ -236,7 +234,7 @@ def test_without_validation_images_there_are_none_to_read(prepared: Path) -> Non
 def test_the_disk_is_asked_before_the_work(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_with(prepared, monkeypatch, precision="float16", depths=["none", "dropout"])
+    run_with(prepared, precision="float16", depths=["none", "dropout"])
     said = capsys.readouterr().out
     layers = ("pixels", "flatten", "dense", "features")
     expected = sum(kept(f"{split}_{what}").nbytes for split in ("train", "val") for what in layers)

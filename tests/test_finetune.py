@@ -30,13 +30,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(prepared)
-    (prepared / "params.yaml").write_text(ORIGINAL.setdefault("params", (prepared / "params.yaml").read_text()))
-    return prepared
-
-
-ORIGINAL: dict[str, str] = {}
+def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to work in."""
+    folder = shutil.copytree(prepared, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def weights(which: str) -> dict[str, list[np.ndarray]]:
@@ -147,11 +145,7 @@ def written(folder: Path = Path("data/finetune")) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_a_depth_kept_beside_others_trains_as_it_does_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Path
-) -> None:
-    shutil.copytree(prepared, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
+def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
     depths = ["all", "none", -2]
     set_params(Path(), {"extract": {"freeze": -2, "depths": depths}})
     set_params(Path(), {"finetune": {"head": {"epochs": 1}, "thawed": {"epochs": 1}}})
@@ -266,11 +260,7 @@ def test_a_head_of_every_kind_of_layer_is_read_back(here: Path) -> None:
     assert logits[:, 1].std() > 0
 
 
-def test_fresh_views_train_the_whole_network_from_the_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], prepared: Path
-) -> None:
-    shutil.copytree(prepared, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
+def test_fresh_views_train_the_whole_network_from_the_pixels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.layers}
     histories = []
     for views in (1, "fresh"):  # views that are the image itself: both ways train on the same
@@ -311,11 +301,7 @@ def test_without_validation_images_the_last_epoch_is_kept(
     assert json.loads(Path("data/finetune/model.json").read_text())["classes"] == ["across", "upright"]
 
 
-def test_activations_in_half_precision_train_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Path
-) -> None:
-    shutil.copytree(prepared, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
+def test_activations_in_half_precision_train_alike(here: Path) -> None:
     histories = []
     for precision in ("float32", "float16"):
         keras.utils.clear_session()
