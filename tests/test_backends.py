@@ -137,3 +137,10 @@ def test_a_backend_that_is_neither_is_refused(prepared: Path, tmp_path: Path) ->
         PYTHONPATH=str(PROJECT),
     )
     assert "KERAS_BACKEND: expected tensorflow or jax; received numpy" in said
+
+
+def test_a_file_in_a_home_folder_does_not_choose_the_backend(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    code = "import stages.network.runtime, keras, gc, sklearn.metrics; print(keras.backend.backend(), gc.isenabled())"
+    said = run("python", "-c", code, cwd=PROJECT, KERAS_HOME=str(tmp_path), KERAS_BACKEND="")
+    assert said.splitlines()[-1] == "tensorflow True"

@@ -16,7 +16,7 @@ from stages.base.stage import UserError
 _entered = ExitStack()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The variable alone decides: a keras.json in a home folder would make one commit give two results.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def _quick() -> Iterator[None]:
 
     Nothing that it brings is garbage, neither now nor when the process ends, and looking for it takes two seconds.
     """
-    unused = {"sklearn"} | ({"jax"} if os.environ["KERAS_BACKEND"] == "tensorflow" else set())
+    unused = {"matplotlib", "sklearn"} | ({"jax"} if os.environ["KERAS_BACKEND"] == "tensorflow" else set())
     unused -= set(sys.modules)
     enabled = gc.isenabled()
     gc.disable()
