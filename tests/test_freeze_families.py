@@ -12,7 +12,11 @@ from tests.published import vary
 
 FORMS = ["all", "none", "count", "negative", "block", "layer"]
 CASES = [
-    *(("mobilenet_025", form, batchnorm) for form in FORMS for batchnorm in ("frozen", "train")),
+    *(("mobilenet_025", form, "frozen") for form in FORMS),
+    *(
+        pytest.param("mobilenet_025", form, "train", marks=() if form == "block" else pytest.mark.slow)
+        for form in FORMS
+    ),
     *(("three_conv_cnn", form, "frozen") for form in FORMS),
     *(  # large networks: two forms each, which take turns from family to family
         pytest.param(name, form, batchnorm, marks=pytest.mark.slow)

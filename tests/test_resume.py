@@ -126,11 +126,20 @@ def trained(schedule: Schedule, folder: Path | None, stops: list[int]) -> tuple[
 @pytest.mark.parametrize(
     ("schedule", "stops"),
     [
-        (Schedule(7, 0.01, 8, 1, keep_best=True, plateau_patience=1), [1, 3, -1]),
-        (Schedule(7, 0.01, 8, 1, rule=Rule("sgd"), kind="cosine", warmup=2, label_smoothing=0.1, balanced=True), [3]),
-        (Schedule(50, 0.05, 8, 1, keep_best=True, early_stopping=2, rule=Rule("adamw", weight_decay=0.1)), [-1]),
+        pytest.param(Schedule(7, 0.01, 8, 1, keep_best=True, plateau_patience=1), [1, 3, -1], id="plateau"),
+        pytest.param(
+            Schedule(7, 0.01, 8, 1, rule=Rule("sgd"), kind="cosine", warmup=2, label_smoothing=0.1, balanced=True),
+            [3],
+            id="cosine",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            Schedule(50, 0.05, 8, 1, keep_best=True, early_stopping=2, rule=Rule("adamw", weight_decay=0.1)),
+            [-1],
+            id="early stopping",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["plateau", "cosine", "early stopping"],
 )
 def test_interrupted_in_any_epoch_it_is_the_same_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, stops: list[int]
