@@ -43,10 +43,11 @@ SECTIONS: dict[str, type[Section]] = {
 def main() -> None:
     """Run the command."""
     sections, found = read_all()
-    if not found:
-        found = [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
-    if not found:
-        network, found = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
+    if sections.keys() == SECTIONS.keys():
+        found += [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
+    if {"pretrain", "extract", "finetune"} <= sections.keys():
+        network, wrong = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
+        found += [line for line in wrong if line not in found]
     found += problems(Path(), read_yaml(PIPELINE))
     if found:
         raise UserError("\n".join(["", *found]))
@@ -72,12 +73,25 @@ def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) ->
     from stages.network import runtime  # noqa: F401  (here: the framework takes seconds to import, the rest does not)
     from stages.network.backbones import find
     from stages.network.depths import chosen, depths
+    from stages.network.freeze import boundary
     from stages.network.gradual import gradually
 
     try:
         row = find(pretrain.backbone, pretrain.image_size)
         backbone = row.build(pretrain.image_size)
         blocks = row.blocks(backbone)
+    except UserError as error:
+        return "", [f"{PARAMS}: {error}"]
+    found = []
+    for key, values in {"freeze": [extract.freeze], "depths": extract.depths}.items():
+        for value in dict.fromkeys(values):
+            try:
+                boundary(backbone, value, blocks, f"extract.{key}")
+            except UserError as error:
+                found.append(f"{PARAMS}: {error}")
+    if found:
+        return "", found
+    try:
         fresh = extract.fresh is not None
         kept = depths(backbone, blocks, extract.freeze, extract.depths, fresh)
         cut = chosen(kept, thawed.freeze, fresh, backbone, blocks)

@@ -47,6 +47,7 @@ SWEEP = Path("data/sweep")
 @stage("sweep")
 def main() -> None:
     """Run the command."""
+    started = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m stages.sweep", description="Compare freeze depths.")
     parser.add_argument(
         "depths", nargs="*", metavar="DEPTH", help="as extract.freeze: a block, a layer, a count, all, none"
@@ -72,7 +73,7 @@ def main() -> None:
     with whole(SWEEP) as folder:
         results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
         draw_depths(results, shared, confidence, folder / "sweep.png")
-    print("\n".join(["", *table(results, shared, confidence)]))
+    print("\n".join(["", *table(results, shared, time.monotonic() - started, confidence)]))
 
 
 def check(given: list[int | str]) -> list[int | str]:

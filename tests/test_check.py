@@ -103,6 +103,25 @@ def test_each_mistake_is_named(
     assert said in capsys.readouterr().err
 
 
+def test_mistakes_are_named_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_params(
+        here,
+        {
+            "fetch": {"items": ["digits", "paper_digits", "mist"]},
+            "extract": {"freeze": "block77", "depths": ["all", "block99", 40]},
+        },
+    )
+    with pytest.raises(SystemExit):
+        check.main()
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("'mist'", "'block77'", "'block99'", "received 40"))
+    set_params(here, {"compute": {"devices": 0}})
+    with pytest.raises(SystemExit):
+        check.main()
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("compute.devices", "'block77'", "'block99'", "received 40"))
+
+
 def test_a_section_that_does_not_exist_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (here / "params.yaml").open("a") as file:
         file.write("\nevalute:\n  x: 1\n")

@@ -99,11 +99,11 @@ def row(freeze: int | str, description: Description, layers: pd.DataFrame, metri
     }
 
 
-def table(results: pd.DataFrame, shared: float, confidence: float) -> Iterator[str]:
+def table(results: pd.DataFrame, shared: float, total: float, confidence: float) -> Iterator[str]:
     """Go through the lines of a table of ``results``, which are those of ``draw_depths`` with more columns.
 
     Those are: kept (where activations are kept), parameters (of thawed layers), gain (the accuracy fine-tuning adds to
-    the head-only model's, with its interval in gain_low and gain_high).
+    the head-only model's, with its interval in gain_low and gain_high). ``total`` is the seconds of the whole sweep.
     """
     level = f"{100 * confidence:.4g} % interval"
     rows = [("freeze", "frozen", "kept at", "thawed parameters", "accuracy", level, "over head only", "seconds")]
@@ -126,4 +126,4 @@ def table(results: pd.DataFrame, shared: float, confidence: float) -> Iterator[s
             for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ).rstrip()
     trained = results["seconds"].sum()
-    yield f"{shared:.0f} s up to extract, once for all; {trained:.0f} s from there; in all {shared + trained:.0f} s"
+    yield f"{shared:.0f} s up to extract, once for all; {trained:.0f} s from there; in all, with saving, {total:.0f} s"

@@ -30,7 +30,9 @@ def verdict(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
     if not thawed:
         return "Only the head was trained: the fine-tuned model is the head-only model."
     difference, low, high = (gain[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-    interval = f"{_level(confidence)}: {_signed(low)} to {_signed(high)}"
+    # A bound that rounds to zero would seem to contradict what is said of the interval.
+    decimals = 2 if min(abs(low), abs(high)) < 0.0005 else 1
+    interval = f"{_level(confidence)}: {_signed(low, decimals)} to {_signed(high, decimals)}"
     if difference:
         change = f"{'gained' if difference > 0 else 'cost'} {100 * abs(difference):.1f} points of accuracy"
     else:

@@ -60,14 +60,18 @@ def fingerprint(params: Any, inputs: Sequence[Path]) -> str:
     backend = keras.backend.backend()
     content = {
         "params": params,
-        "code": {
-            str(file.relative_to(_STAGES)): hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(code)
-        },
-        "inputs": [[str(file), (stat := file.stat()).st_size, stat.st_mtime_ns] for file in read if file.is_file()],
+        "code": {str(file.relative_to(_STAGES)): _hash(file) for file in sorted(code)},
+        "inputs": {str(file): _hash(file) for file in read if file.is_file()},
         "libraries": {name: sys.modules[name].__version__ for name in ("keras", "numpy", backend)},
         "devices": keras.distribution.list_devices(),
     }
     return json.dumps(content, indent=1, sort_keys=True)
+
+
+def _hash(file: Path) -> str:
+    """Return the hash of a file's content: a checkout by DVC makes the same file newer."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class States:

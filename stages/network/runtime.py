@@ -66,7 +66,8 @@ def start(seed: int, devices: int | str = 1) -> None:
     if backend == "jax" and not isinstance(devices, str):
         jax.config.update("jax_num_cpu_devices", devices)  # before JAX looks for devices
     keras.utils.clear_session(free_memory=False)  # layers are numbered from the start
-    keras.utils.set_random_seed(seed)
+    with quiet():  # under JAX this imports TensorFlow where it is installed
+        keras.utils.set_random_seed(seed)
     gpus = _gpus()
     count = max(1, gpus) if isinstance(devices, str) else devices
     if gpus and count > gpus:
