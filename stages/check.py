@@ -73,31 +73,18 @@ def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) ->
     from stages.network import runtime  # noqa: F401  (here: the framework takes seconds to import, the rest does not)
     from stages.network.backbones import find
     from stages.network.depths import chosen, depths
-    from stages.network.freeze import boundary
     from stages.network.gradual import gradually
 
     try:
         row = find(pretrain.backbone, pretrain.image_size)
         backbone = row.build(pretrain.image_size)
         blocks = row.blocks(backbone)
-    except UserError as error:
-        return "", [f"{PARAMS}: {error}"]
-    found = []
-    for key, values in {"freeze": [extract.freeze], "depths": extract.depths}.items():
-        for value in dict.fromkeys(values):
-            try:
-                boundary(backbone, value, blocks, f"extract.{key}")
-            except UserError as error:
-                found.append(f"{PARAMS}: {error}")
-    if found:
-        return "", found
-    try:
         fresh = extract.fresh is not None
         kept = depths(backbone, blocks, extract.freeze, extract.depths, fresh)
         cut = chosen(kept, thawed.freeze, fresh, backbone, blocks)
         gradually(backbone, [(step.epoch, step.freeze) for step in thawed.gradual], blocks, cut.frozen)
     except UserError as error:
-        return "", [f"{PARAMS}: {error}"]
+        return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]
     names = [layer.name for layer in backbone.layers]
     rest = f"thawed from {names[cut.frozen]} on" if cut.frozen < len(names) else "none thawed"
     return (

@@ -19,10 +19,17 @@ def depths(
         fresh: whether views are fresh, so that pixels alone are kept.
 
     Raises:
-        UserError: one of them is none of this backbone.
+        UserError: one of them or more are none of this backbone: a line for each.
     """
     found = {freeze: "extract.freeze"} | {other: "extract.depths" for other in others if other != freeze}
-    cuts = {value: boundary(backbone, value, blocks, key) for value, key in found.items()}
+    cuts, wrong = {}, []
+    for value, key in found.items():
+        try:
+            cuts[value] = boundary(backbone, value, blocks, key)
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UserError("\n".join(wrong))
     return [Depth(value, cut.frozen, None if fresh else cut.layer) for value, cut in cuts.items()]
 
 
