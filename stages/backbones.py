@@ -53,20 +53,18 @@ def one(name: str, row: Backbone) -> None:
     """Print what there is to know about one backbone."""
     from stages.network import runtime  # noqa: F401  (here: the table needs no framework)
 
-    backbone = row.build(row.native)
-    layers = [layer.name for layer in backbone.layers]
+    backbone = row.describe(row.native)
     for title, cell in zip(HEADER[1:-1], cells(name, row)[1:-1], strict=True):
         print(f"{title:<12}{cell}")
-    print(f"{'layers':<12}{len(layers)}")
-    print(f"{'features':<12}{' x '.join(map(str, backbone.output_shape[1:]))} at {row.native} px")
+    print(f"{'layers':<12}{len(backbone.layers)}")
+    print(f"{'features':<12}{' x '.join(map(str, backbone.shape(backbone.output)))} at {row.native} px")
     print(f"{'pixels':<12}{row.channels} channel{'s' * (row.channels > 1)}, 0-255; preprocessing: {row.preprocessing}")
     print(f"{'source':<12}{row.source}")
     if not row.own:
         print(f"{'weights':<12}fetch.items: [{weights_item(name)}], pretrain.source: data/fetch/{weights_item(name)}")
-    blocks = row.blocks(backbone)
     print("\nextract.freeze takes a block, and thaws from its first layer on:")
-    for block, first in blocks.items():
-        print(f"  {block:<{max(map(len, blocks))}}  layer {layers.index(first):>4}  {first}")
+    for block, first in backbone.blocks.items():
+        print(f"  {block:<{max(map(len, backbone.blocks))}}  layer {backbone.names.index(first):>4}  {first}")
 
 
 if __name__ == "__main__":

@@ -72,20 +72,15 @@ def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) ->
     """Build the backbone and find what ``thawed`` freezes; say what they are, or what is wrong."""
     from stages.network import runtime  # noqa: F401  (here: the framework takes seconds to import, the rest does not)
     from stages.network.backbones import find
-    from stages.network.depths import chosen, depths
-    from stages.network.gradual import gradually
+    from stages.network.depths import chosen, depths, gradually
 
     try:
-        row = find(pretrain.backbone, pretrain.image_size)
-        backbone = row.build(pretrain.image_size)
-        blocks = row.blocks(backbone)
-        fresh = extract.fresh is not None
-        kept = depths(backbone, blocks, extract.freeze, extract.depths, fresh)
-        cut = chosen(kept, thawed.freeze, fresh, backbone, blocks)
-        gradually(backbone, [(step.epoch, step.freeze) for step in thawed.gradual], blocks, cut.frozen)
+        backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
+        cut = chosen(depths(backbone, extract.freeze, extract.depths), thawed.freeze)
+        gradually(backbone, [(step.epoch, step.freeze) for step in thawed.gradual], cut.frozen)
     except UserError as error:
         return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]
-    names = [layer.name for layer in backbone.layers]
+    names = backbone.names
     rest = f"thawed from {names[cut.frozen]} on" if cut.frozen < len(names) else "none thawed"
     return (
         f"{pretrain.backbone} at {pretrain.image_size} px: {cut.frozen} of {len(names)} layers frozen, {rest}; "

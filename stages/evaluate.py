@@ -2,36 +2,36 @@
 
     python -m stages.evaluate
 
-Writes to data/evaluate/: predictions.parquet (each test image, both models), metrics.json, per_class.csv, and of the
-fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures, for the report).
+Writes to data/evaluate/: metrics.json (a handful of numbers of the images, the validation and the test split, for git),
+scores.json (all that is measured on the test split), predictions.parquet (each test image, both models), per_class.csv,
+and of the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
 """
 
-# isort: off
-from stages.network.runtime import start  # first: it imports the framework quietly
-
-# isort: on
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.params import read_section
-from stages.base.stage import UserError, progress, say, stage, whole
+from stages.base.stage import UserError, say, stage, whole
 from stages.images.contract import Contract
-from stages.images.load import load, load_all
+from stages.images.load import load
 from stages.images.packed import Packed
 from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples
-from stages.measure.metrics import confusion, measure, per_class, softmax
-from stages.network.both import predict, read_both
-from stages.schema.compute import Compute
+from stages.measure.metrics import confusion, handful, measure, per_class
+from stages.measure.predictions import softmax, tabulate
+from stages.network.finetuned import MODELS, predict, read_finetuned
+from stages.network.kept import StoredRows
 from stages.schema.evaluate import Evaluate
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
+SUMMARY = Path("data/split/summary.json")
+PRETRAIN = Path("data/pretrain")
+EXTRACT_TEST = Path("data/extract_test")
 FINETUNE = Path("data/finetune")
 EVALUATE = Path("data/evaluate")
 
@@ -41,49 +41,40 @@ EXAMPLES = 100  # pictures kept of each kind, for the report to choose from
 @stage("evaluate")
 def main() -> None:
     """Predict, measure, write."""
-    params, compute = read_section(PARAMS, "evaluate", Evaluate), read_section(PARAMS, "compute", Compute)
-    start(seed=0, devices=compute.devices)
-    split, both = Packed(TEST), read_both(FINETUNE, compute.precision)
-    info = both.info
-    if split.classes != info.classes:
-        raise UserError(f"{TEST} holds the classes {split.classes}, the model knows {info.classes}. Run `dvc repro`.")
-    if not len(split):
-        raise UserError(f"{TEST} holds no image: nothing can be measured. Leave some with split.test, such as 'rest'.")
+    params = read_section(PARAMS, "evaluate", Evaluate)
+    split, finetuned = Packed(TEST), read_finetuned(FINETUNE)
+    if split.classes != finetuned.classes:
+        raise UserError(
+            f"{TEST} holds the classes {split.classes}, the model knows {finetuned.classes}. Run `dvc repro`."
+        )
+    files = {name: EXTRACT_TEST / f"{name}.npy" for name in map(finetuned.reads, MODELS)}
+    outputs = {name: StoredRows(path) for name, path in files.items()}
+    if any(len(rows) != len(split) for rows in outputs.values()):
+        raise UserError(f"{EXTRACT_TEST} is of other images than {TEST}. Run `dvc repro`.")
 
-    images = load_all(progress(split.images(), "predicting", total=len(split)), info.contract)
-    keep = EVALUATE.with_name(f".kept-{EVALUATE.name}")
-    logits = predict(both, images, len(split), compute.batch_size, keep, TEST)
+    logits = predict(FINETUNE, PRETRAIN, outputs)
     probabilities = {name: softmax(values) for name, values in logits.items()}
-    labels = split.labels()
-    metrics = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
-    predictions = tabulate(split, labels, probabilities)
+    labels, classes = split.labels(), finetuned.classes
+    scores = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
+    predictions = tabulate(split, probabilities)
+    val, summary = FINETUNE / "val.parquet", json.loads(SUMMARY.read_text(encoding="utf-8"))
+    metrics = handful(summary, pd.read_parquet(val) if val.exists() else None, scores)
 
     with whole(EVALUATE) as folder:
+        for name, content in (("metrics", metrics), ("scores", {"test_images": len(split), **scores})):
+            (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         pq.write_table(predictions, folder / "predictions.parquet")
-        pq.write_table(illustrate(split, predictions, info.contract), folder / "examples.parquet")
-        (folder / "metrics.json").write_text(json.dumps({"test_images": len(split), **metrics}, indent=2) + "\n")
-        per_class(labels, probabilities, info.classes).to_csv(folder / "per_class.csv", index=False)
-        confusion(labels, probabilities["finetuned"], info.classes).to_csv(folder / "confusion.csv")
+        pq.write_table(illustrate(split, predictions, Contract(**finetuned.contract)), folder / "examples.parquet")
+        per_class(labels, probabilities, classes).to_csv(folder / "per_class.csv", index=False)
+        confusion(labels, probabilities["finetuned"], classes).to_csv(folder / "confusion.csv")
         outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas()
         outcomes.to_csv(folder / "outcomes.csv", index=False, header=["actual", "predicted"])
 
-    head_only, tuned, gain = ({key: 100 * value for key, value in row.items()} for row in metrics.values())
+    head_only, tuned, gain = ({key: 100 * value for key, value in row.items()} for row in scores.values())
     said = "{accuracy:.1f} % ({accuracy_low:.1f} to {accuracy_high:.1f})".format_map
     say(f"{len(split)} test images: head only {said(head_only)} right, fine-tuned {said(tuned)}")
     said = "{accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f})".format_map
     say(f"gain {said(gain)}; the intervals are at {params.confidence:.3g}")
-
-
-def tabulate(split: Packed, labels: np.ndarray, probabilities: dict[str, np.ndarray]) -> pa.Table:
-    """Return one row a test image: what it is, and what each model took it for and how surely."""
-    names = np.array(split.classes, dtype=object)
-    hashes = pq.read_table(TEST, columns=["sha256"])["sha256"]
-    columns = {"source": split.sources(), "sha256": hashes, "label": labels, "class": names[labels]}
-    for model, values in probabilities.items():
-        columns[f"{model}_predicted"] = names[values.argmax(axis=1)]
-        columns[f"{model}_confidence"] = values.max(axis=1).astype(np.float32)
-        columns[f"{model}_probabilities"] = pa.array(list(values.astype(np.float32)), pa.list_(pa.float32()))
-    return pa.table(columns)
 
 
 def illustrate(split: Packed, predictions: pa.Table, contract: Contract) -> pa.Table:

@@ -2,88 +2,90 @@
 
     python -m stages.export
 
-Reads data/finetune and, for the comparison, data/split/test.parquet. Writes data/export: the model files, model.json
-(classes, what goes in, what comes out) and parity.json (how far each is from the Keras model).
+Reads data/pretrain and data/finetune and, for the comparison, test images with what evaluate measured for them. Writes
+data/export: the model files, model.json (classes, what goes in, what comes out) and parity.json (how far each is from
+what was measured).
 """
 
-# isort: off
-import os
-
-# The converters take TensorFlow functions, whichever backend trained the weights. The comparison is made on the CPU:
-# a GPU multiplies with fewer digits (TF32) than the formats' runtimes.
-os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-
-from stages.network.runtime import start  # before Keras: it imports the framework quietly
-
-# isort: on
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
-import keras
 import numpy as np
+import pyarrow.parquet as pq
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
-from stages.formats import litert, onnx_file, saved_model
 from stages.formats.card import FILES, Card, write_card
+from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
-from stages.formats.serving import serving
+from stages.images.contract import Contract
 from stages.images.load import load_all
 from stages.images.packed import Packed
-from stages.network.store import read_model
+from stages.network.finetuned import read_finetuned
 from stages.schema.export import Export
 
 PARAMS = Path("params.yaml")
-MODELS = Path("data/finetune")
+PRETRAIN = Path("data/pretrain")
+FINETUNE = Path("data/finetune")
 TEST = Path("data/split/test.parquet")
+PREDICTIONS = Path("data/evaluate/predictions.parquet")
 OUT = Path("data/export")
-
-WRITERS = {"onnx": onnx_file.write, "litert": litert.write, "saved_model": saved_model.write}
 
 
 @stage("export")
 def main() -> None:
     """Write each format, compare it, keep all or nothing."""
     params = read_section(PARAMS, "export", Export)
-    start(seed=0)
-    model, info = read_model(MODELS, "finetuned")
-    split = Packed(TEST)
-    if not len(split):
-        raise UserError(f"{TEST} holds no image to compare the formats on. Leave some with split.test, such as 'rest'.")
-    sources = split.sources()[: params.parity_images]  # rows lie in random order, so these are of all classes
-    pixels = np.stack(list(load_all(islice(split.images(), len(sources)), info.contract)))
-    expected = predict(model, pixels)
+    finetuned, split = read_finetuned(FINETUNE), Packed(TEST)
+    contract = Contract(**finetuned.contract)
+    measured = pq.read_table(PREDICTIONS, columns=["source", "finetuned_probabilities"]).slice(0, params.parity_images)
+    sources = measured["source"].to_pylist()  # rows lie in random order, so these are of all classes
+    if sources != split.sources()[: params.parity_images]:
+        raise UserError(f"{PREDICTIONS} is of other images than {TEST}. Run `dvc repro`.")
+    expected = np.stack(measured["finetuned_probabilities"].to_numpy())
+    pixels = np.stack(list(load_all(islice(split.images(), len(sources)), contract)))
     if says_little(expected, params.max_difference):
         say("note: the network gives all test images the same probabilities, so comparing them shows little")
 
-    card = Card(info.classes, info.contract, [name for name in FILES if name in params.formats])
-    module = serving(model, info.contract.size, info.contract.channels)
+    card = Card(finetuned.classes, contract, [name for name in FILES if name in params.formats])
+    write = writer(card)
     report = {}
     with whole(OUT) as folder:
         write_card(folder, card)
         for name in reversed(card.formats):  # SavedModel first: it numbers its functions on from what ran before
             file = folder / FILES[name]
-            WRITERS[name](module, file)
+            write(name, file)
             received = Runner(folder, name).probabilities(pixels)
             parity = compare(name, expected, received, params.max_difference, sources)
             report[name] = asdict(parity)
             say(
                 f"{OUT / FILES[name]}: {size_of(file)}; {len(sources)} test images: probabilities within "
-                f"{parity.largest_difference:.2g} of the Keras model's, {parity.equal_labels:.1%} of the labels equal"
+                f"{parity.largest_difference:.2g} of those measured, {parity.equal_labels:.1%} of the labels equal"
             )
         content = {"bound": params.max_difference, "images": len(sources), "formats": report, "sources": sources}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (folder / "parity.json").write_text(text, encoding="utf-8")
 
 
-def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """Return the Keras model's probabilities, float32 (n, classes)."""
-    batches = np.array_split(pixels, -(-len(pixels) // 16))  # bounds the memory that feature maps take
-    logits = np.concatenate([keras.ops.convert_to_numpy(model(batch, training=False)) for batch in batches])
-    return np.asarray(keras.ops.softmax(logits.astype(np.float32)))
+def writer(card: Card) -> Callable[[str, Path], None]:
+    """Return what writes a format to a path; only formats that need the framework import it."""
+    others = None
+    if set(card.formats) - {"onnx"}:
+        from stages.formats.tensorflow_files import tensorflow_writer
+
+        others = tensorflow_writer(FINETUNE, PRETRAIN, card)
+
+    def write(name: str, path: Path) -> None:
+        if name == "onnx":
+            write_onnx(FINETUNE, PRETRAIN, card, path)
+        elif others:
+            others(name, path)
+
+    return write
 
 
 def size_of(path: Path) -> str:

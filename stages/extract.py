@@ -7,10 +7,7 @@ thawed layers train, and the features at the end of the backbone, from which the
 pixels alone.
 """
 
-# isort: off
-from stages.network.runtime import start  # first: it imports the framework quietly
-
-# isort: on
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -27,12 +24,10 @@ from stages.images.load import load_all
 from stages.images.mix import Drawn, all_views
 from stages.images.packed import Packed
 from stages.images.seen import VIEWS, choose, write_seen
-from stages.network.build import bottom, compute_in
+from stages.network.architecture import read_architecture
 from stages.network.depths import depths, lines
-from stages.network.fold import fold
-from stages.network.forward import Forward
+from stages.network.frozen import Frozen, open_frozen
 from stages.network.kept import FEATURES, PIXELS, Description, Rows, room, shapes, stored, write_description
-from stages.network.pretrained import read_pretrained
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
 
@@ -47,36 +42,38 @@ EXTRACT = Path("data/extract")
 def main() -> None:
     """Run the stage."""
     params, compute = read_section(PARAMS, "extract", Extract), read_section(PARAMS, "compute", Compute)
-    start(params.seed, compute.devices)
-    pretrained = read_pretrained(PRETRAIN)
-    backbone = compute_in(pretrained.backbone, compute.precision)
+    backbone = read_architecture(PRETRAIN)
     train, val = Packed(TRAIN), Packed(VAL)
-    contract = Contract(*backbone.input_shape[-2:], **train.reading)
+    side, _, channels = backbone.pixels
+    contract = Contract(side, channels, **train.reading)
     description = Description(
-        depths(backbone, pretrained.blocks, params.freeze, params.depths, params.fresh is not None),
-        *(len(backbone.layers), params.pooling, train.classes, asdict(contract), params.fresh),
+        depths(backbone, params.freeze, params.depths),
+        *(len(backbone.layers), params.pooling, train.classes, asdict(contract), params.views == "fresh"),
     )
-    network = bottom(backbone, pretrained.preprocessing, description.files, params.pooling, fold)
-    run = Forward(network, compute.batch_size)
-    kept = shapes(description, network.compute_output_shape(network.input_shape), params.precision)
+    kept = shapes(description.files, backbone, params.pooling, params.precision)
     for line in lines(description, kept):
         say(line)
     say(f"{len(train)} training images in {params.views} views")
     say(room(kept, len(train) * params.kept_views + len(val), shutil.disk_usage(EXTRACT.parent).free))
+    frozen = open_frozen(PRETRAIN, description.files, params.pooling, compute)
+    say(f"frozen part: {frozen.where}")
     with whole(EXTRACT) as folder:
         write_description(folder, description)
+        if description.fresh:
+            draws = {"augment": params.augment.model_dump(), "seed": params.seed}
+            (folder / "fresh.json").write_text(json.dumps(draws, indent=2) + "\n", encoding="utf-8")
         for name, packed, views in (("train", train, params.kept_views), ("val", val, 1)):
             images = load_all(progress(packed.images(), f"{name} images", len(packed)), contract)
             drawn = all_views(images, packed.labels(), views, len(packed.classes), params.augment, params.seed)
             seen = looked_at(folder, drawn, packed, params) if name == "train" else drawn
             if len(packed):
-                write_split(folder, name, run, seen, np.repeat(packed.labels(), views), description, params)
+                write_split(folder, name, frozen, seen, np.repeat(packed.labels(), views), description, params)
 
 
 def write_split(
     folder: Path,
     name: str,
-    run: Forward,
+    frozen: Frozen,
     drawn: Iterator[Drawn],
     labels: np.ndarray,
     description: Description,
@@ -84,13 +81,13 @@ def write_split(
 ) -> None:
     """Write NAME_labels.npy, or NAME_targets.npy where views are mixed, and what is kept of each view."""
     files = {what: Rows(folder / f"{name}_{what}.npy", len(labels)) for what in ("targets", *description.files)}
-    shares = name == "train" and params.augment.mixes and description.fresh is None
+    shares = name == "train" and params.augment.mixes and not description.fresh
     if not shares:
         np.save(folder / f"{name}_labels.npy", labels)
-    for batch in ahead(iter(lambda: list(islice(drawn, run.batch_size)), []), 2):
+    for batch in ahead(iter(lambda: list(islice(drawn, frozen.batch_size)), []), 2):
         if shares:
             files["targets"].add(np.stack([target for _, target in batch]))
-        for what, values in run(np.stack([view for view, _ in batch])).items():
+        for what, values in frozen.run(np.stack([view for view, _ in batch])).items():
             files[what].add(values if what in (PIXELS, FEATURES) else stored(values, params.precision))
 
 
@@ -104,7 +101,7 @@ def looked_at(folder: Path, drawn: Iterator[Drawn], packed: Packed, params: Extr
             seen[image].append(one)
         yield one
     views = list(chain.from_iterable(seen.values()))
-    if params.fresh:  # such as the epochs draw
+    if params.views == "fresh":  # such as the epochs draw
         images, known = [pixels for pixels, _ in views], labels[list(seen)]
         views = list(all_views(images, known, VIEWS, len(packed.classes), params.augment, params.seed))
     write_seen(folder / "seen.npz", views, [sources[image] for image in seen], packed.classes)

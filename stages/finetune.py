@@ -2,41 +2,52 @@
 
     python -m stages.finetune
 
-writes data/finetune/: the weights of both models (head-only and fine-tuned), their history, and the table of layers.
-A run that was interrupted goes on where it was.
+writes data/finetune/: both models (head-only and fine-tuned), as weights and as graphs, their history, what they say of
+the validation images, and the table of layers. A run that was interrupted goes on where it was.
 """
 
 # isort: off
 from stages.network.runtime import start  # first: it imports the framework quietly
 
 # isort: on
+import json
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
+from stages.images.packed import Packed
+from stages.measure.predictions import softmax, tabulate
 from stages.network import build
-from stages.network.data import read_data
-from stages.network.depths import chosen
-from stages.network.gradual import Thawing, gradually
-from stages.network.heads import start_from_source
+from stages.network.data import read_data, read_outputs
+from stages.network.depths import chosen, gradually
+from stages.network.finetuned import Finetuned, predict, write_finetuned
+from stages.network.finetuned_keras import write_model
+from stages.network.freeze import layer_table
+from stages.network.heads import make_head
 from stages.network.history import in_words, join
 from stages.network.kept import FEATURES, Description, read_description
-from stages.network.optimizers import Rule, by_depth
+from stages.network.optimizers import by_depth
+from stages.network.plan import schedule
 from stages.network.pretrained import read_pretrained
 from stages.network.resume import resumable
-from stages.network.store import Cut, write_model, write_weights
-from stages.network.train import Schedule, fit
+from stages.network.thawing import Thawing
+from stages.network.train import fit
 from stages.schema.compute import Compute
 from stages.schema.finetune import Finetune, Head, Thawed
 
 PARAMS = Path("params.yaml")
+VAL = Path("data/split/val.parquet")
 PRETRAIN = Path("data/pretrain")
 EXTRACT = Path("data/extract")
 FINETUNE = Path("data/finetune")
+
+FEW = 16  # training images for which the graphs are held against the models
 
 
 @stage("finetune")
@@ -65,20 +76,22 @@ def check(params: Finetune, kept: Description) -> None:
 def train(params: Finetune, precision: str, kept: Description, folder: Path, resume: Path) -> None:
     """Train both phases, and write what the stage hands on into ``folder``."""
     pretrained, head = read_pretrained(PRETRAIN), params.head
-    backbone, blocks, mode = pretrained.backbone, pretrained.blocks, pretrained.preprocessing
-    depth = chosen(kept.depths, params.thawed.freeze, kept.fresh is not None, backbone, blocks)
-    counts = gradually(backbone, [(step.epoch, step.freeze) for step in params.thawed.gradual], blocks, depth.frozen)
-    size = build.pool(backbone.output, kept.pooling).shape[-1]
-    classifier = build.head(size, head.hidden, head.dropout, len(kept.classes), head.batchnorm, head.output)
-    if head.initial == "source":
-        start_from_source(classifier, pretrained, kept.classes)
+    backbone, architecture, mode = pretrained.backbone, pretrained.architecture, pretrained.preprocessing
+    depth = chosen(kept.depths, params.thawed.freeze)
+    counts = gradually(architecture, [(step.epoch, step.freeze) for step in params.thawed.gradual], depth.frozen)
+    classifier = make_head(head, pretrained, kept.pooling, kept.classes)
     network = build.network(backbone, mode, kept.pooling, classifier)
-    shallowest = min(kept.depths, key=lambda depth: depth.frozen)
-    keeps = [FEATURES] if shallowest.frozen == kept.layers else [shallowest.kept, FEATURES]
-    write_model(folder, network, kept.classes, kept.contract, Cut(backbone.name, mode, keeps, kept.pooling))
-    build.compute_in(backbone, precision)  # after it was written: whoever reads it decides for himself
+    top = build.top(backbone, mode, depth.layer, kept.pooling, classifier)
+    build.compute_in(backbone, precision)
     frozen, thawing = min(counts.values()), Thawing(backbone, params.thawed.batchnorm == "train")
-    thawing.table(frozen).to_csv(folder / "layers.csv", index=False)
+    thaws = frozen < kept.layers and params.thawed.epochs > 0
+    layer_table(architecture, frozen, params.thawed.batchnorm == "train").to_csv(folder / "layers.csv", index=False)
+    written = Finetuned(
+        kept.classes, kept.contract, kept.pooling, depth if thaws else None, json.loads(classifier.to_json())
+    )
+    write_finetuned(folder, written)
+    outputs = read_outputs(EXTRACT, PRETRAIN, "train", kept, depth)
+    few = {name: rows[np.arange(min(FEW, len(rows)))] for name, rows in outputs.items()}
 
     def run(model: keras.Model, name: str, what: str, phase: Head | Thawed, **options: Any) -> pd.DataFrame:
         training, validation = (read_data(EXTRACT, split, what, kept) for split in ("train", "val"))
@@ -88,32 +101,20 @@ def train(params: Finetune, precision: str, kept: Description, folder: Path, res
         return history
 
     thawing.freeze(kept.layers)
-    histories = [run(network if kept.fresh else classifier, "head", "features", head)]  # fresh: from the pixels
-    write_weights(folder, network, "head")
-    if frozen < kept.layers and params.thawed.epochs:
-        model = build.top(backbone, mode, depth.layer, kept.pooling, classifier)
-        factors, steps = by_depth(backbone, params.thawed.layer_decay, blocks), thawing.steps(counts)
+    histories = [run(network if kept.fresh else classifier, "head", FEATURES, head)]  # fresh: from the pixels
+    write_model(folder, classifier, "head", few[FEATURES])
+    if thaws:
+        factors, steps = by_depth(backbone, params.thawed.layer_decay, architecture.blocks), thawing.steps(counts)
+        model = network if kept.fresh else top
         histories.append(run(model, "thawed", depth.kept, params.thawed, factors=factors, steps=steps))
+        write_model(folder, top, "finetuned", few[depth.kept])
     else:
         say("nothing is thawed (freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
-    write_weights(folder, network, "finetuned")
     join(histories).to_csv(folder / "history.csv", index=False)
-
-
-def schedule(params: Finetune, phase: Head | Thawed) -> Schedule:
-    """Return how one phase trains."""
-    return Schedule(
-        *(phase.epochs, phase.learning_rate, params.batch_size, params.seed),
-        params.checkpoint == "best",
-        params.early_stopping,
-        plateau_patience=params.plateau.patience,
-        plateau_factor=params.plateau.factor,
-        rule=Rule(**params.optimizer.model_dump()),
-        kind=params.schedule.kind,
-        warmup=params.schedule.warmup,
-        label_smoothing=params.loss.label_smoothing,
-        balanced=params.loss.class_weights == "balanced",
-    )
+    val = Packed(VAL)
+    if len(val):
+        logits = predict(folder, PRETRAIN, read_outputs(EXTRACT, PRETRAIN, "val", kept, depth))
+        pq.write_table(tabulate(val, {name: softmax(rows) for name, rows in logits.items()}), folder / "val.parquet")
 
 
 if __name__ == "__main__":

@@ -38,14 +38,11 @@ def main() -> None:
     pretrain = read_section(PARAMS, "pretrain", Pretrain)
     extract = read_section(PARAMS, "extract", Extract)
     train_batchnorm = read_key(PARAMS, "finetune.thawed.batchnorm") == "train"
-    row = find(pretrain.backbone, pretrain.image_size)
-    backbone = row.build(pretrain.image_size)
-    blocks = row.blocks(backbone)
-    fresh = extract.fresh is not None
-    kept = depths(backbone, blocks, extract.freeze if given is None else from_text(given), extract.depths, fresh)
+    backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
+    kept = depths(backbone, extract.freeze if given is None else from_text(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else read_key(PARAMS, "finetune.thawed.freeze")
-    depth = chosen(kept, freeze, fresh, backbone, blocks)
-    for line in layer_lines(backbone, depth.frozen, blocks, train_batchnorm):
+    depth = chosen(kept, freeze)
+    for line in layer_lines(backbone, depth.frozen, train_batchnorm):
         print(line)
     key = "extract.freeze" if freeze == AS_EXTRACTED else "finetune.thawed.freeze"
     print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {depth.freeze}")

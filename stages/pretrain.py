@@ -2,7 +2,7 @@
 
     python -m stages.pretrain
 
-writes data/pretrain/: architecture and weights, in one form whatever they came from.
+writes data/pretrain/: architecture, weights and graph, in one form whatever they came from.
 """
 
 # isort: off
@@ -44,7 +44,7 @@ def main() -> None:
     backbone = row.build(params.image_size)
     weights = published_weights(Path(params.source))
     with whole(PRETRAIN) as folder:
-        pretrained = Pretrained(backbone, row.preprocessing, blocks=row.blocks(backbone))
+        pretrained = Pretrained(backbone, row.describe(backbone), row.preprocessing)
         history = pd.DataFrame(columns=COLUMNS)
         metrics: dict[str, float] = {}
         if weights is not None:
@@ -102,7 +102,7 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))
     say(f"{accuracy:.2%} of the {len(labels):,} test images of {source.name} right")
     kernel, bias = classifier.get_layer("classifier").get_weights()
-    pretrained = Pretrained(backbone, row.preprocessing, arrays.classes, (kernel, bias), row.blocks(backbone))
+    pretrained = Pretrained(backbone, row.describe(backbone), row.preprocessing, arrays.classes, (kernel, bias))
     return pretrained, history, {"source_test_accuracy": round(accuracy, 4)}
 
 

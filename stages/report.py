@@ -29,26 +29,28 @@ PARAMS = Path("params.yaml")
 TRAIN = Path("data/split/train.parquet")
 VAL = Path("data/split/val.parquet")
 SUMMARY = Path("data/split/summary.json")
+BY_CLASS = Path("data/split/classes.csv")
 LEFT_OUT = Path("data/split/rejects.csv")
 HISTORY = Path("data/finetune/history.csv")
 LAYERS = Path("data/finetune/layers.csv")
-METRICS = Path("data/evaluate/metrics.json")
+SCORES = Path("data/evaluate/scores.json")
 PER_CLASS = Path("data/evaluate/per_class.csv")
 CONFUSION = Path("data/evaluate/confusion.csv")
 SEEN = Path("data/extract/seen.npz")
 EXAMPLES = Path("data/evaluate/examples.parquet")
+INPUTS = (TRAIN, VAL, SUMMARY, BY_CLASS, LEFT_OUT, HISTORY, LAYERS, SCORES, PER_CLASS, CONFUSION, EXAMPLES, SEEN)
 REPORT = Path("data/report")
 
 
 @stage("report")
 def main() -> None:
     """Read, draw, write."""
-    for path in (TRAIN, VAL, SUMMARY, LEFT_OUT, HISTORY, LAYERS, METRICS, PER_CLASS, CONFUSION, EXAMPLES, SEEN):
+    for path in INPUTS:
         if not path.is_file():
             raise UserError(f"{path} is missing. `dvc repro` makes it.")
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
-    metrics, summary = (json.loads(path.read_text(encoding="utf-8")) for path in (METRICS, SUMMARY))
-    images = metrics["test_images"]
+    scores, summary = (json.loads(path.read_text(encoding="utf-8")) for path in (SCORES, SUMMARY))
+    images, by_class = scores["test_images"], tables.read(BY_CLASS)
     history, matrix, examples = pd.read_csv(HISTORY), tables.read_matrix(CONFUSION), pd.read_parquet(EXAMPLES)
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
@@ -59,7 +61,7 @@ def main() -> None:
     samples = [group for group in samples if group.tiles]
     views = choose.views(*read_seen(SEEN))
     about_views = words.VIEWS + words.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
-    said = verdict(metrics["gain"], images, measures.confidence, thawed)
+    said = verdict(scores["gain"], images, measures.confidence, thawed)
 
     with whole(REPORT) as folder:
         draw_curves(history, folder / "curves.png")
@@ -70,7 +72,7 @@ def main() -> None:
             draw_sheet(views, len(views[0].tiles), folder / "views.png")
         curves, confusion = ((folder / name).read_bytes() for name in ("curves.png", "confusion.png"))
         parts = [
-            headline(metrics, images, measures.confidence, measures.calibration_bins, thawed),
+            headline(scores, images, measures.confidence, measures.calibration_bins, thawed),
             section(
                 "Learning", picture(curves, "Learning curves", 780), note(words.CURVES + words.CURVES_THAWED * thawed)
             ),
@@ -84,11 +86,11 @@ def main() -> None:
             section("Class by class", tables.classes(tables.read(PER_CLASS)), note(words.CLASSES)),
             section("The images", sheet(samples, 80)),
             *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
-            tables.data(summary, tables.read(LEFT_OUT)),
+            tables.data(summary, by_class, tables.read(LEFT_OUT)),
             tables.layers(tables.read(LAYERS), thawed),
         ]
         (folder / "report.html").write_text(
-            document("Fine-tuning report", said, tables.facts(summary), parts), encoding="utf-8"
+            document("Fine-tuning report", said, tables.facts(summary, len(by_class)), parts), encoding="utf-8"
         )
     say(said.replace("\N{MINUS SIGN}", "-"))
     say(f"open {REPORT / 'report.html'} in a browser")

@@ -3,12 +3,15 @@
     python -m stages.split
 
 Reads the data set that ``split.source`` names. Writes to data/split/ one packed Parquet file a split, rejects.csv (what
-was left out, and why) and summary.json (counts, for git).
+was left out, and why), summary.json and classes.csv (how many images there are, in all and of each class).
 """
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
+
+import pandas as pd
 
 from stages.base.params import read_key, read_section
 from stages.base.stage import UserError, progress, say, stage, whole
@@ -52,8 +55,11 @@ def main() -> None:
             rows = (packed.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height) for i in members)
             packed.write(folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading)
         write_left_out(folder / "rejects.csv", [*rejects, *duplicates])
-        summary = summarise(splits, classes, len(images), len(rejects), len(duplicates))
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        total = {name: len(members) for name, members in splits.items()}
+        unused = len(images) - sum(total.values())
+        summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        counts_of(splits, classes).to_csv(folder / "classes.csv", index=False)
 
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
     say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{'; test as published' if divided else ''}")
@@ -97,22 +103,10 @@ def write_left_out(path: Path, entries: list[LeftOut]) -> None:
         writer.writerows((entry.source, entry.class_name, entry.reason) for entry in entries)
 
 
-def summarise(
-    splits: dict[str, list[Examined]], classes: list[str], usable: int, rejects: int, duplicates: int
-) -> dict[str, object]:
-    """Count images by split and class, as nested numbers that `dvc metrics` shows."""
-    counts = {name: dict.fromkeys(SPLITS, 0) for name in classes}
-    for split, members in splits.items():
-        for image in members:
-            counts[image.sample.class_name][split] += 1
-    total = {split: len(members) for split, members in splits.items()}
-    return {
-        "images": total,
-        "unused": usable - sum(total.values()),
-        "rejects": rejects,
-        "duplicates": duplicates,
-        "classes": counts,
-    }
+def counts_of(splits: dict[str, list[Examined]], classes: list[str]) -> pd.DataFrame:
+    """Return one row a class: its name, and how many of its images each split holds."""
+    counts = {split: Counter(image.sample.class_name for image in members) for split, members in splits.items()}
+    return pd.DataFrame({"class": classes} | {split: [n[name] for name in classes] for split, n in counts.items()})
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ from stages.base.recipes import apply
 from stages.base.stage import UserError, say, stage, whole
 from stages.draw.depths import draw_depths, row, table
 from stages.network.backbones import find
-from stages.network.depths import distinct, from_text
-from stages.network.gradual import gradually
+from stages.network.depths import distinct, from_text, gradually
 from stages.network.kept import AS_EXTRACTED, read_description
 from stages.schema.evaluate import Evaluate
 from stages.schema.extract import Extract
@@ -37,10 +36,10 @@ PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
 DATA = Path("data")
 OWN = Path("data/own")
-SUMMARY = Path("data/split/summary.json")
 EXTRACT = Path("data/extract")
 LAYERS = Path("data/finetune/layers.csv")
 METRICS = Path("data/evaluate/metrics.json")
+SCORES = Path("data/evaluate/scores.json")
 SWEEP = Path("data/sweep")
 
 
@@ -56,18 +55,18 @@ def main() -> None:
     check_repository()
     confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
     text = PARAMS.read_text(encoding="utf-8")
-    with unchanged(LOCK, DATA, [PARAMS, SUMMARY, METRICS, *OWN.glob("*.dvc")]):
-        print(f"up to extract, once for {len(depths)} depths", flush=True)
+    with unchanged(LOCK, DATA, [PARAMS, METRICS, *OWN.glob("*.dvc")]):
+        print(f"frozen passes, once for {len(depths)} depths", flush=True)
         set_params(text, depths, AS_EXTRACTED)
-        shared, _ = repro("extract")
+        shared, _ = repro("extract_test")
         rows = []
         for number, freeze in enumerate(depths, start=1):
             print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
             set_params(text, depths, freeze)
             seconds, trained = repro("evaluate")
             save(f"sweep-{freeze}", "evaluate", [METRICS])
-            metrics = json.loads(METRICS.read_text(encoding="utf-8"))
-            rows.append(row(freeze, read_description(EXTRACT), pd.read_csv(LAYERS), metrics))
+            scores = json.loads(SCORES.read_text(encoding="utf-8"))
+            rows.append(row(freeze, read_description(EXTRACT), pd.read_csv(LAYERS), scores))
             rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
     results = pd.DataFrame(rows)
     with whole(SWEEP) as folder:
@@ -86,11 +85,10 @@ def check(given: list[int | str]) -> list[int | str]:
     if not finetune.thawed.epochs:
         raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
     found = find(pretrain.backbone, pretrain.image_size)
-    backbone = found.build(pretrain.image_size)
-    blocks = found.blocks(backbone)
-    frozen, plan = distinct(backbone, blocks, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
+    backbone = found.describe(pretrain.image_size)
+    frozen, plan = distinct(backbone, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
     for count in frozen.values():
-        gradually(backbone, plan, blocks, count)
+        gradually(backbone, plan, count)
     return sorted(given, key=lambda freeze: -frozen[freeze])
 
 

@@ -36,9 +36,9 @@ def put_models(folder: Path) -> None:
 
     start(seed=0)
     import keras
+    from stages.network.store import Cut, write_model, write_weights
 
     from stages.network import build
-    from stages.network.store import Cut, write_model, write_weights
 
     image = keras.Input((8, 8, 3), name="image")
     backbone = keras.Model(image, keras.layers.Activation("linear", name="last")(image), name="eyes")

@@ -230,7 +230,6 @@ def test_each_format_gives_the_keras_probabilities_for_any_number_of_images(
     which: str, exported: Path, work: Path
 ) -> None:
     import keras
-
     from stages.network.store import read_model
 
     model, _ = read_model(work / "data/finetune", "finetuned")

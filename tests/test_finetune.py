@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from stages.network.store import read_model
 
 from stages import extract, finetune, pretrain, split
 from stages.base.stage import UserError
@@ -18,7 +19,6 @@ from stages.images.packed import Packed
 from stages.network import build
 from stages.network.heads import start_from_source
 from stages.network.pretrained import Pretrained, read_pretrained
-from stages.network.store import read_model
 from tests.copies import set_params
 from tests.small import prepared_project, small_project
 

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from stages.network.fold import fold
 
 from stages.network.backbones import BACKBONES
 from stages.network.build import bottom
-from stages.network.fold import fold
 from stages.network.forward import Forward, automatic
 from tests.families import FAMILIES
 from tests.miniature import miniature, pictures

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from stages.network.gradual import Thawing, gradually
 
 from stages.base.stage import UserError
 from stages.network.batches import Kept
 from stages.network.build import head, network
-from stages.network.gradual import Thawing, gradually
 from stages.network.optimizers import Rates, Rule, by_depth
 from stages.network.train import Schedule, fit
 from tests.miniature import miniature, pictures

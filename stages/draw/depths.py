@@ -93,7 +93,7 @@ def row(freeze: int | str, description: Description, layers: pd.DataFrame, metri
     return {
         "freeze": freeze,
         "frozen": depth.frozen,
-        "kept": depth.kept if depth.kept in description.files else FEATURES,
+        "kept": depth.kept if depth.kept in description.outputs else FEATURES,
         "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
         **accuracies,
     }

@@ -26,10 +26,10 @@ def read_matrix(path: Path) -> pd.DataFrame:
     return pd.DataFrame(cells.iloc[1:, 1:].to_numpy().astype(int), index=names, columns=names)
 
 
-def facts(summary: dict[str, Any]) -> str:
+def facts(summary: dict[str, Any], classes: int) -> str:
     """Return in a line how much data there is."""
     counts = ", ".join(f"{count} {split}" for split, count in summary["images"].items())
-    return f"{len(summary['classes'])} classes; images: {counts}"
+    return f"{classes} classes; images: {counts}"
 
 
 def confusions(matrix: pd.DataFrame) -> Html:
@@ -72,10 +72,10 @@ def classes(per_class: pd.DataFrame) -> Html:
     return shown
 
 
-def data(summary: dict[str, Any], left_out: pd.DataFrame) -> Html:
-    """Return how many images each split holds, and which were left out (source, class, reason)."""
+def data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame) -> Html:
+    """Return how many images each split holds (of each class), and which were left out (source, class, reason)."""
     splits = list(summary["images"])
-    rows = [(name, *(counts[split] for split in splits)) for name, counts in summary["classes"].items()]
+    rows = list(by_class[["class", *splits]].itertuples(index=False))
     total = [Html(f"<b>{count}</b>") for count in summary["images"].values()]
     sentence = (
         f"{sum(summary['images'].values())} images in {len(rows)} classes. Left out: {summary['rejects']} unreadable, "

@@ -31,8 +31,21 @@ class Card:
 
 def write_card(folder: Path, card: Card) -> None:
     """Write ``model.json`` into the folder of an exported model."""
+    text = json.dumps(_content(card), indent=2, ensure_ascii=False) + "\n"
+    (folder / NAME).write_text(text, encoding="utf-8")
+
+
+def as_metadata(card: Card) -> dict[str, str]:
+    """Return what a model file says of itself: classes and contract as JSON, and how to use it."""
+    content = _content(card)
+    return {key: json.dumps(content[key], ensure_ascii=False) for key in ("classes", "contract")} | {
+        "statement": content["statement"]
+    }
+
+
+def _content(card: Card) -> dict[str, Any]:
     size, channels = card.contract.size, card.contract.channels
-    content = {
+    return {
         "statement": statement(card),
         "classes": card.classes,
         "contract": asdict(card.contract),
@@ -41,8 +54,6 @@ def write_card(folder: Path, card: Card) -> None:
         "signature": SIGNATURE,
         "formats": {name: FILES[name] for name in card.formats},
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (folder / NAME).write_text(text, encoding="utf-8")
 
 
 def read_card(folder: Path) -> Card:

@@ -1,59 +1,33 @@
-"""ONNX: the format that runs nearly everywhere, browsers included. Converting needs TensorFlow; running it does not.
-
-tf2onnx by itself gives other bytes at every run: it goes through Python sets, whose order changes from process to
-process, while it moves transpositions about, merges equal constants and numbers what it makes. ``ordered_sets`` ends
-that.
-"""
+"""ONNX: the format that runs nearly everywhere, browsers included; the graphs that ``evaluate`` measured, joined."""
 
 from pathlib import Path
-from typing import Any
 
 import onnx
-from tf2onnx import convert, tf_loader
+from onnx import helper
 
-from stages.base.quiet import quiet
-from stages.base.stage import UserError
-from stages.formats.card import INPUT, OUTPUT
-from stages.formats.ordered import ordered_sets
-
-# In ONNX Runtime since 1.12 and in onnxruntime-web; the newest that tf2onnx converts to is 18.
-OPSET = 17
+from stages.formats.card import INPUT, OUTPUT, Card, as_metadata
+from stages.graphs.edit import cut, join, read, write
+from stages.network.architecture import GRAPH
+from stages.network.finetuned import file_of, read_finetuned
+from stages.network.kept import FEATURES, PIXELS, pooled
 
 
-def write(module: Any, path: Path) -> None:
-    """Write a module of ``stages.formats.serving`` as an ONNX model; its first dimension, the images, is open.
+def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
+    """Write the fine-tuned model as one ONNX file, from pixels to probabilities, with its card as metadata.
 
-    Raises:
-        UserError: the network has an operation that ONNX lacks.
+    Args:
+        finetune: where ``finetune`` wrote the thawed layers and the head.
+        pretrain: where ``pretrain`` wrote the backbone.
     """
-    with quiet(), ordered_sets("tf2onnx"):
-        try:
-            model = _convert(module.serve.get_concrete_function())
-            onnx.checker.check_model(model)
-        except Exception as error:  # tf2onnx raises whatever the operation it lacks led to
-            failure = UserError(
-                f"onnx: expected a network of operations that ONNX has, received one that tf2onnx cannot convert "
-                f"({' '.join(str(error).split())[:300]}). Leave onnx out of export.formats."
-            )
-        else:
-            path.write_bytes(model.SerializeToString(deterministic=True))
-            return
-    raise failure from None
-
-
-def _convert(function: Any) -> onnx.ModelProto:
-    # Not convert.from_function: it takes constants that the network holds outside its weights, such as the mean in
-    # Normalization, for further inputs.
-    inputs, outputs = [function.inputs[0].name], [function.outputs[0].name]
-    graph = tf_loader.from_function(function, inputs, outputs)
-    rename = {inputs[0]: INPUT, outputs[0]: OUTPUT}
-    model: onnx.ModelProto
-    model, _ = convert.from_graph_def(
-        graph, name="thaw", input_names=inputs, output_names=outputs, opset=OPSET, tensors_to_rename=rename
-    )
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "n"
-    unused = [opset for opset in model.opset_import if opset.domain not in {node.domain for node in model.graph.node}]
-    for opset in unused:  # a runtime need not know what no node asks for
-        model.opset_import.remove(opset)
-    return model
+    finetuned = read_finetuned(finetune)
+    model, reads = read(finetune / f"{file_of(finetuned, 'finetuned')}.onnx"), finetuned.reads("finetuned")
+    if reads != PIXELS:
+        reads = pooled(finetuned.pooling) if reads == FEATURES else reads
+        model = join(cut(read(pretrain / GRAPH), [reads]), model)
+    assert model.graph.input[0].name == INPUT
+    logits = model.graph.output.pop()
+    model.graph.node.append(helper.make_node("Softmax", [logits.name], [OUTPUT], OUTPUT, axis=1))
+    model.graph.output.append(helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["n", len(card.classes)]))
+    helper.set_model_props(model, as_metadata(card))
+    onnx.checker.check_model(model)
+    write(model, path)

@@ -1,4 +1,4 @@
-"""Parity: whether an exported model says the same as the network it was made from."""
+"""Parity: whether an exported model says of test images what was measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from stages.base.stage import UserError
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported model agrees with its network.
+    """How far an exported model agrees with what was measured.
 
     Attributes:
         largest_difference: of any probability of any image.
         equal_labels: share of the images for which both find the same class most probable, 0-1.
-        ties: images for which they do not, because the network finds both classes equally probable within the bound.
+        ties: images for which they do not, because both classes were measured equally probable within the bound.
     """
 
     largest_difference: float
@@ -28,7 +28,7 @@ def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float,
 
     Args:
         name: of the format, for the message.
-        expected: the network's, (n, classes), n > 0.
+        expected: as measured, (n, classes), n > 0.
         received: the exported model's, of the same shape.
         bound: the largest difference allowed.
         images: the name of each, likewise.
@@ -44,14 +44,14 @@ def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float,
     worst = int(differences.argmax())  # the first that is not a number, where there is one
     if not differences[worst] <= bound:
         raise UserError(
-            f"{name}: expected probabilities within {bound:g} of the network's, received a difference of "
-            f"{differences[worst]:.2g} for {images[worst]}. "
+            f"{name}: expected probabilities within {bound:g} of those that evaluate measured, received a "
+            f"difference of {differences[worst]:.2g} for {images[worst]}. "
             f"Leave {name} out of export.formats, or raise export.max_difference."
         )
     if (differ & ~ties).any():
         row = int(np.flatnonzero(differ & ~ties)[0])
         raise UserError(
-            f"{name}: expected the network's labels, received another one for {images[row]}. "
+            f"{name}: expected the labels that evaluate measured, received another one for {images[row]}. "
             f"Leave {name} out of export.formats."
         )
     # Two digits: the rest depends on the processor.

@@ -1,4 +1,4 @@
-"""A network as it is served: uint8 pixels in, class probabilities out. All formats are made from this one function.
+"""A network as TensorFlow serves it: uint8 pixels in, class probabilities out. LiteRT and SavedModel are made from it.
 
 TensorFlow only.
 """

@@ -1,28 +1,15 @@
 """How good predictions are: one set of numbers over all images, one row a class, one cell a pair of classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
 
-from stages.base.stage import UserError
 from stages.measure.intervals import paired_difference, wilson
 
 DECIMALS = 5  # of what is written: the last bits differ from machine to machine, and that should not change git
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, float64 (n, classes), of logits (n, classes).
-
-    Raises:
-        UserError: a logit is no finite number.
-    """
-    if not np.isfinite(logits).all():
-        raise UserError("a model gives NaN instead of numbers: its training diverged. Lower finetune's learning rates.")
-    wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def measure(
@@ -50,6 +37,36 @@ def measure(
         "gain": {"accuracy": (won - lost) / len(labels), "accuracy_low": low, "accuracy_high": high},
     }
     return {name: {key: round(value, DECIMALS) for key, value in row.items()} for name, row in measured.items()}
+
+
+def handful(
+    summary: Mapping[str, Any], val: pd.DataFrame | None, test: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Return the numbers that are compared from commit to commit: of the fine-tuned model, where no other is named.
+
+    Args:
+        summary: what ``split`` says of the images.
+        val: what ``stages.measure.predictions.tabulate`` says of the validation images; None where there are none.
+        test: what ``measure`` says of the test images.
+    """
+    left_out = summary["rejects"] + summary["duplicates"]
+    numbers: dict[str, dict[str, float]] = {"images": {**summary["images"], "left_out": left_out}}
+    if val is not None:
+        accuracy = {name: (val[f"{name}_predicted"] == val["class"]).mean() for name in ("head", "finetuned")}
+        numbers["val"] = {
+            "head_accuracy": round(float(accuracy["head"]), DECIMALS),
+            "accuracy": round(float(accuracy["finetuned"]), DECIMALS),
+            "log_loss": round(float(val["finetuned_loss"].mean()), DECIMALS),
+        }
+    tuned = test["finetuned"]
+    numbers["test"] = {
+        "head_accuracy": test["head"]["accuracy"],
+        "accuracy": tuned["accuracy"],
+        "low": tuned["accuracy_low"],
+        "high": tuned["accuracy_high"],
+        "log_loss": tuned["log_loss"],
+    }
+    return numbers
 
 
 def scores(labels: np.ndarray, probabilities: np.ndarray, confidence: float, bins: int) -> dict[str, float]:

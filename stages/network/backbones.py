@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from stages.base.stage import UserError
 from stages.network import families as f
+from stages.network.architecture import Architecture, describe
 
 if TYPE_CHECKING:
     import keras
@@ -96,9 +97,10 @@ class Backbone:
         model = constructor(include_top=False, weights=None, input_shape=(side, side, 3), **options)
         return model
 
-    def blocks(self, backbone: "keras.Model") -> dict[str, str]:
-        """Return the blocks of ``backbone``, which ``build`` made, and the first layer of each, from the input on."""
-        return self.family.blocks([layer.name for layer in backbone.layers])
+    def describe(self, backbone: "keras.Model | int") -> Architecture:
+        """Return the architecture of ``backbone``, which ``build`` made, or would make for images of so many pixels."""
+        model = self.build(backbone) if isinstance(backbone, int) else backbone
+        return describe(model, self.family.blocks([layer.name for layer in model.layers]))
 
 
 BACKBONES = {

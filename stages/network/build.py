@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import layers
 
+from stages.network.kept import FEATURES, PIXELS, pooled
+
 # What each family of backbones was trained on. Keras's preprocess_input does the same to arrays, outside the network.
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PREPROCESSING: dict[str, Callable[[], list[Callable[[keras.KerasTensor], keras.KerasTensor]]]] = {
@@ -21,6 +23,8 @@ PREPROCESSING: dict[str, Callable[[], list[Callable[[keras.KerasTensor], keras.K
         layers.Normalization(mean=(103.939, 116.779, 123.68), variance=(1.0, 1.0, 1.0), name="preprocess"),
     ],
 }
+
+POOLINGS = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D, "none": layers.Flatten}
 
 
 def pixels_input(size: int, channels: int) -> keras.KerasTensor:
@@ -42,12 +46,7 @@ def pool(features: keras.KerasTensor, how: str) -> keras.KerasTensor:
     """
     if len(features.shape) == 2:
         return features
-    kinds = {
-        "average": layers.GlobalAveragePooling2D,
-        "max": layers.GlobalMaxPooling2D,
-        "none": layers.Flatten,
-    }
-    return kinds[how](name="pooling")(features)
+    return POOLINGS[how](name=f"pooling_{how}")(features)
 
 
 def head(
@@ -100,27 +99,29 @@ def compute_in(backbone: keras.Model, precision: str) -> keras.Model:
     return backbone
 
 
-def bottom(
-    backbone: keras.Model,
-    preprocessing: str,
-    kept: Sequence[str],
-    pooling: str,
-    fold: Callable[[keras.Model], keras.Model] = lambda network: network,
-) -> keras.Model:
+def taps(backbone: keras.Model, preprocessing: str, layers_: Sequence[str]) -> keras.Model:
+    """Return the network from pixels to all that may be kept, in one pass: a dictionary.
+
+    Its keys are the names of ``layers_``, for what these put out, and ``features_average``, ``features_max`` and
+    ``features_none``, for the output of the backbone pooled in each way.
+    """
+    pixels = pixels_input(*backbone.input_shape[-2:])
+    tensors = [*(output_of(backbone, name) for name in layers_), backbone.output]
+    *activations, last = keras.Model(backbone.input, tensors)(preprocess(pixels, preprocessing))
+    outputs = dict(zip(layers_, activations, strict=True))
+    return keras.Model(pixels, outputs | {pooled(how): pool(last, how) for how in POOLINGS}, name="taps")
+
+
+def bottom(backbone: keras.Model, preprocessing: str, kept: Sequence[str], pooling: str) -> keras.Model:
     """Return the network from pixels to what is ``kept``, in one pass: a dictionary.
 
     Args:
         kept: names of layers, for what they put out; "features" for the pooled output of the backbone; "pixels" for the
             pixels themselves.
-        fold: what is done to the backbone, such as ``stages.network.fold.fold``.
     """
-    pixels = pixels_input(*backbone.input_shape[-2:])
-    cuts = [name for name in kept if name not in ("pixels", "features")]
-    tensors = [*(output_of(backbone, cut) for cut in cuts), backbone.output]
-    *activations, features = fold(keras.Model(backbone.input, tensors))(preprocess(pixels, preprocessing))
-    outputs = dict(zip(cuts, activations, strict=True))
-    outputs |= {"pixels": pixels, "features": pool(features, pooling)}
-    return keras.Model(pixels, {name: outputs[name] for name in kept}, name="bottom")
+    network = taps(backbone, preprocessing, [name for name in kept if name not in (PIXELS, FEATURES)])
+    outputs = network.output | {PIXELS: network.input, FEATURES: network.output[pooled(pooling)]}
+    return keras.Model(network.input, {name: outputs[name] for name in kept}, name="bottom")
 
 
 def top(backbone: keras.Model, preprocessing: str, cut: str | None, pooling: str, head: keras.Model) -> keras.Model:

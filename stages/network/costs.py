@@ -1,12 +1,11 @@
 """What a depth of freezing means, layer by layer, and what keeping its activations costs on disk."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
-from stages.network.build import output_of, pool
+from stages.network.architecture import Architecture
 from stages.network.freeze import layer_table
 from stages.network.kept import Depth
 
@@ -30,13 +29,13 @@ class Images:
     origin: str
 
 
-def layer_lines(backbone: keras.Model, frozen: int, blocks: Mapping[str, str], train_batchnorm: bool) -> Iterator[str]:
+def layer_lines(backbone: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
     """Go through the lines of the table of layers; a ruler stands between the frozen and the thawed."""
-    starts = {first: block for block, first in blocks.items()}
+    starts = {first: block for block, first in backbone.blocks.items()}
     table = layer_table(backbone, frozen, train_batchnorm).to_dict("records")
     rows = [COLUMNS]
     for known, layer in zip(table, backbone.layers, strict=True):
-        known |= {"block": starts.get(layer.name, ""), "output": _shape(layer)}
+        known |= {"block": starts.get(layer.name, ""), "output": _size(layer.shape)}
         known["parameters"] = f"{known['parameters']:,}"
         rows.append(tuple(str(known[column]) for column in COLUMNS))
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
@@ -49,12 +48,7 @@ def layer_lines(backbone: keras.Model, frozen: int, blocks: Mapping[str, str], t
         ).rstrip()
 
 
-def _shape(layer: keras.Layer) -> str:
-    output = layer.output
-    return " or ".join(" x ".join(map(str, tensor.shape[1:])) for tensor in keras.tree.flatten(output))
-
-
-def totals(backbone: keras.Model, frozen: int, train_batchnorm: bool) -> Iterator[str]:
+def totals(backbone: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
     """Go through one line for each state that layers are in: how many layers, how many parameters."""
     table = layer_table(backbone, frozen, train_batchnorm)
     for state in ("frozen", "thawed", "inference"):
@@ -64,9 +58,11 @@ def totals(backbone: keras.Model, frozen: int, train_batchnorm: bool) -> Iterato
             yield f"{state:<10}{len(there):>5} layers{there['parameters'].sum():>15,} parameters{why}"
 
 
-def disk(backbone: keras.Model, depths: Sequence[Depth], pooling: str, precision: str, images: Images) -> Iterator[str]:
+def disk(
+    backbone: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
+) -> Iterator[str]:
     """Go through lines that say what ``extract`` keeps of each image for ``depths``, and what it takes on disk."""
-    side = tuple(backbone.input_shape[1:])
+    side = backbone.pixels
     pixels = int(np.prod(side))
     if not images.views:
         yield f"kept: the pixels, {_size(side)} uint8, for the views are drawn afresh in each epoch"
@@ -81,7 +77,7 @@ def disk(backbone: keras.Model, depths: Sequence[Depth], pooling: str, precision
             size = pixels
             yield f"kept: the pixels, {_size(side)} uint8, for no single tensor separates frozen from thawed layers"
         else:
-            shape = tuple(output_of(backbone, layer).shape[1:])
+            shape = backbone.shape(layer)
             size = int(np.prod(shape)) * np.dtype(precision).itemsize
             half = "; extract.precision: float16 halves it" if precision == "float32" else ""
             yield f"kept: what {layer} puts out, {_size(shape)} {precision}{half}"
@@ -89,7 +85,7 @@ def disk(backbone: keras.Model, depths: Sequence[Depth], pooling: str, precision
         if size > 4 * pixels:
             yield f"      {size / pixels:.0f} times the size of the pixels ({pixels:,} bytes an image)"
         total += size
-    features = int(pool(backbone.output, pooling).shape[-1])
+    features = backbone.features(pooling)
     yield _cost(f"features for the head, {features:,} float32: ", 4 * features, images, images.views)
     if len(layers) > 1:
         yield _cost("in all: ", total + 4 * features, images, images.views)

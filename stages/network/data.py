@@ -1,12 +1,14 @@
 """What ``extract`` kept, as training reads it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 
 from stages.network.batches import Data, Kept
 from stages.network.fresh import Fresh
-from stages.network.kept import FEATURES, PIXELS, Description, StoredRows
+from stages.network.frozen import Frozen, open_frozen
+from stages.network.kept import FEATURES, PIXELS, Depth, Description, StoredRows
 
 # Fresh views of the thawed phase are numbered from here on, beyond the epochs of any head: it sees none of them again.
 THAWED = 1_000_000
@@ -18,12 +20,12 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
     Args:
         folder: where it was written.
         split: ``train`` or ``val``.
-        what: ``features`` (for the head), or what the thawed layers' depth has kept (see ``Depth``); where views are
+        what: ``features`` (for the head), or what is kept at the thawed layers' depth (see ``Depth``); where views are
             fresh, both are the pixels.
         description: of what was kept.
     """
     first = 1 if what == FEATURES else THAWED
-    if description.fresh is not None:
+    if description.fresh:
         what = PIXELS
     path = folder / f"{split}_{what}.npy"
     if not path.exists():
@@ -33,6 +35,35 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
     if shares.exists():
         return Kept(inputs, np.load(shares, allow_pickle=False), classes)
     labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
-    if description.fresh is not None and split == "train":
-        return Fresh(inputs, labels, classes, description.fresh["augment"], description.fresh["seed"], first)
+    if description.fresh and split == "train":
+        draws = json.loads((folder / "fresh.json").read_text(encoding="utf-8"))
+        return Fresh(inputs, labels, classes, draws["augment"], draws["seed"], first)
     return Kept(inputs, labels, classes)
+
+
+def read_outputs(
+    folder: Path, pretrain: Path, split: str, description: Description, depth: Depth
+) -> dict[str, "StoredRows | _Outputs"]:
+    """Return what the frozen part put out for a split: the features, and the activations at ``depth``.
+
+    Where ``extract`` kept the pixels alone it is computed from them, when it is read.
+    """
+    names = [FEATURES, *([depth.kept] if depth.frozen < description.layers else [])]
+    if not description.fresh:
+        return {name: StoredRows(folder / f"{split}_{name}.npy") for name in names}
+    pixels = StoredRows(folder / f"{split}_{PIXELS}.npy")
+    return {name: _Outputs(pixels, name, open_frozen(pretrain, [name], description.pooling, None)) for name in names}
+
+
+class _Outputs:
+    """Rows that are computed from pixels."""
+
+    def __init__(self, pixels: StoredRows, name: str, frozen: Frozen) -> None:
+        self._pixels, self._name, self._run = pixels, name, frozen.run
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        values: np.ndarray = self._run(self._pixels[places])[self._name]
+        return values

@@ -1,9 +1,24 @@
-"""Start a head from the classifier that the backbone was pretrained with."""
+"""Make a head: new, or from the classifier that the backbone was pretrained with."""
 
 import keras
 
 from stages.base.stage import UserError
+from stages.network import build
 from stages.network.pretrained import Pretrained
+from stages.schema.finetune import Head
+
+
+def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[str]) -> keras.Model:
+    """Return the head that ``params`` describe, from features pooled so, to logits of ``classes``.
+
+    Raises:
+        UserError: it is to start from the source's classifier, and cannot.
+    """
+    features = pretrained.architecture.features(pooling)
+    head = build.head(features, params.hidden, params.dropout, len(classes), params.batchnorm, params.output)
+    if params.initial == "source":
+        start_from_source(head, pretrained, classes)
+    return head
 
 
 def start_from_source(head: keras.Model, pretrained: Pretrained, classes: list[str]) -> None:

@@ -10,8 +10,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from stages.base.stage import UserError
+from stages.network.architecture import Architecture
 
 PIXELS, FEATURES = "pixels", "features"  # what is kept that no layer of the backbone puts out
+
+
+def pooled(how: str) -> str:
+    """Return the name of the features in the backbone's graph, which has them in each way of pooling."""
+    return f"{FEATURES}_{how}"
+
+
 AS_EXTRACTED = "extract"  # in finetune.thawed.freeze: the depth of extract.freeze
 
 
@@ -31,7 +39,7 @@ class Depth:
 
     @property
     def kept(self) -> str:
-        """What training of the thawed layers reads: SPLIT_KEPT.npy. Depths may share it."""
+        """The name of the activations that are kept: SPLIT_KEPT.npy holds them. Depths may share them."""
         return PIXELS if self.layer is None else self.layer
 
 
@@ -45,8 +53,8 @@ class Description:
         pooling: how feature maps became the features.
         classes: names, in the order of the labels.
         contract: how an image file became pixels, as the plain fields of ``stages.images.load.Contract``.
-        fresh: None where every view is kept; else what draws new ones in every epoch: "augment", the plain fields of
-            ``stages.schema.extract.Augment``, and "seed". Then nothing is kept but the pixels of the images.
+        fresh: whether new views are drawn in every epoch. Then nothing is kept to train from but the pixels of the
+            images, and in ``fresh.json`` what draws the views (see ``stages.network.fresh``).
     """
 
     depths: list[Depth]
@@ -54,13 +62,16 @@ class Description:
     pooling: str
     classes: list[str]
     contract: dict[str, Any]
-    fresh: dict[str, Any] | None = None
+    fresh: bool
 
     @property
     def files(self) -> list[str]:
-        """What is kept of each view: at each depth that thaws something, what it reads, and the features."""
-        if self.fresh is not None:
-            return [PIXELS]
+        """What is kept of each view for training."""
+        return [PIXELS] if self.fresh else self.outputs
+
+    @property
+    def outputs(self) -> list[str]:
+        """What a pass over the images gives: at each depth that thaws something its activations, and the features."""
         return list(dict.fromkeys([*(d.kept for d in self.depths if d.frozen < self.layers), FEATURES]))
 
 
@@ -97,17 +108,18 @@ def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
 
 
 def shapes(
-    description: Description, outputs: Mapping[str, tuple[int, ...]], precision: str
+    names: Sequence[str], backbone: Architecture, pooling: str, precision: str
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and dtype of what is kept of one view, by the names of ``description.files``.
+    """Return shape and dtype of what is kept of one view, by its name.
 
     Args:
-        description: of what is kept.
-        outputs: their shapes, after the number of views.
+        names: such as ``Description.files``.
+        backbone: that puts it out.
+        pooling: how feature maps become features.
         precision: dtype of the activations.
     """
-    dtypes = {FEATURES: "float32", PIXELS: "uint8"}
-    return {name: (outputs[name][1:], dtypes.get(name, precision)) for name in description.files}
+    known = {PIXELS: (backbone.pixels, "uint8"), FEATURES: ((backbone.features(pooling),), "float32")}
+    return {name: known[name] if name in known else (backbone.shape(name), precision) for name in names}
 
 
 def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int) -> str:

@@ -1,13 +1,27 @@
-"""What ``pretrain`` hands on: a backbone with its weights, so that no later stage needs to know where it came from."""
+"""What ``pretrain`` hands on: a backbone with its weights, so that no later stage needs to know where it came from.
+
+``network.json`` says what it is made of, ``backbone.weights.h5`` holds its weights for those who train it, and
+``backbone.onnx`` is the same network as a graph, from pixels on, for those who only run it.
+"""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from stages.base.stage import UserError
+from stages.graphs.convert import convert
+from stages.graphs.edit import write
+from stages.graphs.session import Graph
+from stages.network import build
+from stages.network.architecture import GRAPH, NETWORK, Architecture, from_json, read_network
+
+# The graph and the framework round differently: up to 1e-5 of the largest value was seen, 1e-4 in deep networks.
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -16,32 +30,59 @@ class Pretrained:
 
     Attributes:
         backbone: from preprocessed images to feature maps or vectors.
+        architecture: of the backbone.
         preprocessing: key of ``stages.network.build.PREPROCESSING``.
         classes: what the source data set's classifier told apart; None where the weights came without one.
         classifier: its kernel (features, classes) and bias (classes,); None likewise.
-        blocks: names of the backbone's blocks, each with the first of its layers, from the input on.
     """
 
     backbone: keras.Model
+    architecture: Architecture
     preprocessing: str
     classes: list[str] | None = None
     classifier: tuple[np.ndarray, np.ndarray] | None = None
-    blocks: dict[str, str] = field(default_factory=dict)
 
 
 def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
-    """Write ``network.json``, ``backbone.weights.h5`` and, where there is a classifier, ``classifier.npz``."""
+    """Write ``network.json``, ``backbone.weights.h5``, ``backbone.onnx`` and, with a classifier, ``classifier.npz``.
+
+    Raises:
+        UserError: the backbone cannot be written as a graph, or its graph computes something else.
+    """
+    backbone = pretrained.backbone
     description = {
         "preprocessing": pretrained.preprocessing,
         "classes": pretrained.classes,
-        "blocks": pretrained.blocks,
-        "backbone": json.loads(pretrained.backbone.to_json()),
+        "architecture": asdict(pretrained.architecture),
+        "backbone": json.loads(backbone.to_json()),
     }
-    (folder / "network.json").write_text(json.dumps(description) + "\n", encoding="utf-8")
-    pretrained.backbone.save_weights(folder / "backbone.weights.h5")
+    (folder / NETWORK).write_text(json.dumps(description) + "\n", encoding="utf-8")
+    backbone.save_weights(folder / "backbone.weights.h5")
+    network = build.taps(backbone, pretrained.preprocessing, pretrained.architecture.boundaries[1:])
+    write(convert(network), folder / GRAPH)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *pretrained.architecture.pixels), np.uint8)
+    check_graph(folder / GRAPH, pixels, network(pixels, training=False))
     if pretrained.classifier is not None:
         kernel, bias = pretrained.classifier
         np.savez(folder / "classifier.npz", kernel=kernel, bias=bias)
+
+
+def check_graph(file: Path, rows: np.ndarray, expected: Mapping[str, Any]) -> None:
+    """Hold what a graph puts out for some ``rows`` against what the framework's network does: arrays by name.
+
+    Raises:
+        UserError: they differ by more than rounding.
+    """
+    found = Graph(file, len(rows))(rows)
+    for name, values in expected.items():
+        values = keras.ops.convert_to_numpy(values)
+        difference, largest = np.abs(found[name] - values).max(), np.abs(values).max()
+        if not difference <= TOLERANCE * largest:
+            raise UserError(
+                f"{file.name}: expected what the network in {keras.backend.backend()} puts out ({name}, up to "
+                f"{largest:.3g}), received a difference of {difference:.2g}. This is a mistake of the conversion, or "
+                f"its weights are no numbers: please report it with pretrain.backbone and pretrain.source."
+            )
 
 
 def read_pretrained(folder: Path) -> Pretrained:
@@ -50,14 +91,13 @@ def read_pretrained(folder: Path) -> Pretrained:
     Raises:
         UserError: it is not there.
     """
-    try:
-        description = json.loads((folder / "network.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no backbone. Run `dvc repro pretrain`, or `dvc pull`.") from None
-    backbone = keras.models.model_from_json(json.dumps(description["backbone"]))
+    content = read_network(folder)
+    backbone = keras.models.model_from_json(json.dumps(content["backbone"]))
     backbone.load_weights(folder / "backbone.weights.h5")
     classifier = None
-    if description["classes"] is not None:
+    if content["classes"] is not None:
         with np.load(folder / "classifier.npz", allow_pickle=False) as arrays:
             classifier = arrays["kernel"], arrays["bias"]
-    return Pretrained(backbone, description["preprocessing"], description["classes"], classifier, description["blocks"])
+    return Pretrained(
+        backbone, from_json(content["architecture"]), content["preprocessing"], content["classes"], classifier
+    )

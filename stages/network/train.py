@@ -183,6 +183,7 @@ def fit(
         save()
     if best:
         model.set_weights(best)
+    model.optimizer = None  # else it would be saved with the weights
     return table(progress.rows, name, progress.kept if best else progress.epoch - 1)
 
 

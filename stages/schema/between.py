@@ -43,7 +43,7 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
         found.append("finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last.")
     extract, freeze = sections["extract"], sections["finetune"].thawed.freeze
     kept = dict.fromkeys([extract.freeze, *extract.depths])
-    if extract.fresh is None and freeze not in (AS_EXTRACTED, *kept):
+    if freeze not in (AS_EXTRACTED, *kept):
         found.append(not_kept(freeze, list(kept)))
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
         found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")

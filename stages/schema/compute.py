@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
+from pydantic import ValidationInfo, field_validator
+
 from stages.base.params import Section, allowed
 
 
@@ -13,8 +15,20 @@ Count = Annotated[int | str, allowed(_is_count, "a count of 1 or more, or 'auto'
 
 
 class Compute(Section):
-    """How networks are computed: on what, how many images at a time, how precisely."""
+    """How networks are computed: on what, how many images at a time, how precisely.
+
+    Attributes:
+        frozen: what runs the frozen part over the images to train from.
+    """
 
     precision: Literal["float32", "bfloat16"]
+    frozen: Literal["auto", "onnxruntime", "keras"]
     batch_size: Count
     devices: Count
+
+    @field_validator("frozen")
+    @classmethod
+    def _in_bfloat16(cls, value: str, info: ValidationInfo) -> str:
+        if value == "onnxruntime" and info.data.get("precision") == "bfloat16":
+            raise ValueError("expected 'auto' or 'keras' with precision: bfloat16, which ONNX Runtime does not compute")
+        return value

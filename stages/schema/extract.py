@@ -100,8 +100,3 @@ class Extract(Section):
     def kept_views(self) -> int:
         """How many views of each training image are kept: of fresh ones none, but the image itself."""
         return self.views if isinstance(self.views, int) else 1
-
-    @property
-    def fresh(self) -> dict[str, Any] | None:
-        """What draws new views in every epoch, as plain values; None where every view is kept."""
-        return {"augment": self.augment.model_dump(), "seed": self.seed} if self.views == "fresh" else None

@@ -1,0 +1,46 @@
+"""What a model took each image for: one row an image."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.base.stage import UserError
+from stages.images.packed import Packed
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities, float64 (n, classes), of logits (n, classes).
+
+    Raises:
+        UserError: a logit is no finite number.
+    """
+    if not np.isfinite(logits).all():
+        raise UserError("a model gives NaN instead of numbers: its training diverged. Lower finetune's learning rates.")
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def tabulate(split: Packed, probabilities: Mapping[str, np.ndarray]) -> pa.Table:
+    """Return one row an image: source, sha256, label and class, and what each model says of it.
+
+    Args:
+        split: the images.
+        probabilities: of each model by its name: float64 (n, classes).
+
+    Returns:
+        For each MODEL also MODEL_predicted and MODEL_confidence (the class of highest probability), MODEL_loss (the
+        cross-entropy in nats) and MODEL_probabilities.
+    """
+    names, labels = np.array(split.classes, dtype=object), split.labels()
+    hashes = pq.read_table(split.path, columns=["sha256"])["sha256"]
+    columns = {"source": split.sources(), "sha256": hashes, "label": labels, "class": names[labels]}
+    for model, values in probabilities.items():
+        own = values[np.arange(len(labels)), labels]
+        columns[f"{model}_predicted"] = names[values.argmax(axis=1)]
+        columns[f"{model}_confidence"] = values.max(axis=1).astype(np.float32)
+        columns[f"{model}_loss"] = -np.log(np.maximum(own, np.finfo(np.float64).tiny)).astype(np.float32)
+        columns[f"{model}_probabilities"] = pa.array(list(values.astype(np.float32)), pa.list_(pa.float32()))
+    return pa.table(columns)

@@ -1,0 +1,81 @@
+"""Run the frozen part of a backbone over images: as a graph in ONNX Runtime, or in the framework.
+
+On a CPU ONNX Runtime is several times as fast, and starts at once. On a GPU the framework serves as well, and unlike
+ONNX Runtime's package it is there.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.base.gpu import gpus
+from stages.graphs.edit import cut, read
+from stages.graphs.session import Graph, has_cuda
+from stages.network.architecture import GRAPH, Architecture, read_architecture
+from stages.network.kept import FEATURES, PIXELS, pooled
+from stages.schema.compute import Compute
+
+# Images at a time: more is not faster on a CPU. Of large images fewer, so that their largest tensor takes 128 MiB.
+_MOST, _BYTES = 32, 2**27
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The frozen part of a backbone, ready to run.
+
+    Attributes:
+        run: takes uint8 pixels (n, side, side, channels) and gives what is kept of them: arrays (n, ...) by name.
+        batch_size: images at a time.
+        where: what computes, in words.
+    """
+
+    run: Callable[[np.ndarray], Mapping[str, Any]]
+    batch_size: int
+    where: str
+
+
+def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Compute | None) -> Frozen:
+    """Return the frozen part of the backbone that ``pretrain`` wrote.
+
+    Args:
+        kept: names of layers, for what they put out; "features" for the pooled output of the backbone; "pixels" for the
+            pixels themselves.
+        pooling: see ``stages.network.build.pool``.
+        compute: how to compute for training. None: for measuring, in float32 and with the graph that is deployed; only
+            where there is a GPU that ONNX Runtime cannot use, the framework computes, for a CPU would take too long.
+    """
+    architecture = read_architecture(pretrain)
+    if compute is None:
+        with_keras = gpus() > 0 and not has_cuda()
+    else:
+        with_keras = compute.frozen == "keras" or (
+            compute.frozen == "auto" and (gpus() > 0 or compute.precision != "float32")
+        )
+    names = [name for name in kept if name != PIXELS]
+    if not names:
+        return Frozen(lambda pixels: {PIXELS: pixels}, _MOST, "nothing is computed")
+    if with_keras:
+        from stages.network.frozen_keras import open_keras  # here: it imports the framework
+
+        if frozen := open_keras(pretrain, kept, pooling, compute):
+            return frozen
+    gpu = gpus() > 0 and has_cuda()
+    outputs = {pooled(pooling) if name == FEATURES else name: name for name in names}
+    model = cut(read(pretrain / GRAPH), list(outputs))
+    graph = Graph(model.SerializeToString(), batch_size(architecture), gpu)
+
+    def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        found = {outputs[name]: values for name, values in graph(pixels).items()}
+        return found | ({PIXELS: pixels} if PIXELS in kept else {})
+
+    return Frozen(run, graph.batch_size, f"ONNX Runtime on {'a GPU' if gpu else 'the CPU'}")
+
+
+def batch_size(architecture: Architecture) -> int:
+    """Return how many images a graph of the backbone takes at a time: a power of two."""
+    largest = 4 * max(math.prod(layer.shape) for layer in architecture.operations)
+    return int(min(_MOST, 2 ** max(0, math.floor(math.log2(_BYTES / largest)))))
