@@ -11,8 +11,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
-
 from stages.base.params import read_key, read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
@@ -59,7 +57,7 @@ def main() -> None:
         unused = len(images) - sum(total.values())
         summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        counts_of(splits, classes).to_csv(folder / "classes.csv", index=False)
+        write_counts(folder / "classes.csv", splits, classes)
 
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
     say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{'; test as published' if divided else ''}")
@@ -103,10 +101,13 @@ def write_left_out(path: Path, entries: list[LeftOut]) -> None:
         writer.writerows((entry.source, entry.class_name, entry.reason) for entry in entries)
 
 
-def counts_of(splits: dict[str, list[Examined]], classes: list[str]) -> pd.DataFrame:
-    """Return one row a class: its name, and how many of its images each split holds."""
+def write_counts(path: Path, splits: dict[str, list[Examined]], classes: list[str]) -> None:
+    """Write one row a class: its name, and how many of its images each split holds."""
     counts = {split: Counter(image.sample.class_name for image in members) for split, members in splits.items()}
-    return pd.DataFrame({"class": classes} | {split: [n[name] for name in classes] for split, n in counts.items()})
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", *counts])
+        writer.writerows([name, *(count[name] for count in counts.values())] for name in classes)
 
 
 if __name__ == "__main__":

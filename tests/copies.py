@@ -106,7 +106,12 @@ def bring(here: Path, path: Path) -> str:
 
 
 def repro(here: Path) -> dict[str, Any]:
-    """Run the experiment up to its metrics and return them."""
+    """Run the experiment up to its scores and return them."""
     run("dvc", "repro", "evaluate", cwd=here)
-    metrics: dict[str, Any] = json.loads((here / "data" / "evaluate" / "metrics.json").read_text())
-    return metrics
+    return scores(here)
+
+
+def scores(here: Path) -> dict[str, Any]:
+    """Return all that evaluate measured on the test images."""
+    found: dict[str, Any] = json.loads((here / "data" / "evaluate" / "scores.json").read_text())
+    return found

@@ -11,8 +11,9 @@ from keras.src.utils import file_utils
 
 from stages import backbones
 from stages.base.stage import UserError
+from stages.network.architecture import read_architecture
 from stages.network.backbones import BACKBONES, Backbone, find, weights_item
-from stages.network.build import output_of, preprocess
+from stages.network.build import output_of, pool, preprocess
 from stages.network.freeze import boundary
 from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.network.published import load_published
@@ -107,11 +108,12 @@ def test_names_do_not_depend_on_what_was_built_before(name: str) -> None:
 def test_a_block_is_cut_at_the_tensor_before_it(name: str) -> None:
     row = BACKBONES[name]
     backbone = row.build(row.smallest)
-    names, blocks = [layer.name for layer in backbone.layers], row.blocks(backbone)
+    architecture = row.describe(backbone)
+    names, blocks = [layer.name for layer in backbone.layers], architecture.blocks
     starts = [names.index(first) for first in blocks.values()]
     assert starts == sorted(set(starts))
     for block, start in zip(blocks, starts, strict=True):
-        cut = boundary(backbone, block, blocks)
+        cut = boundary(architecture, block)
         assert cut.frozen == start
         if name == "nasnet_mobile":  # each cell takes the outputs of two: nothing but the first layers is a bottleneck
             assert cut.layer in (None, "stem_bn1")
@@ -121,29 +123,44 @@ def test_a_block_is_cut_at_the_tensor_before_it(name: str) -> None:
 
 
 def test_inception_blocks_are_the_layers_that_end_in_the_concatenation() -> None:
-    backbone = BACKBONES["inception_v3"].build(75)
-    blocks = BACKBONES["inception_v3"].blocks(backbone)
-    assert list(blocks) == ["stem", *(f"mixed{number}" for number in range(11))]
-    assert boundary(backbone, "mixed9", blocks).layer == "mixed8"
+    backbone = BACKBONES["inception_v3"].describe(75)
+    assert list(backbone.blocks) == ["stem", *(f"mixed{number}" for number in range(11))]
+    assert boundary(backbone, "mixed9").layer == "mixed8"
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_the_table_shows_blocks_that_exist(name: str) -> None:
     row = BACKBONES[name]
-    blocks = row.blocks(row.build(row.smallest))
+    blocks = row.describe(row.smallest).blocks
     shown = [part for part in row.family.shown.replace(",", " ").split() if "…" not in part]
     assert set(shown) <= set(blocks)
 
 
+@pytest.mark.parametrize("name", REPRESENTATIVES)
+def test_the_architecture_is_what_keras_builds(name: str) -> None:
+    row = BACKBONES[name]
+    backbone = row.build(row.smallest)
+    architecture = row.describe(backbone)
+    assert [(layer.name, layer.type, layer.parameters, layer.shape) for layer in architecture.layers] == [
+        (layer.name, type(layer).__name__, layer.count_params(), layer.output.shape[1:]) for layer in backbone.layers
+    ]
+    assert architecture.pixels == backbone.input_shape[1:]
+    assert architecture.shape(architecture.output) == backbone.output_shape[1:]
+    for how in ("average", "none"):
+        assert architecture.features(how) == pool(backbone.output, how).shape[-1]
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v2_035", pytest.param("convnext_tiny", marks=pytest.mark.slow)])
-def test_a_backbone_is_handed_on_with_its_blocks(name: str, tmp_path: Path) -> None:
+def test_a_backbone_is_handed_on_with_its_architecture(name: str, tmp_path: Path) -> None:
     row = BACKBONES[name]
     backbone = row.build(32)
     vary(backbone)
-    write_pretrained(tmp_path, Pretrained(backbone, row.preprocessing, blocks=row.blocks(backbone)))
+    architecture = row.describe(backbone)
+    write_pretrained(tmp_path, Pretrained(backbone, architecture, row.preprocessing))
     again = read_pretrained(tmp_path)
-    assert again.blocks == row.blocks(backbone)
-    assert list(again.blocks) == list(row.blocks(backbone))
+    assert again.architecture == read_architecture(tmp_path) == architecture
+    assert list(again.architecture.blocks) == list(architecture.blocks)
+    assert architecture == row.describe(32)
     for old, new in zip(backbone.get_weights(), again.backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 

@@ -20,7 +20,7 @@ from tests.small import FEW, small_project
 
 # A backbone without dropout, which every device and backend draws for itself.
 NETWORK = {"source": "data/own/weights.h5", "backbone": "mobilenet_v2_035", "image_size": 32}
-CHOICES = {  # all that a part of a batch could get wrong
+CHOICES = {  # all that a part of a batch could get wrong; what is frozen runs in the framework
     "extract": {"freeze": "block_15", "views": 2},
     "finetune": {
         "head": {"hidden": [6], "dropout": 0.0, "epochs": 3},
@@ -30,7 +30,7 @@ CHOICES = {  # all that a part of a batch could get wrong
         "loss": {"class_weights": "balanced", "label_smoothing": 0.1},
     },
 }
-STAGES = ("extract", "finetune", "evaluate")
+STAGES = ("extract", "extract_test", "finetune", "evaluate")
 FEATURES = ("train_features", "train_block_14_add", "val_features")
 
 
@@ -58,7 +58,7 @@ def results(
 ) -> Path:
     """Run stages, each in a process of its own as DVC does, in a copy of the project."""
     shutil.copytree(prepared, here)
-    set_params(here, {**CHOICES, "compute": {"devices": devices, "batch_size": 7}})
+    set_params(here, {**CHOICES, "compute": {"frozen": "keras", "devices": devices, "batch_size": 7}})
     set_params(here, changes or {})
     for stage in stages:
         path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
@@ -105,12 +105,20 @@ def test_jax_keeps_what_tensorflow_keeps_and_two_devices_give_what_one_gives(
 
 
 @pytest.mark.slow
+def test_onnx_runtime_keeps_what_the_framework_keeps(prepared: Path, one: Path, tmp_path: Path) -> None:
+    here = results(prepared, tmp_path / "project", ("extract",), 1, "", {"compute": {"frozen": "onnxruntime"}})
+    for name in FEATURES:
+        ours, theirs = (np.load(folder / f"data/extract/{name}.npy") for folder in (here, one))
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_every_stage_runs_with_jax(prepared: Path, tmp_path: Path) -> None:
-    stages = ("split", "pretrain", "extract", "finetune", "evaluate", "report", "export")
+    stages = ("split", "pretrain", *STAGES, "report", "export")
     own = shutil.copytree(prepared, tmp_path / "own")
     set_params(own, {"pretrain": {**FEW["pretrain"], "backbone": "mnist_cnn", "epochs": 4}})
     here = results(own, tmp_path / "project", stages, 1, "jax", {"extract": {"freeze": -2}})
-    assert json.loads((here / "data/evaluate/metrics.json").read_text())["finetuned"]["accuracy"] > 0.7
+    assert json.loads((here / "data/evaluate/metrics.json").read_text())["test"]["accuracy"] > 0.7
     assert (here / "data/export/model.onnx").exists()
     parity = json.loads((here / "data/export/parity.json").read_text())
     assert parity["formats"]["onnx"]["largest_difference"] < 1e-3
@@ -128,14 +136,9 @@ def test_bfloat16_is_close(prepared: Path, one: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_backend_that_is_neither_is_refused(prepared: Path, tmp_path: Path) -> None:
-    shutil.copytree(prepared, tmp_path / "project")
-    said = run(
-        *("python", "-m", "stages.extract"),
-        cwd=tmp_path / "project",
-        fails=True,
-        KERAS_BACKEND="numpy",
-        PYTHONPATH=str(PROJECT),
-    )
+    here = shutil.copytree(prepared, tmp_path / "project")
+    set_params(here, {"compute": {"frozen": "keras"}})
+    said = run("python", "-m", "stages.extract", cwd=here, fails=True, KERAS_BACKEND="numpy", PYTHONPATH=str(PROJECT))
     assert "KERAS_BACKEND: expected tensorflow or jax; received numpy" in said
 
 

@@ -1,4 +1,6 @@
-"""What the benchmarks compute by themselves."""
+"""What the benchmarks compute by themselves, and that they fit the code."""
+
+import importlib
 
 import keras
 import pytest
@@ -6,6 +8,12 @@ from keras import layers
 
 from tests.benchmarks.depth import multiply_adds
 from tests.benchmarks.measured import settled
+from tests.conftest import PROJECT
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "tests" / "benchmarks").glob("*.py")))
+def test_a_benchmark_imports_what_there_is(name: str) -> None:
+    assert callable(importlib.import_module(f"tests.benchmarks.{name}").main)
 
 
 def test_multiply_adds_are_those_of_convolutions_and_dense_layers() -> None:

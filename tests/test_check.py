@@ -25,8 +25,12 @@ def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "mnist_cnn at 28 px: 4 of 6 layers frozen, thawed from dense on; activations are kept at flatten." in said
 
 
-def test_the_depth_that_is_trained_is_the_one_shown(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    set_params(here, {"extract": {"depths": ["all", "dropout"]}, "finetune": {"thawed": {"freeze": "dropout"}}})
+@pytest.mark.parametrize("views", [2, "fresh"])
+def test_the_depth_that_is_trained_is_the_one_shown(
+    here: Path, capsys: pytest.CaptureFixture[str], views: int | str
+) -> None:
+    extract = {"depths": ["all", "dropout"], "views": views}
+    set_params(here, {"extract": extract, "finetune": {"thawed": {"freeze": "dropout"}}})
     check.main()
     assert "5 of 6 layers frozen, thawed from dropout on; activations are kept at dense." in capsys.readouterr().out
 
@@ -44,8 +48,9 @@ def test_the_depth_that_is_trained_is_the_one_shown(here: Path, capsys: pytest.C
             "extract.depths keep (-2, all); received 'dense'. Add it to extract.depths.",
         ),
         (
-            {"extract": {"views": "fresh"}, "finetune": {"thawed": {"freeze": "dens"}}},
-            "finetune.thawed.freeze: expected 'all', 'none', a count, or a layer or block of the backbone",
+            {"extract": {"views": "fresh"}, "finetune": {"thawed": {"freeze": "dense"}}},
+            "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
+            "extract.depths keep (-2); received 'dense'. Add it to extract.depths.",
         ),
         ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
         ({"extract": {"freeze": "block5"}}, "(blocks: conv, dense; layers: image, conv … dropout); received 'block5'"),
@@ -75,6 +80,12 @@ def test_the_depth_that_is_trained_is_the_one_shown(here: Path, capsys: pytest.C
             "finetune.batch_size: expected 2 or more with head.batchnorm: true",
         ),
         ({"compute": {"devices": 0}}, "compute.devices: expected a count of 1 or more, or 'auto'; received 0"),
+        (
+            {"compute": {"frozen": "onnxruntime", "precision": "bfloat16"}},
+            "compute.frozen: expected 'auto' or 'keras' with precision: bfloat16, which ONNX Runtime does not compute; "
+            "received 'onnxruntime'",
+        ),
+        ({"compute": {"frozen": "onnx"}}, "compute.frozen: expected 'auto', 'onnxruntime' or 'keras'; received 'onnx'"),
         ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
         (
             {"split": {"source": "data/fetch/mnist"}},

@@ -3,6 +3,9 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.images.packed import Row, write
-from tests.copies import set_params
+from stages.graphs.session import Graph
+from stages.images.contract import Contract
+from stages.images.load import load
+from stages.images.packed import Packed, Row, write
 
 CLASSES = ["red", "green", "blue"]
+SUMMARY = {"images": {"train": 9, "val": 4, "test": 8}, "unused": 5, "rejects": 1, "duplicates": 2}
+VAL = pd.DataFrame(
+    {
+        "class": ["red", "green", "blue", "red"],
+        "head_predicted": ["red", "red", "red", "green"],
+        "finetuned_predicted": ["red", "green", "blue", "blue"],
+        "finetuned_loss": [0.1, 0.2, 0.3, 1.0],
+    }
+)
 READING = {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"}
 
 
@@ -31,26 +45,46 @@ def put_split(folder: Path, rows: list[tuple[str, tuple[int, int, int]]], classe
 
 
 def put_models(folder: Path) -> None:
-    """Write two models: "head" takes every image for red, "finetuned" names the strongest colour channel."""
+    """Write what pretrain, finetune and extract_test hand on.
+
+    Of the two models "head" takes every image for red, and "finetuned" names the strongest colour channel.
+    """
     from stages.network.runtime import start
 
     start(seed=0)
     import keras
-    from stages.network.store import Cut, write_model, write_weights
 
     from stages.network import build
+    from stages.network.architecture import describe
+    from stages.network.finetuned import Finetuned, write_finetuned
+    from stages.network.finetuned_keras import write_model
+    from stages.network.kept import Depth
+    from stages.network.pretrained import Pretrained, write_pretrained
 
+    pretrain, extract_test, finetune = (folder / "data" / name for name in ("pretrain", "extract_test", "finetune"))
+    for path in (pretrain, extract_test, finetune):
+        path.mkdir()
     image = keras.Input((8, 8, 3), name="image")
-    backbone = keras.Model(image, keras.layers.Activation("linear", name="last")(image), name="eyes")
+    first = keras.layers.Activation("linear", name="first")(image)
+    backbone = keras.Model(image, keras.layers.Activation("linear", name="last")(first), name="eyes")
+    write_pretrained(pretrain, Pretrained(backbone, describe(backbone, {}), "unit"))
+
+    contract = Contract(8, 3, **READING)
+    activations = np.stack([load(data, contract) for data in Packed(folder / "data/split/test.parquet").images()])
+    activations = activations.astype(np.float32) / 255
+    features = activations.mean(axis=(1, 2))
+    np.save(extract_test / "first.npy", activations)
+    np.save(extract_test / "features.npy", features)
+
     head = build.head(3, [], 0.0, 3)
-    model = build.network(backbone, "unit", "average", head)
-    folder.mkdir(parents=True)
-    cut = Cut(backbone.name, "unit", ["features"], "average")
-    write_model(folder, model, CLASSES, {"size": 8, "channels": 3, **READING}, cut)
-    head.get_layer("classifier").set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
-    write_weights(folder, model, "head")
-    head.get_layer("classifier").set_weights([np.eye(3) * 4, np.zeros(3)])
-    write_weights(folder, model, "finetuned")
+    depth = Depth("last", 2, "first")
+    finetuned = Finetuned(CLASSES, asdict(contract), "average", depth, json.loads(head.to_json()))
+    write_finetuned(finetune, finetuned)
+    classifier = head.get_layer("classifier")
+    classifier.set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
+    write_model(finetune, head, "head", features)
+    classifier.set_weights([np.eye(3) * 4, np.zeros(3)])
+    write_model(finetune, build.top(backbone, "unit", "first", "average", head), "finetuned", activations)
 
 
 ROWS = [
@@ -67,13 +101,33 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
-    """A folder with a test split and two models, in which evaluate has run."""
+    """A folder with a test split, what the frozen part puts out for it and two models, in which evaluate has run."""
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "params.yaml").write_bytes((project / "params.yaml").read_bytes())
     put_split(folder / "data/split", ROWS, CLASSES)
-    put_models(folder / "data/finetune")
+    (folder / "data/split/summary.json").write_text(json.dumps(SUMMARY))
+    put_models(folder)
+    VAL.to_parquet(folder / "data/finetune/val.parquet")
     run_in(folder)
     return folder
+
+
+@pytest.fixture
+def copy(workplace: Path, tmp_path: Path) -> Path:
+    """A copy of it in which evaluate has not run."""
+    folder = shutil.copytree(workplace, tmp_path / "copy")
+    shutil.rmtree(folder / "data/evaluate")
+    return folder
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run evaluate, which must end with one line and write nothing; return the line."""
+    with pytest.raises(SystemExit):
+        run_in(folder)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert not (folder / "data/evaluate").exists()
+    return said
 
 
 def run_in(folder: Path) -> None:
@@ -84,22 +138,43 @@ def run_in(folder: Path) -> None:
         evaluate.main()
 
 
-def test_the_metrics_are_those_of_the_known_predictions(workplace: Path) -> None:
-    metrics = json.loads((workplace / "data/evaluate/metrics.json").read_text())
+def test_the_scores_are_those_of_the_known_predictions(workplace: Path) -> None:
+    scores = json.loads((workplace / "data/evaluate/scores.json").read_text())
     keys = ["accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "calibration_error"]
-    assert list(metrics) == ["test_images", "head", "finetuned", "gain"]
-    assert list(metrics["head"]) == list(metrics["finetuned"]) == keys
-    assert list(metrics["gain"]) == keys[:3]
-    assert metrics["test_images"] == 8
-    assert metrics["head"]["accuracy"] == 4 / 8
-    assert metrics["finetuned"]["accuracy"] == 6 / 8
-    assert metrics["gain"]["accuracy"] == 2 / 8
+    assert list(scores) == ["test_images", "head", "finetuned", "gain"]
+    assert list(scores["head"]) == list(scores["finetuned"]) == keys
+    assert list(scores["gain"]) == keys[:3]
+    assert scores["test_images"] == 8
+    assert scores["head"]["accuracy"] == 4 / 8
+    assert scores["finetuned"]["accuracy"] == 6 / 8
+    assert scores["gain"]["accuracy"] == 2 / 8
     for model in ("head", "finetuned", "gain"):
-        assert metrics[model]["accuracy_low"] < metrics[model]["accuracy"] < metrics[model]["accuracy_high"]
+        assert scores[model]["accuracy_low"] < scores[model]["accuracy"] < scores[model]["accuracy_high"]
     # head says red each time, with exp(1) / (exp(1) + 2) = 0.5761 confidence, and half of the images are red.
-    assert metrics["head"]["calibration_error"] == pytest.approx(0.0761, abs=1e-4)
-    assert metrics["head"]["log_loss"] == pytest.approx((0.5514 + 1.5514) / 2, abs=1e-4)
-    assert metrics["head"]["macro_f1"] == pytest.approx((2 * 4 / (2 * 4 + 4) + 0) / 2, abs=1e-4)
+    assert scores["head"]["calibration_error"] == pytest.approx(0.0761, abs=1e-4)
+    assert scores["head"]["log_loss"] == pytest.approx((0.5514 + 1.5514) / 2, abs=1e-4)
+    assert scores["head"]["macro_f1"] == pytest.approx((2 * 4 / (2 * 4 + 4) + 0) / 2, abs=1e-4)
+
+
+def test_the_metrics_are_a_handful_of_all_splits(workplace: Path, copy: Path) -> None:
+    def metrics(folder: Path) -> dict[str, object]:
+        content: dict[str, object] = json.loads((folder / "data/evaluate/metrics.json").read_text())
+        return content
+
+    tuned = json.loads((workplace / "data/evaluate/scores.json").read_text())["finetuned"]
+    images = {"train": 9, "val": 4, "test": 8, "left_out": 3}
+    test = {
+        "head_accuracy": 0.5,
+        "accuracy": 0.75,
+        "low": tuned["accuracy_low"],
+        "high": tuned["accuracy_high"],
+        "log_loss": tuned["log_loss"],
+    }
+    val = {"head_accuracy": 0.25, "accuracy": 0.75, "log_loss": 0.4}
+    assert metrics(workplace) == {"images": images, "val": val, "test": test}
+    (copy / "data/finetune/val.parquet").unlink()  # as where there are no validation images
+    run_in(copy)
+    assert metrics(copy) == {"images": images, "test": test}
 
 
 def test_each_test_image_is_listed_with_what_both_models_took_it_for(workplace: Path) -> None:
@@ -112,6 +187,8 @@ def test_each_test_image_is_listed_with_what_both_models_took_it_for(workplace: 
         assert probabilities.dtype == np.float32
         assert probabilities.sum(axis=1) == pytest.approx(1)
         assert probabilities.max(axis=1) == pytest.approx(table[f"{model}_confidence"])
+        own = probabilities[np.arange(8), table["label"]]
+        assert table[f"{model}_loss"].to_numpy() == pytest.approx(-np.log(own), rel=1e-5)
     assert set(table["sha256"].str.len()) == {64}
 
 
@@ -143,86 +220,95 @@ def test_the_examples_start_with_the_most_confident_mistake(workplace: Path) -> 
     assert pixel == pytest.approx((0, 0, 255), abs=3)  # a JPEG
 
 
-def test_the_same_inputs_give_the_same_bytes(workplace: Path) -> None:
-    before = {path.name: path.read_bytes() for path in (workplace / "data/evaluate").iterdir()}
-    run_in(workplace)
-    assert {path.name: path.read_bytes() for path in (workplace / "data/evaluate").iterdir()} == before
+def test_the_same_inputs_give_the_same_bytes_and_no_framework_is_needed(
+    workplace: Path, copy: Path, project: Path
+) -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(project)!r})\n"
+        "sys.modules.update(dict.fromkeys(('tensorflow', 'keras', 'jax', 'torch')))\n"  # None: their import fails
+        "from stages.evaluate import main\n"
+        "main()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=copy, check=True, capture_output=True)
+    before, after = (
+        {path.name: path.read_bytes() for path in (folder / "data/evaluate").iterdir()} for folder in (workplace, copy)
+    )
+    assert after == before
 
 
-def test_batches_change_nothing(workplace: Path) -> None:
-    before = (workplace / "data/evaluate/predictions.parquet").read_bytes()
-    shutil.rmtree(workplace / "data/.kept-evaluate")
-    set_params(workplace, {"compute": {"batch_size": 3}})  # 3 + 3 + 2 images instead of 8 at once
-    run_in(workplace)
-    assert (workplace / "data/evaluate/predictions.parquet").read_bytes() == before
+def test_batches_change_nothing(workplace: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def graph(file: Path, batch_size: int, gpu: bool) -> Graph:
+        sizes.append(batch_size)
+        return Graph(file, batch_size, gpu)
+
+    monkeypatch.setattr("stages.network.finetuned.Graph", graph)
+    monkeypatch.setattr("stages.network.finetuned.batch_size", lambda _: 3)  # 3 + 3 + 2 images instead of 8 at once
+    run_in(copy)
+    assert sizes == [3, 3]
+    before, after = ((folder / "data/evaluate/predictions.parquet").read_bytes() for folder in (workplace, copy))
+    assert after == before
+
+
+def test_where_nothing_was_thawed_the_head_is_both(copy: Path) -> None:
+    content = json.loads((copy / "data/finetune/model.json").read_text())
+    (copy / "data/finetune/model.json").write_text(json.dumps(content | {"depth": None}))
+    for path in [*(copy / "data/finetune").glob("finetuned.*"), copy / "data/extract_test/first.npy"]:
+        path.unlink()
+    run_in(copy)
+    table = pd.read_parquet(copy / "data/evaluate/predictions.parquet")
+    assert list(table["finetuned_predicted"]) == ["red"] * 8
+    scores = json.loads((copy / "data/evaluate/scores.json").read_text())
+    assert scores["head"] == scores["finetuned"]
+    assert scores["gain"]["accuracy"] == 0
 
 
 @pytest.mark.parametrize(
     ("rows", "classes", "says"),
     [
-        ([("cat", (1, 2, 3))], ["cat", "dog"], "the model knows"),
-        ([("red", (1, 2, 3))], ["blue", "green", "red"], "the model knows"),
-        ([], CLASSES, "holds no image"),
+        ([("cat", (1, 2, 3))] * 8, ["cat", "dog"], "the model knows"),
+        ([("red", (1, 2, 3))] * 8, ["blue", "green", "red"], "the model knows"),
+        ([], CLASSES, "data/extract_test is of other images than data/split/test.parquet. Run `dvc repro`."),
+        (ROWS[:7], CLASSES, "data/extract_test is of other images than data/split/test.parquet. Run `dvc repro`."),
     ],
 )
 def test_a_test_split_that_does_not_fit_is_refused(
     rows: list[tuple[str, tuple[int, int, int]]],
     classes: list[str],
     says: str,
-    workplace: Path,
-    tmp_path: Path,
+    copy: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "params.yaml").write_bytes((workplace / "params.yaml").read_bytes())
-    put_split(tmp_path / "data/split", rows, classes)
-    (tmp_path / "data/finetune").symlink_to(workplace / "data/finetune")
-    with pytest.raises(SystemExit):
-        run_in(tmp_path)
-    assert says in capsys.readouterr().err
-    assert not (tmp_path / "data/evaluate").exists()
+    put_split(copy / "data/split", rows, classes)
+    assert says in refused(copy, capsys)
 
 
-def test_a_model_whose_training_diverged_is_refused(
-    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_outputs_that_are_of_other_images_for_one_model_are_refused(
+    copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from stages.network.store import read_model, write_weights
-
-    (tmp_path / "data").mkdir()
-    (tmp_path / "params.yaml").write_bytes((workplace / "params.yaml").read_bytes())
-    (tmp_path / "data/split").symlink_to(workplace / "data/split")
-    shutil.copytree(workplace / "data/finetune", tmp_path / "data/finetune")
-    model, _ = read_model(tmp_path / "data/finetune", "finetuned")
-    model.get_layer("head").get_layer("classifier").set_weights([np.full((3, 3), np.nan), np.zeros(3)])
-    write_weights(tmp_path / "data/finetune", model, "finetuned")
-    with pytest.raises(SystemExit):
-        run_in(tmp_path)
-    assert "its training diverged" in capsys.readouterr().err
+    activations = np.load(copy / "data/extract_test/first.npy")
+    np.save(copy / "data/extract_test/first.npy", np.concatenate([activations, activations[:1]]))
+    assert "is of other images than" in refused(copy, capsys)
 
 
-def test_the_frozen_part_does_not_run_again(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_in(workplace)
-    before = (workplace / "data/evaluate/predictions.parquet").read_bytes()
-    capsys.readouterr()
-    with monkeypatch.context() as blind:
-        blind.setattr("stages.evaluate.load_all", lambda *_: iter(()))  # no image can be opened
-        run_in(workplace)
-    assert "it does not run again" in capsys.readouterr().out
-    assert (workplace / "data/evaluate/predictions.parquet").read_bytes() == before
+def test_a_model_whose_training_diverged_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    file = copy / "data/finetune/finetuned.onnx"
+    model = onnx.load(file)
+    for weights in model.graph.initializer:
+        array = numpy_helper.to_array(weights)
+        weights.CopyFrom(numpy_helper.from_array(np.full_like(array, np.nan), weights.name))
+    onnx.save(model, file)
+    assert "its training diverged" in refused(copy, capsys)
 
 
-def test_other_images_or_half_a_file_are_no_reason_to_trust_what_was_kept(
-    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(workplace, tmp_path / "project")
-    run_in(tmp_path / "project")
-    capsys.readouterr()
-    kept = tmp_path / "project/data/.kept-evaluate"
-    (kept / "run.json").unlink()  # killed before the end
-    (kept / "features.npy").write_bytes(b"")
-    run_in(tmp_path / "project")
-    put_split(tmp_path / "project/data/split", [("green", (0, 250, 0))] * 2, CLASSES)
-    run_in(tmp_path / "project")
-    assert "again" not in capsys.readouterr().out
-    assert len(pd.read_parquet(tmp_path / "project/data/evaluate/predictions.parquet")) == 2
+def test_a_missing_or_broken_model_is_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = copy / "data/finetune/finetuned.onnx"
+    file.write_bytes(file.read_bytes()[:50])
+    assert "finetuned.onnx: expected an ONNX graph, received a file that cannot be read" in refused(copy, capsys)
+    (copy / "data/finetune/model.json").unlink()
+    assert "data/finetune holds no model. Run `dvc repro finetune`, or `dvc pull`." in refused(copy, capsys)

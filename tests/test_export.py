@@ -1,4 +1,4 @@
-"""Export: every format says what the Keras model says, takes any number of images, and repeats its bytes."""
+"""Export: every format says what was measured, takes any number of images, and repeats its bytes."""
 
 import io
 import json
@@ -13,16 +13,20 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from stages.base.stage import UserError
 from stages.formats.card import FILES, Card, read_card, statement, write_card
+from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed, Row, write
+from stages.measure.predictions import softmax, tabulate
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
 CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
@@ -46,16 +50,17 @@ def pixels_of(split: Path) -> np.ndarray:
     return np.stack([load(data, CONTRACT) for data in Packed(split).images()])
 
 
-def miniature(pixels: np.ndarray) -> Any:
-    """The real networks' kinds of layers, with statistics that fit the images, so that probabilities vary.
+def miniature(pixels: np.ndarray) -> tuple[Any, Any]:
+    """A backbone of the real ones' kinds of layers, and a head, with statistics that fit the images.
 
-    It ends, as InceptionV3 does for small images, in branches on maps of one pixel: what tf2onnx makes of those depends
-    on the order of its sets.
+    So probabilities vary. It ends, as InceptionV3 does for small images, in branches on maps of one pixel.
     """
     from stages.network.runtime import start  # isort: skip
 
     import keras
     from keras import layers
+
+    from stages.network import build
 
     def unit(x: Any, filters: int, size: Any, name: str, **options: Any) -> Any:
         x = layers.Conv2D(filters, size, use_bias=False, name=f"{name}_conv", **options)(x)
@@ -70,41 +75,79 @@ def miniature(pixels: np.ndarray) -> Any:
         return layers.Concatenate(name=f"{name}_joined")([whole, crossed, pooled])
 
     start(seed=1)
-    image = keras.Input((16, 16, 3), dtype="uint8", name="pixels")
-    x = layers.Rescaling(1.0, name="cast")(image)
-    x = layers.Normalization(mean=(110.0, 120.0, 130.0), variance=(3600.0,) * 3, name="preprocess")(x)
+    x = image = keras.Input((16, 16, 3), name="image")
     x = unit(x, 8, 3, "first")
     x = layers.DepthwiseConv2D(3, strides=2, padding="same", name="depthwise")(x)
     x = layers.Conv2D(8, 3, groups=8, padding="same", name="grouped")(x)  # this and the next: as in ConvNeXt
     x = layers.Activation("gelu", name="gelu")(x)
     x = layers.MaxPooling2D(name="pool")(x)
     x = branches(branches(unit(x, 8, 3, "last"), "one"), "two")
-    x = layers.Dropout(0.2, name="dropout")(layers.GlobalAveragePooling2D(name="average")(x))
-    model = keras.Model(image, layers.Dense(4, name="classifier")(x), name="thaw")
-    for layer in model.layers:
+    backbone = keras.Model(image, x, name="miniature")
+    raw = build.pixels_input(16, 3)
+    images = keras.Model(raw, build.preprocess(raw, "normalised"))(pixels)
+    for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
-            maps = np.asarray(keras.Model(image, layer.input)(pixels))
+            maps = np.asarray(keras.Model(image, layer.input)(images))
             layer.moving_mean.assign(maps.mean(axis=(0, 1, 2)))
             layer.moving_variance.assign(maps.var(axis=(0, 1, 2)))
-    classifier = model.layers[-1]
-    classifier.kernel.assign(classifier.kernel * 2 / np.asarray(model(pixels)).std())
-    return model
+    head = build.head(24, [], 0.2, 4)
+    kernel = head.get_layer("classifier").kernel
+    kernel.assign(kernel * 2 / np.asarray(head(np.asarray(backbone(images)).mean(axis=(1, 2)))).std())
+    return backbone, head
+
+
+def hand_on(
+    folder: Path, backbone: Any, mode: str, head: Any, freeze: int | str, contract: Contract, classes: list[str]
+) -> Any:
+    """Write data/pretrain and data/finetune of a project; return the whole network, from pixels to logits."""
+    from stages.network import build
+    from stages.network.architecture import describe
+    from stages.network.depths import depths
+    from stages.network.finetuned import Finetuned, write_finetuned
+    from stages.network.finetuned_keras import write_model
+    from stages.network.pretrained import Pretrained, write_pretrained
+
+    pretrain, finetune = (folder / "data" / name for name in ("pretrain", "finetune"))
+    for path in (pretrain, finetune):
+        path.mkdir(parents=True)
+    architecture = describe(backbone, {})
+    write_pretrained(pretrain, Pretrained(backbone, architecture, mode))
+    (depth,) = depths(architecture, freeze, [])
+    thaws = depth.frozen < len(architecture.layers)
+    plain = json.loads(head.to_json())
+    write_finetuned(finetune, Finetuned(classes, asdict(contract), "average", depth if thaws else None, plain))
+    models = {"head": head}
+    if thaws:
+        models["finetuned"] = build.top(backbone, mode, depth.layer, "average", head)
+    for which, model in models.items():
+        rows = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(model.input.dtype)
+        write_model(finetune, model, which, rows)
+    return build.network(backbone, mode, "average", head)
+
+
+def copy_inputs(work: Path, folder: Path, formats: str, bound: float) -> Path:
+    """Copy what export reads to another folder, with params of its own."""
+    for name in ("split", "pretrain", "finetune", "evaluate"):
+        shutil.copytree(work / "data" / name, folder / "data" / name)
+    (folder / "params.yaml").write_text(PARAMS.format(formats=formats, bound=bound))
+    return folder
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project folder with a split and a fine-tuned model."""
-    from stages.network.store import Cut, write_model, write_weights
-
+    """A project folder with a split, a fine-tuned model, and what the Keras model says of the test images."""
     folder = tmp_path_factory.mktemp("work")
-    (folder / "data/split").mkdir(parents=True)
-    (folder / "data/finetune").mkdir()
+    for name in ("split", "evaluate"):
+        (folder / "data" / name).mkdir(parents=True)
     split = folder / "data/split/test.parquet"
     reading = {"form": CONTRACT.form, "polarity": CONTRACT.polarity, "fit": CONTRACT.fit}
     write(split, test_rows(30), CLASSES, reading)
-    model = miniature(pixels_of(split))
-    write_model(folder / "data/finetune", model, CLASSES, asdict(CONTRACT), Cut("", "unit", [], "average"))
-    write_weights(folder / "data/finetune", model, "finetuned")
+    pixels = pixels_of(split)
+    backbone, head = miniature(pixels)
+    model = hand_on(folder, backbone, "normalised", head, "last_conv", CONTRACT, CLASSES)
+    probabilities = softmax(np.asarray(model(pixels)))
+    table = tabulate(Packed(split), {"head": probabilities[:, ::-1], "finetuned": probabilities})
+    pq.write_table(table, folder / "data/evaluate/predictions.parquet")
     (folder / "params.yaml").write_text(PARAMS.format(formats="litert, saved_model, onnx", bound=1e-4))
     return folder
 
@@ -172,26 +215,81 @@ def test_a_difference_beyond_the_bound_fails_and_writes_nothing(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     from stages import export
 
-    shutil.copytree(work / "data/split", tmp_path / "data/split")
-    shutil.copytree(work / "data/finetune", tmp_path / "data/finetune")
-    (tmp_path / "params.yaml").write_text(PARAMS.format(formats="onnx, litert", bound=1e-12))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(copy_inputs(work, tmp_path, "onnx, litert", 1e-12))
     with pytest.raises(SystemExit) as ended:
         export.main()
     stderr = capfd.readouterr().err
     assert ended.value.code == 1
     assert stderr.startswith(
-        "export: litert: expected probabilities within 1e-12 of the network's, received a difference"
+        "export: litert: expected probabilities within 1e-12 of those that evaluate measured, received a difference"
     )
     assert stderr.count("\n") == 1
     assert "export.max_difference" in stderr
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["finetune", "split"]
+    assert not (tmp_path / "data/export").exists()
+    assert not [path.name for path in (tmp_path / "data").iterdir() if path.name.startswith(".")]
 
 
-def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path) -> None:
+def test_a_graph_that_says_something_else_than_was_measured_fails(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from stages import export
+
+    monkeypatch.chdir(copy_inputs(work, tmp_path, "onnx", 1e-4))
+    file = Path("data/evaluate/predictions.parquet")
+    table = pq.read_table(file)
+    column = table.schema.get_field_index("finetuned_probabilities")
+    others = table.set_column(column, "finetuned_probabilities", table["head_probabilities"])
+    pq.write_table(others, file)
+    with pytest.raises(SystemExit):
+        export.main()
+    assert "onnx: expected probabilities within 0.0001 of those that evaluate measured" in capfd.readouterr().err
+    pq.write_table(table.slice(1), file)
+    with pytest.raises(SystemExit):
+        export.main()
+    said = "export: data/evaluate/predictions.parquet is of other images than data/split/test.parquet. Run `dvc repro`."
+    assert capfd.readouterr().err == f"{said}\n"
+    assert not Path("data/export").exists()
+
+
+def test_onnx_alone_takes_no_framework_and_is_the_same_file(
+    work: Path, exported: Path, project: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import runpy, sys\n"
+        "runpy.run_module('stages.export', run_name='__main__')\n"
+        "print(sorted({'tensorflow', 'keras', 'jax', 'ai_edge_litert'} & set(sys.modules)))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=copy_inputs(work, tmp_path, "onnx", 1e-4),
+        env=os.environ | {"PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.stderr == ""
+    assert process.stdout.splitlines()[1:] == ["[]"]
+    assert sorted(files(tmp_path / "data/export")) == ["model.json", "model.onnx", "parity.json"]
+    assert (tmp_path / "data/export/model.onnx").read_bytes() == (exported / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("freeze", ["all", "grouped", "two_joined", "none"])
+def test_the_onnx_file_is_the_whole_network_wherever_it_was_cut(freeze: str, work: Path, tmp_path: Path) -> None:
+    pixels = pixels_of(work / "data/split/test.parquet")
+    backbone, head = miniature(pixels)
+    model = hand_on(tmp_path, backbone, "normalised", head, freeze, CONTRACT, CLASSES)
+    card = Card(CLASSES, CONTRACT, ["onnx"])
+    write_onnx(tmp_path / "data/finetune", tmp_path / "data/pretrain", card, tmp_path / "model.onnx")
+    write_card(tmp_path, card)
+    received = Runner(tmp_path, "onnx").probabilities(pixels)
+    np.testing.assert_allclose(received, softmax(np.asarray(model(pixels))), atol=1e-5)
+
+
+def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sigmoid's logits are (0, z), so that the softmax of every format is right for it too."""
-    from stages.formats import litert, onnx_file, saved_model
-    from stages.formats.serving import serving
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # as above
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    from stages.formats.tensorflow_files import tensorflow_writer
     from stages.network.build import head, network
     from stages.network.runtime import start
     from tests.miniature import miniature as backbone
@@ -199,17 +297,23 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path) -> No
 
     start(seed=1)
     classifier = head(12, [6], 0.3, 2, batchnorm=True, output="sigmoid")
-    model = network(backbone(), "unit", "average", classifier)
+    residual = backbone()
+    model = network(residual, "unit", "average", classifier)
     pixels, _ = pictures(10)
     last, z = classifier.get_layer("classifier"), np.asarray(model(pixels))[:, 1]
     last.kernel.assign(last.kernel / z.std())
     last.bias.assign([-z.mean() / z.std()])
     probabilities = 1 / (1 + np.exp(-np.asarray(model(pixels))[:, 1]))
     assert np.ptp(probabilities) > 0.3
-    write_card(tmp_path, Card(["across", "upright"], Contract(16, 1, "photo", "light_on_dark", "stretch"), [*FILES]))
-    module = serving(model, 16, 1)
-    for name, formats in {"saved_model": saved_model, "onnx": onnx_file, "litert": litert}.items():
-        formats.write(module, tmp_path / FILES[name])
+    card = Card(["across", "upright"], Contract(16, 1, "photo", "light_on_dark", "stretch"), [*FILES])
+    write_card(tmp_path, card)
+    hand_on(tmp_path, residual, "unit", classifier, "block2_conv", card.contract, card.classes)
+    finetune, pretrain = tmp_path / "data/finetune", tmp_path / "data/pretrain"
+    write_onnx(finetune, pretrain, card, tmp_path / FILES["onnx"])
+    write = tensorflow_writer(finetune, pretrain, card)
+    for name in ("saved_model", "litert", "onnx"):
+        if name != "onnx":
+            write(name, tmp_path / FILES[name])
         received = Runner(tmp_path, name).probabilities(pixels)
         np.testing.assert_allclose(received, np.stack([1 - probabilities, probabilities], axis=1), atol=1e-5)
 
@@ -229,12 +333,11 @@ def test_parity_is_reported_for_a_network_whose_probabilities_vary(exported: Pat
 def test_each_format_gives_the_keras_probabilities_for_any_number_of_images(
     which: str, exported: Path, work: Path
 ) -> None:
-    import keras
-    from stages.network.store import read_model
+    from stages.network.finetuned_keras import read_model
 
-    model, _ = read_model(work / "data/finetune", "finetuned")
+    _, model = read_model(work / "data/finetune", work / "data/pretrain", "finetuned")
     pixels = pixels_of(work / "data/split/test.parquet")
-    expected = np.asarray(keras.ops.softmax(model(pixels)))
+    expected = softmax(np.asarray(model(pixels)))
     assert np.ptp(expected, axis=0).max() > 0.5, "a network that says the same of all images would prove nothing"
     runner = Runner(exported, which)
     assert (runner.format, runner.classes, runner.contract) == (which, CLASSES, CONTRACT)
@@ -272,10 +375,21 @@ def test_what_others_see_in_the_files(exported: Path) -> None:
         onnx.TensorProto.UINT8,
         ["n", 16, 16, 3],
     )
+    (probabilities,) = model.graph.output
+    shape = [dim.dim_param or dim.dim_value for dim in probabilities.type.tensor_type.shape.dim]
+    assert (probabilities.name, shape) == ("probabilities", ["n", 4])
     loaded = tf.saved_model.load(str(exported / "saved_model"))
     served = loaded.serve(tf.zeros((2, 16, 16, 3), tf.uint8))["probabilities"]
     np.testing.assert_allclose(np.asarray(served).sum(axis=1), 1, atol=1e-6)
     assert list(loaded.signatures) == ["serving_default"]
+
+
+def test_the_onnx_file_says_how_it_is_used(exported: Path) -> None:
+    said = onnxruntime.InferenceSession(exported / "model.onnx").get_modelmeta().custom_metadata_map
+    assert set(said) == {"classes", "contract", "statement"}
+    assert json.loads(said["classes"]) == CLASSES
+    assert Contract(**json.loads(said["contract"])) == CONTRACT
+    assert said["statement"] == statement(Card(CLASSES, CONTRACT, list(FILES)))
 
 
 @pytest.mark.parametrize("which", FILES)
@@ -315,7 +429,7 @@ def test_compare_tells_ties_from_mistakes() -> None:
         pytest.approx(3e-4),
     )
     flipped = expected + np.array([[0, 0, 0], [-5e-4, 5e-4, 0], [0, 0, 0]])
-    with pytest.raises(UserError, match="onnx: expected the network's labels, received another one for b"):
+    with pytest.raises(UserError, match="onnx: expected the labels that evaluate measured, received another one for b"):
         compare("onnx", expected, flipped, 6e-4, ["a", "b", "c"])
     broken = expected + np.array([[0, 0, 0], [0, 0, 0], [np.nan, 0, 0]])
     with pytest.raises(UserError, match=r"onnx: expected probabilities within 0.001 .* for c"):

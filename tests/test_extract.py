@@ -1,6 +1,7 @@
 """extract: the frozen part runs once per image and view; what is kept is what the network would compute."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,13 @@ from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
 from stages.images.seen import read_seen
+from stages.network.backbones import BACKBONES
 from stages.network.build import bottom
 from stages.network.data import read_data
 from stages.network.kept import Depth, Rows, StoredRows, bytes_needed, read_description, stored
-from stages.network.pretrained import read_pretrained
+from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
 from tests.copies import set_params
+from tests.published import vary
 from tests.small import prepared_project
 
 
@@ -34,6 +37,20 @@ def prepared(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     folder = shutil.copytree(original, tmp_path / "project")
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def mobilenet(prepared: Path) -> Path:
+    """The same with a backbone that has BatchNormalization."""
+    row = BACKBONES["mobilenet_v2_035"]
+    backbone = row.build(32)
+    vary(backbone)
+    write_pretrained(prepared / "data" / "pretrain", Pretrained(backbone, row.describe(backbone), row.preprocessing))
+    return prepared
+
+
+def files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path("data/extract").iterdir())}
 
 
 def kept(name: str) -> np.ndarray:
@@ -58,14 +75,77 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path) -> None:
     assert not np.allclose(kept("train_features")[1::3], outputs["features"], atol=1e-3)
 
 
-def test_the_batch_size_does_not_matter(prepared: Path) -> None:
-    results = []
+@pytest.mark.parametrize("frozen", ["onnxruntime", "keras"])
+def test_the_batch_size_does_not_matter(prepared: Path, frozen: str) -> None:
+    results, written = [], []
     for size in (3, 64):
-        set_params(prepared, {"extract": {"freeze": -2, "views": 2}, "compute": {"batch_size": size}})
+        compute = {"frozen": frozen, "batch_size": size}
+        set_params(prepared, {"extract": {"freeze": -2, "views": 2}, "compute": compute})
         extract.main()
         results.append([kept(name) for name in ("train_flatten", "train_features", "val_features")])
+        written.append(files())
     for small, large in zip(*results, strict=True):
         np.testing.assert_allclose(small, large, atol=1e-5)
+    if frozen == "onnxruntime":
+        assert written[0] == written[1]
+
+
+def test_onnx_runtime_and_the_framework_keep_the_same(mobilenet: Path) -> None:
+    results = {}
+    for frozen in ("onnxruntime", "keras"):
+        set_params(mobilenet, {"compute": {"frozen": frozen}})
+        run_with(mobilenet, freeze="block_16", depths=["Conv_1_bn", "none"])
+        results[frozen] = {path.stem: np.load(path) for path in Path("data/extract").glob("*.npy")}
+    ours, theirs = results.values()
+    assert ours.keys() == theirs.keys() >= {"train_pixels", "train_block_15_add", "val_Conv_1", "val_features"}
+    for name, values in theirs.items():
+        assert ours[name].dtype == values.dtype
+        np.testing.assert_allclose(ours[name], values, atol=1e-5 * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("compute", "where"),
+    [
+        ({"frozen": "auto"}, "ONNX Runtime on the CPU"),
+        ({"frozen": "onnxruntime"}, "ONNX Runtime on the CPU"),
+        ({"frozen": "keras"}, "in float32 on 1 device"),
+        ({"frozen": "auto", "precision": "bfloat16"}, "in bfloat16 on 1 device"),
+        ({"frozen": "keras", "precision": "bfloat16"}, "in bfloat16 on 1 device"),
+    ],
+)
+def test_what_runs_the_frozen_part_is_said(
+    prepared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    compute: dict[str, object],
+    where: str,
+) -> None:
+    monkeypatch.setattr("stages.network.frozen.gpus", lambda: 0)
+    set_params(prepared, {"compute": {"devices": 1, **compute}})
+    extract.main()
+    assert re.search(rf"frozen part: .*{where}\n", capsys.readouterr().out)
+    assert (kept("train_features").dtype, kept("train_features").shape) == (np.float32, (32, 128))
+
+
+def test_a_gpu_that_nothing_can_use_is_said(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stages.network.frozen.gpus", lambda: 1)
+    monkeypatch.setattr("stages.network.frozen.has_cuda", lambda: False)
+    monkeypatch.setattr("stages.network.frozen_keras.on_gpu", lambda: False)
+    extract.main()
+    said = capsys.readouterr().out
+    assert "does not see the GPU of this machine: pip install -e '.[gpu]'" in said
+    assert "frozen part: ONNX Runtime on the CPU" in said
+
+
+def test_onnx_runtime_in_bfloat16_is_refused(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_params(prepared, {"compute": {"frozen": "onnxruntime", "precision": "bfloat16"}})
+    with pytest.raises(SystemExit):
+        extract.main()
+    said = capsys.readouterr().err
+    assert "compute.frozen: expected 'auto' or 'keras' with precision: bfloat16" in said
+    assert not Path("data/extract").exists()
 
 
 def test_half_precision_is_half_the_disk_and_close(prepared: Path) -> None:
@@ -105,11 +185,7 @@ def test_a_layer_that_does_not_exist_is_named(prepared: Path, capsys: pytest.Cap
 
 
 def test_one_pass_keeps_all_depths_and_each_as_if_alone(prepared: Path) -> None:
-    def files(freeze: int | str, depths: list[int | str]) -> dict[str, bytes]:
-        run_with(prepared, freeze=freeze, depths=depths)
-        return {path.name: path.read_bytes() for path in Path("data/extract").glob("*.n*")}
-
-    together = files(-2, ["all", "none", "dropout", "dense", -2])
+    together = arrays(prepared, -2, ["all", "none", "dropout", "dense", -2])
     kept = json.loads(Path("data/extract/boundary.json").read_text())["depths"]
     assert [(depth["freeze"], depth["frozen"], depth["layer"]) for depth in kept] == [
         (-2, 4, "flatten"),
@@ -123,10 +199,35 @@ def test_one_pass_keeps_all_depths_and_each_as_if_alone(prepared: Path) -> None:
         "seen.npz",
         *sorted(f"{split}_{what}.npy" for split in ("train", "val") for what in layers),
     ]
-    alone = [files(freeze, []) for freeze in ("all", "none", "dropout", -2)]
+    alone = [arrays(prepared, freeze, []) for freeze in ("all", "none", "dropout", -2)]
     for name, content in [pair for single in alone for pair in single.items()]:
         assert together[name] == content, name
     assert set(together) == {name for single in alone for name in single}
+
+
+def arrays(folder: Path, freeze: int | str, depths: list[int | str]) -> dict[str, bytes]:
+    """Run the stage for these depths; return the arrays that it writes."""
+    run_with(folder, freeze=freeze, depths=depths)
+    return {path.name: path.read_bytes() for path in Path("data/extract").glob("*.n*")}
+
+
+def test_a_depth_is_kept_as_if_alone_also_between_a_convolution_and_its_batchnorm(mobilenet: Path) -> None:
+    depths: dict[int | str, str] = {  # thawed from, and the layer before it, whose output is kept
+        "block_16_project_BN": "block_16_project",
+        "Conv_1": "block_16_project_BN",
+        "Conv_1_bn": "Conv_1",
+        "out_relu": "Conv_1_bn",
+        "bn_Conv1": "Conv1",
+        "block_16_depthwise_BN": "block_16_depthwise",
+        "block_16_depthwise_relu": "block_16_depthwise_BN",
+        "block_16": "block_15_add",
+    }
+    together = arrays(mobilenet, "block_16_project_BN", list(depths))
+    description = read_description(Path("data/extract"))
+    assert {depth.freeze: depth.layer for depth in description.depths} == depths
+    for freeze, layer in depths.items():
+        for name, content in arrays(mobilenet, freeze, []).items():
+            assert together[name] == content, f"{name} beside others differs from {layer} alone"
 
 
 def test_a_depth_that_does_not_exist_is_named(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,7 +251,7 @@ def test_mixed_views_have_shares_as_targets(prepared: Path) -> None:
     results = []
     for size in (5, 64):
         augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0, "rand_augment": {"operations": 1}}
-        set_params(prepared, {"compute": {"batch_size": size}})
+        set_params(prepared, {"compute": {"frozen": "keras", "batch_size": size}})
         run_with(prepared, views=3, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
         results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])
@@ -172,16 +273,19 @@ def test_mixed_views_have_shares_as_targets(prepared: Path) -> None:
 
 
 def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
-    run_with(prepared, views="fresh", augment=AUGMENT)
+    run_with(prepared, depths=["none", "dropout"], views="fresh", augment=AUGMENT)
     folder, description = Path("data/extract"), read_description(Path("data/extract"))
-    assert description.depths == [Depth(-2, 4, None)]
+    assert description.fresh
+    assert description.depths == [Depth(-2, 4, "flatten"), Depth("none", 0, None), Depth("dropout", 5, "dense")]
+    draws = json.loads((folder / "fresh.json").read_text())
+    assert draws["augment"].items() >= AUGMENT.items()
     written = {path.name for path in folder.glob("*.npy")}
     assert written == {f"{split}_{what}.npy" for split in ("train", "val") for what in ("labels", "pixels")}
     packed = Packed(Path("data/split/train.parquet"))
     contract = Contract(**description.contract)
     np.testing.assert_array_equal(kept("train_pixels"), [load(data, contract) for data in packed.images()])
     phases = []
-    for what in ("pixels", "features"):
+    for what in ("flatten", "features"):
         data, validation = (read_data(folder, split, what, description) for split in ("train", "val"))
         assert data is not None
         assert validation is not None

@@ -5,19 +5,25 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
-from stages.network.store import read_model
 
 from stages import extract, finetune, pretrain, split
 from stages.base.stage import UserError
+from stages.graphs.session import Graph
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
 from stages.network import build
+from stages.network.architecture import describe
+from stages.network.finetuned import read_finetuned
+from stages.network.finetuned_keras import read_model
 from stages.network.heads import start_from_source
+from stages.network.kept import Depth
 from stages.network.pretrained import Pretrained, read_pretrained
 from tests.copies import set_params
 from tests.small import prepared_project, small_project
@@ -37,10 +43,34 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
+def whole_network(which: str) -> keras.Model:
+    return read_model(Path("data/finetune"), Path("data/pretrain"), which)[1]
+
+
 def weights(which: str) -> dict[str, list[np.ndarray]]:
-    model, _ = read_model(Path("data/finetune"), which)
-    backbone = next(layer for layer in model.layers if layer.name == "mnist_cnn")
+    backbone = next(layer for layer in whole_network(which).layers if layer.name == "mnist_cnn")
     return {layer.name: layer.get_weights() for layer in backbone.layers}
+
+
+def pixels_of(split: Packed) -> np.ndarray:
+    contract = Contract(**read_finetuned(Path("data/finetune")).contract)
+    return np.stack([load(data, contract) for data in split.images()])
+
+
+def kept_loss(phase: str) -> float:
+    """The validation loss of the epoch whose weights are kept."""
+    history = pd.read_csv("data/finetune/history.csv")
+    loss: float = history.loc[(history["phase"] == phase) & (history["kept"] == 1), "val_loss"].item()
+    return loss
+
+
+def check_val() -> None:
+    """What is said of the validation images is what training measured on them."""
+    table = pd.read_parquet("data/finetune/val.parquet")
+    assert list(table["source"]) == Packed(Path("data/split/val.parquet")).sources()
+    tuned = "thawed" if Path("data/finetune/finetuned.onnx").exists() else "head"
+    for model, phase in (("head", "head"), ("finetuned", tuned)):
+        assert table[f"{model}_loss"].mean() == pytest.approx(kept_loss(phase), abs=1e-4), model
 
 
 def test_frozen_layers_keep_their_bits_and_thawed_ones_learn(here: Path) -> None:
@@ -57,12 +87,76 @@ def test_frozen_layers_keep_their_bits_and_thawed_ones_learn(here: Path) -> None
 def test_the_model_is_whole(here: Path) -> None:
     set_params(here, {"finetune": {"head": {"epochs": 20, "learning_rate": 0.01}}})
     finetune.main()
-    model, info = read_model(Path("data/finetune"), "finetuned")
+    finetuned = read_finetuned(Path("data/finetune"))
     test = Packed(Path("data/split/test.parquet"))
-    assert info.classes == ["across", "upright"]
-    assert info.contract == Contract(16, 1, "photo", "light_on_dark", "stretch")
-    logits = model.predict(np.stack([load(data, info.contract) for data in test.images()]), verbose=0)
+    assert finetuned.classes == ["across", "upright"]
+    assert Contract(**finetuned.contract) == Contract(16, 1, "photo", "light_on_dark", "stretch")
+    assert finetuned.depth == Depth(-2, 4, "flatten")
+    logits = whole_network("finetuned").predict(pixels_of(test), verbose=0)
     assert np.mean(logits.argmax(axis=1) == test.labels()) > 0.8
+
+
+def stored(file: str) -> list[tuple[int, ...]]:
+    """The shapes of all arrays in a weights file."""
+    shapes = []
+    with h5py.File(Path("data/finetune", file)) as opened:
+        opened.visititems(lambda _, item: shapes.append(item.shape) if isinstance(item, h5py.Dataset) else None)
+    return sorted(shapes)
+
+
+def test_the_weights_are_those_of_head_and_thawed_layers_alone(here: Path) -> None:
+    finetune.main()
+    assert stored("head.weights.h5") == [(2,), (128, 2)]
+    assert stored("finetuned.weights.h5") == [(2,), (128,), (128, 2), (1568, 128)]
+
+
+@pytest.mark.parametrize("changes", [{"extract": {"freeze": "all"}}, {"finetune": {"thawed": {"epochs": 0}}}])
+def test_where_nothing_is_thawed_the_head_is_both_models(here: Path, changes: dict[str, object]) -> None:
+    finetune.main()  # what it wrote before is no longer there
+    set_params(Path(), changes)
+    extract.main()
+    finetune.main()
+    files = ["head.onnx", "head.weights.h5", "history.csv", "layers.csv", "model.json", "val.parquet"]
+    assert list(written()) == files
+    finetuned = read_finetuned(Path("data/finetune"))
+    assert finetuned.depth is None
+    assert finetuned.reads("finetuned") == "features"
+    check_val()
+    table = pd.read_parquet("data/finetune/val.parquet")
+    assert list(table["finetuned_loss"]) == list(table["head_loss"])
+    for ours, theirs in zip(whole_network("finetuned").weights, whole_network("head").weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("freeze", [-2, "none"])
+def test_the_graphs_give_what_the_models_give(here: Path, freeze: int | str) -> None:
+    set_params(Path(), {"extract": {"freeze": freeze}, "finetune": {"head": {"hidden": [8], "batchnorm": True}}})
+    extract.main()
+    finetune.main()
+    kept = {-2: "flatten", "none": "pixels"}[freeze]
+    inputs = {"head": ("features", "features"), "finetuned": ("activations" if freeze == -2 else "pixels", kept)}
+    for which, (name, rows) in inputs.items():
+        file = Path("data/finetune", f"{which}.onnx")
+        assert [(one.name) for one in onnx.load(file).graph.input] == [name]
+        values = np.load(f"data/extract/val_{rows}.npy")
+        model, whole = read_model(Path("data/finetune"), Path("data/pretrain"), which)
+        logits = Graph(file, 5)(values)["logits"]
+        assert logits.std() > 0.01
+        np.testing.assert_allclose(logits, model(values), atol=1e-5)
+        pixels = pixels_of(Packed(Path("data/split/val.parquet")))
+        np.testing.assert_allclose(logits, whole.predict(pixels, verbose=0), atol=1e-4)
+
+
+def test_what_it_says_of_the_validation_images_is_what_training_measured(here: Path) -> None:
+    set_params(here, {"finetune": {"head": {"epochs": 20, "learning_rate": 0.01}}})
+    finetune.main()
+    check_val()
+    table = pd.read_parquet("data/finetune/val.parquet")
+    losses = -np.log(np.stack(table["finetuned_probabilities"])[np.arange(len(table)), table["label"]])
+    assert table["finetuned_loss"].to_numpy() == pytest.approx(losses, rel=1e-4, abs=1e-6)
+    history = pd.read_csv("data/finetune/history.csv")
+    accuracy = history.loc[(history["phase"] == "thawed") & (history["kept"] == 1), "val_accuracy"].item()
+    assert (table["finetuned_predicted"] == table["class"]).mean() == pytest.approx(accuracy)
 
 
 def test_the_history_tells_both_phases(here: Path) -> None:
@@ -80,12 +174,11 @@ def test_the_kept_weights_are_those_of_the_kept_epoch(here: Path) -> None:
     set_params(here, {"finetune": {"head": {"epochs": 30, "learning_rate": 0.3}, "thawed": {"epochs": 0}}})
     finetune.main()
     history = pd.read_csv("data/finetune/history.csv")
-    model, info = read_model(Path("data/finetune"), "head")
     val = Packed(Path("data/split/val.parquet"))
-    model.compile(loss="sparse_categorical_crossentropy")
-    logits = model.predict(np.stack([load(data, info.contract) for data in val.images()]), verbose=0).astype(float)
+    logits = whole_network("head").predict(pixels_of(val), verbose=0).astype(float)
     loss = np.mean(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), val.labels()])
     assert loss == pytest.approx(history["val_loss"].min(), rel=1e-3)
+    check_val()
     assert history["val_loss"].iloc[-1] > history["val_loss"].min()
 
 
@@ -113,20 +206,21 @@ def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Pa
     finetune.main()
     learned = read_pretrained(Path("data/pretrain"))
     assert learned.classifier is not None
-    head, _ = read_model(Path("data/finetune"), "head")
-    for ours, source in zip(head.get_layer("head").get_weights(), learned.classifier, strict=True):
+    head, _ = read_model(Path("data/finetune"), Path("data/pretrain"), "head")
+    for ours, source in zip(head.get_weights(), learned.classifier, strict=True):
         np.testing.assert_array_equal(ours, source)
 
 
 def test_a_head_takes_the_sources_classes_by_name() -> None:
     kernel, bias = np.arange(12.0).reshape(4, 3), np.arange(3.0)
     head = build.head(4, [], 0.0, 2)
-    start_from_source(head, Pretrained(head, "unit", ["a", "b", "c"], (kernel, bias)), ["c", "a"])
+    source = Pretrained(head, describe(head, {}), "unit", ["a", "b", "c"], (kernel, bias))
+    start_from_source(head, source, ["c", "a"])
     ours, offsets = head.get_layer("classifier").get_weights()
     np.testing.assert_array_equal(ours, kernel[:, [2, 0]])
     np.testing.assert_array_equal(offsets, bias[[2, 0]])
     with pytest.raises(UserError, match="d it has not"):
-        start_from_source(head, Pretrained(head, "unit", ["a", "b", "c"], (kernel, bias)), ["a", "d"])
+        start_from_source(head, source, ["a", "d"])
 
 
 def test_half_precision_activations_train_nearly_alike(here: Path) -> None:
@@ -158,7 +252,9 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         beside.append(written())
     states = [pd.read_csv(io.BytesIO(files["layers.csv"]))["state"] for files in beside]
     assert [int((state == "frozen").sum()) for state in states] == [6, 0, 4, 4]
-    assert len({files["finetuned.weights.h5"] for files in beside}) == 3
+    assert ["finetuned.weights.h5" in files for files in beside] == [False, True, True, True]
+    assert len({files["finetuned.weights.h5"] for files in beside[1:]}) == 2
+    assert beside[2] == beside[3]
     assert len({files["head.weights.h5"] for files in beside}) == 1
     set_params(Path(), {"extract": {"depths": []}, "finetune": {"thawed": {"freeze": "extract"}}})
     for freeze, expected in zip(depths, beside, strict=False):
@@ -166,8 +262,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         set_params(Path(), {"extract": {"freeze": freeze}})
         extract.main()
         finetune.main()
-        ours = written() | {"model.json": expected["model.json"]}  # which says what else was kept
-        assert ours == expected, freeze
+        assert written() == expected, freeze
 
 
 @pytest.mark.parametrize(
@@ -252,9 +347,8 @@ def test_a_head_of_every_kind_of_layer_is_read_back(here: Path) -> None:
     head = {"hidden": [8, 4], "dropout": [0.5, 0.3], "batchnorm": True, "output": "sigmoid"}
     set_params(here, {"finetune": {"head": head, "loss": {"class_weights": "balanced", "label_smoothing": 0.1}}})
     finetune.main()
-    model, info = read_model(Path("data/finetune"), "finetuned")
     test = Packed(Path("data/split/test.parquet"))
-    logits = model.predict(np.stack([load(data, info.contract) for data in test.images()]), verbose=0)
+    logits = whole_network("finetuned").predict(pixels_of(test), verbose=0)
     assert logits.shape == (36, 2)
     assert not logits[:, 0].any()
     assert logits[:, 1].std() > 0
@@ -271,15 +365,18 @@ def test_fresh_views_train_the_whole_network_from_the_pixels(here: Path, capsys:
         for name, learned in (("conv", False), ("dense", True)):
             np.testing.assert_array_equal(head[name][0], before[name][0])
             assert np.array_equal(tuned[name][0], before[name][0]) != learned
+        check_val()
         histories.append(pd.read_csv("data/finetune/history.csv"))
     pd.testing.assert_frame_equal(*histories, rtol=1e-4)
-    set_params(Path(), {"finetune": {"thawed": {"freeze": "none"}}})  # from the pixels every depth can be trained
-    finetune.main()
-    assert not np.array_equal(weights("finetuned")["conv"][0], before["conv"][0])
-    set_params(Path(), {"finetune": {"thawed": {"freeze": "dens"}}})
+    set_params(Path(), {"finetune": {"thawed": {"freeze": "none"}}})
     with pytest.raises(SystemExit):
         finetune.main()
-    assert "finetune.thawed.freeze: expected 'all', 'none', a count, or a layer" in capsys.readouterr().err
+    assert "extract.depths keep (-2); received 'none'. Add it to extract.depths.\n" in capsys.readouterr().err
+    set_params(Path(), {"extract": {"depths": ["none"]}})
+    extract.main()
+    finetune.main()
+    assert not np.array_equal(weights("finetuned")["conv"][0], before["conv"][0])
+    check_val()
 
 
 def test_without_validation_images_the_last_epoch_is_kept(
@@ -298,6 +395,7 @@ def test_without_validation_images_the_last_epoch_is_kept(
     history = pd.read_csv("data/finetune/history.csv")
     assert list(history["kept"]) == [0, 0, 1, 0, 0, 1]
     assert history["val_loss"].isna().all()
+    assert not Path("data/finetune/val.parquet").exists()
     assert json.loads(Path("data/finetune/model.json").read_text())["classes"] == ["across", "upright"]
 
 

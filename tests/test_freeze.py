@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 
 from stages.base.stage import UserError
+from stages.network.architecture import describe
 from stages.network.backbones import BACKBONES
 from stages.network.batches import Kept
 from stages.network.build import bottom, head, pool, top
 from stages.network.build import network as whole_network
-from stages.network.freeze import boundary, layer_table, thaw
+from stages.network.freeze import boundary, layer_table
 from stages.network.optimizers import Rule, by_depth
+from stages.network.thawing import thaw
 from stages.network.train import Schedule, fit
 from tests.miniature import miniature, pictures
 
@@ -32,7 +34,7 @@ from tests.miniature import miniature, pictures
     ],
 )
 def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, kept: str | None) -> None:
-    cut = boundary(miniature(), freeze)
+    cut = boundary(describe(miniature(), {}), freeze)
     assert (cut.frozen, cut.layer) == (frozen, kept)
 
 
@@ -50,7 +52,7 @@ def test_published_networks_count_as_keras_counts(
     name: str, side: int, freeze: int | str, first_thawed: str, kept: str
 ):
     backbone = BACKBONES[name].build(side)
-    cut = boundary(backbone, freeze)
+    cut = boundary(BACKBONES[name].describe(backbone), freeze)
     assert backbone.layers[cut.frozen].name == first_thawed
     assert cut.layer == kept
     if isinstance(freeze, int):
@@ -62,7 +64,7 @@ def test_published_networks_count_as_keras_counts(
 )
 def test_what_does_not_exist_is_named(freeze: int | str, said: str) -> None:
     with pytest.raises(UserError, match=r"extract\.freeze: expected .* received") as error:
-        boundary(miniature(), freeze)
+        boundary(describe(miniature(), {}), freeze)
     assert said in str(error.value)
 
 
@@ -70,7 +72,7 @@ def test_what_does_not_exist_is_named(freeze: int | str, said: str) -> None:
 def test_bottom_and_top_are_the_whole(freeze: int | str) -> None:
     keras.utils.set_random_seed(0)
     backbone = miniature()
-    cut = boundary(backbone, freeze)
+    cut = boundary(describe(backbone, {}), freeze)
     classifier = head(int(pool(backbone.output, "average").shape[-1]), [5], 0.0, 3)
     network = whole_network(backbone, "unit", "average", classifier)
     pixels, _ = pictures(6)
@@ -87,8 +89,8 @@ def test_bottom_and_top_are_the_whole(freeze: int | str) -> None:
 def test_training_changes_the_thawed_alone(train_batchnorm: bool) -> None:
     keras.utils.set_random_seed(0)
     backbone = miniature()
-    cut = boundary(backbone, 6)  # inside block1: its first layers are frozen, yet run in every step
-    table = layer_table(backbone, cut.frozen, train_batchnorm)
+    cut = boundary(describe(backbone, {}), 6)  # inside block1: its first layers are frozen, yet run in every step
+    table = layer_table(describe(backbone, {}), cut.frozen, train_batchnorm)
     before = {layer.name: layer.get_weights() for layer in backbone.layers}
     pixels, labels = pictures(32)
     classifier = head(12, [], 0.0, 2)
@@ -106,7 +108,7 @@ def test_training_changes_the_thawed_alone(train_batchnorm: bool) -> None:
 
 def test_frozen_dropout_stays_still_while_training() -> None:
     backbone = miniature()
-    cut = boundary(backbone, "block1_add")  # the block's dropout is frozen, yet runs in every step
+    cut = boundary(describe(backbone, {}), "block1_add")  # the block's dropout is frozen, yet runs in every step
     pixels, _ = pictures(4)
     kept = bottom(backbone, "unit", [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
     thaw(backbone, cut.frozen, train_batchnorm=False)
@@ -125,7 +127,7 @@ def test_training_from_kept_activations_is_training_end_to_end(rule: Rule, decay
     for way in ("kept", "end to end"):
         keras.utils.set_random_seed(0)
         backbone = miniature()
-        cut = boundary(backbone, 6)
+        cut = boundary(describe(backbone, {}), 6)
         classifier = head(12, [6], 0.0, 2)
         kept = bottom(backbone, "unit", [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
         thaw(backbone, cut.frozen, train_batchnorm=False)

@@ -6,7 +6,8 @@ import pytest
 
 from stages.network.backbones import BACKBONES
 from stages.network.build import bottom, head, pool, top
-from stages.network.freeze import boundary, layer_table, thaw
+from stages.network.freeze import boundary, layer_table
+from stages.network.thawing import thaw
 from tests.families import FAMILIES
 from tests.published import vary
 
@@ -50,11 +51,11 @@ def test_frozen_stays_and_thawed_learns(name: str, form: str, batchnorm: str) ->
     side = max(row.smallest, 64)
     backbone = row.build(side)
     vary(backbone)
-    blocks = row.blocks(backbone)
-    freeze, expected = freeze_of(form, [layer.name for layer in backbone.layers], blocks)
-    cut = boundary(backbone, freeze, blocks)
+    architecture = row.describe(backbone)
+    freeze, expected = freeze_of(form, [layer.name for layer in backbone.layers], dict(architecture.blocks))
+    cut = boundary(architecture, freeze)
     assert cut.frozen == expected
-    states = layer_table(backbone, cut.frozen, batchnorm == "train").set_index("name")["state"]
+    states = layer_table(architecture, cut.frozen, batchnorm == "train").set_index("name")["state"]
     pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, row.channels), dtype=np.uint8)
     layer = cut.layer or "pixels"
     kept = bottom(backbone, row.preprocessing, [layer], "average").predict_on_batch(pixels)[layer]

@@ -129,9 +129,8 @@ def test_a_block_that_does_not_exist_is_named(
 
 
 def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
-    row = BACKBONES["mobilenet_v2_035"]
-    backbone = row.build(96)
-    kept = depths(backbone, row.blocks(backbone), "block_13", [], fresh=True)
+    backbone = BACKBONES["mobilenet_v2_035"].describe(96)
+    kept = depths(backbone, "block_13", [])
     lines = list(disk(backbone, kept, "average", "float32", Images(1000, 200, 0, "in all")))
     assert "pixels, 96 x 96 x 3 uint8" in lines[0]
     assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images in all) = 33.2 MB"

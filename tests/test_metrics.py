@@ -1,15 +1,20 @@
 """measure: every number against one computed by hand or published elsewhere."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import metrics as sklearn
 
+from stages.base.stage import UserError
+from stages.images.packed import Packed, Row, write
 from stages.measure.intervals import paired_difference, wilson
-from stages.measure.metrics import calibration_error, confusion, measure, per_class, scores, softmax
+from stages.measure.metrics import calibration_error, confusion, handful, measure, per_class, scores
+from stages.measure.predictions import softmax, tabulate
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,12 @@ def test_softmax_holds_with_large_logits() -> None:
     assert probabilities == pytest.approx(np.array([[0.5, 0.5, 0], [1 / 8, 2 / 8, 5 / 8]]), abs=1e-7)
 
 
+def test_a_logit_that_is_no_number_is_refused() -> None:
+    for value in (np.nan, np.inf):
+        with pytest.raises(UserError, match="its training diverged"):
+            softmax(np.array([[0.0, value]]))
+
+
 # Five images: three right (at 0.9, 0.6, 0.5 confidence), two wrong (at 0.7 and 0.6).
 LABELS = np.array([0, 0, 1, 1, 2])
 PROBABILITIES = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0.2, 0.6, 0.2], [0.6, 0.3, 0.1], [0.25, 0.25, 0.5]])
@@ -100,6 +111,36 @@ def test_scores_are_those_computed_by_hand() -> None:
     # one, right, 0.9.
     expected = 1 / 5 * 0.5 + 3 / 5 * abs(1 / 3 - 1.9 / 3) + 1 / 5 * 0.1
     assert values["calibration_error"] == pytest.approx(expected)
+
+
+@st.composite
+def _predicted(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    images, classes = draw(st.integers(1, 40)), draw(st.integers(2, 6))
+    random = np.random.default_rng(draw(st.integers(0, 1000)))
+    return random.integers(0, classes, images), random.dirichlet(np.ones(classes), images)
+
+
+@given(_predicted())
+def test_all_numbers_are_those_of_scikit_learn(predicted: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probabilities = predicted
+    taken, every = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
+    values = scores(labels, probabilities, confidence=0.95, bins=15)
+    present = np.unique(labels)
+    assert values["accuracy"] == pytest.approx(sklearn.accuracy_score(labels, taken))
+    f1 = sklearn.f1_score(labels, taken, labels=present, average="macro", zero_division=0)
+    assert values["macro_f1"] == pytest.approx(f1)
+    assert values["log_loss"] == pytest.approx(sklearn.log_loss(labels, probabilities, labels=every))
+    names = [str(number) for number in every]
+    table = per_class(labels, {"one": probabilities}, names)
+    reference = sklearn.precision_recall_fscore_support(labels, taken, labels=every, zero_division=0)
+    for name, column in zip(("one_precision", "one_recall", "one_f1", "images"), reference, strict=True):
+        assert table[name].to_numpy() == pytest.approx(column, abs=1e-5), name
+    counts = confusion(labels, probabilities, names).to_numpy()
+    np.testing.assert_array_equal(counts, sklearn.confusion_matrix(labels, taken, labels=every))
+
+
+def test_a_class_held_impossible_costs_much_but_not_everything() -> None:
+    assert 100 < scores(np.array([0]), np.array([[0.0, 1.0]]), confidence=0.95, bins=15)["log_loss"] < 1000
 
 
 def test_calibration_error_of_a_model_as_sure_as_it_is_right_is_zero() -> None:
@@ -141,3 +182,50 @@ def test_confusion_has_actual_rows_and_predicted_columns() -> None:
     table = confusion(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]], ["a", "b", "c"])
     expected = pd.DataFrame([[1, 1, 0], [0, 1, 0], [0, 0, 0]], index=list("abc"), columns=list("abc"))
     pd.testing.assert_frame_equal(table, expected, check_names=False, check_dtype=False)
+
+
+def tabulated(folder: Path, classes: list[str], **probabilities: np.ndarray) -> pd.DataFrame:
+    """Return what is said of LABELS' images by models that give these probabilities."""
+    rows = [Row(f"{label}.png", classes[label], bytes([number]), 1, 1) for number, label in enumerate(LABELS)]
+    write(folder / "split.parquet", rows, classes, {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"})
+    return tabulate(Packed(folder / "split.parquet"), probabilities).to_pandas()
+
+
+def test_each_row_says_what_a_model_takes_the_image_for(tmp_path: Path) -> None:
+    table = tabulated(tmp_path, ["a", "b", "c"], one=PROBABILITIES, other=np.eye(3)[LABELS])
+    assert list(table["class"]) == ["a", "a", "b", "b", "c"]
+    assert list(table["label"]) == list(LABELS)
+    assert list(table["one_predicted"]) == ["a", "b", "b", "a", "c"]
+    assert table["one_confidence"].to_numpy() == pytest.approx([0.9, 0.7, 0.6, 0.6, 0.5])
+    assert table["one_loss"].to_numpy() == pytest.approx(-np.log([0.9, 0.3, 0.6, 0.3, 0.5]))
+    assert np.stack(table["one_probabilities"].to_list()) == pytest.approx(PROBABILITIES)
+    assert not table["other_loss"].any()
+    assert table["sha256"].nunique() == 5
+
+
+def test_the_loss_of_what_was_held_impossible_is_large_but_finite(tmp_path: Path) -> None:
+    table = tabulated(tmp_path, ["a", "b", "c"], one=np.eye(3)[(LABELS + 1) % 3])
+    assert np.isfinite(table["one_loss"]).all()
+    assert (table["one_loss"] > 100).all()
+
+
+def test_the_handful_is_of_all_splits(tmp_path: Path) -> None:
+    finetuned = np.eye(3)[[0, 0, 1, 1, 2]] * 0.7 + 0.1  # all right, with 0.8
+    val = tabulated(tmp_path, ["a", "b", "c"], head=PROBABILITIES, finetuned=finetuned)
+    test = measure(LABELS, PROBABILITIES, np.eye(3)[[0, 0, 1, 0, 2]], confidence=0.95, bins=15)
+    summary = {"images": {"train": 7, "val": 5, "test": 5}, "unused": 9, "rejects": 1, "duplicates": 2}
+    low, high = wilson(4, 5, 0.95)
+    expected = {
+        "images": {"train": 7, "val": 5, "test": 5, "left_out": 3},
+        "val": {"head_accuracy": 0.6, "accuracy": 1.0, "log_loss": pytest.approx(-np.log(0.8), abs=1e-5)},
+        "test": {
+            "head_accuracy": 0.6,
+            "accuracy": 0.8,
+            "low": round(low, 5),
+            "high": round(high, 5),
+            "log_loss": test["finetuned"]["log_loss"],
+        },
+    }
+    assert handful(summary, val, test) == expected
+    del expected["val"]
+    assert handful(summary, None, test) == expected

@@ -12,13 +12,17 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 
 from stages import pretrain
+from stages.graphs.convert import convert
+from stages.graphs.edit import cut, read
+from stages.graphs.session import Graph
 from stages.network.backbones import BACKBONES
 from stages.network.build import network as whole_network
-from stages.network.build import preprocess
+from stages.network.build import preprocess, taps
 from stages.network.pretrained import read_pretrained
 from tests.conftest import PROJECT
 from tests.copies import set_params
@@ -39,6 +43,49 @@ def test_a_network_learns_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert learned.classes == ["across", "upright"]
     assert learned.classifier is not None
     assert [array.shape for array in learned.classifier] == [(128, 2), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "side", "epochs"), [("mnist_cnn", 16, 1), ("mobilenet_v2_035", 32, 0)], ids=["learned", "random"]
+)
+def test_the_graph_is_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backbone: str, side: int, epochs: int
+) -> None:
+    changes = {"backbone": backbone, "image_size": side, "epochs": epochs}
+    small_project(tmp_path, monkeypatch, {"pretrain": changes})
+    pretrain.main()
+    written = read_pretrained(Path("data/pretrain"))
+    names = written.architecture.boundaries[1:]
+    assert written.architecture == BACKBONES[backbone].describe(side)
+    network = taps(written.backbone, written.preprocessing, names)
+    graph = read(Path("data/pretrain/backbone.onnx"))
+    shape = written.architecture.pixels
+    pixels = np.random.default_rng(1).integers(0, 256, (5, *shape), np.uint8)
+    found = Graph(cut(graph, list(network.output)).SerializeToString(), 4)(pixels)
+    assert {*names, "features_average", "features_max", "features_none"} == set(found)
+    for name, values in network.predict_on_batch(pixels).items():
+        assert np.std(values) > 0, name
+        np.testing.assert_allclose(found[name], values, atol=1e-5 * np.abs(values).max(), err_msg=name)
+
+
+def test_a_graph_that_computes_something_else_is_not_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_project(tmp_path, monkeypatch)
+
+    def wrong(network: keras.Model) -> onnx.ModelProto:
+        model = convert(network)
+        for weights in model.graph.initializer:
+            if weights.name.startswith("dense"):
+                weights.CopyFrom(onnx.numpy_helper.from_array(1.1 * onnx.numpy_helper.to_array(weights), weights.name))
+        return model
+
+    monkeypatch.setattr("stages.network.pretrained.convert", wrong)
+    with pytest.raises(SystemExit):
+        pretrain.main()
+    said = capsys.readouterr().err
+    assert f"backbone.onnx: expected what the network in {keras.backend.backend()} puts out (dense, up to" in said
+    assert not Path("data/pretrain").exists()
 
 
 def test_an_archive_is_learned_like_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +115,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
         pretrain.main()
         written.append({path.name: path.read_bytes() for path in sorted(Path("data/pretrain").iterdir())})
     assert written[0] == written[1]
-    assert written[0]["backbone.weights.h5"] != written[2]["backbone.weights.h5"]
+    for name in ("backbone.weights.h5", "backbone.onnx"):
+        assert written[0][name] != written[2][name]
 
 
 def test_a_killed_run_leaves_nothing_and_the_next_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,9 +73,10 @@ def put_results(
     put_split(split / "val.parquet", classes, validated, rng)
     test = put_split(folder / "test.parquet", classes, tested, rng)  # not where the report could find it
     counts = {"train": 2 * len(classes), "val": validated, "test": tested}
-    by_class = {name: dict.fromkeys(counts, 1) for name in classes}
-    summary = {"images": counts, "unused": 0, "rejects": rejects, "duplicates": 0, "classes": by_class}
+    summary = {"images": counts, "unused": 0, "rejects": rejects, "duplicates": 0}
     (split / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    by_class = {"class": classes} | {name: range(place, place + len(classes)) for place, name in enumerate(counts)}
+    pd.DataFrame(by_class).to_csv(split / "classes.csv", index=False)
     left_out = [(f"{classes[0]}/{n}.jpg", classes[0], "truncated <or> broken") for n in range(rejects)]
     pd.DataFrame(left_out, columns=["source", "class", "reason"]).to_csv(split / "rejects.csv", index=False)
 
@@ -102,8 +103,8 @@ def put_results(
         probabilities[row, [best, target]] = probabilities[row, [target, best]]
     predicted = probabilities.argmax(axis=1)
     head = rng.dirichlet(np.ones(len(classes)), size=tested) if epochs[1] else probabilities
-    metrics = {"test_images": tested, **measure(labels, head, probabilities, confidence=0.95, bins=15)}
-    (evaluate / "metrics.json").write_text(json.dumps(metrics))
+    scores = {"test_images": tested, **measure(labels, head, probabilities, confidence=0.95, bins=15)}
+    (evaluate / "scores.json").write_text(json.dumps(scores))
     per_class(labels, {"head": head, "finetuned": probabilities}, classes).to_csv(
         evaluate / "per_class.csv", index=False
     )
@@ -196,6 +197,15 @@ def test_without_views_there_is_nothing_to_show(tmp_path: Path) -> None:
     assert not (tmp_path / "data/report/views.png").exists()
 
 
+def test_the_images_of_each_class_are_counted(nasty: Path) -> None:
+    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+    assert "8 classes; images: 16 train, 6 val, 30 test" in page
+    data = page[page.index("<h2>Data") :]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", data, re.S)]
+    for row in (["NA", "4", "5", "6"], ["007", "5", "6", "7"], ["猫", "6", "7", "8"]):
+        assert row in rows
+
+
 @pytest.mark.parametrize(
     ("classes", "options", "says"),
     [
@@ -239,15 +249,18 @@ def test_it_needs_no_tensorflow_and_writes_the_same_bytes_again(nasty: Path, pro
     assert {path.name: path.read_bytes() for path in (nasty / "data/report").iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "file", ["data/finetune/layers.csv", "data/split/classes.csv", "data/evaluate/scores.json", "data/extract/seen.npz"]
+)
 def test_a_missing_result_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_results(tmp_path, ["a", "b"])
-    (tmp_path / "data/finetune/layers.csv").unlink()
+    (tmp_path / file).unlink()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         report.main()
-    assert "data/finetune/layers.csv is missing. `dvc repro` makes it." in capsys.readouterr().err
+    assert f"{file} is missing. `dvc repro` makes it." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages import extract, finetune, pretrain, split
+from stages import extract, pretrain, split
 from stages.network import resume
 from stages.network.batches import Kept
 from stages.network.build import head
@@ -67,7 +67,7 @@ def written(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "data" / "finetune").iterdir())}
 
 
-def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     folder = prepared_project(tmp_path, split, pretrain, extract)
     set_params(folder, {"finetune": CHANGES})
     killed(folder, "head")
@@ -80,8 +80,8 @@ def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path, monk
     resumed = written(folder)
     assert sorted(path.name for path in (folder / "data").iterdir() if path.name.startswith(".")) == []
     shutil.rmtree(folder / "data" / "finetune")
-    monkeypatch.chdir(folder)
-    finetune.main()  # from the start
+    output, _ = start(folder).communicate()  # from the start
+    assert "goes on" not in output
     assert written(folder) == resumed
     assert len(pd.read_csv(folder / "data" / "finetune" / "history.csv")) == 80
 

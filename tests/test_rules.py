@@ -15,22 +15,28 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.base.declared import closure, problems
+from stages.base.gpu import gpus
 from stages.base.params import read_yaml
 from stages.base.stage import whole
 from tests.conftest import PROJECT
 from tests.copies import run
 
-STAGES = ["fetch", "split", "pretrain", "extract", "finetune", "evaluate", "report", "export"]
+STAGES = ["fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate", "report", "export"]
+FRAMEWORKS = {"tensorflow", "keras", "jax", "torch"}
+TRAINING = {"pretrain", "finetune"}  # the stages that need a framework, on a machine without a GPU
 
-# A Python that finds this module runs it first: it refuses every connection.
-NO_NETWORK = """
+# A Python that finds this module runs it first: it refuses every connection, and notes what was imported by the end.
+WATCH = """
+import atexit
 import sys
+from pathlib import Path
 
 def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
         raise PermissionError(f"a stage opened a socket: {arguments[1:]}")
 
 sys.addaudithook(refuse)
+atexit.register(lambda: Path(__file__).with_name("imported").write_text("\\n".join(sys.modules)))
 """
 
 
@@ -64,6 +70,7 @@ def test_dvc_yaml_declares_what_the_stages_use() -> None:
         ("sources/assign.py", 'open("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("split.py", 'OTHER = Path("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("finetune.py", 'TEST = Path("data/split/test.parquet")', "finetune: opens data/split/test.parquet"),
+        ("finetune.py", 'TEST = Path("data/extract_test")', "finetune: opens data/extract_test"),
         ("split.py", 'read_section(PARAMS, "export", Split)', "split: reads export, which its params lack"),
     ],
 )
@@ -117,7 +124,7 @@ def sandbox(finished: Path, name: str, folder: Path) -> Path:
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     yaml = YAML()
     chosen: dict[str, Any] = {}
-    for param in (param for param in stage["params"] if isinstance(param, str)):
+    for param in (param for param in stage.get("params", []) if isinstance(param, str)):
         section, _, key = param.partition(".")
         chosen.setdefault(section, {}).update({key: params[section][key]} if key else params[section])
     if chosen:
@@ -125,7 +132,7 @@ def sandbox(finished: Path, name: str, folder: Path) -> Path:
     if item:
         yaml.dump({item: read_yaml(finished / catalog)[item]}, folder / catalog)
     (folder / ".python").mkdir()
-    (folder / ".python" / "sitecustomize.py").write_text(NO_NETWORK)
+    (folder / ".python" / "sitecustomize.py").write_text(WATCH)
     return folder
 
 
@@ -165,6 +172,15 @@ def test_a_stage_needs_what_it_declares_and_writes_the_same_bytes(
     folder = alone[name].result()
     for out in outs(finished, name):
         assert content(folder / out) == content(finished / out), f"{out} differs from the first run's"
+
+
+@pytest.mark.skipif(gpus() > 0, reason="on a GPU a framework runs what is frozen")
+@pytest.mark.parametrize("name", STAGES)
+def test_only_a_stage_that_trains_imports_a_framework(alone: dict[str, Future[Path]], name: str) -> None:
+    """Export writes ONNX alone here: the other formats are TensorFlow's."""
+    imported = set((alone[name].result() / ".python" / "imported").read_text().split())
+    assert "stages.base.stage" in imported, "it did not run"
+    assert bool(FRAMEWORKS & imported) == (name in TRAINING), FRAMEWORKS & imported
 
 
 @pytest.mark.parametrize(
@@ -240,15 +256,17 @@ def test_one_loader_turns_bytes_into_pixels() -> None:
         ):
             openers.add(path.relative_to(PROJECT).as_posix())
     assert openers == {"stages/images/decode.py", "stages/draw/sheets.py"}
-    for script in ("pretrain", "extract", "evaluate", "export", "predict"):
+    for script in ("pretrain", "extract", "extract_test", "evaluate", "export", "predict"):
         assert "stages/images/load.py" in closure(PROJECT, f"stages/{script}.py"), script
 
 
-def test_the_test_split_is_read_by_evaluate_and_export_alone() -> None:
+def test_nothing_that_trains_or_chooses_reads_the_test_split() -> None:
     stages = pipeline()["stages"]
     readers = {name for name in stages if "data/split/test.parquet" in stages[name].get("deps", [])}
-    assert readers == {"evaluate", "export"}
+    assert readers == {"extract_test", "evaluate", "export"}
     assert not any("data/split" in stages[name].get("deps", []) for name in stages)
+    readers = {name for name in stages if any(d.startswith("data/extract_test") for d in stages[name].get("deps", []))}
+    assert readers == {"evaluate"}
 
 
 def test_imports_run_one_way() -> None:
@@ -274,7 +292,7 @@ def test_scripts_and_modules_stay_short() -> None:
         assert len(path.read_text().splitlines()) <= limit, f"{path.name} has more than {limit} lines"
 
 
-@pytest.mark.parametrize("name", ["fetch", "split", "report", "predict", "recipe", "backbones"])
-def test_a_script_without_a_network_does_not_import_the_framework(name: str) -> None:
-    code = f"import sys, stages.{name}; print(sorted({{'tensorflow', 'keras', 'jax', 'torch'}} & set(sys.modules)))"
+@pytest.mark.parametrize("name", sorted({*STAGES, "predict", "recipe", "backbones"} - TRAINING))
+def test_a_script_that_does_not_train_does_not_import_a_framework(name: str) -> None:
+    code = f"import sys, stages.{name}; print(sorted({FRAMEWORKS} & set(sys.modules)))"
     assert run("python", "-c", code, cwd=PROJECT).strip() == "[]"

@@ -308,6 +308,14 @@ def summary() -> dict[str, object]:
     return content
 
 
+def by_class() -> list[list[str]]:
+    """How many images of each class train, val and test hold."""
+    with Path("data/split/classes.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["class", "train", "val", "test"]
+    return rows
+
+
 def read(split: str) -> Packed:
     return Packed(Path(f"data/split/{split}.parquet"))
 
@@ -320,7 +328,7 @@ def test_images_are_packed_with_all_that_is_known_of_them(
     main()
     assert capsys.readouterr().out == "  data/own/set: 2 classes, 12 images: train 4, val 2, test 6\n"
     assert sorted(path.name for path in Path("data/split").iterdir()) == [
-        *("rejects.csv", "summary.json", "test.parquet", "train.parquet", "val.parquet"),
+        *("classes.csv", "rejects.csv", "summary.json", "test.parquet", "train.parquet", "val.parquet"),
     ]
     used: list[str] = []
     for split in SPLITS:
@@ -331,13 +339,19 @@ def test_images_are_packed_with_all_that_is_known_of_them(
         assert list(packed.images()) == [(folder / source).read_bytes() for source in packed.sources()]
         used += packed.sources()
     assert len(used) == len(set(used)) == 12
-    assert summary() == {
-        "images": {"train": 4, "val": 2, "test": 6},
-        "unused": 0,
-        "rejects": 0,
-        "duplicates": 0,
-        "classes": {name: {"train": 2, "val": 1, "test": 3} for name in ("dog", "cat")},
-    }
+    assert summary() == {"images": {"train": 4, "val": 2, "test": 6}, "unused": 0, "rejects": 0, "duplicates": 0}
+    assert by_class() == [["dog", "2", "1", "3"], ["cat", "2", "1", "3"]]
+
+
+def test_classes_of_any_name_are_counted_one_by_one(project_with: Project) -> None:
+    folder = project_with(train=2, val=0.2, test=3)
+    fill(folder, 10, classes=("NA", "007", 'a, "b"'))
+    fill(folder, 15, classes=("猫",), seed=100)
+    main()
+    counts = {"NA": ["2", "2", "3"], "007": ["2", "2", "3"], 'a, "b"': ["2", "2", "3"], "猫": ["2", "3", "3"]}
+    assert {name: numbers for name, *numbers in by_class()} == counts
+    assert [name for name, *_ in by_class()] == read("train").classes
+    assert summary() == {"images": {"train": 8, "val": 9, "test": 12}, "unused": 16, "rejects": 0, "duplicates": 0}
 
 
 def test_run_again_it_writes_the_same_bytes(project_with: Project) -> None:
@@ -356,6 +370,7 @@ def test_val_may_be_empty(project_with: Project) -> None:
     main()
     assert len(read("val")) == 0
     assert read("val").classes == ["cat", "dog"]
+    assert by_class() == [["cat", "2", "0", "4"], ["dog", "2", "0", "4"]]
 
 
 def test_every_awkward_file_is_split_or_listed(

@@ -7,12 +7,15 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from stages.network.gradual import Thawing, gradually
 
 from stages.base.stage import UserError
+from stages.network.architecture import describe
 from stages.network.batches import Kept
-from stages.network.build import head, network
+from stages.network.build import bottom, head, network
+from stages.network.depths import gradually
+from stages.network.forward import Forward, automatic
 from stages.network.optimizers import Rates, Rule, by_depth
+from stages.network.thawing import Thawing
 from stages.network.train import Schedule, fit
 from tests.miniature import miniature, pictures
 
@@ -109,7 +112,7 @@ def test_gradual_thawing_freezes_what_it_says_from_each_epoch_on() -> None:
     backbone = miniature()
     model = network(backbone, "unit", "average", head(12, [], 0.0, 2))
     thawing, seen = Thawing(backbone, train_batchnorm=False), []
-    counts = gradually(backbone, [(1, "all"), (2, "block2"), (4, "block1")], BLOCKS, 4)
+    counts = gradually(describe(backbone, BLOCKS), [(1, "all"), (2, "block2"), (4, "block1")], 4)
     assert counts == {0: 11, 1: 8, 3: 4}
 
     class Watched(Kept):
@@ -144,7 +147,7 @@ def test_gradual_thawing_freezes_what_it_says_from_each_epoch_on() -> None:
 )
 def test_gradual_thawing_goes_no_further_than_extract(freeze: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        gradually(miniature(), [(1, freeze)], BLOCKS, 8)
+        gradually(describe(miniature(), BLOCKS), [(1, freeze)], 8)
 
 
 def test_the_rate_rises_and_falls() -> None:
@@ -272,3 +275,19 @@ def test_rows_that_fill_a_batch_up_do_not_count(chunk: int, monkeypatch: pytest.
         kernel, bias = kernel - 0.1 * inputs.T @ wrong / len(rows), bias - 0.1 * wrong.mean(axis=0)
     np.testing.assert_allclose(weights(model)[0], kernel, atol=1e-6)
     np.testing.assert_allclose(weights(model)[1], bias, atol=1e-6)
+
+
+def test_any_number_of_images_goes_through_in_batches_of_one_size() -> None:
+    backbone, (pixels, _) = miniature(), pictures(7)
+    taps = bottom(backbone, "unit", ["pixels", "features"], "average")
+    whole = Forward(taps, 7)(pixels)
+    assert whole["pixels"].dtype == np.uint8
+    for size in (1, 3, 64):
+        parts = Forward(taps, size)(pixels)
+        np.testing.assert_array_equal(parts["pixels"], pixels)
+        np.testing.assert_allclose(parts["features"], whole["features"], atol=1e-6)
+
+
+def test_larger_images_come_fewer_at_a_time() -> None:
+    small, large = (automatic(bottom(miniature(side), "unit", ["features"], "average")) for side in (16, 2048))
+    assert small > large >= 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from stages import evaluate, extract, finetune, pretrain, recipe, report, split
+from stages import evaluate, extract, extract_test, finetune, pretrain, recipe, report, split
 from stages.base.params import read_yaml
 from stages.network.backbones import BACKBONES
 from tests.conftest import PROJECT
@@ -58,13 +58,13 @@ def test_the_recipe_runs_on_other_photographs(
         set_params(tmp_path, {"pretrain": {"source": "data/own/weights.h5"}})
     else:
         set_params(tmp_path, {"pretrain": {"source": "data/own/photographs"}})
-    for stage in (split, pretrain, extract, finetune, evaluate, report):
+    for stage in (split, pretrain, extract, extract_test, finetune, evaluate, report):
         stage.main()
     boundary = json.loads((tmp_path / "data" / "extract" / "boundary.json").read_text())
     depth = boundary["depths"][0]
     assert (depth["frozen"], boundary["layers"], depth["layer"]) == (frozen, layers, kept)
     metrics = json.loads((tmp_path / "data" / "evaluate" / "metrics.json").read_text())
-    assert metrics["test_images"] == 8
+    assert metrics["images"] == {"train": 8, "val": 4, "test": 8, "left_out": 0}
 
 
 def photographs(shared: Path, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Read, write, cut and join ONNX graphs."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -18,7 +18,9 @@ def read(path: Path) -> onnx.ModelProto:
         UserError: it is not there, or broken.
     """
     try:
-        return onnx.load(path)
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+        return model
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run `dvc repro`, or `dvc pull`.") from None
     except Exception as error:  # protobuf's own error class is not public
@@ -36,25 +38,42 @@ def write(model: onnx.ModelProto, path: Path) -> None:
 def cut(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     """Return the part of ``model`` from its input to some of its outputs.
 
-    ONNX Runtime fuses a convolution with the BatchNormalization behind it, but not where the convolution's own output
-    is asked for as well: everything behind it would then differ in the last bits. There the convolution is computed
-    twice, so that the bytes of one output do not depend on which others are asked for.
+    ONNX Runtime fuses a convolution with the BatchNormalization and the activation behind it, but not where the first
+    or the second is an output as well: all that follows would then differ in the last bits. Such an output gets a
+    convolution of its own, so that the bytes of each do not depend on which others are asked for.
     """
     part = Extractor(model).extract_model([model.graph.input[0].name], list(outputs))
     nodes = part.graph.node
     readers = Counter(name for node in nodes for name in node.input)
-    convolutions = {node.output[0]: node for node in nodes if node.op_type == "Conv"}
-    for norm in [node for node in nodes if node.op_type == "BatchNormalization"]:
-        shared = convolutions.get(norm.input[0])
-        if shared is not None and readers[norm.input[0]] > 1:
-            own = helper.make_node("Conv", shared.input, [f"{norm.name}/Conv"], f"{norm.name}/Conv")
-            own.attribute.extend(shared.attribute)
-            norm.input[0] = own.output[0]
-            nodes.insert(list(nodes).index(norm), own)
+    producers = {node.output[0]: node for node in nodes}
+    for output in [node for node in nodes if node.output[0] in set(outputs)]:
+        if readers[output.input[0]] > 1:
+            own = _again(output.input[0], producers, output.output[0])
+            output.input[0] = own[-1].output[0] if own else output.input[0]
+            for node in own:
+                nodes.insert(list(nodes).index(output), node)
     return part
+
+
+def _again(tensor: str, producers: Mapping[str, onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
+    """Return nodes that compute ``tensor`` for ``output`` alone, where a convolution or its BatchNormalization does."""
+    node = producers.get(tensor)
+    if node is None or node.op_type not in ("Conv", "BatchNormalization"):
+        return []
+    before = _again(node.input[0], producers, output) if node.op_type == "BatchNormalization" else []
+    again = onnx.NodeProto()
+    again.CopyFrom(node)
+    again.name = again.output[0] = f"{tensor} for {output}"
+    if before:
+        again.input[0] = before[-1].output[0]
+    return [*before, again]
 
 
 def join(bottom: onnx.ModelProto, top: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph that runs ``bottom``, and on its one output ``top``, whose one output it has."""
     top = compose.add_prefix(top, "thawed/")  # both may name a tensor alike
-    return compose.merge_models(bottom, top, [(bottom.graph.output[0].name, top.graph.input[0].name)])
+    names = [(bottom.graph.output[0].name, top.graph.input[0].name)]
+    graph = compose.merge_graphs(bottom.graph, top.graph, names, name=top.graph.name)
+    graph.doc_string = ""  # says which graphs were merged
+    origin = {"ir_version": top.ir_version, "opset_imports": top.opset_import, "producer_name": top.producer_name}
+    return helper.make_model(graph, **origin)

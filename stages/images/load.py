@@ -13,7 +13,6 @@ from PIL import Image
 
 from stages.images.contract import Contract
 from stages.images.decode import decode
-from stages.images.ink import ink
 
 _AHEAD = 64  # images in memory at a time
 _REDUCED = 2  # a large JPEG is decoded at a scale that leaves at least this many times the size
@@ -35,6 +34,8 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
     image = decode(data, 0 if contract.form == "ink" else _REDUCED * contract.size)
     dark_on_light = contract.polarity == "dark_on_light"
     if contract.form == "ink":
+        from stages.images.ink import ink  # here: it imports SciPy, which photographs do not need
+
         grey = ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
         return np.repeat(grey[..., None], contract.channels, axis=2)
     pixels = _square(image.convert("L" if contract.channels == 1 else "RGB"), contract, dark_on_light)

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
 
 from stages.measure.intervals import paired_difference, wilson
 
@@ -78,13 +77,14 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, confidence: float, bin
     predicted = probabilities.argmax(axis=1)
     right = int((predicted == labels).sum())
     low, high = wilson(right, len(labels), confidence)
-    present = np.unique(labels)
+    f1 = _by_class(_counts(labels, probabilities))["f1"]
+    likelihood = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).eps)
     return {
         "accuracy": right / len(labels),
         "accuracy_low": low,
         "accuracy_high": high,
-        "macro_f1": float(f1_score(labels, predicted, labels=present, average="macro", zero_division=0)),
-        "log_loss": float(log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1]))),
+        "macro_f1": float(f1[np.unique(labels)].mean()),
+        "log_loss": float(-np.log(likelihood).mean()),
         "calibration_error": calibration_error(labels, probabilities, bins),
     }
 
@@ -113,16 +113,27 @@ def per_class(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes:
 
     What is not defined (the precision of a class never predicted, the recall of one without images) is 0.
     """
-    every = np.arange(len(classes))
     table = pd.DataFrame({"class": list(classes), "images": np.bincount(labels, minlength=len(classes))})
     for model, rows in probabilities.items():
-        values = precision_recall_fscore_support(labels, rows.argmax(axis=1), labels=every, zero_division=0)
-        for name, column in zip(("precision", "recall", "f1"), values, strict=False):
+        for name, column in _by_class(_counts(labels, rows)).items():
             table[f"{model}_{name}"] = column
     return table.round(DECIMALS)
 
 
+def _counts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return how many images of each class (rows) were taken for which (columns), int (classes, classes)."""
+    classes = probabilities.shape[1]
+    places = labels * classes + probabilities.argmax(axis=1)
+    return np.bincount(places, minlength=classes**2).reshape(classes, classes)
+
+
+def _by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Return precision, recall and their harmonic mean F1 of each class; 0 where one is not defined."""
+    right, actual, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    parts = {"precision": (right, predicted), "recall": (right, actual), "f1": (2 * right, actual + predicted)}
+    return {name: part / np.maximum(whole, 1) for name, (part, whole) in parts.items()}
+
+
 def confusion(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Return counts of images, int (classes, classes): rows are the actual class, columns the predicted one."""
-    counts = confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(len(classes)))
-    return pd.DataFrame(counts, index=pd.Index(classes, name="actual"), columns=list(classes))
+    return pd.DataFrame(_counts(labels, probabilities), index=pd.Index(classes, name="actual"), columns=list(classes))

@@ -41,6 +41,6 @@ def tabulate(split: Packed, probabilities: Mapping[str, np.ndarray]) -> pa.Table
         own = values[np.arange(len(labels)), labels]
         columns[f"{model}_predicted"] = names[values.argmax(axis=1)]
         columns[f"{model}_confidence"] = values.max(axis=1).astype(np.float32)
-        columns[f"{model}_loss"] = -np.log(np.maximum(own, np.finfo(np.float64).tiny)).astype(np.float32)
+        columns[f"{model}_loss"] = -np.log(np.maximum(own, np.finfo(np.float64).eps)).astype(np.float32)
         columns[f"{model}_probabilities"] = pa.array(list(values.astype(np.float32)), pa.list_(pa.float32()))
     return pa.table(columns)

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 # isort: off
-from stages.network.runtime import on_gpu, start  # first: it imports the framework quietly
+from stages.network.runtime import on_gpu, start_exact  # first: it imports the framework quietly
 
 # isort: on
 import keras
 import numpy as np
 
+from stages.base.stage import UserError
 from stages.graphs.convert import convert
 from stages.graphs.edit import write
 from stages.network import build
@@ -25,11 +26,17 @@ def write_model(folder: Path, model: keras.Model, which: str, rows: np.ndarray) 
     Args:
         which: ``head`` or ``finetuned``.
         rows: a few inputs, for which the graph must give what the model gives.
+
+    Raises:
+        UserError: it gives something else, or the model gives no numbers.
     """
+    expected = keras.ops.convert_to_numpy(model(rows, training=False))
+    if not np.isfinite(expected).all():
+        raise UserError(f"{which}: its training diverged: the model gives NaN. Lower its learning_rate.")
     model.save_weights(folder / f"{which}.weights.h5")
     write(convert(model), folder / f"{which}.onnx")
     if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):  # in bfloat16 it gives 3 digits
-        check_graph(folder / f"{which}.onnx", rows, {"logits": model(rows, training=False)})
+        check_graph(folder / f"{which}.onnx", rows, {"logits": expected})
 
 
 def read_model(folder: Path, pretrain: Path, which: str) -> tuple[keras.Model, keras.Model]:
@@ -50,7 +57,7 @@ def read_model(folder: Path, pretrain: Path, which: str) -> tuple[keras.Model, k
 
 def open_keras(file: Path, pretrain: Path) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return the model beside the graph ``file``, run by the framework on a GPU; None where it sees none."""
-    start(seed=0, exact=True)
+    start_exact()
     if not on_gpu():
         return None
     forward = Forward(read_model(file.parent, pretrain, file.stem)[0])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # isort: off
-from stages.network.runtime import device_count, on_gpu, start  # first: it imports the framework quietly
+from stages.network.runtime import device_count, on_gpu, start, start_exact  # first: it imports the framework quietly
 
 # isort: on
 import keras
@@ -22,7 +22,10 @@ def open_keras(pretrain: Path, kept: Sequence[str], pooling: str, compute: Compu
 
     None where only a GPU speaks for the framework, and it sees none: without NVIDIA's libraries it computes on the CPU.
     """
-    start(seed=0, devices=compute.devices if compute else 1, exact=compute is None)
+    if compute:
+        start(0, compute.devices)
+    else:
+        start_exact()
     if not on_gpu() and (compute is None or (compute.frozen == "auto" and compute.precision == "float32")):
         say(f"{keras.backend.backend()} does not see the GPU of this machine: pip install -e '.[gpu]'")
         return None

@@ -184,10 +184,18 @@ class StoredRows:
 
     Attributes:
         shape: of all rows together.
+
+    Raises:
+        UserError: the file is missing or broken.
     """
 
     def __init__(self, path: Path) -> None:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        try:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            raise UserError(
+                f"{path} is missing, or no whole array. Delete it and run `dvc repro`, or `dvc pull`."
+            ) from None
         self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
         self._bytes = mapped[:1].nbytes
         self._file = path.open("rb", buffering=0)

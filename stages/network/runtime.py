@@ -14,6 +14,7 @@ from stages.base.quiet import quiet
 from stages.base.stage import UserError
 
 _entered = ExitStack()
+_started = False
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as long.
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
@@ -63,6 +64,8 @@ def start(seed: int, devices: int | str = 1, exact: bool = False) -> None:
     Raises:
         UserError: there are fewer GPUs, or the backend is neither tensorflow nor jax.
     """
+    global _started
+    _started = True
     backend = keras.backend.backend()
     if backend not in ("tensorflow", "jax"):
         raise UserError(f"KERAS_BACKEND: expected tensorflow or jax; received {backend}.")
@@ -83,6 +86,12 @@ def start(seed: int, devices: int | str = 1, exact: bool = False) -> None:
         jax.config.update("jax_default_matmul_precision", "highest")
     if count > 1:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=jax.devices()[:count]))
+
+
+def start_exact() -> None:
+    """Start, to compute in float32 what is measured; where a training has started, leave everything as it set it."""
+    if not _started:
+        start(0, exact=True)
 
 
 def _start_tensorflow(count: int, gpus: int) -> None:

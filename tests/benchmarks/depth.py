@@ -26,7 +26,8 @@ import numpy as np
 from stages.network import build, train
 from stages.network.backbones import BACKBONES
 from stages.network.batches import Kept
-from stages.network.freeze import boundary, thaw
+from stages.network.freeze import boundary
+from stages.network.thawing import thaw
 from tests.benchmarks.measured import table, time_epochs
 
 NETWORKS = {
@@ -92,11 +93,12 @@ def depths(name: str, images: int, epochs: int, fits: list[list[float]]) -> Iter
     start(seed=1)
     row = BACKBONES[name]
     backbone = row.build(side)
+    architecture = row.describe(backbone)
     head = build.head(backbone.output.shape[-1], [128], 0.2, CLASSES)
     random, labels = np.random.default_rng(1), np.arange(images) % CLASSES
     whole = multiply_adds(build.network(backbone, row.preprocessing, "average", head))
     for freeze in freezes:
-        cut = boundary(backbone, freeze, row.blocks(backbone))
+        cut = boundary(architecture, freeze)
         thaw(backbone, cut.frozen, train_batchnorm=False)
         model = build.top(backbone, row.preprocessing, cut.layer, "average", head)
         inputs = random.random((images, *model.input_shape[1:]), np.float32)

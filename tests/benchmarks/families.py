@@ -4,7 +4,11 @@
 
 PHOTOGRAPHS is a folder of two or more class folders. Each run takes a weights file in the published layout, made here
 from random weights, thaws the last layers, and exports to ONNX: what is measured is that everything fits together, not
-how well it learns. Prints the backbone's line of the table, then one line a run; takes about 25 minutes on two cores.
+how well it learns. Then the backbone's graph is held against the network it was written from
+(tests/benchmarks/graph.py): seconds to write it, whether two processes write the same bytes, how far its outputs are
+from Keras's as a share of their largest value (at the boundary in the middle, and at the features), and the images a
+second of ONNX Runtime and of Keras. Prints the backbone's line of the table, then one line a run; takes about 25
+minutes on two cores.
 """
 
 import argparse
@@ -16,11 +20,15 @@ from pathlib import Path
 
 from stages.backbones import cells
 from stages.network.backbones import BACKBONES
+from tests.benchmarks.measured import measured, processor
 from tests.copies import copy_project, run, set_params
 from tests.families import FAMILIES
 
 IMAGES = 14  # of each class: 6 to train, 2 to validate, 6 to test
-TITLES = ("backbone", "px", "seconds", "frozen", "thawed", "kept at", "parity", "outcome")
+TITLES = (
+    *("backbone", "px", "seconds", "frozen", "thawed", "kept at", "parity", "s to write", "same bytes", "middle"),
+    *("features", "ONNX Runtime, images/s", "Keras", "outcome"),
+)
 WRITE_WEIGHTS = """
 import sys
 from pathlib import Path
@@ -37,7 +45,9 @@ write_published(backbone.layers, Path(sys.argv[3]))
 
 def main() -> None:
     """Run each family's representative and print what came of it."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.families", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.families", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(BACKBONES), default=["mnist_cnn", *FAMILIES])
     arguments = parser.parse_args()
@@ -53,6 +63,7 @@ def main() -> None:
             print("  ".join(cells(name, BACKBONES[name])), flush=True)
             results.append(outcome(here, name))
     rows = [TITLES, *results]
+    print(processor())
     widths = [max(len(row[column]) for row in rows) for column in range(len(TITLES))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -74,14 +85,20 @@ def outcome(here: Path, name: str) -> tuple[str, ...]:
         difference = parity["formats"]["onnx"]["largest_difference"]
         depth = kept["depths"][0]
         frozen, thawed = str(depth["frozen"]), str(kept["layers"] - depth["frozen"])
-        found = (frozen, thawed, depth["layer"] or "the pixels", f"{difference:.1e}", "ok")
+        graph = measured("tests.benchmarks.graph", cwd=here).said
+        found = (
+            *(frozen, thawed, depth["layer"] or "the pixels", f"{difference:.1e}"),
+            *(f"{graph['convert']:.2f}", "yes" if graph["same_bytes"] else "NO"),
+            *(f"{graph['middle']:.1e}", f"{graph['features']:.1e}"),
+            *(f"{graph['onnxruntime']:.0f}", f"{graph['keras']:.0f}", "ok"),
+        )
     except AssertionError as error:
         said = [
             line
             for line in str(error).splitlines()
             if line.startswith(("params.yaml:", "pretrain:", "extract:", "finetune:", "export:"))
         ]
-        found = ("", "", "", "", " ".join(said or str(error).splitlines()[-3:]))
+        found = (*[""] * (len(TITLES) - 4), " ".join(said or str(error).splitlines()[-3:]))
     return (name, str(side), f"{time.monotonic() - began:.0f}", *found)
 
 

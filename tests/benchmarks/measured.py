@@ -3,8 +3,8 @@
     python -m tests.benchmarks.measured STAGE
 
 runs a stage in the current folder and then prints one line of JSON: its name, and in seconds "imports" (until its
-script began), "work" (what it did while its outputs were open: for extract the pass over the images, its network being
-read, built and compiled by then), "fits" (each training, in a list of its epochs) and "all".
+script began), "work" (what it did while its outputs were open: for extract the pass over the images, its graph being
+read by then), "fits" (each training, in a list of its epochs) and "all".
 """
 
 import time
@@ -15,6 +15,7 @@ import argparse  # noqa: E402  (after the clock)
 import importlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
+import platform  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -67,6 +68,14 @@ def stage(here: Path, name: str) -> Measured:
     return measured("tests.benchmarks.measured", name, cwd=here)
 
 
+def processor() -> str:
+    """Say which processor this is, for numbers depend on it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"processor: {os.cpu_count()} cores of {(names or [platform.processor() or platform.machine()])[0]}"
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned lines: the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -95,8 +104,6 @@ def main() -> None:
         said["work"] += time.perf_counter() - began
 
     base.whole = timed_whole
-    if name == "extract":
-        compile_early()
     if name == "finetune":
         time_epochs(said["fits"])
     # Only now: a stage takes the names that are replaced above when it is imported.
@@ -104,21 +111,6 @@ def main() -> None:
     said["imports"] = time.perf_counter() - BEGAN
     script.main()
     print(json.dumps(said | {"all": time.perf_counter() - BEGAN}))
-
-
-def compile_early() -> None:
-    """Let networks that run forward do so once when they are made, with nothing: then they are compiled."""
-    from stages.network import runtime  # noqa: F401, I001  (first: it imports the framework quietly)
-    from stages.network import forward
-    import numpy as np
-
-    make = forward.Forward.__init__
-
-    def make_and_run(self: Any, network: Any, *others: Any) -> None:
-        make(self, network, *others)
-        self(np.zeros((1, *network.input_shape[1:]), network.input.dtype))
-
-    forward.Forward.__init__ = make_and_run  # type: ignore[method-assign]
 
 
 def time_epochs(fits: list[list[float]]) -> None:

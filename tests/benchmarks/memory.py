@@ -26,7 +26,7 @@ from tests.copies import copy_project, set_params
 SIDE = 224
 CLASSES = 10
 BOUND = 2048  # MiB that no stage may go beyond, whatever the number of images
-STAGES = ("split", "pretrain", "extract", "finetune", "evaluate")
+STAGES = ("split", "pretrain", "extract", "extract_test", "finetune", "evaluate")
 CHOICES = {
     "fetch": {"items": []},
     "split": {"form": "photo", "polarity": "light_on_dark", "train": 0.8, "val": 0.1, "test": "rest"},

@@ -13,8 +13,9 @@ import shutil
 import statistics
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from tests.copies import commit, copy_project, run, set_params
+from tests.copies import commit, copy_project, run, scores, set_params
 
 RECIPES = {"mnist_own_digits": "with MNIST first", "mnist_own_digits_from_scratch": "from scratch"}
 
@@ -45,14 +46,13 @@ def main() -> None:
     print(f"with MNIST first, seed 1: 95 % interval {low:.1%} to {high:.1%} on {first['test_images']} test photographs")
 
 
-def accuracies(here: Path, recipe: str, seed: int) -> dict[str, dict[str, float]]:
-    """Return the metrics that ``recipe`` gives with ``seed``."""
+def accuracies(here: Path, recipe: str, seed: int) -> dict[str, Any]:
+    """Return the scores that ``recipe`` gives with ``seed``."""
     run("python", "-m", "stages.recipe", recipe, "--overwrite", cwd=here)
     set_params(here, {name: {"seed": seed} for name in ("split", "extract", "finetune")})
     run("dvc", "repro", "evaluate", cwd=here, **{"THAW_MIRROR": os.environ.get("THAW_MIRROR", "")})
     commit(here, f"{recipe}, seed {seed}")
-    result: dict[str, dict[str, float]] = json.loads((here / "data" / "evaluate" / "metrics.json").read_text())
-    return result
+    return scores(here)
 
 
 if __name__ == "__main__":

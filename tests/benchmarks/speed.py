@@ -5,10 +5,11 @@
 IMAGES is a folder of class folders or an archive of them, WEIGHTS a file of MobileNetV2 without classifier. The recipe
 cats_dogs_mobilenet_v2 runs on them as TensorFlow's tutorial has it: at 160 px, one view, a head of 128 units, then the
 last 30 layers, as many epochs as the tutorial's loop (tests/benchmarks/plain_loop.py), which gets the very same images.
-So does the frozen network alone, in plain Keras and with ready batches (tests/benchmarks/bare_pass.py). Then two more
-experiments: another learning rate, another head. All are run --repeat times in turn; ratios are taken within each turn.
-Prints tables of the middle values: start-up is importing, building and compiling, and left out where it is not named;
-the whole run has all, from the first command to the test accuracy. Takes about a quarter of an hour on two cores.
+So does the frozen network alone, in plain Keras and with ready batches (tests/benchmarks/bare_pass.py), and in bare
+ONNX Runtime, beside decoding (tests/benchmarks/bare_graph.py). Then two more experiments: another learning rate,
+another head. All are run --repeat times in turn; ratios are taken within each turn. Prints tables of the middle values:
+start-up is importing, building and compiling, and left out where it is not named; the whole run has all, from the first
+command to the test accuracy. Takes about a quarter of an hour on two cores.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from typing import Any
 
 from stages.images.packed import Packed
 from stages.measure.intervals import wilson
-from tests.benchmarks.measured import measured, settled, table
-from tests.copies import bring, copy_project, run, set_params
+from tests.benchmarks.measured import measured, processor, settled, table
+from tests.copies import bring, copy_project, run, scores, set_params
 
 SIZE = 160
 SECOND = {
@@ -46,8 +47,9 @@ class Turn:
         second: the same after another choice.
         plain: what the tutorial's loop said, and its "process" from start to end.
         bare: one pass of the bare network over the training and validation images.
+        apart: decoding these images and, after that, one pass of ONNX Runtime with nothing around it.
         images: how many these are.
-        metrics: of the pipeline.
+        scores: of the pipeline.
     """
 
     stages: dict[str, Any]
@@ -55,8 +57,9 @@ class Turn:
     second: dict[str, float]
     plain: dict[str, Any]
     bare: float
+    apart: float
     images: int
-    metrics: dict[str, Any]
+    scores: dict[str, Any]
 
     def beside_the_network(self) -> Pairs:
         """The pipeline's pass over the images, with all that goes with it, and that of the bare network."""
@@ -64,6 +67,7 @@ class Turn:
         return {
             "frozen pass, images/s": (self.images / extract, self.images / self.bare),
             "frozen pass and all of the head's epochs, s": (extract + head, self.bare),
+            "bare ONNX Runtime and decoding alone, s beside the pass": (extract, self.apart),
         }
 
     def beside_the_loop(self) -> Pairs:
@@ -78,7 +82,7 @@ class Turn:
             "fine-tuning": (settled(thawed), settled(plain_thawed)),
             "both": (extract + settled(head) + settled(thawed), settled(plain_head) + settled(plain_thawed)),
             "head, with start-up": (
-                sum(seconds.values()) - seconds["evaluate"] - sum(thawed),
+                sum(seconds.values()) - seconds["extract_test"] - seconds["evaluate"] - sum(thawed),
                 plain["startup"] + plain["head"],
             ),
             "fine-tuning, with start-up": (seconds["finetune"] - sum(head), plain["startup"] + plain["finetune"]),
@@ -122,6 +126,7 @@ def main() -> None:
             print(f"turn {number + 1}: `dvc repro evaluate` {turns[-1].thaw:.1f} s: {stages}, else DVC", flush=True)
     network = [turn.beside_the_network() for turn in turns]
     loop, again = [turn.beside_the_loop() for turn in turns], [turn.second_experiment() for turn in turns]
+    print(f"\n{processor()}")
     print(f"\n{compared(f'{turns[0].images} images', 'bare network', 'ratio', network, inverse=False)}")
     print(f"\n{compared('seconds', 'the loop', 'times faster', loop)}")
     print(f"\n{compared('second experiment, s', 'the loop', 'times faster', again)}")
@@ -150,23 +155,21 @@ def choices(images: str, weights: str, arguments: argparse.Namespace) -> dict[st
 def turn(here: Path, folders: Path, weights: Path, epochs: list[int]) -> Turn:
     """Run all there is to compare once."""
     params = (here / "params.yaml").read_text(encoding="utf-8")
-    for kept in (here / "data").glob(".*"):
-        if kept.is_dir():
-            shutil.rmtree(kept)  # else evaluate would not run the frozen part again
     began = time.perf_counter()
     output = run("dvc", "repro", "--force", "evaluate", cwd=here)
     thaw = time.perf_counter() - began
     stages = {said["stage"]: said for said in map(json.loads, filter(lambda x: x.startswith("{"), output.splitlines()))}
-    metrics = json.loads((here / "data" / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
+    measures = scores(here)
     if not folders.exists():
         as_class_folders(here / "data" / "split", folders)
     count = sum(len(Packed(here / "data" / "split" / f"{name}.parquet")) for name in ("train", "val"))
 
-    def bare() -> float:
+    def bare() -> tuple[float, float]:
         speeds = measured(
             "tests.benchmarks.bare_pass", str(weights), "--size", str(SIZE), "--images", str(count), cwd=here
         ).said
-        return count / max(speeds.values())
+        apart = measured("tests.benchmarks.bare_graph", cwd=here).said
+        return count / max(speeds.values()), apart["decode"] + apart["run"]
 
     before = bare()
     loop = measured(
@@ -182,8 +185,9 @@ def turn(here: Path, folders: Path, weights: Path, epochs: list[int]) -> Turn:
         run("dvc", "repro", "evaluate", cwd=here)
         others[name] = time.perf_counter() - began
         (here / "params.yaml").write_text(params, encoding="utf-8")
-    # The bare network gets the better of two tries.
-    return Turn(stages, thaw, others, {**loop.said, "process": loop.seconds}, min(before, after), count, metrics)
+    # What is bare gets the better of two tries.
+    network, apart = map(min, zip(before, after, strict=True))
+    return Turn(stages, thaw, others, {**loop.said, "process": loop.seconds}, network, apart, count, measures)
 
 
 def as_class_folders(split: Path, folders: Path) -> None:
@@ -210,10 +214,10 @@ def compared(what: str, other: str, ratio: str, turns: list[Pairs], inverse: boo
 
 def accuracies(turn: Turn) -> str:
     """Return the table of accuracies on the same test images, with 95 % intervals."""
-    images = turn.metrics["test_images"]
+    images = turn.scores["test_images"]
     rows = [(f"accuracy on {images} test images", "pipeline", "the loop")]
     for model in ("head", "finetuned"):
-        shares = (turn.metrics[model]["accuracy"], turn.plain[f"{model}_accuracy"])
+        shares = (turn.scores[model]["accuracy"], turn.plain[f"{model}_accuracy"])
         intervals = [wilson(round(share * images), images, 0.95) for share in shares]
         cells = [f"{share:.1%} ({low:.1%} to {high:.1%})" for share, (low, high) in zip(shares, intervals, strict=True)]
         rows.append((model, cells[0], cells[1]))

@@ -51,10 +51,10 @@ def main() -> None:
             set_params(here, {"pretrain": {"source": weights}})
             commit(here, f"Seed {seed}")
             start = time.monotonic()
-            metrics = repro(here)
+            scores = repro(here)
             seconds.append(time.monotonic() - start)
             for model in ("head", "finetuned"):
-                accuracies.setdefault(model, []).append(metrics[model]["accuracy"])
+                accuracies.setdefault(model, []).append(scores[model]["accuracy"])
             if arguments.scratch_epochs:
                 size = min(96, int(read_key(here / "params.yaml", "pretrain.image_size")))
                 set_params(here, FROM_SCRATCH)
@@ -62,7 +62,7 @@ def main() -> None:
                 set_params(here, {"finetune": {"thawed": {"epochs": arguments.scratch_epochs}}})
                 accuracies.setdefault("scratch", []).append(repro(here)["finetuned"]["accuracy"])
                 run("git", "checkout", "-q", ".", cwd=here)
-    print(f"{arguments.recipe} on {arguments.images.name}, {metrics['test_images']} test images, seeds 1 to {seed}")
+    print(f"{arguments.recipe} on {arguments.images.name}, {scores['test_images']} test images, seeds 1 to {seed}")
     print(f"{'':<12}{'lowest':>8}{'median':>8}{'highest':>8}")
     for model, values in accuracies.items():
         print(f"{model:<12}{min(values):8.1%}{statistics.median(values):8.1%}{max(values):8.1%}")

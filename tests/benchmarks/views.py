@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measured import stage, table
-from tests.copies import bring, copy_project, run, set_params
+from tests.copies import bring, copy_project, run, scores, set_params
 
 VIEWS: tuple[int | str, ...] = (1, 4, 8, "fresh")
 
@@ -63,11 +63,11 @@ def main() -> None:
 
 
 def outcome(here: Path) -> dict[str, float]:
-    """Run extract to evaluate; return the seconds of the first two, and the accuracies."""
-    said = {name: stage(here, name).said for name in ("extract", "finetune", "evaluate")}
-    metrics = json.loads((here / "data" / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
+    """Run extract to evaluate; return the seconds of extract and of finetune, and the accuracies."""
+    said = {name: stage(here, name).said for name in ("extract", "extract_test", "finetune", "evaluate")}
+    found = scores(here)
     seconds = {name: said[name]["all"] - said[name]["imports"] for name in ("extract", "finetune")}
-    return seconds | {model: metrics[model]["accuracy"] for model in ("head", "finetuned")}
+    return seconds | {model: found[model]["accuracy"] for model in ("head", "finetuned")}
 
 
 def spread(values: list[float]) -> str:

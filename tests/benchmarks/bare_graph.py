@@ -1,0 +1,70 @@
+"""What the frozen pass of a project's extract is made of, one after the other: decoding, and ONNX Runtime.
+
+    python -m tests.benchmarks.bare_graph
+
+In the current folder, whose extract has run, with one view of each image: all training and validation images are
+decoded as extract does it, and nothing else is done with them; then its graph runs as often as they need it, on batches
+that lie in memory, in ONNX Runtime as it comes, and what it puts out is dropped. Prints one line of JSON: "images", and
+the seconds of "decode" and "run".
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from stages.graphs.edit import cut, read
+from stages.images.contract import Contract
+from stages.images.load import load_all
+from stages.images.packed import Packed
+from stages.network.architecture import GRAPH, read_architecture
+from stages.network.frozen import batch_size
+from stages.network.kept import FEATURES, pooled, read_description
+
+PRETRAIN, EXTRACT, SPLIT = Path("data/pretrain"), Path("data/extract"), Path("data/split")
+READY = 8  # batches in memory, taken in turn
+
+
+def main() -> None:
+    """Time both and print their seconds."""
+    argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.bare_graph",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    ).parse_args()
+    description, size = read_description(EXTRACT), batch_size(read_architecture(PRETRAIN))
+    splits = [Packed(SPLIT / f"{name}.parquet") for name in ("train", "val")]
+    images = sum(map(len, splits))
+    batches = []
+    began = time.perf_counter()
+    for batch in full(
+        load_all(chain.from_iterable(map(Packed.images, splits)), Contract(**description.contract)), size
+    ):
+        if len(batches) < READY:
+            batches.append(batch)
+    said = {"images": images, "decode": time.perf_counter() - began}
+    names = [pooled(description.pooling) if name == FEATURES else name for name in description.files]
+    session = onnxruntime.InferenceSession(
+        cut(read(PRETRAIN / GRAPH), names).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    pixels = session.get_inputs()[0].name
+    session.run(None, {pixels: batches[0]})
+    began = time.perf_counter()
+    for number in range(-(-images // size)):
+        session.run(None, {pixels: batches[number % len(batches)]})
+    print(json.dumps(said | {"run": time.perf_counter() - began}))
+
+
+def full(images: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Go through batches of ``size`` images, the last filled up as extract does it."""
+    for batch in iter(lambda: list(islice(images, size)), []):
+        yield np.stack([*batch, *batch[-1:] * (size - len(batch))])
+
+
+if __name__ == "__main__":
+    main()

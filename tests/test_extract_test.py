@@ -1,0 +1,150 @@
+"""extract_test: the frozen pass over the test images; what is kept is what Keras computes, in float32."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from stages import extract, extract_test, pretrain, split
+from stages.images.contract import Contract
+from stages.images.load import load
+from stages.images.packed import Packed
+from stages.network.build import bottom
+from stages.network.kept import read_description
+from stages.network.pretrained import read_pretrained
+from tests.copies import set_params
+from tests.small import prepared_project
+
+TEST = Path("data/split/test.parquet")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project whose split and pretrain have run."""
+    return prepared_project(tmp_path_factory.mktemp("prepared"), split, pretrain)
+
+
+@pytest.fixture
+def prepared(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to work in."""
+    folder = shutil.copytree(original, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run_with(folder: Path, **changes: object) -> dict[str, np.ndarray]:
+    """Run extract with ``changes``, then the stage; return what it keeps."""
+    set_params(folder, {"extract": changes})
+    extract.main()
+    extract_test.main()
+    assert {path.suffix for path in Path("data/extract_test").iterdir()} == {".npy"}
+    return {path.stem: np.load(path) for path in Path("data/extract_test").iterdir()}
+
+
+def expected(*names: str) -> dict[str, np.ndarray]:
+    """Return what Keras computes of the test images, in the order of the split."""
+    contract = Contract(**read_description(Path("data/extract")).contract)
+    pixels = np.stack([load(data, contract) for data in Packed(TEST).images()])
+    network = bottom(read_pretrained(Path("data/pretrain")).backbone, "unit", names, "average")
+    outputs: dict[str, np.ndarray] = network.predict_on_batch(pixels)
+    return outputs
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("views", [2, "fresh"])
+def test_what_is_kept_is_what_keras_computes(prepared: Path, views: int | str, precision: str) -> None:
+    kept = run_with(prepared, freeze=-2, depths=["none", "dropout"], views=views, precision=precision)
+    assert set(kept) == {"flatten", "pixels", "dense", "features"}  # at the depths, fresh views or not
+    for name, values in expected(*kept).items():
+        assert np.std(values) > 0.01, name
+        assert kept[name].dtype == (np.uint8 if name == "pixels" else np.float32)
+        np.testing.assert_allclose(kept[name], values, atol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(kept["pixels"], expected("pixels")["pixels"])
+
+
+@pytest.mark.parametrize(
+    ("freeze", "depths", "names"),
+    [
+        (-2, [], {"flatten", "features"}),
+        (-2, ["dense"], {"flatten", "features"}),  # the same layer
+        ("all", [], {"features"}),
+        ("none", [], {"pixels", "features"}),
+        ("all", ["dropout"], {"dense", "features"}),
+    ],
+)
+def test_nothing_but_the_depths_is_kept(
+    prepared: Path, freeze: int | str, depths: list[int | str], names: set[str]
+) -> None:
+    kept = run_with(prepared, freeze=freeze, depths=depths)
+    assert set(kept) == names
+    assert {len(rows) for rows in kept.values()} == {len(Packed(TEST))}
+
+
+def test_it_does_not_depend_on_how_training_is_computed(prepared: Path) -> None:
+    written = []
+    for compute in (
+        {"frozen": "auto"},
+        {"frozen": "keras", "batch_size": 3},
+        {"frozen": "auto", "precision": "bfloat16"},
+    ):
+        set_params(prepared, {"compute": compute})
+        run_with(prepared, freeze=-2)
+        written.append(files())
+    assert written[0] == written[1] == written[2]
+
+
+def files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path("data/extract_test").iterdir())}
+
+
+def test_a_second_run_and_other_depths_beside_give_the_same_bytes(prepared: Path) -> None:
+    run_with(prepared, freeze=-2)
+    first = files()
+    extract_test.main()
+    assert files() == first
+    run_with(prepared, freeze="none", depths=[-2, "dropout"])
+    assert files().items() > first.items()
+
+
+def test_an_empty_test_split_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extract.main()
+    pq.write_table(pq.read_table(TEST).slice(0, 0), TEST)  # as no split leaves it
+    assert len(Packed(TEST)) == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        extract_test.main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == (
+        "extract_test: data/split/test.parquet holds no image: nothing can be measured. "
+        "Leave some with split.test, such as 'rest'.\n"
+    )
+    assert not Path("data/extract_test").exists()
+
+
+def test_what_is_missing_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        extract_test.main()
+    assert "data/extract holds no kept activations. Run `dvc repro extract`" in capsys.readouterr().err
+    extract.main()
+    Path("data/pretrain/backbone.onnx").unlink()
+    with pytest.raises(SystemExit):
+        extract_test.main()
+    assert "data/pretrain/backbone.onnx is missing. Run `dvc repro`" in capsys.readouterr().err
+    assert not Path("data/extract_test").exists()
+
+
+def test_the_disk_is_asked_before_the_work(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = run_with(prepared, freeze=-2)
+    needed = sum(rows.nbytes for rows in kept.values())
+    assert f"what is kept takes {needed / 1e6:.1f} MB of disk; " in capsys.readouterr().out
+    before = files()
+    monkeypatch.setattr(extract_test.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(SystemExit):
+        extract_test.main()
+    assert "0.0 MB are free. Free some" in capsys.readouterr().err
+    assert files() == before

@@ -1,0 +1,104 @@
+"""Where the frozen part and the graphs run: ONNX Runtime on a CPU, the framework on a GPU that it cannot use."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import evaluate, extract, extract_test, finetune, pretrain, split
+from stages.network.architecture import read_architecture
+from stages.network.finetuned import predict, read_finetuned
+from stages.network.frozen import batch_size, open_frozen
+from stages.network.kept import StoredRows
+from stages.schema.compute import Compute
+from tests.small import prepared_project
+
+PRETRAIN, FINETUNE, EXTRACT_TEST = Path("data/pretrain"), Path("data/finetune"), Path("data/extract_test")
+AUTO = Compute(precision="float32", frozen="auto", batch_size="auto", devices="auto")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project that has run up to evaluate."""
+    stages = (split, pretrain, extract, extract_test, finetune, evaluate)
+    return prepared_project(tmp_path_factory.mktemp("prepared"), *stages)
+
+
+@pytest.fixture
+def gpu(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that the framework can use and ONNX Runtime cannot."""
+    monkeypatch.chdir(prepared)
+    for module in ("frozen", "finetuned"):
+        monkeypatch.setattr(f"stages.network.{module}.gpus", lambda: 1)
+        monkeypatch.setattr(f"stages.network.{module}_keras.on_gpu", lambda: True)
+
+
+def pixels() -> np.ndarray:
+    shape = read_architecture(PRETRAIN).pixels
+    return np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
+
+
+@pytest.mark.parametrize("compute", [None, AUTO], ids=["measuring", "training"])
+def test_on_a_gpu_the_framework_gives_what_the_graph_gives(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, compute: Compute | None
+) -> None:
+    monkeypatch.chdir(prepared)
+    kept = ["pixels", "flatten", "features"]
+    graph = open_frozen(PRETRAIN, kept, "average", compute)
+    expected = graph.run(pixels())
+    request.getfixturevalue("gpu")
+    framework = open_frozen(PRETRAIN, kept, "average", compute)
+    assert graph.where == "ONNX Runtime on the CPU"
+    assert "float32" in framework.where
+    found = framework.run(pixels())
+    assert set(found) == set(expected) == set(kept)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5)
+
+
+def test_on_a_gpu_evaluate_measures_the_same(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.chdir(prepared)
+    finetuned = read_finetuned(FINETUNE)
+    outputs = {name: StoredRows(EXTRACT_TEST / f"{name}.npy") for name in map(finetuned.reads, ("head", "finetuned"))}
+    expected = predict(FINETUNE, PRETRAIN, outputs)
+    request.getfixturevalue("gpu")
+    found = predict(FINETUNE, PRETRAIN, outputs)
+    for name, values in expected.items():
+        assert np.std(values) > 0.01
+        np.testing.assert_allclose(found[name], values, atol=1e-4)
+
+
+def test_a_gpu_that_the_framework_does_not_see_is_said(
+    gpu: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stages.network.frozen_keras.on_gpu", lambda: False)
+    frozen = open_frozen(PRETRAIN, ["features"], "average", AUTO)
+    assert frozen.where == "ONNX Runtime on the CPU"
+    assert "does not see the GPU of this machine: pip install -e '.[gpu]'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"), [({"frozen": "keras"}, "float32"), ({"precision": "bfloat16"}, "bfloat16")]
+)
+def test_the_framework_computes_where_it_is_asked_to(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], where: str
+) -> None:
+    monkeypatch.chdir(prepared)
+    frozen = open_frozen(PRETRAIN, ["features"], "average", AUTO.model_copy(update=changes))
+    assert f"in {where} on 1 device" in frozen.where
+    assert frozen.run(pixels())["features"].shape == (5, 128)
+
+
+def test_nothing_runs_where_pixels_alone_are_kept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(prepared)
+    frozen = open_frozen(PRETRAIN, ["pixels"], "average", AUTO)
+    np.testing.assert_array_equal(frozen.run(pixels())["pixels"], pixels())
+
+
+def test_larger_images_come_fewer_at_a_time() -> None:
+    from stages.network.backbones import BACKBONES
+
+    small, large = (batch_size(BACKBONES["vgg16"].describe(side)) for side in (32, 512))
+    assert (small, large) == (32, 2)
