@@ -81,10 +81,14 @@ def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) ->
     except UserError as error:
         return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]
     names = backbone.names
+    kept = f"activations are kept at {cut.layer or 'the pixels'}"
+    if extract.views == "fresh":
+        kept = "the pixels alone are kept"
+    elif cut.frozen == len(names):
+        kept = "the features alone are kept"
     rest = f"thawed from {names[cut.frozen]} on" if cut.frozen < len(names) else "none thawed"
     return (
-        f"{pretrain.backbone} at {pretrain.image_size} px: {cut.frozen} of {len(names)} layers frozen, {rest}; "
-        f"activations are kept at {cut.layer or 'the pixels'}.",
+        f"{pretrain.backbone} at {pretrain.image_size} px: {cut.frozen} of {len(names)} layers frozen, {rest}; {kept}.",
         [],
     )
 

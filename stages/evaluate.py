@@ -2,8 +2,8 @@
 
     python -m stages.evaluate
 
-Writes to data/evaluate/: metrics.json (a handful of numbers of the images, the validation and the test split, for git),
-scores.json (all that is measured on the test split), predictions.parquet (each test image, both models), per_class.csv,
+Writes to data/evaluate/: metrics.json (the few numbers that are compared between commits, for git), scores.json (all
+that is measured on the test split), predictions.parquet (each test image, both models), per_class.csv,
 and of the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
 """
 
@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.params import read_section
-from stages.base.stage import UserError, say, stage, whole
+from stages.base.stage import UserError, read_json, say, stage, whole
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
 from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples
-from stages.measure.metrics import confusion, handful, measure, per_class
+from stages.measure.metrics import confusion, key_metrics, measure, per_class
 from stages.measure.predictions import softmax, tabulate
 from stages.network.finetuned import MODELS, predict, read_finetuned
 from stages.network.kept import StoredRows
@@ -57,8 +57,8 @@ def main() -> None:
     labels, classes = split.labels(), finetuned.classes
     scores = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
     predictions = tabulate(split, probabilities)
-    val, summary = FINETUNE / "val.parquet", json.loads(SUMMARY.read_text(encoding="utf-8"))
-    metrics = handful(summary, pd.read_parquet(val) if val.exists() else None, scores)
+    val, summary = FINETUNE / "val.parquet", read_json(SUMMARY, "split")
+    metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, scores)
 
     with whole(EVALUATE) as folder:
         for name, content in (("metrics", metrics), ("scores", {"test_images": len(split), **scores})):

@@ -10,6 +10,7 @@ what was measured).
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -52,13 +53,13 @@ def main() -> None:
         say("note: the network gives all test images the same probabilities, so comparing them shows little")
 
     card = Card(finetuned.classes, contract, [name for name in FILES if name in params.formats])
-    write = writer(card)
+    write = writers(card)
     report = {}
     with whole(OUT) as folder:
         write_card(folder, card)
         for name in reversed(card.formats):  # SavedModel first: it numbers its functions on from what ran before
             file = folder / FILES[name]
-            write(name, file)
+            write[name](file)
             received = Runner(folder, name).probabilities(pixels)
             parity = compare(name, expected, received, params.max_difference, sources)
             report[name] = asdict(parity)
@@ -71,21 +72,14 @@ def main() -> None:
         (folder / "parity.json").write_text(text, encoding="utf-8")
 
 
-def writer(card: Card) -> Callable[[str, Path], None]:
-    """Return what writes a format to a path; only formats that need the framework import it."""
-    others = None
-    if set(card.formats) - {"onnx"}:
-        from stages.formats.tensorflow_files import tensorflow_writer
+def writers(card: Card) -> dict[str, Callable[[Path], None]]:
+    """Return what writes the model to a path, by format; only formats that need the framework import it."""
+    found: dict[str, Callable[[Path], None]] = {"onnx": partial(write_onnx, FINETUNE, PRETRAIN, card)}
+    if set(card.formats) - set(found):
+        from stages.formats.tensorflow_files import tensorflow_writers
 
-        others = tensorflow_writer(FINETUNE, PRETRAIN, card)
-
-    def write(name: str, path: Path) -> None:
-        if name == "onnx":
-            write_onnx(FINETUNE, PRETRAIN, card, path)
-        elif others:
-            others(name, path)
-
-    return write
+        found |= tensorflow_writers(FINETUNE, PRETRAIN, card)
+    return found
 
 
 def size_of(path: Path) -> str:

@@ -27,7 +27,7 @@ from stages.images.seen import VIEWS, choose, write_seen
 from stages.network.architecture import read_architecture
 from stages.network.depths import depths, lines
 from stages.network.frozen import Frozen, open_frozen
-from stages.network.kept import FEATURES, PIXELS, Description, Rows, room, shapes, stored, write_description
+from stages.network.kept import FEATURES, PIXELS, Description, RowWriter, room, shapes, stored, write_description
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
 
@@ -47,14 +47,20 @@ def main() -> None:
     side, _, channels = backbone.pixels
     contract = Contract(side, channels, **train.reading)
     description = Description(
-        depths(backbone, params.freeze, params.depths),
-        *(len(backbone.layers), params.pooling, train.classes, asdict(contract), params.views == "fresh"),
+        depths=depths(backbone, params.freeze, params.depths),
+        layers=len(backbone.layers),
+        pooling=params.pooling,
+        classes=train.classes,
+        contract=asdict(contract),
+        fresh=params.views == "fresh",
     )
     kept = shapes(description.files, backbone, params.pooling, params.precision)
     for line in lines(description, kept):
         say(line)
     say(f"{len(train)} training images in {params.views} views")
-    say(room(kept, len(train) * params.kept_views + len(val), shutil.disk_usage(EXTRACT.parent).free))
+    less = "fewer extract.views (fresh keeps the pixels alone), extract.precision: float16"
+    rows, free = len(train) * params.kept_views + len(val), shutil.disk_usage(EXTRACT.parent).free
+    say(room(kept, rows, free, less))
     frozen = open_frozen(PRETRAIN, description.files, params.pooling, compute)
     say(f"frozen part: {frozen.where}")
     with whole(EXTRACT) as folder:
@@ -80,7 +86,7 @@ def write_split(
     params: Extract,
 ) -> None:
     """Write NAME_labels.npy, or NAME_targets.npy where views are mixed, and what is kept of each view."""
-    files = {what: Rows(folder / f"{name}_{what}.npy", len(labels)) for what in ("targets", *description.files)}
+    files = {what: RowWriter(folder / f"{name}_{what}.npy", len(labels)) for what in ("targets", *description.files)}
     shares = name == "train" and params.augment.mixes and not description.fresh
     if not shares:
         np.save(folder / f"{name}_labels.npy", labels)

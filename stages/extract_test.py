@@ -1,4 +1,4 @@
-"""Run the frozen part once over the test images, for ``evaluate`` to measure every experiment that has the same.
+"""Run the frozen part once over the test images: ``evaluate`` measures every experiment that shares it from there.
 
     python -m stages.extract_test
 
@@ -19,7 +19,7 @@ from stages.images.load import load_all
 from stages.images.packed import Packed
 from stages.network.architecture import read_architecture
 from stages.network.frozen import open_frozen
-from stages.network.kept import Rows, read_description, room, shapes
+from stages.network.kept import RowWriter, read_description, room, shapes
 
 TEST = Path("data/split/test.parquet")
 PRETRAIN = Path("data/pretrain")
@@ -34,12 +34,12 @@ def main() -> None:
     if not len(split):
         raise UserError(f"{TEST} holds no image: nothing can be measured. Leave some with split.test, such as 'rest'.")
     kept = shapes(description.outputs, read_architecture(PRETRAIN), description.pooling, "float32")
-    say(room(kept, len(split), shutil.disk_usage(EXTRACT_TEST.parent).free))
+    say(room(kept, len(split), shutil.disk_usage(EXTRACT_TEST.parent).free, "a smaller split.test"))
     frozen = open_frozen(PRETRAIN, description.outputs, description.pooling, None)
     say(f"frozen part: {frozen.where}")
     images = load_all(progress(split.images(), "test images", len(split)), Contract(**description.contract))
     with whole(EXTRACT_TEST) as folder:
-        files = {name: Rows(folder / f"{name}.npy", len(split)) for name in kept}
+        files = {name: RowWriter(folder / f"{name}.npy", len(split)) for name in kept}
         for batch in ahead(iter(lambda: list(islice(images, frozen.batch_size)), []), 2):
             for name, values in frozen.run(np.stack(batch)).items():
                 files[name].add(values)

@@ -58,19 +58,18 @@ def main() -> None:
     check(params, kept)
     start(params.seed, compute.devices)
     states = FINETUNE.with_name(f".resume-{FINETUNE.name}")
-    with (
-        resumable(states, [params.model_dump(), compute.model_dump()], [PRETRAIN, EXTRACT]) as resume,
-        whole(FINETUNE) as folder,
-    ):
+    choices = [params.model_dump(), compute.model_dump()]
+    with resumable(states, choices, [PRETRAIN, EXTRACT]) as resume, whole(FINETUNE) as folder:
         train(params, compute.precision, kept, folder, resume)
 
 
 def check(params: Finetune, kept: Description) -> None:
     """Raise UserError where the params ask for what the data do not have."""
-    if params.checkpoint == "best" and read_data(EXTRACT, "val", "features", kept) is None:
+    validation = read_data(EXTRACT, "val", FEATURES, kept)
+    if params.checkpoint == "best" and validation is None:
         raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
-    if params.head.output == "sigmoid" and len(kept.classes) != 2:
-        raise UserError(f"finetune.head.output: expected softmax for {len(kept.classes)} classes; received sigmoid.")
+    if len(Packed(VAL)) != (0 if validation is None else len(validation)):
+        raise UserError(f"{EXTRACT} is of other images than {VAL}. Run `dvc repro extract`.")
 
 
 def train(params: Finetune, precision: str, kept: Description, folder: Path, resume: Path) -> None:
@@ -86,10 +85,8 @@ def train(params: Finetune, precision: str, kept: Description, folder: Path, res
     frozen, thawing = min(counts.values()), Thawing(backbone, params.thawed.batchnorm == "train")
     thaws = frozen < kept.layers and params.thawed.epochs > 0
     layer_table(architecture, frozen, params.thawed.batchnorm == "train").to_csv(folder / "layers.csv", index=False)
-    written = Finetuned(
-        kept.classes, kept.contract, kept.pooling, depth if thaws else None, json.loads(classifier.to_json())
-    )
-    write_finetuned(folder, written)
+    trained, layers = depth if thaws else None, json.loads(classifier.to_json())
+    write_finetuned(folder, Finetuned(kept.classes, kept.contract, kept.pooling, trained, layers))
     outputs = read_outputs(EXTRACT, PRETRAIN, "train", kept, depth)
     few = {name: rows[np.arange(min(FEW, len(rows)))] for name, rows in outputs.items()}
 
@@ -102,14 +99,15 @@ def train(params: Finetune, precision: str, kept: Description, folder: Path, res
 
     thawing.freeze(kept.layers)
     histories = [run(network if kept.fresh else classifier, "head", FEATURES, head)]  # fresh: from the pixels
-    write_model(folder, classifier, "head", few[FEATURES])
+    write_model(folder, PRETRAIN, classifier, "head", few[FEATURES])
     if thaws:
         factors, steps = by_depth(backbone, params.thawed.layer_decay, architecture.blocks), thawing.steps(counts)
         model = network if kept.fresh else top
         histories.append(run(model, "thawed", depth.kept, params.thawed, factors=factors, steps=steps))
-        write_model(folder, top, "finetuned", few[depth.kept])
+        write_model(folder, PRETRAIN, top, "finetuned", few[depth.kept])
     else:
-        say("nothing is thawed (freeze: all, or finetune.thawed.epochs: 0): fine-tuned is head-only")
+        why = "epochs is 0" if frozen < kept.layers else "freeze, or each step of gradual, freezes all layers"
+        say(f"nothing is thawed (finetune.thawed: {why}): fine-tuned is head-only")
     join(histories).to_csv(folder / "history.csv", index=False)
     val = Packed(VAL)
     if len(val):

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from PIL import Image
@@ -82,9 +83,10 @@ def put_models(folder: Path) -> None:
     write_finetuned(finetune, finetuned)
     classifier = head.get_layer("classifier")
     classifier.set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
-    write_model(finetune, head, "head", features)
+    write_model(finetune, pretrain, head, "head", features)
     classifier.set_weights([np.eye(3) * 4, np.zeros(3)])
-    write_model(finetune, build.top(backbone, "unit", "first", "average", head), "finetuned", activations)
+    top = build.top(backbone, "unit", "first", "average", head)
+    write_model(finetune, pretrain, top, "finetuned", activations)
 
 
 ROWS = [
@@ -240,9 +242,9 @@ def test_the_same_inputs_give_the_same_bytes_and_no_framework_is_needed(
 def test_batches_change_nothing(workplace: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def graph(file: Path, batch_size: int, gpu: bool) -> Graph:
+    def graph(model: onnx.ModelProto, batch_size: int) -> Graph:
         sizes.append(batch_size)
-        return Graph(file, batch_size, gpu)
+        return Graph(model, batch_size)
 
     monkeypatch.setattr("stages.network.finetuned.Graph", graph)
     monkeypatch.setattr("stages.network.finetuned.batch_size", lambda _: 3)  # 3 + 3 + 2 images instead of 8 at once
@@ -309,6 +311,6 @@ def test_a_model_whose_training_diverged_is_refused(copy: Path, capsys: pytest.C
 def test_a_missing_or_broken_model_is_named(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = copy / "data/finetune/finetuned.onnx"
     file.write_bytes(file.read_bytes()[:50])
-    assert "finetuned.onnx: expected an ONNX graph, received a file that cannot be read" in refused(copy, capsys)
+    assert "finetuned.onnx: expected an ONNX graph, received something else" in refused(copy, capsys)
     (copy / "data/finetune/model.json").unlink()
-    assert "data/finetune holds no model. Run `dvc repro finetune`, or `dvc pull`." in refused(copy, capsys)
+    assert "data/finetune/model.json is missing. Run `dvc repro finetune`, or `dvc pull`." in refused(copy, capsys)

@@ -121,7 +121,7 @@ def hand_on(
         models["finetuned"] = build.top(backbone, mode, depth.layer, "average", head)
     for which, model in models.items():
         rows = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(model.input.dtype)
-        write_model(finetune, model, which, rows)
+        write_model(finetune, pretrain, model, which, rows)
     return build.network(backbone, mode, "average", head)
 
 
@@ -289,7 +289,7 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     """A sigmoid's logits are (0, z), so that the softmax of every format is right for it too."""
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # as above
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    from stages.formats.tensorflow_files import tensorflow_writer
+    from stages.formats.tensorflow_files import tensorflow_writers
     from stages.network.build import head, network
     from stages.network.runtime import start
     from tests.miniature import miniature as backbone
@@ -310,10 +310,10 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     hand_on(tmp_path, residual, "unit", classifier, "block2_conv", card.contract, card.classes)
     finetune, pretrain = tmp_path / "data/finetune", tmp_path / "data/pretrain"
     write_onnx(finetune, pretrain, card, tmp_path / FILES["onnx"])
-    write = tensorflow_writer(finetune, pretrain, card)
+    write = tensorflow_writers(finetune, pretrain, card)
     for name in ("saved_model", "litert", "onnx"):
         if name != "onnx":
-            write(name, tmp_path / FILES[name])
+            write[name](tmp_path / FILES[name])
         received = Runner(tmp_path, name).probabilities(pixels)
         np.testing.assert_allclose(received, np.stack([1 - probabilities, probabilities], axis=1), atol=1e-5)
 
@@ -335,7 +335,7 @@ def test_each_format_gives_the_keras_probabilities_for_any_number_of_images(
 ) -> None:
     from stages.network.finetuned_keras import read_model
 
-    _, model = read_model(work / "data/finetune", work / "data/pretrain", "finetuned")
+    model = read_model(work / "data/finetune", work / "data/pretrain", "finetuned", whole=True)
     pixels = pixels_of(work / "data/split/test.parquet")
     expected = softmax(np.asarray(model(pixels)))
     assert np.ptp(expected, axis=0).max() > 0.5, "a network that says the same of all images would prove nothing"

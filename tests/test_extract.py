@@ -18,7 +18,7 @@ from stages.images.seen import read_seen
 from stages.network.backbones import BACKBONES
 from stages.network.build import bottom
 from stages.network.data import read_data
-from stages.network.kept import Depth, Rows, StoredRows, bytes_needed, read_description, stored
+from stages.network.kept import Depth, RowWriter, StoredRows, bytes_needed, read_description, stored
 from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
 from tests.copies import set_params
 from tests.published import vary
@@ -132,10 +132,10 @@ def test_a_gpu_that_nothing_can_use_is_said(
 ) -> None:
     monkeypatch.setattr("stages.network.frozen.gpus", lambda: 1)
     monkeypatch.setattr("stages.network.frozen.has_cuda", lambda: False)
-    monkeypatch.setattr("stages.network.frozen_keras.on_gpu", lambda: False)
+    monkeypatch.setattr("stages.network.runtime.on_gpu", lambda: False)
     extract.main()
     said = capsys.readouterr().out
-    assert "does not see the GPU of this machine: pip install -e '.[gpu]'" in said
+    assert "does not see the GPU of this machine, so the CPU computes: pip install -e '.[gpu]'" in said
     assert "frozen part: ONNX Runtime on the CPU" in said
 
 
@@ -354,7 +354,7 @@ def test_the_disk_is_asked_before_the_work(
 
 def test_rows_are_read_as_they_were_written_in_any_order(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((50, 3, 4)).astype(np.float16)
-    rows = Rows(tmp_path / "rows.npy", 50)
+    rows = RowWriter(tmp_path / "rows.npy", 50)
     for start in range(0, 50, 20):
         rows.add(values[start : start + 20])
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), values)

@@ -127,7 +127,7 @@ def test_an_empty_test_split_is_said(prepared: Path, capsys: pytest.CaptureFixtu
 def test_what_is_missing_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         extract_test.main()
-    assert "data/extract holds no kept activations. Run `dvc repro extract`" in capsys.readouterr().err
+    assert "data/extract/boundary.json is missing. Run `dvc repro extract`" in capsys.readouterr().err
     extract.main()
     Path("data/pretrain/backbone.onnx").unlink()
     with pytest.raises(SystemExit):

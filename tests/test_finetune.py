@@ -44,7 +44,7 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def whole_network(which: str) -> keras.Model:
-    return read_model(Path("data/finetune"), Path("data/pretrain"), which)[1]
+    return read_model(Path("data/finetune"), Path("data/pretrain"), which, whole=True)
 
 
 def weights(which: str) -> dict[str, list[np.ndarray]]:
@@ -139,8 +139,10 @@ def test_the_graphs_give_what_the_models_give(here: Path, freeze: int | str) -> 
         file = Path("data/finetune", f"{which}.onnx")
         assert [(one.name) for one in onnx.load(file).graph.input] == [name]
         values = np.load(f"data/extract/val_{rows}.npy")
-        model, whole = read_model(Path("data/finetune"), Path("data/pretrain"), which)
-        logits = Graph(file, 5)(values)["logits"]
+        model, whole = (
+            read_model(Path("data/finetune"), Path("data/pretrain"), which, whole=part) for part in (False, True)
+        )
+        logits = Graph(onnx.load(file), 5)(values)["logits"]
         assert logits.std() > 0.01
         np.testing.assert_allclose(logits, model(values), atol=1e-5)
         pixels = pixels_of(Packed(Path("data/split/val.parquet")))
@@ -206,7 +208,7 @@ def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Pa
     finetune.main()
     learned = read_pretrained(Path("data/pretrain"))
     assert learned.classifier is not None
-    head, _ = read_model(Path("data/finetune"), Path("data/pretrain"), "head")
+    head = read_model(Path("data/finetune"), Path("data/pretrain"), "head")
     for ours, source in zip(head.get_weights(), learned.classifier, strict=True):
         np.testing.assert_array_equal(ours, source)
 

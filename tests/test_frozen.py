@@ -28,9 +28,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpu(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU that the framework can use and ONNX Runtime cannot."""
     monkeypatch.chdir(prepared)
+    monkeypatch.setattr("stages.network.runtime.on_gpu", lambda: True)
     for module in ("frozen", "finetuned"):
         monkeypatch.setattr(f"stages.network.{module}.gpus", lambda: 1)
-        monkeypatch.setattr(f"stages.network.{module}_keras.on_gpu", lambda: True)
 
 
 def pixels() -> np.ndarray:
@@ -73,10 +73,12 @@ def test_on_a_gpu_evaluate_measures_the_same(
 def test_a_gpu_that_the_framework_does_not_see_is_said(
     gpu: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("stages.network.frozen_keras.on_gpu", lambda: False)
+    monkeypatch.setattr("stages.network.runtime.on_gpu", lambda: False)
     frozen = open_frozen(PRETRAIN, ["features"], "average", AUTO)
     assert frozen.where == "ONNX Runtime on the CPU"
-    assert "does not see the GPU of this machine: pip install -e '.[gpu]'" in capsys.readouterr().out
+    assert (
+        "does not see the GPU of this machine, so the CPU computes: pip install -e '.[gpu]'" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_the_graph_is_the_network(
     graph = read(Path("data/pretrain/backbone.onnx"))
     shape = written.architecture.pixels
     pixels = np.random.default_rng(1).integers(0, 256, (5, *shape), np.uint8)
-    found = Graph(cut(graph, list(network.output)).SerializeToString(), 4)(pixels)
+    found = Graph(cut(graph, list(network.output)), 4)(pixels)
     assert {*names, "features_average", "features_max", "features_none"} == set(found)
     for name, values in network.predict_on_batch(pixels).items():
         assert np.std(values) > 0, name

@@ -42,7 +42,7 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
         params = [param if isinstance(param, str) else next(iter(param)) for param in stage.get("params", [])]
         found += _differences(name, "deps", "imports", code, {dep for dep in declared if dep.endswith(".py")})
-        inputs = {path for path in paths - {_PARAMS_FILE} - _SOURCES if not path.startswith(f"data/{name}")}
+        inputs = {path for path in paths - {_PARAMS_FILE} - _SOURCES if not _within(path, name)}
         wanted = {dep for dep in declared if not dep.endswith(".py")} | {param for param in params if "/" in param}
         found += _differences(name, "deps", "opens", inputs, {_matching(dep, inputs) for dep in wanted})
         found += _differences(name, "params", "reads", sections, {param for param in params if "/" not in param})

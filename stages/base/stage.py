@@ -1,12 +1,13 @@
 """What every stage does around its work: say what happens, fail with one line, publish whole outputs."""
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -15,6 +16,22 @@ T = TypeVar("T")
 
 class UserError(Exception):
     """A mistake the user can mend. Its message says what was expected, what was found, and what to do."""
+
+
+def read_json(path: Path, stage: str) -> Any:
+    """Read what ``stage`` wrote as JSON.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} is missing. Run `dvc repro {stage}`, or `dvc pull`.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: expected JSON that can be read, received: {error}. Delete it, and run `dvc repro {stage}`."
+        ) from None
 
 
 def say(text: str) -> None:

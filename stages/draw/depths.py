@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from stages.draw.save import save
-from stages.network.kept import FEATURES, Description
+from stages.network.kept import Description
 
 # Okabe and Ito's blue, vermilion and grey: told apart with any kind of colour vision.
 TUNED, HEAD, TIME = "#0072B2", "#D55E00", "#999999"
@@ -75,25 +75,25 @@ def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval:
     axes.set_ylabel("test accuracy", color=INK, fontsize=12)
 
 
-def row(freeze: int | str, description: Description, layers: pd.DataFrame, metrics: dict[str, Any]) -> dict[str, Any]:
+def row(freeze: int | str, description: Description, layers: pd.DataFrame, scores: dict[str, Any]) -> dict[str, Any]:
     """Return the columns of one depth, but for its seconds.
 
     Args:
         freeze: the depth.
         description: of what was kept for it.
         layers: the table of layers that finetune wrote.
-        metrics: what evaluate measured.
+        scores: what evaluate measured on the test images.
     """
     depth = next(depth for depth in description.depths if depth.freeze == freeze)
     accuracies = {
-        f"{prefix}{end}": metrics[model][f"accuracy{end}"]
+        f"{prefix}{end}": scores[model][f"accuracy{end}"]
         for model, prefix in (("finetuned", "accuracy"), ("head", "head_accuracy"), ("gain", "gain"))
         for end in ("", "_low", "_high")
     }
     return {
         "freeze": freeze,
         "frozen": depth.frozen,
-        "kept": depth.kept if depth.kept in description.outputs else FEATURES,
+        "kept": description.trains_from(depth),
         "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
         **accuracies,
     }
@@ -126,4 +126,5 @@ def table(results: pd.DataFrame, shared: float, total: float, confidence: float)
             for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ).rstrip()
     trained = results["seconds"].sum()
-    yield f"{shared:.0f} s up to extract, once for all; {trained:.0f} s from there; in all, with saving, {total:.0f} s"
+    frozen = f"{shared:.0f} s for the frozen passes, once for all"
+    yield f"{frozen}; {trained:.0f} s from there; in all, with saving, {total:.0f} s"

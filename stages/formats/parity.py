@@ -1,4 +1,4 @@
-"""Parity: whether an exported model says of test images what was measured."""
+"""Parity: whether an exported model gives the probabilities that evaluate measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

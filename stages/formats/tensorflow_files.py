@@ -9,6 +9,7 @@ from stages.network.runtime import start  # before Keras: it imports the framewo
 
 # isort: on
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from stages.formats import litert, saved_model
@@ -16,12 +17,10 @@ from stages.formats.card import Card
 from stages.formats.serving import serving
 from stages.network.finetuned_keras import read_model
 
-WRITERS = {"litert": litert.write, "saved_model": saved_model.write}
 
-
-def tensorflow_writer(finetune: Path, pretrain: Path, card: Card) -> Callable[[str, Path], None]:
-    """Return what writes the fine-tuned model in one of WRITERS' formats to a path."""
+def tensorflow_writers(finetune: Path, pretrain: Path, card: Card) -> dict[str, Callable[[Path], None]]:
+    """Return what writes the fine-tuned model to a path, by format."""
     start(seed=0)
-    _, model = read_model(finetune, pretrain, "finetuned")
+    model = read_model(finetune, pretrain, "finetuned", whole=True)
     module = serving(model, card.contract.size, card.contract.channels)
-    return lambda name, path: WRITERS[name](module, path)
+    return {"litert": partial(litert.write, module), "saved_model": partial(saved_model.write, module)}

@@ -1,55 +1,58 @@
 """Run an ONNX graph, always the same number of rows at a time."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
+from stages.base.gpu import gpus
 from stages.base.stage import UserError
 
-# It would merge what ``stages.graphs.edit.cut`` computes twice on purpose.
-_OFF = ["CommonSubexpressionElimination"]
-# On a GPU in float32 as everywhere else; NVIDIA's TF32 has 10 bits.
-_CUDA = ("CUDAExecutionProvider", {"use_tf32": 0})
+# This optimizer would merge what ``stages.graphs.edit.cut`` computes twice on purpose.
+_DISABLED = ["CommonSubexpressionElimination"]
+_CUDA = "CUDAExecutionProvider"
 
 
 def has_cuda() -> bool:
-    """Whether the installed ONNX Runtime can compute on an NVIDIA GPU."""
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    """Whether the installed package of ONNX Runtime is the one for NVIDIA GPUs."""
+    return _CUDA in onnxruntime.get_available_providers()
 
 
 class Graph:
-    """A graph of one input that is ready to run.
+    """A graph of one input that is ready to run: on a GPU where ONNX Runtime can use one, else on the CPU.
 
     Rows come in batches of one size, the last filled up: what a row gives does not depend on the rows beside it.
 
     Args:
-        model: its bytes, or its file.
+        model: the graph.
         batch_size: rows at a time.
-        gpu: whether to run on an NVIDIA GPU.
+
+    Attributes:
+        batch_size: as given.
+        device: "GPU" or "CPU".
 
     Raises:
-        UserError: the file is missing or no graph.
+        UserError: there is a GPU, ONNX Runtime's package is the one for GPUs, and it cannot use it.
     """
 
-    def __init__(self, model: bytes | Path, batch_size: int, gpu: bool = False) -> None:
+    def __init__(self, model: onnx.ModelProto, batch_size: int) -> None:
         onnxruntime.set_default_logger_severity(4)
         options = onnxruntime.SessionOptions()
-        # Threads that wait for work would hold the processors that decode the next images.
+        # Threads that spin while they wait for work would hold the processors that decode the next images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = [*([_CUDA] if gpu else []), "CPUExecutionProvider"]
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=providers, disabled_optimizers=_OFF)
-        except Exception as error:  # the runtime has an error class for each way a file can be broken
-            if not isinstance(model, Path):
-                raise
-            reason = " ".join(str(error).split())[:200]
+        # In float32 as on a CPU: by itself a GPU takes 10 bits of each number (TF32).
+        gpu = [(_CUDA, {"use_tf32": 0})] if gpus() and has_cuda() else []
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, [*gpu, "CPUExecutionProvider"], disabled_optimizers=_DISABLED
+        )
+        used = _CUDA in self._session.get_providers()
+        if gpu and not used:
             raise UserError(
-                f"{model}: expected an ONNX graph, received a file that cannot be read as one ({reason}). "
-                f"Delete it and run `dvc repro`, or `dvc pull`."
-            ) from None
-        self.batch_size = batch_size
+                "onnxruntime-gpu is installed and cannot use the GPU of this machine: its CUDA or cuDNN libraries are "
+                "missing or of another version. Install those it needs, or onnxruntime instead."
+            )
+        self.batch_size, self.device = batch_size, "GPU" if used else "CPU"
         self._input = self._session.get_inputs()[0].name
         self._dtype = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}[self._session.get_inputs()[0].type]
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -61,7 +64,5 @@ class Graph:
 
     def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
         full = np.concatenate([rows, np.repeat(rows[-1:], self.batch_size - len(rows), axis=0)])
-        return [
-            output[: len(rows)]
-            for output in self._session.run(None, {self._input: full.astype(self._dtype, copy=False)})
-        ]
+        full = full.astype(self._dtype, copy=False)
+        return [output[: len(rows)] for output in self._session.run(None, {self._input: full})]

@@ -43,7 +43,7 @@ def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapp
         path: the file to write.
         rows: the images, taken one at a time.
         classes: all class names, in the order of the network's outputs; a row's label is the place of its class here.
-        reading: how the images become pixels: "form", "polarity" and "fit" of ``stages.images.load.Contract``.
+        reading: how the images become pixels: "form", "polarity" and "fit" of ``stages.images.contract.Contract``.
 
     Returns:
         The number of rows written.

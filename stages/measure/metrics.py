@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.measure.intervals import paired_difference, wilson
+from stages.measure.predictions import losses
 
 DECIMALS = 5  # of what is written: the last bits differ from machine to machine, and that should not change git
 
@@ -38,10 +39,10 @@ def measure(
     return {name: {key: round(value, DECIMALS) for key, value in row.items()} for name, row in measured.items()}
 
 
-def handful(
+def key_metrics(
     summary: Mapping[str, Any], val: pd.DataFrame | None, test: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Return the numbers that are compared from commit to commit: of the fine-tuned model, where no other is named.
+    """Return the few numbers that are compared between commits: of the fine-tuned model, unless another is named.
 
     Args:
         summary: what ``split`` says of the images.
@@ -78,13 +79,12 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, confidence: float, bin
     right = int((predicted == labels).sum())
     low, high = wilson(right, len(labels), confidence)
     f1 = _by_class(_counts(labels, probabilities))["f1"]
-    likelihood = np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float64).eps)
     return {
         "accuracy": right / len(labels),
         "accuracy_low": low,
         "accuracy_high": high,
         "macro_f1": float(f1[np.unique(labels)].mean()),
-        "log_loss": float(-np.log(likelihood).mean()),
+        "log_loss": float(losses(labels, probabilities).mean()),
         "calibration_error": calibration_error(labels, probabilities, bins),
     }
 

@@ -17,10 +17,16 @@ def softmax(logits: np.ndarray) -> np.ndarray:
         UserError: a logit is no finite number.
     """
     if not np.isfinite(logits).all():
-        raise UserError("a model gives NaN instead of numbers: its training diverged. Lower finetune's learning rates.")
+        raise UserError("a model gives NaN or infinity: its training diverged. Lower finetune's learning rates.")
     wide = logits.astype(np.float64)
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the cross-entropy of each image in nats, float64 (n,); that of a probability of 0 is 36."""
+    own = probabilities[np.arange(len(labels)), labels]
+    return np.asarray(-np.log(np.maximum(own, np.finfo(np.float64).eps)))
 
 
 def tabulate(split: Packed, probabilities: Mapping[str, np.ndarray]) -> pa.Table:
@@ -38,9 +44,8 @@ def tabulate(split: Packed, probabilities: Mapping[str, np.ndarray]) -> pa.Table
     hashes = pq.read_table(split.path, columns=["sha256"])["sha256"]
     columns = {"source": split.sources(), "sha256": hashes, "label": labels, "class": names[labels]}
     for model, values in probabilities.items():
-        own = values[np.arange(len(labels)), labels]
         columns[f"{model}_predicted"] = names[values.argmax(axis=1)]
         columns[f"{model}_confidence"] = values.max(axis=1).astype(np.float32)
-        columns[f"{model}_loss"] = -np.log(np.maximum(own, np.finfo(np.float64).eps)).astype(np.float32)
+        columns[f"{model}_loss"] = losses(labels, values).astype(np.float32)
         columns[f"{model}_probabilities"] = pa.array(list(values.astype(np.float32)), pa.list_(pa.float32()))
     return pa.table(columns)

@@ -1,6 +1,5 @@
 """What a backbone is made of, layer by layer, for those who need not compute with it: no framework is imported."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.base.stage import UserError
+from stages.base.stage import read_json
 
 NETWORK, GRAPH = "network.json", "backbone.onnx"  # in the folder that ``pretrain`` writes
 
@@ -84,7 +83,7 @@ class Architecture:
             dominators[layer.name] = {layer.name} | (set.intersection(*above) if above else set())
         return [layer.name for layer in self.operations if layer.name in dominators[self.output]]
 
-    def above(self, name: str) -> set[str]:
+    def ancestors(self, name: str) -> set[str]:
         """Return all layers and operations that ``name`` depends on."""
         inputs = {layer.name: layer.inputs for layer in self.operations}
         found, queue = set[str](), [name]
@@ -106,8 +105,12 @@ def describe(backbone: Any, blocks: Mapping[str, str]) -> Architecture:
     counted = {layer.name for layer in backbone.layers}
     operations = [
         Layer(
-            *(one.name, type(one).__name__, tuple(one.output.shape[1:])),
-            *(one.count_params() if one.name in counted else 0, inputs[one.name], one.name in counted),
+            name=one.name,
+            type=type(one).__name__,
+            shape=tuple(one.output.shape[1:]),
+            parameters=one.count_params() if one.name in counted else 0,
+            inputs=inputs[one.name],
+            counted=one.name in counted,
         )
         for one in backbone.operations
     ]
@@ -137,7 +140,7 @@ def read_architecture(folder: Path) -> Architecture:
     """Read the backbone's architecture from where ``pretrain`` wrote it.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is missing or damaged.
     """
     return from_json(read_network(folder)["architecture"])
 
@@ -146,10 +149,7 @@ def read_network(folder: Path) -> dict[str, Any]:
     """Read ``network.json``; see ``stages.network.pretrained``.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is missing or damaged.
     """
-    try:
-        content: dict[str, Any] = json.loads((folder / NETWORK).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no backbone. Run `dvc repro pretrain`, or `dvc pull`.") from None
+    content: dict[str, Any] = read_json(folder / NETWORK, "pretrain")
     return content

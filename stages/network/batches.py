@@ -7,15 +7,10 @@ from typing import Protocol
 import numpy as np
 
 from stages.base.ahead import ahead
+from stages.network.kept import Rows
 
 # Bytes of inputs that are handed to the backend at once: a tiny head then takes all steps of an epoch in one call.
 CHUNK = 2**24
-
-
-class Rows(Protocol):
-    """An array, or a file that is read like one."""
-
-    def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
 
 
 class Data(Protocol):

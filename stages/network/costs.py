@@ -19,7 +19,7 @@ class Images:
     Attributes:
         train: images in the training split; None where that is not known before the split is made.
         val: likewise in the validation split.
-        views: versions kept of each training image; 0 where they are drawn afresh in each epoch, from kept pixels.
+        views: versions kept of each training image; 0 where they are drawn anew in each epoch, from stored pixels.
         origin: where the counts are from, in words.
     """
 

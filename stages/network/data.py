@@ -1,14 +1,14 @@
 """What ``extract`` kept, as training reads it."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from stages.base.stage import read_json
 from stages.network.batches import Data, Kept
 from stages.network.fresh import Fresh
 from stages.network.frozen import Frozen, open_frozen
-from stages.network.kept import FEATURES, PIXELS, Depth, Description, StoredRows
+from stages.network.kept import FEATURES, PIXELS, Depth, Description, Rows, StoredRows
 
 # Fresh views of the thawed phase are numbered from here on, beyond the epochs of any head: it sees none of them again.
 THAWED = 1_000_000
@@ -36,17 +36,15 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
         return Kept(inputs, np.load(shares, allow_pickle=False), classes)
     labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
     if description.fresh and split == "train":
-        draws = json.loads((folder / "fresh.json").read_text(encoding="utf-8"))
+        draws = read_json(folder / "fresh.json", "extract")
         return Fresh(inputs, labels, classes, draws["augment"], draws["seed"], first)
     return Kept(inputs, labels, classes)
 
 
-def read_outputs(
-    folder: Path, pretrain: Path, split: str, description: Description, depth: Depth
-) -> dict[str, "StoredRows | _Outputs"]:
+def read_outputs(folder: Path, pretrain: Path, split: str, description: Description, depth: Depth) -> dict[str, Rows]:
     """Return what the frozen part put out for a split: the features, and the activations at ``depth``.
 
-    Where ``extract`` kept the pixels alone it is computed from them, when it is read.
+    If ``extract`` kept the pixels alone, rows are computed from them as they are read.
     """
     names = [FEATURES, *([depth.kept] if depth.frozen < description.layers else [])]
     if not description.fresh:
@@ -58,7 +56,7 @@ def read_outputs(
 class _Outputs:
     """Rows that are computed from pixels."""
 
-    def __init__(self, pixels: StoredRows, name: str, frozen: Frozen) -> None:
+    def __init__(self, pixels: Rows, name: str, frozen: Frozen) -> None:
         self._pixels, self._name, self._run = pixels, name, frozen.run
 
     def __len__(self) -> int:

@@ -48,7 +48,7 @@ def chosen(kept: Sequence[Depth], freeze: int | str) -> Depth:
 def lines(description: Description, shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> Iterator[str]:
     """Go through one line a depth: what it freezes, and what is kept for it (see ``stages.network.kept.shapes``)."""
     for depth in description.depths:
-        what = PIXELS if description.fresh else depth.kept if depth.kept in shapes else FEATURES
+        what = description.trains_from(depth)
         kept = f"the {what}" if what in (FEATURES, PIXELS) else f"what {what} puts out"
         shape = " x ".join(map(str, shapes[what][0]))
         yield f"freeze: {depth.freeze}: {depth.frozen} of {description.layers} layers frozen; kept: {kept}, {shape}"

@@ -8,23 +8,24 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from stages.base.gpu import gpus
-from stages.base.stage import UserError
+from stages.base.stage import read_json
+from stages.graphs.edit import read
 from stages.graphs.session import Graph, has_cuda
 from stages.network.architecture import read_architecture
 from stages.network.frozen import batch_size
-from stages.network.kept import FEATURES, Depth
+from stages.network.kept import FEATURES, Depth, Rows
 
 MODELS = ("head", "finetuned")
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What the two models' numbers mean, and where the second one starts.
+    """What is needed to run the two models.
 
     Attributes:
         classes: names, in the order of the logits.
@@ -55,33 +56,20 @@ def read_finetuned(folder: Path) -> Finetuned:
     """Read ``model.json``.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is missing or damaged.
     """
-    try:
-        content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no model. Run `dvc repro finetune`, or `dvc pull`.") from None
+    content = read_json(folder / "model.json", "finetune")
     depth = Depth(**content["depth"]) if content["depth"] else None
     return Finetuned(**{**content, "depth": depth})
 
 
-def file_of(finetuned: Finetuned, model: str) -> str:
-    """Return the name that the files of ``head`` or ``finetuned`` begin with."""
+def stem_of(finetuned: Finetuned, model: str) -> str:
+    """Return the name, without suffix, of the files of ``head`` or ``finetuned``."""
     return "head" if finetuned.depth is None else model
-
-
-class Rows(Protocol):
-    """An array, or a file that is read like one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
 
 
 def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     """Return the logits, float32 (n, classes), of ``head`` and ``finetuned``.
-
-    On a GPU that ONNX Runtime cannot use, the framework computes, in float32 as well.
 
     Args:
         folder: where ``finetune`` wrote the models.
@@ -91,22 +79,22 @@ def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[st
     finetuned, size = read_finetuned(folder), batch_size(read_architecture(pretrain))
     logits: dict[str, np.ndarray] = {}
     for model in MODELS:
-        name = file_of(finetuned, model)
-        if name == model:
-            run = _open(folder / f"{name}.onnx", pretrain, size)
-            rows = inputs[finetuned.reads(model)]
-            places = (np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size))
-            logits[model] = np.concatenate([run(rows[place]) for place in places])
-        else:
-            logits[model] = logits[name]
+        stem = stem_of(finetuned, model)
+        if stem in logits:
+            logits[model] = logits[stem]
+            continue
+        run, rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[finetuned.reads(model)]
+        places = (np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size))
+        logits[model] = np.concatenate([run(rows[place]) for place in places])
     return logits
 
 
 def _open(file: Path, pretrain: Path, size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the model in ``file``; on a GPU that ONNX Runtime cannot use, the framework computes it."""
     if gpus() and not has_cuda():
         from stages.network.finetuned_keras import open_keras  # here: it imports the framework
 
         if run := open_keras(file, pretrain):
             return run
-    graph = Graph(file, size, gpus() > 0 and has_cuda())
+    graph = Graph(read(file), size)
     return lambda rows: graph(rows)["logits"]

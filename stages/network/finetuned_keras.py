@@ -5,60 +5,65 @@ from collections.abc import Callable
 from pathlib import Path
 
 # isort: off
-from stages.network.runtime import on_gpu, start_exact  # first: it imports the framework quietly
+from stages.network.runtime import exact, sees_gpu, start_once  # first: it imports the framework quietly
 
 # isort: on
 import keras
 import numpy as np
 
-from stages.base.stage import UserError
 from stages.graphs.convert import convert
 from stages.graphs.edit import write
 from stages.network import build
-from stages.network.finetuned import file_of, read_finetuned
+from stages.network.finetuned import read_finetuned, stem_of
 from stages.network.forward import Forward
 from stages.network.pretrained import check_graph, read_pretrained
 
 
-def write_model(folder: Path, model: keras.Model, which: str, rows: np.ndarray) -> None:
+def write_model(folder: Path, pretrain: Path, model: keras.Model, which: str, rows: np.ndarray) -> None:
     """Write a model from what the frozen part puts out to logits: ``WHICH.weights.h5`` and ``WHICH.onnx``.
 
     Args:
+        folder: where ``write_finetuned`` wrote what it is.
+        pretrain: where ``pretrain`` wrote the backbone.
         which: ``head`` or ``finetuned``.
         rows: a few inputs, for which the graph must give what the model gives.
 
     Raises:
-        UserError: it gives something else, or the model gives no numbers.
+        UserError: it gives something else, or the model's outputs are not finite.
     """
-    expected = keras.ops.convert_to_numpy(model(rows, training=False))
-    if not np.isfinite(expected).all():
-        raise UserError(f"{which}: its training diverged: the model gives NaN. Lower its learning_rate.")
     model.save_weights(folder / f"{which}.weights.h5")
     write(convert(model), folder / f"{which}.onnx")
-    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):  # in bfloat16 it gives 3 digits
-        check_graph(folder / f"{which}.onnx", rows, {"logits": expected})
+    if any(layer.compute_dtype != "float32" for layer in model._flatten_layers()):
+        model = read_model(folder, pretrain, which)  # which computes in float32, as the graph does
+    check_graph(folder / f"{which}.onnx", rows, model)
 
 
-def read_model(folder: Path, pretrain: Path, which: str) -> tuple[keras.Model, keras.Model]:
-    """Return the model ``head`` or ``finetuned`` from what the frozen part puts out to logits, and whole from pixels.
+def read_model(folder: Path, pretrain: Path, which: str, whole: bool = False) -> keras.Model:
+    """Return the model ``head`` or ``finetuned``: from what the frozen part puts out to logits.
 
     Args:
         folder: where ``finetune`` wrote it.
         pretrain: where ``pretrain`` wrote the backbone.
+        whole: return the network from pixels to logits instead.
     """
     finetuned, pretrained = read_finetuned(folder), read_pretrained(pretrain)
     backbone, mode = pretrained.backbone, pretrained.preprocessing
     model = head = keras.models.model_from_json(json.dumps(finetuned.head))
     if finetuned.depth is not None and which == "finetuned":
         model = build.top(backbone, mode, finetuned.depth.layer, finetuned.pooling, head)
-    model.load_weights(folder / f"{file_of(finetuned, which)}.weights.h5")
-    return model, build.network(backbone, mode, finetuned.pooling, head)
+    model.load_weights(folder / f"{stem_of(finetuned, which)}.weights.h5")
+    return build.network(backbone, mode, finetuned.pooling, head) if whole else model
 
 
 def open_keras(file: Path, pretrain: Path) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return the model beside the graph ``file``, run by the framework on a GPU; None where it sees none."""
-    start_exact()
-    if not on_gpu():
+    start_once()
+    if not sees_gpu():
         return None
-    forward = Forward(read_model(file.parent, pretrain, file.stem)[0])
-    return lambda rows: np.asarray(forward(rows))
+    forward = Forward(read_model(file.parent, pretrain, file.stem))
+
+    def run(rows: np.ndarray) -> np.ndarray:
+        with exact():
+            return np.asarray(forward(rows))
+
+    return run

@@ -39,7 +39,7 @@ def boundary(backbone: Architecture, freeze: int | str, key: str = "extract.free
     thawed = set(backbone.names[frozen:])
     kept, inputs = None, backbone.names[:1]
     for name in backbone.boundaries:
-        if name in thawed or backbone.above(name) & thawed:
+        if name in thawed or backbone.ancestors(name) & thawed:
             break
         kept = name
     return Boundary(frozen, None if kept in inputs else kept)

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.images.mix import mixed
 from stages.images.views import view
-from stages.network.batches import Rows
+from stages.network.kept import Rows
 from stages.schema.extract import Augment
 
 

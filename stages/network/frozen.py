@@ -1,7 +1,7 @@
 """Run the frozen part of a backbone over images: as a graph in ONNX Runtime, or in the framework.
 
-On a CPU ONNX Runtime is several times as fast, and starts at once. On a GPU the framework serves as well, and unlike
-ONNX Runtime's package it is there.
+On a CPU ONNX Runtime is several times as fast and starts at once. On a GPU the framework computes: it is installed
+anyway, and ONNX Runtime's package for GPUs usually is not.
 """
 
 import math
@@ -45,34 +45,29 @@ def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Comp
         kept: names of layers, for what they put out; "features" for the pooled output of the backbone; "pixels" for the
             pixels themselves.
         pooling: see ``stages.network.build.pool``.
-        compute: how to compute for training. None: for measuring, in float32 and with the graph that is deployed; only
-            where there is a GPU that ONNX Runtime cannot use, the framework computes, for a CPU would take too long.
+        compute: how to compute for training. None: for measuring, in float32 and with the graph that is deployed. If
+            there is a GPU that ONNX Runtime cannot use, the framework computes instead: the CPU would take too long.
     """
     architecture = read_architecture(pretrain)
-    if compute is None:
-        with_keras = gpus() > 0 and not has_cuda()
-    else:
-        with_keras = compute.frozen == "keras" or (
-            compute.frozen == "auto" and (gpus() > 0 or compute.precision != "float32")
-        )
+    asked = compute is not None and (compute.frozen == "keras" or compute.precision != "float32")
+    for_gpu = gpus() > 0 and (compute.frozen == "auto" if compute else not has_cuda())
     names = [name for name in kept if name != PIXELS]
     if not names:
         return Frozen(lambda pixels: {PIXELS: pixels}, _MOST, "nothing is computed")
-    if with_keras:
+    if asked or for_gpu:
         from stages.network.frozen_keras import open_keras  # here: it imports the framework
 
-        if frozen := open_keras(pretrain, kept, pooling, compute):
+        if frozen := open_keras(pretrain, kept, pooling, compute, for_gpu and not asked):
             return frozen
-    gpu = gpus() > 0 and has_cuda()
     outputs = {pooled(pooling) if name == FEATURES else name: name for name in names}
     model = cut(read(pretrain / GRAPH), list(outputs))
-    graph = Graph(model.SerializeToString(), batch_size(architecture), gpu)
+    graph = Graph(model, batch_size(architecture))
 
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
         found = {outputs[name]: values for name, values in graph(pixels).items()}
         return found | ({PIXELS: pixels} if PIXELS in kept else {})
 
-    return Frozen(run, graph.batch_size, f"ONNX Runtime on {'a GPU' if gpu else 'the CPU'}")
+    return Frozen(run, graph.batch_size, f"ONNX Runtime on the {graph.device}")
 
 
 def batch_size(architecture: Architecture) -> int:

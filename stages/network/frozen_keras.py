@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # isort: off
-from stages.network.runtime import device_count, on_gpu, start, start_exact  # first: it imports the framework quietly
+from stages.network.runtime import device_count, exact, sees_gpu, start, start_once  # first: it imports the framework
 
 # isort: on
 import keras
+import numpy as np
 
-from stages.base.stage import say
 from stages.network.build import bottom, compute_in
 from stages.network.forward import Forward
 from stages.network.frozen import Frozen
@@ -17,17 +18,20 @@ from stages.network.pretrained import read_pretrained
 from stages.schema.compute import Compute
 
 
-def open_keras(pretrain: Path, kept: Sequence[str], pooling: str, compute: Compute | None) -> Frozen | None:
-    """Return the frozen part as ``stages.network.frozen.open_frozen`` does; ``compute`` None: exact, on one device.
+def open_keras(
+    pretrain: Path, kept: Sequence[str], pooling: str, compute: Compute | None, for_gpu: bool
+) -> Frozen | None:
+    """Return the frozen part as ``stages.network.frozen.open_frozen`` does.
 
-    None where only a GPU speaks for the framework, and it sees none: without NVIDIA's libraries it computes on the CPU.
+    Args:
+        for_gpu: whether the framework was chosen only because there is a GPU. Then None is returned if it does not see
+            one, as without NVIDIA's libraries.
     """
     if compute:
         start(0, compute.devices)
     else:
-        start_exact()
-    if not on_gpu() and (compute is None or (compute.frozen == "auto" and compute.precision == "float32")):
-        say(f"{keras.backend.backend()} does not see the GPU of this machine: pip install -e '.[gpu]'")
+        start_once()
+    if for_gpu and not sees_gpu():
         return None
     pretrained = read_pretrained(pretrain)
     precision = compute.precision if compute else "float32"
@@ -36,4 +40,9 @@ def open_keras(pretrain: Path, kept: Sequence[str], pooling: str, compute: Compu
     forward = Forward(network, compute.batch_size if compute else "auto")
     devices = device_count()
     where = f"{keras.backend.backend()} in {precision} on {devices} device{'s' * (devices > 1)}"
-    return Frozen(forward, forward.batch_size, where)
+
+    def measure(pixels: np.ndarray) -> Any:
+        with exact():
+            return forward(pixels)
+
+    return Frozen(forward if compute else measure, forward.batch_size, where)

@@ -12,8 +12,10 @@ def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[
     """Return the head that ``params`` describe, from features pooled so, to logits of ``classes``.
 
     Raises:
-        UserError: it is to start from the source's classifier, and cannot.
+        UserError: it is to start from the source's classifier, and cannot, or has one output for more than two classes.
     """
+    if params.output == "sigmoid" and len(classes) != 2:
+        raise UserError(f"finetune.head.output: expected softmax for {len(classes)} classes; received sigmoid.")
     features = pretrained.architecture.features(pooling)
     head = build.head(features, params.hidden, params.dropout, len(classes), params.batchnorm, params.output)
     if params.initial == "source":

@@ -5,11 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from stages.base.stage import UserError
+from stages.base.stage import UserError, read_json
 from stages.network.architecture import Architecture
 
 PIXELS, FEATURES = "pixels", "features"  # what is kept that no layer of the backbone puts out
@@ -52,7 +52,7 @@ class Description:
         layers: how many layers the backbone has.
         pooling: how feature maps became the features.
         classes: names, in the order of the labels.
-        contract: how an image file became pixels, as the plain fields of ``stages.images.load.Contract``.
+        contract: how an image file became pixels, as the plain fields of ``stages.images.contract.Contract``.
         fresh: whether new views are drawn in every epoch. Then nothing is kept to train from but the pixels of the
             images, and in ``fresh.json`` what draws the views (see ``stages.network.fresh``).
     """
@@ -68,6 +68,12 @@ class Description:
     def files(self) -> list[str]:
         """What is kept of each view for training."""
         return [PIXELS] if self.fresh else self.outputs
+
+    def trains_from(self, depth: Depth) -> str:
+        """Return what is read to train the layers that are thawed at ``depth``: features, where there are none."""
+        if self.fresh:
+            return PIXELS
+        return depth.kept if depth.frozen < self.layers else FEATURES
 
     @property
     def outputs(self) -> list[str]:
@@ -85,12 +91,9 @@ def read_description(folder: Path) -> Description:
     """Read ``boundary.json``.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is missing or damaged.
     """
-    try:
-        content = json.loads((folder / "boundary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} holds no kept activations. Run `dvc repro extract`, or `dvc pull`.") from None
+    content = read_json(folder / "boundary.json", "extract")
     return Description(**{**content, "depths": [Depth(**depth) for depth in content["depths"]]})
 
 
@@ -122,8 +125,11 @@ def shapes(
     return {name: known[name] if name in known else (backbone.shape(name), precision) for name in names}
 
 
-def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int) -> str:
+def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int, less: str) -> str:
     """Say how much disk ``rows`` of what is kept (see ``shapes``) take, of so many ``free`` bytes.
+
+    Args:
+        less: how to keep less, in words.
 
     Raises:
         UserError: it does not fit.
@@ -131,10 +137,7 @@ def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int) 
     needed = sum(bytes_needed(shape, dtype, rows) for shape, dtype in kept.values())
     said = f"what is kept takes {_readable(needed)} of disk; {_readable(free)} are free"
     if needed > free:
-        raise UserError(
-            f"{said}. Free some, or keep less: fewer extract.views (fresh keeps the pixels alone), extract.precision: "
-            "float16, fewer extract.depths, or another extract.freeze."
-        )
+        raise UserError(f"{said}. Free some, or keep less: {less}, fewer extract.depths, or another extract.freeze.")
     return said
 
 
@@ -157,7 +160,15 @@ def _readable(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
-class Rows:
+class Rows(Protocol):
+    """An array, or a file that is read like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
+
+
+class RowWriter:
     """A ``.npy`` file of ``rows`` rows that is written batch by batch.
 
     Written, not mapped: pages of a mapped file count as the process's memory, however large the file.

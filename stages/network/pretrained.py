@@ -5,17 +5,19 @@
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+# isort: off
+from stages.network.runtime import exact  # first: it imports the framework quietly
+
+# isort: on
 import keras
 import numpy as np
 
 from stages.base.stage import UserError
 from stages.graphs.convert import convert
-from stages.graphs.edit import write
+from stages.graphs.edit import read, write
 from stages.graphs.session import Graph
 from stages.network import build
 from stages.network.architecture import GRAPH, NETWORK, Architecture, from_json, read_network
@@ -61,27 +63,34 @@ def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
     network = build.taps(backbone, pretrained.preprocessing, pretrained.architecture.boundaries[1:])
     write(convert(network), folder / GRAPH)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *pretrained.architecture.pixels), np.uint8)
-    check_graph(folder / GRAPH, pixels, network(pixels, training=False))
+    check_graph(folder / GRAPH, pixels, network)
     if pretrained.classifier is not None:
         kernel, bias = pretrained.classifier
         np.savez(folder / "classifier.npz", kernel=kernel, bias=bias)
 
 
-def check_graph(file: Path, rows: np.ndarray, expected: Mapping[str, Any]) -> None:
-    """Hold what a graph puts out for some ``rows`` against what the framework's network does: arrays by name.
+def check_graph(file: Path, rows: np.ndarray, network: keras.Model) -> None:
+    """Check that a graph gives what the framework's network gives for some ``rows``.
 
     Raises:
-        UserError: they differ by more than rounding.
+        UserError: they differ by more than rounding, or the network's outputs are not finite.
     """
-    found = Graph(file, len(rows))(rows)
-    for name, values in expected.items():
-        values = keras.ops.convert_to_numpy(values)
+    found = Graph(read(file), len(rows))(rows)
+    with exact():
+        outputs = network(rows, training=False)
+    for name, tensor in (outputs if isinstance(outputs, dict) else {"logits": outputs}).items():
+        values = keras.ops.convert_to_numpy(tensor)
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{file.stem}: expected numbers, received NaN or infinity ({name}): its training diverged, or its "
+                f"weights are damaged. Lower the learning rate, or fetch the weights again."
+            )
         difference, largest = np.abs(found[name] - values).max(), np.abs(values).max()
         if not difference <= TOLERANCE * largest:
             raise UserError(
                 f"{file.name}: expected what the network in {keras.backend.backend()} puts out ({name}, up to "
-                f"{largest:.3g}), received a difference of {difference:.2g}. This is a mistake of the conversion, or "
-                f"its weights are no numbers: please report it with pretrain.backbone and pretrain.source."
+                f"{largest:.3g}), received a difference of {difference:.2g}. This is a mistake of the conversion: "
+                f"please report it with pretrain.backbone and pretrain.source."
             )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from stages.base.quiet import quiet
-from stages.base.stage import UserError
+from stages.base.stage import UserError, say
 
 _entered = ExitStack()
 _started = False
@@ -52,14 +52,13 @@ with quiet(), _quick():  # TensorFlow logs about itself before its log level can
         import jax
 
 
-def start(seed: int, devices: int | str = 1, exact: bool = False) -> None:
+def start(seed: int, devices: int | str = 1) -> None:
     """Seed every random generator and make operations repeatable, so that a second run writes the same bytes.
 
     Args:
         seed: for Python, NumPy and the Keras backend.
         devices: how many compute, each a part of every batch: so many GPUs, or ``auto`` for all of them. Where there is
             no GPU, so many parts of the CPU, which makes nothing faster, and ``auto`` is 1.
-        exact: whether a GPU multiplies with all digits of float32; by itself it takes 10 bits of each (TF32).
 
     Raises:
         UserError: there are fewer GPUs, or the backend is neither tensorflow nor jax.
@@ -79,19 +78,38 @@ def start(seed: int, devices: int | str = 1, exact: bool = False) -> None:
     if gpus and count > gpus:
         raise UserError(f"compute.devices: expected at most {gpus}, for there are {gpus} GPUs; received {count}.")
     if backend == "tensorflow":
-        tf.config.experimental.enable_tensor_float_32_execution(not exact)
         _start_tensorflow(count, gpus)
-        return
-    if exact:
-        jax.config.update("jax_default_matmul_precision", "highest")
-    if count > 1:
+    elif count > 1:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=jax.devices()[:count]))
 
 
-def start_exact() -> None:
-    """Start, to compute in float32 what is measured; where a training has started, leave everything as it set it."""
+def start_once() -> None:
+    """Start on one device, unless the process has started already: a training goes on with its seed and devices."""
     if not _started:
-        start(0, exact=True)
+        start(seed=0)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Let a GPU multiply with all digits of float32 inside the block; by itself it takes 10 bits of each (TF32)."""
+    if keras.backend.backend() == "jax":
+        with jax.default_matmul_precision("highest"):
+            yield
+        return
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def sees_gpu() -> bool:
+    """Whether the framework sees the GPU of this machine; say what is missing where it does not."""
+    if not on_gpu():
+        package = "pip install -e '.[gpu]'" if keras.backend.backend() == "tensorflow" else "pip install 'jax[cuda]'"
+        say(f"{keras.backend.backend()} does not see the GPU of this machine, so the CPU computes: {package}")
+    return on_gpu()
 
 
 def _start_tensorflow(count: int, gpus: int) -> None:

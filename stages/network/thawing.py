@@ -1,6 +1,7 @@
 """Freeze and thaw the layers of a backbone for training."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import keras
 
@@ -40,4 +41,4 @@ class Thawing:
 
     def steps(self, counts: Mapping[int, int]) -> dict[int, Callable[[], None]]:
         """Return the ``steps`` of ``stages.network.train.fit`` that freeze so many layers from these epochs on."""
-        return {epoch: lambda frozen=frozen: self.freeze(frozen) for epoch, frozen in counts.items()}  # type: ignore[misc]
+        return {epoch: partial(self.freeze, frozen) for epoch, frozen in counts.items()}
