@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.ahead import ahead
+from stages.base.ahead import ahead, in_parallel
 from stages.base.params import read_section
 from stages.base.stage import progress, say, stage, whole
 from stages.images.contract import Contract
@@ -57,16 +57,14 @@ def main() -> None:
     kept = shapes(description.files, backbone, params.pooling, params.precision)
     for line in lines(description, kept):
         say(line)
-    say(f"{len(train)} training images in {params.views} views")
-    less = "fewer extract.views (fresh keeps the pixels alone), extract.precision: float16"
-    rows, free = len(train) * params.kept_views + len(val), shutil.disk_usage(EXTRACT.parent).free
-    say(room(kept, rows, free, less))
+    rows, less = len(train) * params.kept_views + len(val), "fewer extract.views, extract.precision: float16"
+    say(room(kept, rows, shutil.disk_usage(EXTRACT.parent).free, less))
     frozen = open_frozen(PRETRAIN, description.files, params.pooling, compute)
-    say(f"frozen part: {frozen.where}")
+    say(f"{len(train)} training images in {params.views} views; frozen part: {frozen.where}")
     with whole(EXTRACT) as folder:
         write_description(folder, description)
         if description.fresh:
-            draws = {"augment": params.augment.model_dump(), "seed": params.seed}
+            draws = params.model_dump(include={"augment", "seed"})
             (folder / "fresh.json").write_text(json.dumps(draws, indent=2) + "\n", encoding="utf-8")
         for name, packed, views in (("train", train, params.kept_views), ("val", val, 1)):
             images = load_all(progress(packed.images(), f"{name} images", len(packed)), contract)
@@ -90,10 +88,15 @@ def write_split(
     shares = name == "train" and params.augment.mixes and not description.fresh
     if not shares:
         np.save(folder / f"{name}_labels.npy", labels)
-    for batch in ahead(iter(lambda: list(islice(drawn, frozen.batch_size)), []), 2):
-        if shares:
-            files["targets"].add(np.stack([target for _, target in batch]))
-        for what, values in frozen.run(np.stack([view for view, _ in batch])).items():
+
+    def batches() -> Iterator[np.ndarray]:
+        for batch in ahead(iter(lambda: list(islice(drawn, frozen.batch_size)), []), 2):
+            if shares:
+                files["targets"].add(np.stack([target for _, target in batch]))
+            yield np.stack([view for view, _ in batch])
+
+    for outputs in in_parallel(frozen.run, batches(), frozen.threads, frozen.threads + 1):
+        for what, values in outputs.items():
             files[what].add(values if what in (PIXELS, FEATURES) else stored(values, params.precision))
 
 

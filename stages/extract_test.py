@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.ahead import ahead
+from stages.base.ahead import ahead, in_parallel
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images.contract import Contract
 from stages.images.load import load_all
@@ -40,8 +40,9 @@ def main() -> None:
     images = load_all(progress(split.images(), "test images", len(split)), Contract(**description.contract))
     with whole(EXTRACT_TEST) as folder:
         files = {name: RowWriter(folder / f"{name}.npy", len(split)) for name in kept}
-        for batch in ahead(iter(lambda: list(islice(images, frozen.batch_size)), []), 2):
-            for name, values in frozen.run(np.stack(batch)).items():
+        batches = map(np.stack, iter(lambda: list(islice(images, frozen.batch_size)), []))
+        for outputs in in_parallel(frozen.run, ahead(batches, 2), frozen.threads, frozen.threads + 1):
+            for name, values in outputs.items():
                 files[name].add(values)
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from stages.base.ahead import ahead
+from stages.base.ahead import ahead, in_parallel
 
 
 def test_the_next_items_are_made_while_one_is_used() -> None:
@@ -38,3 +38,21 @@ def test_an_error_comes_after_the_items_before_it() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert list(ahead([], 2)) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_the_order_of_the_items(threads: int) -> None:
+    assert list(in_parallel(lambda number: number**2, range(50), threads, 4)) == [number**2 for number in range(50)]
+    assert list(in_parallel(str, [], threads, 4)) == []
+
+
+def test_several_items_are_worked_on_at_a_time() -> None:
+    both = threading.Barrier(2, timeout=10)  # each waits for the other
+    assert list(in_parallel(lambda _: both.wait() >= 0, range(4), 2, 2)) == [True] * 4
+
+
+def test_an_error_comes_in_the_place_of_its_result() -> None:
+    results = in_parallel(lambda number: 1 / number, [1, 2, 0, 4], 2, 2)
+    assert [next(results), next(results)] == [1, 0.5]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

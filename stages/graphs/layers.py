@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from stages.graphs.activations import ACTIVATIONS, activate, clip
 from stages.graphs.writer import Tensor, Writer
 
 Convert = Callable[..., Tensor]
@@ -25,12 +26,12 @@ def _input(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 
 
 def _convolution(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    return _activated(writer, layer, _convolve(writer, layer, x, _array(layer.kernel), layer.groups, layer.use_bias))
+    return activate(writer, layer, _convolve(writer, layer, x, _array(layer.kernel), layer.groups, layer.use_bias))
 
 
 def _depthwise(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     kernel, groups = _depthwise_kernel(layer.kernel)
-    return _activated(writer, layer, _convolve(writer, layer, x, kernel, groups, layer.use_bias))
+    return activate(writer, layer, _convolve(writer, layer, x, kernel, groups, layer.use_bias))
 
 
 def _separable(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def _separable(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x = _convolve(writer, layer, x, kernel, groups, False)
     pointwise = _array(layer.pointwise_kernel).transpose(3, 2, 0, 1)
     x = writer.node("Conv", [x, pointwise, *([_array(layer.bias)] if layer.use_bias else [])], x)
-    return _activated(writer, layer, x)
+    return activate(writer, layer, x)
 
 
 def _depthwise_kernel(kernel: Any) -> tuple[np.ndarray, int]:
@@ -65,7 +66,7 @@ def _dense(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x = writer.node("MatMul", [x, _array(layer.kernel)], x)
     if layer.use_bias:
         x = writer.node("Add", [x, _array(layer.bias)], x)
-    return _activated(writer, layer, x)
+    return activate(writer, layer, x)
 
 
 def _batchnorm(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -193,47 +194,8 @@ def _take(writer: Writer, layer: Any, x: Tensor, indices: Any = None) -> Tensor:
 def _relu(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     if layer.negative_slope or layer.threshold:
         raise NotImplementedError("ReLU with a slope or threshold")
-    return _ACTIVATIONS["relu"](writer, x) if layer.max_value is None else _clip(writer, x, layer.max_value)
+    return ACTIVATIONS["relu"](writer, x) if layer.max_value is None else clip(writer, x, layer.max_value)
 
-
-def _activation(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    return _activated(writer, layer, x)
-
-
-def _activated(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    """Apply the layer's activation function."""
-    name = getattr(layer.activation, "__name__", str(layer.activation))
-    if getattr(keras.activations, name, None) is not layer.activation or name not in _ACTIVATIONS:
-        raise NotImplementedError(f"the activation {name}")
-    return _ACTIVATIONS[name](writer, x)
-
-
-def _clip(writer: Writer, x: Tensor, highest: float) -> Tensor:
-    return writer.node("Clip", [x, 0.0, float(highest)], x)
-
-
-def _silu(writer: Writer, x: Tensor) -> Tensor:
-    return writer.node("Mul", [x, writer.node("Sigmoid", [x], x)], x)
-
-
-def _gelu(writer: Writer, x: Tensor) -> Tensor:
-    """Write x * Φ(x) with erf."""
-    share = writer.node("Erf", [writer.node("Mul", [x, 0.5**0.5], x)], x)
-    share = writer.node("Mul", [writer.node("Add", [share, 1.0], x), 0.5], x)
-    return writer.node("Mul", [x, share], x)
-
-
-_ACTIVATIONS: dict[str, Callable[[Writer, Tensor], Tensor]] = {
-    "linear": lambda writer, x: x,
-    "relu": lambda writer, x: writer.node("Relu", [x], x),
-    "relu6": lambda writer, x: _clip(writer, x, 6),
-    "sigmoid": lambda writer, x: writer.node("Sigmoid", [x], x),
-    "tanh": lambda writer, x: writer.node("Tanh", [x], x),
-    "silu": _silu,
-    "gelu": _gelu,
-    "hard_sigmoid": lambda writer, x: writer.node("HardSigmoid", [x], x, alpha=1 / 6, beta=0.5),
-    "hard_silu": lambda writer, x: writer.node("HardSwish", [x], x),
-}
 
 # By the name of the class, for some are private to a network of keras.applications.
 LAYERS: dict[str, Convert] = {
@@ -256,7 +218,7 @@ LAYERS: dict[str, Convert] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
     "ReLU": _relu,
-    "Activation": _activation,
+    "Activation": activate,
     "Add": _merge("Add"),  # the layer, and the operation x + y
     "Multiply": _merge("Mul"),
     "Concatenate": _concatenate,

@@ -1,5 +1,6 @@
 """Run an ONNX graph, always the same number of rows at a time."""
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ from stages.base.stage import UserError
 # This optimizer would merge what ``stages.graphs.edit.cut`` computes twice on purpose.
 _DISABLED = ["CommonSubexpressionElimination"]
 _CUDA = "CUDAExecutionProvider"
+_CALLS = 4  # at a time, at most: each needs memory of its own
 
 
 def has_cuda() -> bool:
@@ -23,6 +25,8 @@ class Graph:
     """A graph of one input that is ready to run: on a GPU where ONNX Runtime can use one, else on the CPU.
 
     Rows come in batches of one size, the last filled up: what a row gives does not depend on the rows beside it.
+    Several threads may call it at a time. That is faster than several threads for each batch, which wait for each other
+    at every layer.
 
     Args:
         model: the graph.
@@ -30,6 +34,7 @@ class Graph:
 
     Attributes:
         batch_size: as given.
+        threads: how many calls at a time make best use of the machine.
         device: "GPU" or "CPU".
 
     Raises:
@@ -39,6 +44,9 @@ class Graph:
     def __init__(self, model: onnx.ModelProto, batch_size: int) -> None:
         onnxruntime.set_default_logger_severity(4)
         options = onnxruntime.SessionOptions()
+        cores = os.cpu_count() or 1
+        self.threads = min(cores, _CALLS)
+        options.intra_op_num_threads = max(1, cores // self.threads)
         # Threads that spin while they wait for work would hold the processors that decode the next images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # In float32 as on a CPU: by itself a GPU takes 10 bits of each number (TF32).

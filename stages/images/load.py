@@ -4,13 +4,12 @@ Training, evaluation, prediction and export all call ``load``, so that none of t
 """
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from PIL import Image
 
+from stages.base.ahead import in_parallel
 from stages.images.contract import Contract
 from stages.images.decode import decode
 
@@ -44,14 +43,8 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
 
 def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray]:
     """Go through ``images`` as ``load`` gives them, in their order, several being decoded at a time."""
-    queue: deque[Future[np.ndarray]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # more would only take turns with the network's threads
-        for image in images:
-            queue.append(pool.submit(load, image, contract))
-            if len(queue) == _AHEAD:
-                yield queue.popleft().result()
-        while queue:
-            yield queue.popleft().result()
+    # More threads would only take turns with the network's.
+    return in_parallel(lambda image: load(image, contract), images, os.cpu_count(), _AHEAD)
 
 
 def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:

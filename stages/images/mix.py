@@ -5,14 +5,13 @@ CutMix: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers 
 piece of one in the other. Where both are on, each view is mixed in one of the two ways, as likely as in the other.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 
 import numpy as np
 
+from stages.base.ahead import in_parallel
 from stages.images.views import generator, view
 from stages.schema.extract import Augment
 
@@ -49,14 +48,7 @@ def all_views(
                     draw = partial(_view_at, window, number, limits, seed)
                     yield partial(mixed, place, window, targets, number, limits, seed, draw)
 
-    waiting: deque[Future[Drawn]] = deque()
-    with ThreadPoolExecutor() as pool:
-        for job in jobs():
-            waiting.append(pool.submit(job))
-            if len(waiting) > WINDOW:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return in_parallel(lambda job: job(), jobs(), None, WINDOW)
 
 
 def _view_at(images: Sequence[np.ndarray], number: int, limits: Augment, seed: int, place: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.base.ahead import in_parallel
 from stages.base.gpu import gpus
 from stages.base.stage import read_json
 from stages.graphs.edit import read
@@ -83,18 +84,21 @@ def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[st
         if stem in logits:
             logits[model] = logits[stem]
             continue
-        run, rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[finetuned.reads(model)]
-        places = (np.arange(start, min(start + size, len(rows))) for start in range(0, len(rows), size))
-        logits[model] = np.concatenate([run(rows[place]) for place in places])
+        (run, threads), rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[finetuned.reads(model)]
+        batches = (rows[np.arange(start, min(start + size, len(rows)))] for start in range(0, len(rows), size))
+        logits[model] = np.concatenate(list(in_parallel(run, batches, threads, threads + 1)))
     return logits
 
 
-def _open(file: Path, pretrain: Path, size: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the model in ``file``; on a GPU that ONNX Runtime cannot use, the framework computes it."""
+def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """Return the model in ``file``, and how many calls of it at a time serve the machine best.
+
+    On a GPU that ONNX Runtime cannot use, the framework computes it.
+    """
     if gpus() and not has_cuda():
         from stages.network.finetuned_keras import open_keras  # here: it imports the framework
 
         if run := open_keras(file, pretrain):
-            return run
+            return run, 1
     graph = Graph(read(file), size)
-    return lambda rows: graph(rows)["logits"]
+    return (lambda rows: graph(rows)["logits"]), graph.threads

@@ -19,8 +19,8 @@ from stages.network.architecture import GRAPH, Architecture, read_architecture
 from stages.network.kept import FEATURES, PIXELS, pooled
 from stages.schema.compute import Compute
 
-# Images at a time: more is not faster on a CPU. Of large images fewer, so that their largest tensor takes 128 MiB.
-_MOST, _BYTES = 32, 2**27
+# Images at a time: more is not faster on a CPU. Of large images fewer, so that their largest tensor takes 32 MiB.
+_MOST, _BYTES = 16, 2**25
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,13 @@ class Frozen:
     Attributes:
         run: takes uint8 pixels (n, side, side, channels) and gives what is kept of them: arrays (n, ...) by name.
         batch_size: images at a time.
+        threads: how many calls at a time make best use of the machine.
         where: what computes, in words.
     """
 
     run: Callable[[np.ndarray], Mapping[str, Any]]
     batch_size: int
+    threads: int
     where: str
 
 
@@ -53,7 +55,7 @@ def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Comp
     for_gpu = gpus() > 0 and (compute.frozen == "auto" if compute else not has_cuda())
     names = [name for name in kept if name != PIXELS]
     if not names:
-        return Frozen(lambda pixels: {PIXELS: pixels}, _MOST, "nothing is computed")
+        return Frozen(lambda pixels: {PIXELS: pixels}, _MOST, 1, "nothing is computed")
     if asked or for_gpu:
         from stages.network.frozen_keras import open_keras  # here: it imports the framework
 
@@ -67,7 +69,7 @@ def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Comp
         found = {outputs[name]: values for name, values in graph(pixels).items()}
         return found | ({PIXELS: pixels} if PIXELS in kept else {})
 
-    return Frozen(run, graph.batch_size, f"ONNX Runtime on the {graph.device}")
+    return Frozen(run, graph.batch_size, graph.threads, f"ONNX Runtime on the {graph.device}")
 
 
 def batch_size(architecture: Architecture) -> int:

@@ -45,4 +45,4 @@ def open_keras(
         with exact():
             return forward(pixels)
 
-    return Frozen(forward if compute else measure, forward.batch_size, where)
+    return Frozen(forward if compute else measure, forward.batch_size, 1, where)

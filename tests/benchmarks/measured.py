@@ -49,9 +49,10 @@ def measured(module: str, *arguments: str, cwd: Path) -> Measured:
     A process starts with the peak of the one that starts it, as Linux counts: call this from a small one.
     """
     command = [sys.executable, "-m", module, *arguments]
+    own = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}  # set for tests
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
-        process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+        process = subprocess.Popen(command, cwd=cwd, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
