@@ -67,6 +67,7 @@ def written(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "data" / "finetune").iterdir())}
 
 
+@pytest.mark.slow
 def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     folder = prepared_project(tmp_path, split, pretrain, extract)
     set_params(folder, {"finetune": CHANGES})
