@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.ahead import ahead, in_parallel
 from stages.base.params import read_section
 from stages.base.stage import progress, say, stage, whole
 from stages.images.contract import Contract
@@ -90,12 +89,12 @@ def write_split(
         np.save(folder / f"{name}_labels.npy", labels)
 
     def batches() -> Iterator[np.ndarray]:
-        for batch in ahead(iter(lambda: list(islice(drawn, frozen.batch_size)), []), 2):
+        for batch in iter(lambda: list(islice(drawn, frozen.batch_size)), []):
             if shares:
                 files["targets"].add(np.stack([target for _, target in batch]))
             yield np.stack([view for view, _ in batch])
 
-    for outputs in in_parallel(frozen.run, batches(), frozen.threads, frozen.threads + 1):
+    for outputs in frozen.outputs(batches()):
         for what, values in outputs.items():
             files[what].add(values if what in (PIXELS, FEATURES) else stored(values, params.precision))
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.ahead import ahead, in_parallel
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images.contract import Contract
 from stages.images.load import load_all
@@ -41,7 +40,7 @@ def main() -> None:
     with whole(EXTRACT_TEST) as folder:
         files = {name: RowWriter(folder / f"{name}.npy", len(split)) for name in kept}
         batches = map(np.stack, iter(lambda: list(islice(images, frozen.batch_size)), []))
-        for outputs in in_parallel(frozen.run, ahead(batches, 2), frozen.threads, frozen.threads + 1):
+        for outputs in frozen.outputs(batches):
             for name, values in outputs.items():
                 files[name].add(values)
 

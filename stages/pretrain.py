@@ -10,9 +10,9 @@ from stages.network.runtime import start  # first: it imports the framework quie
 
 # isort: on
 import json
+from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -20,7 +20,7 @@ from stages.base.params import read_key, read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.images.contract import Contract
 from stages.network import build
-from stages.network.backbones import Backbone, find
+from stages.network.backbones import find
 from stages.network.batches import Kept
 from stages.network.forward import Forward
 from stages.network.history import COLUMNS
@@ -51,7 +51,7 @@ def main() -> None:
             load_published(backbone, weights)
             say(f"{params.backbone}, {backbone.count_params():,} parameters, with the weights of {weights.name}")
         elif params.epochs:
-            pretrained, history, metrics = learn(backbone, row, params)
+            pretrained, history, metrics = learn(pretrained, params)
         else:
             say(f"{params.backbone} keeps its random weights (pretrain.epochs: 0)")
         write_pretrained(folder, pretrained)
@@ -81,18 +81,18 @@ def published_weights(source: Path) -> Path | None:
     return files[0] if files else None
 
 
-def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretrained, pd.DataFrame, dict[str, float]]:
-    """Train ``backbone`` with a classifier on the source data set, and measure it on the source's test images."""
-    source = Path(params.source)
-    contract = Contract(params.image_size, row.channels, params.form, params.polarity, "stretch")
+def learn(pretrained: Pretrained, params: Pretrain) -> tuple[Pretrained, pd.DataFrame, dict[str, float]]:
+    """Train the backbone with a classifier on the source data set, and measure it on the source's test images."""
+    source, architecture = Path(params.source), pretrained.architecture
+    contract = Contract(params.image_size, architecture.pixels[-1], params.form, params.polarity, "stretch")
     arrays = read_arrays(source, contract)
     if arrays.unreadable:
         say(f"{arrays.unreadable} images of {source.name} cannot be read and are left out")
     count = f"{len(arrays.classes)} classes from {len(arrays.train[1]):,} images of {source.name}"
     say(f"{params.backbone} learns {count}")
-    features = build.pool(backbone.output, "average").shape[-1]
+    features = architecture.features("average")
     classifier = build.head(features, hidden=(), dropout=0.0, classes=len(arrays.classes))
-    model = build.network(backbone, row.preprocessing, "average", classifier)
+    model = build.network(pretrained.backbone, pretrained.preprocessing, "average", classifier)
     schedule = Schedule(params.epochs, params.learning_rate, params.batch_size, params.seed)
     training = Kept(*arrays.train, len(arrays.classes))
     with resumable(PRETRAIN.with_name(f".resume-{PRETRAIN.name}"), params.model_dump(), [source]) as resume:
@@ -102,8 +102,8 @@ def learn(backbone: keras.Model, row: Backbone, params: Pretrain) -> tuple[Pretr
     accuracy = float(np.mean(np.argmax(logits, axis=1) == labels))
     say(f"{accuracy:.2%} of the {len(labels):,} test images of {source.name} right")
     kernel, bias = classifier.get_layer("classifier").get_weights()
-    pretrained = Pretrained(backbone, row.describe(backbone), row.preprocessing, arrays.classes, (kernel, bias))
-    return pretrained, history, {"source_test_accuracy": round(accuracy, 4)}
+    learned = replace(pretrained, classes=arrays.classes, classifier=(kernel, bias))
+    return learned, history, {"source_test_accuracy": round(accuracy, 4)}
 
 
 if __name__ == "__main__":

@@ -55,3 +55,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "report" in ran(run("dvc", "repro", cwd=here))
     commit(here, "Run the graph")
     return here
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project whose split and pretrain have run."""
+    from stages import pretrain, split
+    from tests.small import prepared_project
+
+    return prepared_project(tmp_path_factory.mktemp("pretrained") / "project", split, pretrain)
+
+
+@pytest.fixture
+def prepared(pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to work in."""
+    folder = shutil.copytree(pretrained, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder

@@ -247,7 +247,9 @@ def test_batches_change_nothing(workplace: Path, copy: Path, monkeypatch: pytest
         return Graph(model, batch_size)
 
     monkeypatch.setattr("stages.network.finetuned.Graph", graph)
-    monkeypatch.setattr("stages.network.finetuned.batch_size", lambda _: 3)  # 3 + 3 + 2 images instead of 8 at once
+    monkeypatch.setattr(
+        "stages.network.finetuned.graph_batch_size", lambda _: 3
+    )  # 3 + 3 + 2 images instead of 8 at once
     run_in(copy)
     assert sizes == [3, 3]
     before, after = ((folder / "data/evaluate/predictions.parquet").read_bytes() for folder in (workplace, copy))

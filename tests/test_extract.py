@@ -2,14 +2,13 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from stages import extract, pretrain, split
+from stages import extract
 from stages.base.stage import UserError
 from stages.images.contract import Contract
 from stages.images.load import load
@@ -22,21 +21,6 @@ from stages.network.kept import Depth, RowWriter, StoredRows, bytes_needed, read
 from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
 from tests.copies import set_params
 from tests.published import vary
-from tests.small import prepared_project
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project whose split and pretrain have run."""
-    return prepared_project(tmp_path_factory.mktemp("prepared"), split, pretrain)
-
-
-@pytest.fixture
-def prepared(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to work in."""
-    folder = shutil.copytree(original, tmp_path / "project")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.fixture

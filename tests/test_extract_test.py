@@ -1,6 +1,5 @@
 """extract_test: the frozen pass over the test images; what is kept is what Keras computes, in float32."""
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from stages import extract, extract_test, pretrain, split
+from stages import extract, extract_test
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
@@ -16,23 +15,8 @@ from stages.network.build import bottom
 from stages.network.kept import read_description
 from stages.network.pretrained import read_pretrained
 from tests.copies import set_params
-from tests.small import prepared_project
 
 TEST = Path("data/split/test.parquet")
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project whose split and pretrain have run."""
-    return prepared_project(tmp_path_factory.mktemp("prepared"), split, pretrain)
-
-
-@pytest.fixture
-def prepared(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, to work in."""
-    folder = shutil.copytree(original, tmp_path / "project")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 def run_with(folder: Path, **changes: object) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import pytest
 from stages import evaluate, extract, extract_test, finetune, pretrain, split
 from stages.network.architecture import read_architecture
 from stages.network.finetuned import predict, read_finetuned
-from stages.network.frozen import batch_size, open_frozen
+from stages.network.frozen import graph_batch_size, open_frozen
 from stages.network.kept import StoredRows
 from stages.schema.compute import Compute
 from tests.small import prepared_project
@@ -102,5 +102,5 @@ def test_nothing_runs_where_pixels_alone_are_kept(prepared: Path, monkeypatch: p
 def test_larger_images_come_fewer_at_a_time() -> None:
     from stages.network.backbones import BACKBONES
 
-    small, large = (batch_size(BACKBONES["vgg16"].describe(side)) for side in (32, 512))
+    small, large = (graph_batch_size(BACKBONES["vgg16"].describe(side)) for side in (32, 512))
     assert small > large >= 1

@@ -8,7 +8,7 @@ from onnx import helper
 from stages.formats.card import INPUT, OUTPUT, Card, as_metadata
 from stages.graphs.edit import cut, join, read, write
 from stages.network.architecture import GRAPH
-from stages.network.finetuned import read_finetuned, stem_of
+from stages.network.finetuned import read_finetuned
 from stages.network.kept import FEATURES, PIXELS, pooled
 
 
@@ -20,7 +20,7 @@ def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
         pretrain: where ``pretrain`` wrote the backbone.
     """
     finetuned = read_finetuned(finetune)
-    model, reads = read(finetune / f"{stem_of(finetuned, 'finetuned')}.onnx"), finetuned.reads("finetuned")
+    model, reads = read(finetune / f"{finetuned.stem('finetuned')}.onnx"), finetuned.reads("finetuned")
     if reads != PIXELS:
         reads = pooled(finetuned.pooling) if reads == FEATURES else reads
         model = join(cut(read(pretrain / GRAPH), [reads]), model)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from stages.base.batches import in_batches
 from stages.base.gpu import gpus
 from stages.base.stage import UserError
 
@@ -67,10 +68,8 @@ class Graph:
 
     def __call__(self, rows: np.ndarray) -> Mapping[str, np.ndarray]:
         """Return the outputs by name for ``rows`` (n, ...), n being 1 or more."""
-        parts = [self._batch(rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size)]
-        return {name: np.concatenate(part) for name, part in zip(self._outputs, zip(*parts, strict=True), strict=True)}
+        outputs = in_batches(self._run, rows.astype(self._dtype, copy=False), self.batch_size)
+        return dict(zip(self._outputs, outputs, strict=True))
 
-    def _batch(self, rows: np.ndarray) -> list[np.ndarray]:
-        full = np.concatenate([rows, np.repeat(rows[-1:], self.batch_size - len(rows), axis=0)])
-        full = full.astype(self._dtype, copy=False)
-        return [output[: len(rows)] for output in self._session.run(None, {self._input: full})]
+    def _run(self, rows: np.ndarray) -> list[np.ndarray]:
+        return list(self._session.run(None, {self._input: rows}))

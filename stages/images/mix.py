@@ -48,8 +48,7 @@ def all_views(
                     draw = partial(_view_at, window, number, limits, seed)
                     yield partial(mixed, place, window, targets, number, limits, seed, draw)
 
-    # One view is the image itself: there is nothing to draw.
-    return in_parallel(lambda job: job(), jobs(), 1 if views == 1 else None, WINDOW)
+    return in_parallel(lambda job: job(), jobs(), None, WINDOW)
 
 
 def _view_at(images: Sequence[np.ndarray], number: int, limits: Augment, seed: int, place: int) -> np.ndarray:

@@ -18,8 +18,7 @@ def depths(backbone: Architecture, freeze: int | str, others: Sequence[int | str
     kept, wrong = [], []
     for value, key in found.items():
         try:
-            cut = boundary(backbone, value, key)
-            kept.append(Depth(value, cut.frozen, cut.layer))
+            kept.append(boundary(backbone, value, key))
         except UserError as error:
             wrong.append(str(error))
     if wrong:

@@ -18,7 +18,7 @@ from stages.base.stage import read_json
 from stages.graphs.edit import read
 from stages.graphs.session import Graph, has_cuda
 from stages.network.architecture import read_architecture
-from stages.network.frozen import batch_size
+from stages.network.frozen import graph_batch_size
 from stages.network.kept import FEATURES, Depth, Rows
 
 MODELS = ("head", "finetuned")
@@ -46,6 +46,10 @@ class Finetuned:
         """Return what ``head`` or ``finetuned`` takes: "features", or what is kept at the depth."""
         return FEATURES if model == "head" or self.depth is None else self.depth.kept
 
+    def stem(self, model: str) -> str:
+        """Return the name, without suffix, of the files of ``head`` or ``finetuned``."""
+        return "head" if self.depth is None else model
+
 
 def write_finetuned(folder: Path, finetuned: Finetuned) -> None:
     """Write ``model.json``."""
@@ -64,11 +68,6 @@ def read_finetuned(folder: Path) -> Finetuned:
     return Finetuned(**{**content, "depth": depth})
 
 
-def stem_of(finetuned: Finetuned, model: str) -> str:
-    """Return the name, without suffix, of the files of ``head`` or ``finetuned``."""
-    return "head" if finetuned.depth is None else model
-
-
 def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[str, np.ndarray]:
     """Return the logits, float32 (n, classes), of ``head`` and ``finetuned``.
 
@@ -77,10 +76,10 @@ def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[st
         pretrain: where ``pretrain`` wrote the backbone.
         inputs: what the frozen part put out for n images, by name.
     """
-    finetuned, size = read_finetuned(folder), batch_size(read_architecture(pretrain))
+    finetuned, size = read_finetuned(folder), graph_batch_size(read_architecture(pretrain))
     logits: dict[str, np.ndarray] = {}
     for model in MODELS:
-        stem = stem_of(finetuned, model)
+        stem = finetuned.stem(model)
         if stem in logits:
             logits[model] = logits[stem]
             continue

@@ -14,7 +14,7 @@ import numpy as np
 from stages.graphs.convert import convert
 from stages.graphs.edit import write
 from stages.network import build
-from stages.network.finetuned import read_finetuned, stem_of
+from stages.network.finetuned import read_finetuned
 from stages.network.forward import Forward
 from stages.network.pretrained import check_graph, read_pretrained
 
@@ -32,10 +32,11 @@ def write_model(folder: Path, pretrain: Path, model: keras.Model, which: str, ro
         UserError: it gives something else, or the model's outputs are not finite.
     """
     model.save_weights(folder / f"{which}.weights.h5")
-    write(convert(model), folder / f"{which}.onnx")
+    graph = convert(model)
+    write(graph, folder / f"{which}.onnx")
     if any(layer.compute_dtype != "float32" for layer in model._flatten_layers()):
         model = read_model(folder, pretrain, which)  # which computes in float32, as the graph does
-    check_graph(folder / f"{which}.onnx", rows, model)
+    check_graph(graph, which, rows, model)
 
 
 def read_model(folder: Path, pretrain: Path, which: str, whole: bool = False) -> keras.Model:
@@ -51,7 +52,7 @@ def read_model(folder: Path, pretrain: Path, which: str, whole: bool = False) ->
     model = head = keras.models.model_from_json(json.dumps(finetuned.head))
     if finetuned.depth is not None and which == "finetuned":
         model = build.top(backbone, mode, finetuned.depth.layer, finetuned.pooling, head)
-    model.load_weights(folder / f"{stem_of(finetuned, which)}.weights.h5")
+    model.load_weights(folder / f"{finetuned.stem(which)}.weights.h5")
     return build.network(backbone, mode, finetuned.pooling, head) if whole else model
 
 
@@ -60,10 +61,4 @@ def open_keras(file: Path, pretrain: Path) -> Callable[[np.ndarray], np.ndarray]
     start_once()
     if not sees_gpu():
         return None
-    forward = Forward(read_model(file.parent, pretrain, file.stem))
-
-    def run(rows: np.ndarray) -> np.ndarray:
-        with exact():
-            return np.asarray(forward(rows))
-
-    return run
+    return exact()(Forward(read_model(file.parent, pretrain, file.stem)))

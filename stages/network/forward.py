@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from stages.base.batches import batch_size, in_batches
 from stages.network import backend
 from stages.network.runtime import device_count, on_gpu
 
@@ -32,12 +33,7 @@ class Forward:
 
         What is computed in bfloat16 comes as float32.
         """
-        parts = [self._batch(rows[start : start + self.batch_size]) for start in range(0, len(rows), self.batch_size)]
-        return keras.tree.map_structure(lambda *batches: np.concatenate(batches), *parts)
-
-    def _batch(self, rows: np.ndarray) -> Any:
-        full = np.concatenate([rows, np.repeat(rows[-1:], self.batch_size - len(rows), axis=0)])
-        outputs = [output[: len(rows)] for output in self._run(full)]
+        outputs = in_batches(self._run, rows, self.batch_size)
         outputs = [output if output.dtype == np.uint8 else output.astype(np.float32, copy=False) for output in outputs]
         return keras.tree.pack_sequence_as(self._structure, outputs)
 
@@ -45,8 +41,7 @@ class Forward:
 def automatic(network: keras.Model) -> int:
     """Return how many images ``network`` takes at a time: a power of two that bounds its largest tensor's size."""
     kind = "gpu" if on_gpu() else "cpu"
-    largest = 4 * _largest(network)
-    return int(min(_MOST[kind], 2 ** max(0, math.floor(math.log2(_BYTES[kind] / largest)))))
+    return batch_size(_largest(network), _MOST[kind], _BYTES[kind])
 
 
 def _largest(network: keras.Model) -> int:

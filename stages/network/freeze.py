@@ -1,30 +1,15 @@
 """The freeze boundary: which layers are frozen, and the deepest tensor whose values can be kept."""
 
 import difflib
-from dataclasses import dataclass
 
 import pandas as pd
 
 from stages.base.stage import UserError
 from stages.network.architecture import Architecture
+from stages.network.kept import Depth
 
 
-@dataclass(frozen=True)
-class Boundary:
-    """What ``extract.freeze`` means for one backbone.
-
-    Attributes:
-        frozen: how many of the backbone's layers, from the front, are frozen.
-        layer: the layer whose output is kept: the deepest that every path from input to output goes through and that
-            has only frozen layers up to it. (It may be an operation such as the ``x + y`` of ConvNeXt, which Keras does
-            not count among the layers.) None when that is the input, so that pixels are kept.
-    """
-
-    frozen: int
-    layer: str | None
-
-
-def boundary(backbone: Architecture, freeze: int | str, key: str = "extract.freeze") -> Boundary:
+def boundary(backbone: Architecture, freeze: int | str, key: str = "extract.freeze") -> Depth:
     """Resolve ``freeze`` for ``backbone``.
 
     Args:
@@ -42,7 +27,7 @@ def boundary(backbone: Architecture, freeze: int | str, key: str = "extract.free
         if name in thawed or backbone.ancestors(name) & thawed:
             break
         kept = name
-    return Boundary(frozen, None if kept in inputs else kept)
+    return Depth(freeze, frozen, None if kept in inputs else kept)
 
 
 def frozen_count(backbone: Architecture, freeze: int | str, key: str = "extract.freeze") -> int:

@@ -5,13 +5,15 @@ anyway, and ONNX Runtime's package for GPUs usually is not.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stages.base.ahead import ahead, in_parallel
+from stages.base.batches import batch_size
 from stages.base.gpu import gpus
 from stages.graphs.edit import cut, read
 from stages.graphs.session import Graph, has_cuda
@@ -39,6 +41,10 @@ class Frozen:
     threads: int
     where: str
 
+    def outputs(self, batches: Iterable[np.ndarray]) -> Iterator[Mapping[str, Any]]:
+        """Go through what ``run`` gives for ``batches``, in their order; the next are made ready meanwhile."""
+        return in_parallel(self.run, ahead(batches, 2), self.threads, self.threads + 1)
+
 
 def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Compute | None) -> Frozen:
     """Return the frozen part of the backbone that ``pretrain`` wrote.
@@ -63,7 +69,7 @@ def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Comp
             return frozen
     outputs = {pooled(pooling) if name == FEATURES else name: name for name in names}
     model = cut(read(pretrain / GRAPH), list(outputs))
-    graph = Graph(model, batch_size(architecture))
+    graph = Graph(model, graph_batch_size(architecture))
 
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
         found = {outputs[name]: values for name, values in graph(pixels).items()}
@@ -72,7 +78,6 @@ def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Comp
     return Frozen(run, graph.batch_size, graph.threads, f"ONNX Runtime on the {graph.device}")
 
 
-def batch_size(architecture: Architecture) -> int:
-    """Return how many images a graph of the backbone takes at a time: a power of two."""
-    largest = 4 * max(math.prod(layer.shape) for layer in architecture.operations)
-    return int(min(_MOST, 2 ** max(0, math.floor(math.log2(_BYTES / largest)))))
+def graph_batch_size(architecture: Architecture) -> int:
+    """Return how many images a graph of the backbone takes at a time."""
+    return batch_size(max(math.prod(layer.shape) for layer in architecture.operations), _MOST, _BYTES)

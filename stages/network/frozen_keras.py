@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 # isort: off
 from stages.network.runtime import device_count, exact, sees_gpu, start, start_once  # first: it imports the framework
 
 # isort: on
 import keras
-import numpy as np
 
 from stages.network.build import bottom, compute_in
 from stages.network.forward import Forward
@@ -40,9 +38,4 @@ def open_keras(
     forward = Forward(network, compute.batch_size if compute else "auto")
     devices = device_count()
     where = f"{keras.backend.backend()} in {precision} on {devices} device{'s' * (devices > 1)}"
-
-    def measure(pixels: np.ndarray) -> Any:
-        with exact():
-            return forward(pixels)
-
-    return Frozen(forward if compute else measure, forward.batch_size, 1, where)
+    return Frozen(forward if compute else exact()(forward), forward.batch_size, 1, where)

@@ -30,7 +30,9 @@ class Depth:
     Attributes:
         freeze: as ``extract.freeze`` and ``extract.depths`` give it.
         frozen: how many of the backbone's layers are frozen, from the front.
-        layer: the layer whose output is kept as activations; None where these are the pixels.
+        layer: the layer whose output is kept as activations: the deepest that every path from input to output goes
+            through and that has only frozen layers up to it. (It may be an operation such as the ``x + y`` of ConvNeXt,
+            which Keras does not count among the layers.) None where that is the input, so that pixels are kept.
     """
 
     freeze: int | str

@@ -14,10 +14,11 @@ from stages.network.runtime import exact  # first: it imports the framework quie
 # isort: on
 import keras
 import numpy as np
+import onnx
 
 from stages.base.stage import UserError
 from stages.graphs.convert import convert
-from stages.graphs.edit import read, write
+from stages.graphs.edit import write
 from stages.graphs.session import Graph
 from stages.network import build
 from stages.network.architecture import GRAPH, NETWORK, Architecture, from_json, read_network
@@ -61,34 +62,38 @@ def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
     (folder / NETWORK).write_text(json.dumps(description) + "\n", encoding="utf-8")
     backbone.save_weights(folder / "backbone.weights.h5")
     network = build.taps(backbone, pretrained.preprocessing, pretrained.architecture.boundaries[1:])
-    write(convert(network), folder / GRAPH)
+    graph = convert(network)
+    write(graph, folder / GRAPH)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *pretrained.architecture.pixels), np.uint8)
-    check_graph(folder / GRAPH, pixels, network)
+    check_graph(graph, "backbone", pixels, network)
     if pretrained.classifier is not None:
         kernel, bias = pretrained.classifier
         np.savez(folder / "classifier.npz", kernel=kernel, bias=bias)
 
 
-def check_graph(file: Path, rows: np.ndarray, network: keras.Model) -> None:
+def check_graph(graph: onnx.ModelProto, stem: str, rows: np.ndarray, network: keras.Model) -> None:
     """Check that a graph gives what the framework's network gives for some ``rows``.
+
+    Args:
+        stem: name, without suffix, of the file that it is written to.
 
     Raises:
         UserError: they differ by more than rounding, or the network's outputs are not finite.
     """
-    found = Graph(read(file), len(rows))(rows)
+    found = Graph(graph, len(rows))(rows)
     with exact():
         outputs = network(rows, training=False)
     for name, tensor in (outputs if isinstance(outputs, dict) else {"logits": outputs}).items():
         values = keras.ops.convert_to_numpy(tensor)
         if not np.isfinite(values).all():
             raise UserError(
-                f"{file.stem}: expected numbers, received NaN or infinity ({name}): its training diverged, or its "
+                f"{stem}: expected numbers, received NaN or infinity ({name}): its training diverged, or its "
                 f"weights are damaged. Lower the learning rate, or fetch the weights again."
             )
         difference, largest = np.abs(found[name] - values).max(), np.abs(values).max()
         if not difference <= TOLERANCE * largest:
             raise UserError(
-                f"{file.name}: expected what the network in {keras.backend.backend()} puts out ({name}, up to "
+                f"{stem}.onnx: expected what the network in {keras.backend.backend()} puts out ({name}, up to "
                 f"{largest:.3g}), received a difference of {difference:.2g}. This is a mistake of the conversion: "
                 f"please report it with pretrain.backbone and pretrain.source."
             )

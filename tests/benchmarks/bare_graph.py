@@ -23,7 +23,7 @@ from stages.images.contract import Contract
 from stages.images.load import load_all
 from stages.images.packed import Packed
 from stages.network.architecture import GRAPH, read_architecture
-from stages.network.frozen import batch_size
+from stages.network.frozen import graph_batch_size
 from stages.network.kept import FEATURES, pooled, read_description
 
 PRETRAIN, EXTRACT, SPLIT = Path("data/pretrain"), Path("data/extract"), Path("data/split")
@@ -37,7 +37,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     ).parse_args()
-    description, size = read_description(EXTRACT), batch_size(read_architecture(PRETRAIN))
+    description, size = read_description(EXTRACT), graph_batch_size(read_architecture(PRETRAIN))
     splits = [Packed(SPLIT / f"{name}.parquet") for name in ("train", "val")]
     images = sum(map(len, splits))
     batches = []

@@ -28,7 +28,7 @@ from stages.graphs.session import Graph
 from stages.network import build
 from stages.network.architecture import GRAPH
 from stages.network.forward import Forward
-from stages.network.frozen import batch_size
+from stages.network.frozen import graph_batch_size
 from stages.network.kept import FEATURES, pooled
 from stages.network.pretrained import read_pretrained
 
@@ -51,7 +51,7 @@ def main() -> None:
     written = convert(network).SerializeToString(deterministic=True)
     said: dict[str, Any] = {"convert": time.perf_counter() - began}
     said["same_bytes"] = written == (PRETRAIN / GRAPH).read_bytes()
-    size, middle = batch_size(architecture), architecture.boundaries[len(architecture.boundaries) // 2]
+    size, middle = graph_batch_size(architecture), architecture.boundaries[len(architecture.boundaries) // 2]
     pixels = np.random.default_rng(1).integers(0, 256, (-(-count // size) * size, *architecture.pixels), np.uint8)
     found = Graph(cut(graph, [middle, FEATURES_AVERAGE]), size)(pixels[:size])
     expected = Forward(build.bottom(backbone, mode, [middle, FEATURES], "average"), size)(pixels[:size])
