@@ -1,15 +1,18 @@
 """Check params.yaml as a whole, and dvc.yaml against the code, before anything runs.
 
-    python -m stages.check
+    python -m stages.check             says what is wrong
+    python -m stages.check --write     first writes what follows from code and pins: into dvc.yaml the modules and
+                                       libraries of each stage, into stages/versions.yaml the versions
 
 Every stage checks its own section when it starts. This checks all of them at once, what they ask of each other, and
 that the layers or blocks named by extract.freeze and extract.depths exist.
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.base.declared import problems
+from stages.base.declared import problems, write
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import UserError, stage
 from stages.schema.between import contradictions
@@ -42,6 +45,10 @@ SECTIONS: dict[str, type[Section]] = {
 @stage("check")
 def main() -> None:
     """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m stages.check", description="Check params.yaml and dvc.yaml.")
+    parser.add_argument("--write", action="store_true", help="write dependencies on code and versions into dvc.yaml")
+    if parser.parse_args().write:
+        write(Path())
     sections, found = read_all()
     if sections.keys() == SECTIONS.keys():
         found += [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
@@ -76,7 +83,7 @@ def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) ->
 
     try:
         backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
-        cut = chosen(depths(backbone, extract.freeze, extract.depths), thawed.freeze)
+        cut = chosen(backbone, depths(backbone, extract.freeze, extract.depths), thawed.freeze)
         gradually(backbone, [(step.epoch, step.freeze) for step in thawed.gradual], cut.frozen)
     except UserError as error:
         return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]

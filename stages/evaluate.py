@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.base.params import read_section
+from stages.base.backend import choose_backend
+from stages.base.params import read_section, read_values
 from stages.base.stage import UserError, read_json, say, stage, whole
 from stages.images.contract import Contract
 from stages.images.load import load
@@ -25,6 +26,7 @@ from stages.measure.metrics import confusion, key_metrics, measure, per_class
 from stages.measure.predictions import softmax, tabulate
 from stages.network.finetuned import MODELS, predict, read_finetuned
 from stages.network.kept import StoredRows
+from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 
 PARAMS = Path("params.yaml")
@@ -42,6 +44,7 @@ EXAMPLES = 100  # pictures kept of each kind, for the report to choose from
 def main() -> None:
     """Predict, measure, write."""
     params = read_section(PARAMS, "evaluate", Evaluate)
+    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     split, finetuned = Packed(TEST), read_finetuned(FINETUNE)
     if split.classes != finetuned.classes:
         raise UserError(

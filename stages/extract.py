@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.params import read_section
+from stages.base.backend import choose_backend
+from stages.base.params import read_section, read_values
 from stages.base.stage import progress, say, stage, whole
 from stages.images.contract import Contract
 from stages.images.load import load_all
@@ -40,7 +41,9 @@ EXTRACT = Path("data/extract")
 @stage("extract")
 def main() -> None:
     """Run the stage."""
-    params, compute = read_section(PARAMS, "extract", Extract), read_section(PARAMS, "compute", Compute)
+    params = read_section(PARAMS, "extract", Extract)
+    backend, runner, precision = read_values(PARAMS, "compute", Compute, "backend", "frozen", "precision")
+    choose_backend(backend)
     backbone = read_architecture(PRETRAIN)
     train, val = Packed(TRAIN), Packed(VAL)
     side, _, channels = backbone.pixels
@@ -58,7 +61,7 @@ def main() -> None:
         say(line)
     rows, less = len(train) * params.kept_views + len(val), "fewer extract.views, extract.precision: float16"
     say(room(kept, rows, shutil.disk_usage(EXTRACT.parent).free, less))
-    frozen = open_frozen(PRETRAIN, description.files, params.pooling, compute)
+    frozen = open_frozen(PRETRAIN, description.files, params.pooling, runner, precision)
     say(f"{len(train)} training images in {params.views} views; frozen part: {frozen.where}")
     with whole(EXTRACT) as folder:
         write_description(folder, description)

@@ -12,29 +12,39 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.backend import choose_backend
+from stages.base.params import read_values
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images.contract import Contract
+from stages.images.learned import find_learned
 from stages.images.load import load_all
 from stages.images.packed import Packed
 from stages.network.architecture import read_architecture
 from stages.network.frozen import open_frozen
 from stages.network.kept import RowWriter, read_description, room, shapes
+from stages.schema.compute import Compute
 
+PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
 PRETRAIN = Path("data/pretrain")
+LEARNED = PRETRAIN / "learned.npz"
 EXTRACT = Path("data/extract")
 EXTRACT_TEST = Path("data/extract_test")
+
+SHOWN = 3  # images named in a refusal
 
 
 @stage("extract_test")
 def main() -> None:
     """Run the stage."""
+    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     description, split = read_description(EXTRACT), Packed(TEST)
     if not len(split):
         raise UserError(f"{TEST} holds no image: nothing can be measured. Leave some with split.test, such as 'rest'.")
     kept = shapes(description.outputs, read_architecture(PRETRAIN), description.pooling, "float32")
     say(room(kept, len(split), shutil.disk_usage(EXTRACT_TEST.parent).free, "a smaller split.test"))
-    frozen = open_frozen(PRETRAIN, description.outputs, description.pooling, None)
+    refuse_learned(split)
+    frozen = open_frozen(PRETRAIN, description.outputs, description.pooling)
     say(f"frozen part: {frozen.where}")
     images = load_all(progress(split.images(), "test images", len(split)), Contract(**description.contract))
     with whole(EXTRACT_TEST) as folder:
@@ -43,6 +53,22 @@ def main() -> None:
         for outputs in frozen.outputs(batches):
             for name, values in outputs.items():
                 files[name].add(values)
+
+
+def refuse_learned(split: Packed) -> None:
+    """Raise UserError where ``pretrain`` has learned from one of the test images."""
+    if not LEARNED.exists():  # the weights were published, or are random
+        return
+    images = progress(split.images(), "comparing with what pretrain learned", len(split))
+    if places := find_learned(LEARNED, images):
+        sources = split.sources()
+        named = [sources[place] for place in places[:SHOWN]]
+        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+        raise UserError(
+            f"{len(places)} of {len(split)} test images are among those that pretrain learned from: {', '.join(named)}"
+            f"{more}. Their accuracy would say nothing about new images. Take another pretrain.source, or remove them "
+            f"from it or from split.source."
+        )
 
 
 if __name__ == "__main__":

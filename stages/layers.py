@@ -41,11 +41,13 @@ def main() -> None:
     backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
     kept = depths(backbone, extract.freeze if given is None else from_text(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else read_key(PARAMS, "finetune.thawed.freeze")
-    depth = chosen(kept, freeze)
+    depth = chosen(backbone, kept, freeze)
     for line in layer_lines(backbone, depth.frozen, train_batchnorm):
         print(line)
-    key = "extract.freeze" if freeze == AS_EXTRACTED else "finetune.thawed.freeze"
-    print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {depth.freeze}")
+    key = "finetune.thawed.freeze"
+    if freeze == AS_EXTRACTED:
+        key, freeze = "extract.freeze", extract.freeze if given is None else given
+    print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {freeze}")
     for line in totals(backbone, depth.frozen, train_batchnorm):
         print(line)
     for line in disk(backbone, kept, extract.pooling, extract.precision, images(extract)):

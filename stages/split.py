@@ -11,11 +11,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from stages.base.params import read_key, read_section
+from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
 from stages.schema.split import Split
-from stages.sources.assign import SPLITS, assign, check_amounts, check_sources, select_classes, without_duplicates
+from stages.sources.assign import SPLITS, assign, check_amounts, select_classes, without_duplicates
 from stages.sources.examine import Examined, LeftOut, examine
 from stages.sources.samples import read_set
 
@@ -31,7 +31,6 @@ SHOWN = 10  # rejects in the message that refuses a data set
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
-    check_sources(params.source, str(read_key(PARAMS, "pretrain.source")), read_key(PARAMS, "pretrain.epochs"))
     source = find(Path(params.source))
     data_set = read_set(source)
     classes = select_classes(params.classes, data_set.classes)

@@ -57,16 +57,16 @@ def main() -> None:
     text = PARAMS.read_text(encoding="utf-8")
     with unchanged(LOCK, DATA, [PARAMS, METRICS, *OWN.glob("*.dvc")]):
         print(f"frozen passes, once for {len(depths)} depths", flush=True)
-        set_params(text, depths, AS_EXTRACTED)
+        set_params(text, list(depths), AS_EXTRACTED)
         shared, _ = repro("extract_test")
         rows = []
-        for number, freeze in enumerate(depths, start=1):
+        for number, (freeze, frozen) in enumerate(depths.items(), start=1):
             print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
-            set_params(text, depths, freeze)
+            set_params(text, list(depths), freeze)
             seconds, trained = repro("evaluate")
             save(f"sweep-{freeze}", "evaluate", [METRICS])
             scores = json.loads(SCORES.read_text(encoding="utf-8"))
-            rows.append(row(freeze, read_description(EXTRACT), pd.read_csv(LAYERS), scores))
+            rows.append(row(freeze, frozen, read_description(EXTRACT), pd.read_csv(LAYERS), scores))
             rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
     results = pd.DataFrame(rows)
     with whole(SWEEP) as folder:
@@ -75,8 +75,8 @@ def main() -> None:
     print("\n".join(["", *table(results, shared, time.monotonic() - started, confidence)]))
 
 
-def check(given: list[int | str]) -> list[int | str]:
-    """Return the depths, the most frozen first; raise UserError where they cannot be compared."""
+def check(given: list[int | str]) -> dict[int | str, int]:
+    """Return how many layers each depth freezes, the most frozen first; refuse those that cannot be compared."""
     pretrain, finetune = read_section(PARAMS, "pretrain", Pretrain), read_section(PARAMS, "finetune", Finetune)
     read_section(PARAMS, "extract", Extract)
     if len(given) < 2:
@@ -89,7 +89,7 @@ def check(given: list[int | str]) -> list[int | str]:
     frozen, plan = distinct(backbone, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
     for count in frozen.values():
         gradually(backbone, plan, count)
-    return sorted(given, key=lambda freeze: -frozen[freeze])
+    return dict(sorted(frozen.items(), key=lambda item: -item[1]))
 
 
 def set_params(text: str, depths: list[int | str], freeze: int | str) -> None:

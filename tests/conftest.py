@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from stages.base.backend import fix_environment
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the stages do; JAX, imported first, would let TensorFlow log
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # as the stages do, also where a test imports Keras before them
+fix_environment()  # as the stages do, also where a test imports Keras before them
 PROJECT = Path(__file__).resolve().parents[1]
 
 

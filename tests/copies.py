@@ -32,7 +32,7 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
     result = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, "PATH": path, **environment},
+        env={**os.environ, "PATH": path, "KERAS_BACKEND": "", **environment},  # set here by tests that import Keras
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

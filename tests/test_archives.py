@@ -26,8 +26,8 @@ from PIL import Image
 
 from stages.base.stage import UserError
 from stages.images.contract import Contract
+from stages.network.source_images import read_pixels
 from stages.sources import archives
-from stages.sources.arrays import read_arrays
 from stages.sources.sample import DataSet
 from stages.sources.samples import read_set
 from stages.split import main
@@ -160,9 +160,10 @@ def test_a_folder_that_holds_just_an_archive_is_that_archive(tmp_path: Path) -> 
 
 def test_an_archive_is_a_source_to_pretrain_on(tmp_path: Path) -> None:
     source = write(tmp_path / "set.zip", zipped(pictures("a", "b") | {"b/bad.jpg": b""}))
-    arrays = read_arrays(source, Contract(8, 3, "photo", "light_on_dark", "stretch"))
-    assert (arrays.classes, arrays.unreadable) == (["a", "b"], 1)
-    assert len(arrays.train[1]) + len(arrays.test[1]) == 12
+    images = read_pixels(source, Contract(8, 3, "photo", "light_on_dark", "stretch"), tmp_path / "pixels.npy")
+    assert (images.classes, images.unreadable) == (["a", "b"], 1)
+    assert len(images.train) + len(images.test) == 12
+    assert images.rows.shape == (13, 8, 8, 3)
 
 
 @pytest.mark.parametrize("form", ["zip", "tar.gz"])

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import pretrain, split
+from stages.base.backend import choose_backend
+from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES
 from tests.conftest import PROJECT
 from tests.copies import run, set_params
@@ -58,11 +60,11 @@ def results(
 ) -> Path:
     """Run stages, each in a process of its own as DVC does, in a copy of the project."""
     shutil.copytree(prepared, here)
-    set_params(here, {**CHOICES, "compute": {"frozen": "keras", "devices": devices, "batch_size": 7}})
+    set_params(here, {**CHOICES, "compute": {"frozen": "keras", "devices": devices, "backend": backend}})
     set_params(here, changes or {})
     for stage in stages:
         path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
-        run("python", "-m", f"stages.{stage}", cwd=here, KERAS_BACKEND=backend, PYTHONPATH=path)
+        run("python", "-m", f"stages.{stage}", cwd=here, PYTHONPATH=path)
     return here
 
 
@@ -106,7 +108,9 @@ def test_jax_keeps_what_tensorflow_keeps_and_two_devices_give_what_one_gives(
 
 @pytest.mark.slow
 def test_onnx_runtime_keeps_what_the_framework_keeps(prepared: Path, one: Path, tmp_path: Path) -> None:
-    here = results(prepared, tmp_path / "project", ("extract",), 1, "", {"compute": {"frozen": "onnxruntime"}})
+    here = results(
+        prepared, tmp_path / "project", ("extract",), 1, "tensorflow", {"compute": {"frozen": "onnxruntime"}}
+    )
     for name in FEATURES:
         ours, theirs = (np.load(folder / f"data/extract/{name}.npy") for folder in (here, one))
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
@@ -134,16 +138,34 @@ def test_bfloat16_is_close(prepared: Path, one: Path, tmp_path: Path) -> None:
     assert 0 < np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
 
 
-@pytest.mark.slow
-def test_a_backend_that_is_neither_is_refused(prepared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["pretrain", "extract", "extract_test", "finetune", "evaluate"])
+def test_a_variable_that_names_another_backend_is_refused(prepared: Path, tmp_path: Path, stage: str) -> None:
     here = shutil.copytree(prepared, tmp_path / "project")
-    set_params(here, {"compute": {"frozen": "keras"}})
-    said = run("python", "-m", "stages.extract", cwd=here, fails=True, KERAS_BACKEND="numpy", PYTHONPATH=str(PROJECT))
-    assert "KERAS_BACKEND: expected tensorflow or jax; received numpy" in said
+    said = run("python", "-m", f"stages.{stage}", cwd=here, fails=True, KERAS_BACKEND="jax", PYTHONPATH=str(PROJECT))
+    assert said == (
+        f"{stage}: compute.backend is tensorflow, and the variable KERAS_BACKEND says jax. Unset the variable, or set "
+        "compute.backend: jax.\n"
+    )
 
 
-def test_a_file_in_a_home_folder_does_not_choose_the_backend(tmp_path: Path) -> None:
-    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
-    code = "import stages.network.runtime, keras, gc, sklearn.metrics; print(keras.backend.backend(), gc.isenabled())"
-    said = run("python", "-c", code, cwd=PROJECT, KERAS_HOME=str(tmp_path), KERAS_BACKEND="")
-    assert said.splitlines()[-1] == "tensorflow True"
+def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KERAS_BACKEND")
+    monkeypatch.setattr("stages.base.backend.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"jax is not installed. Run `pip install -e '\.\[jax\]'`"):
+        choose_backend("jax")
+
+
+OTHER_CONFIG = '{"backend": "jax", "floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first"}'
+
+
+@pytest.mark.parametrize("content", [OTHER_CONFIG, "no JSON"])
+def test_files_and_variables_outside_the_project_change_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".keras").mkdir()
+    (tmp_path / ".keras" / "keras.json").write_text(content)
+    code = (
+        "import stages.network.runtime, keras.config as c, gc, sklearn.metrics; print(c.backend(), c.floatx(), c.epsilon(),"
+        " c.image_data_format(), c.dtype_policy().name, c.is_nnx_enabled(), gc.isenabled())"
+    )
+    own = {"KERAS_HOME": str(tmp_path / ".keras"), "HOME": str(tmp_path), "KERAS_NNX_ENABLED": "true"}
+    said = run("python", "-c", code, cwd=PROJECT, **own, KERAS_MAX_EPOCHS="many", JAX_ENABLE_X64="1")
+    assert said.splitlines()[-1] == "tensorflow float32 1e-07 channels_last float32 False True"

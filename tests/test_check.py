@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from stages import check
 from tests.conftest import PROJECT
@@ -13,7 +14,8 @@ from tests.copies import set_params
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "dvc.yaml", tmp_path)
+    for name in ("dvc.yaml", "pyproject.toml"):
+        shutil.copy(PROJECT / name, tmp_path)
     shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -44,14 +46,14 @@ def test_the_depth_that_is_trained_is_the_one_shown(
         ({"extract": {"depths": ["all", "dens"]}}, "extract.depths: expected 'all', 'none', a count, or a layer"),
         ({"extract": {"depths": [True]}}, "extract.depths.0: expected 'all', 'none', the name of a layer or block"),
         (
-            {"extract": {"depths": ["all"]}, "finetune": {"thawed": {"freeze": "dense"}}},
+            {"extract": {"depths": ["all"]}, "finetune": {"thawed": {"freeze": "dropout"}}},
             "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
-            "extract.depths keep (-2, all); received 'dense'. Add it to extract.depths.",
+            "extract.depths keep (frozen layers: 4, 6); received 'dropout', which freezes 5. Add it to extract.depths.",
         ),
         (
-            {"extract": {"views": "fresh"}, "finetune": {"thawed": {"freeze": "dense"}}},
+            {"extract": {"views": "fresh"}, "finetune": {"thawed": {"freeze": "dropout"}}},
             "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
-            "extract.depths keep (-2); received 'dense'. Add it to extract.depths.",
+            "extract.depths keep (frozen layers: 4); received 'dropout', which freezes 5. Add it to extract.depths.",
         ),
         ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
         ({"extract": {"freeze": "block5"}}, "(blocks: conv, dense; layers: image, conv … dropout); received 'block5'"),
@@ -94,8 +96,8 @@ def test_the_depth_that_is_trained_is_the_one_shown(
         ),
         (
             {"split": {"source": "data/fetch/digits"}},
-            "pretrain.source: data/fetch/digits is split.source too, so its test images would be learned. "
-            "Expected another data set, a weights file, or pretrain.epochs: 0.",
+            "pretrain.source: data/fetch/digits and split.source: data/fetch/digits hold the same images, so test "
+            "images would be learned. Expected another data set, a weights file, or pretrain.epochs: 0.",
         ),
         ({"split": {"source": "data/own/cats"}}, "split.source: there is no data/own/cats"),
         ({"fetch": {"items": ["digits", "paper_digits", "mist"]}}, "expected items of the catalog"),
@@ -113,6 +115,31 @@ def test_each_mistake_is_named(
         check.main()
     assert stopped.value.code == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "learned", ["data/own/set", "data/own/other/../set", "data/own/link", "data/own", "data/own/set/a"]
+)
+def test_the_same_images_to_learn_and_to_test_with_are_refused_early(
+    here: Path, capsys: pytest.CaptureFixture[str], learned: str
+) -> None:
+    for name in ("a", "b"):
+        (here / "data/own/set" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(here / "data/own/set" / name / "1.png")
+    (here / "data/own/other").mkdir()
+    (here / "data/own/link").symlink_to(here / "data/own/set")
+    set_params(here, {"split": {"source": "data/own/set"}, "pretrain": {"source": learned}})
+    with pytest.raises(SystemExit):
+        check.main()
+    assert f"pretrain.source: {learned} and split.source: data/own/set hold the same images" in capsys.readouterr().err
+
+
+def test_a_published_division_may_be_learned_and_tested_with(here: Path) -> None:
+    for part, name in ((part, name) for part in ("train", "test") for name in ("a", "b")):
+        (here / "data/own/set" / part / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(here / "data/own/set" / part / name / "1.png")
+    set_params(here, {"split": {"source": "data/own/set"}, "pretrain": {"source": "data/own/set"}})
+    check.main()
 
 
 def test_mistakes_are_named_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

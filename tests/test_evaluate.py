@@ -78,7 +78,7 @@ def put_models(folder: Path) -> None:
     np.save(extract_test / "features.npy", features)
 
     head = build.head(3, [], 0.0, 3)
-    depth = Depth("last", 2, "first")
+    depth = Depth(2, "first")
     finetuned = Finetuned(CLASSES, asdict(contract), "average", depth, json.loads(head.to_json()))
     write_finetuned(finetune, finetuned)
     classifier = head.get_layer("classifier")

@@ -60,11 +60,12 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path) -> None:
 
 
 @pytest.mark.parametrize("frozen", ["onnxruntime", "keras"])
-def test_the_batch_size_does_not_matter(prepared: Path, frozen: str) -> None:
+def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.MonkeyPatch, frozen: str) -> None:
+    set_params(prepared, {"extract": {"freeze": -2, "views": 2}, "compute": {"frozen": frozen}})
     results, written = [], []
     for size in (3, 64):
-        compute = {"frozen": frozen, "batch_size": size}
-        set_params(prepared, {"extract": {"freeze": -2, "views": 2}, "compute": compute})
+        monkeypatch.setattr("stages.network.frozen.graph_batch_size", lambda _, size=size: size)
+        monkeypatch.setattr("stages.network.forward.automatic", lambda _, size=size: size)
         extract.main()
         results.append([kept(name) for name in ("train_flatten", "train_features", "val_features")])
         written.append(files())
@@ -105,7 +106,7 @@ def test_what_runs_the_frozen_part_is_said(
     where: str,
 ) -> None:
     monkeypatch.setattr("stages.network.frozen.gpus", lambda: 0)
-    set_params(prepared, {"compute": {"devices": 1, **compute}})
+    set_params(prepared, {"compute": compute})
     extract.main()
     assert re.search(rf"frozen part: .*{where}\n", capsys.readouterr().out)
     assert (kept("train_features").dtype, kept("train_features").shape) == (np.float32, (32, 128))
@@ -231,11 +232,11 @@ def run_with(folder: Path, **changes: object) -> None:
     extract.main()
 
 
-def test_mixed_views_have_shares_as_targets(prepared: Path) -> None:
+def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for size in (5, 64):
         augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0, "rand_augment": {"operations": 1}}
-        set_params(prepared, {"compute": {"frozen": "keras", "batch_size": size}})
+        monkeypatch.setattr("stages.network.frozen.graph_batch_size", lambda _, size=size: size)
         run_with(prepared, views=3, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
         results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])
@@ -260,7 +261,7 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
     run_with(prepared, depths=["none", "dropout"], views="fresh", augment=AUGMENT)
     folder, description = Path("data/extract"), read_description(Path("data/extract"))
     assert description.fresh
-    assert description.depths == [Depth(-2, 4, "flatten"), Depth("none", 0, None), Depth("dropout", 5, "dense")]
+    assert description.depths == [Depth(4, "flatten"), Depth(5, "dense"), Depth(0, None)]
     draws = json.loads((folder / "fresh.json").read_text())
     assert draws["augment"].items() >= AUGMENT.items()
     written = {path.name for path in folder.glob("*.npy")}

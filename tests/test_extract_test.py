@@ -1,19 +1,24 @@
 """extract_test: the frozen pass over the test images; what is kept is what Keras computes, in float32."""
 
+import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from stages import extract, extract_test
+from stages import extract, extract_test, pretrain
 from stages.images.contract import Contract
+from stages.images.learned import find_learned, pixel_hash, write_learned
 from stages.images.load import load
 from stages.images.packed import Packed
 from stages.network.build import bottom
 from stages.network.kept import read_description
 from stages.network.pretrained import read_pretrained
+from stages.sources.sample import png
 from tests.copies import set_params
 
 TEST = Path("data/split/test.parquet")
@@ -69,15 +74,50 @@ def test_nothing_but_the_depths_is_kept(
 
 def test_it_does_not_depend_on_how_training_is_computed(prepared: Path) -> None:
     written = []
-    for compute in (
-        {"frozen": "auto"},
-        {"frozen": "keras", "batch_size": 3},
-        {"frozen": "auto", "precision": "bfloat16"},
-    ):
+    for compute in ({"frozen": "auto"}, {"frozen": "keras"}, {"frozen": "auto", "precision": "bfloat16"}):
         set_params(prepared, {"compute": compute})
         run_with(prepared, freeze=-2)
         written.append(files())
     assert written[0] == written[1] == written[2]
+
+
+@pytest.mark.parametrize("how", ["the same files", "a link", "another format"])
+def test_test_images_that_pretrain_learned_are_refused(
+    prepared: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    """Whatever they are called and wherever they lie."""
+    source, copy = Path("data/own/bars"), Path("data/own/elsewhere")
+    if how == "a link":
+        copy.symlink_to(source.resolve())
+    else:
+        for file in sorted(source.rglob("*.png")):
+            target = copy / file.parent.name / f"copy_{file.stem}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if how == "another format":
+                Image.open(file).convert("RGB").save(target.with_suffix(".bmp"))
+            else:
+                shutil.copy(file, target)
+    set_params(prepared, {"pretrain": {"source": str(copy), "epochs": 1}})
+    pretrain.main()
+    extract.main()
+    with pytest.raises(SystemExit):
+        extract_test.main()
+    said = capsys.readouterr().err
+    count = len(Packed(TEST))
+    found = int(re.match(r"extract_test: (\d+) of", said).group(1))  # type: ignore[union-attr]
+    assert 0.7 * count < found <= count, "pretrain holds a tenth back"
+    assert f"{found} of {count} test images are among those that pretrain learned from: " in said
+    assert f" and {found - 3} more. Their accuracy would say nothing about new images." in said
+    assert not Path("data/extract_test").exists()
+    set_params(prepared, {"pretrain": {"epochs": 0}})
+    pretrain.main()
+    extract_test.main()
+
+
+def test_blank_images_in_both_data_sets_are_no_sign(prepared: Path) -> None:
+    pixels, contract = np.full((16, 16, 1), 255, np.uint8), Contract(16, 1, "photo", "light_on_dark", "stretch")
+    write_learned(prepared / "learned.npz", np.array([pixel_hash(pixels)], np.uint64), contract)
+    assert find_learned(prepared / "learned.npz", [png(pixels.squeeze(-1))]) == []
 
 
 def files() -> dict[str, bytes]:

@@ -91,7 +91,7 @@ def test_the_model_is_whole(here: Path) -> None:
     test = Packed(Path("data/split/test.parquet"))
     assert finetuned.classes == ["across", "upright"]
     assert Contract(**finetuned.contract) == Contract(16, 1, "photo", "light_on_dark", "stretch")
-    assert finetuned.depth == Depth(-2, 4, "flatten")
+    assert finetuned.depth == Depth(4, "flatten")
     logits = whole_network("finetuned").predict(pixels_of(test), verbose=0)
     assert np.mean(logits.argmax(axis=1) == test.labels()) > 0.8
 

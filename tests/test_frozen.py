@@ -10,11 +10,9 @@ from stages.network.architecture import read_architecture
 from stages.network.finetuned import predict, read_finetuned
 from stages.network.frozen import graph_batch_size, open_frozen
 from stages.network.kept import StoredRows
-from stages.schema.compute import Compute
 from tests.small import prepared_project
 
 PRETRAIN, FINETUNE, EXTRACT_TEST = Path("data/pretrain"), Path("data/finetune"), Path("data/extract_test")
-AUTO = Compute(precision="float32", frozen="auto", batch_size="auto", devices="auto")
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +36,16 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5, *shape), np.uint8)
 
 
-@pytest.mark.parametrize("compute", [None, AUTO], ids=["measuring", "training"])
+@pytest.mark.parametrize("runner", [None, "auto"], ids=["measuring", "training"])
 def test_on_a_gpu_the_framework_gives_what_the_graph_gives(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, compute: Compute | None
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, runner: str | None
 ) -> None:
     monkeypatch.chdir(prepared)
     kept = ["pixels", "flatten", "features"]
-    graph = open_frozen(PRETRAIN, kept, "average", compute)
+    graph = open_frozen(PRETRAIN, kept, "average", runner)
     expected = graph.run(pixels())
     request.getfixturevalue("gpu")
-    framework = open_frozen(PRETRAIN, kept, "average", compute)
+    framework = open_frozen(PRETRAIN, kept, "average", runner)
     assert graph.where == "ONNX Runtime on the CPU"
     assert "float32" in framework.where
     found = framework.run(pixels())
@@ -74,7 +72,7 @@ def test_a_gpu_that_the_framework_does_not_see_is_said(
     gpu: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("stages.network.runtime.on_gpu", lambda: False)
-    frozen = open_frozen(PRETRAIN, ["features"], "average", AUTO)
+    frozen = open_frozen(PRETRAIN, ["features"], "average", "auto")
     assert frozen.where == "ONNX Runtime on the CPU"
     assert (
         "does not see the GPU of this machine, so the CPU computes: pip install -e '.[gpu]'" in capsys.readouterr().out
@@ -82,20 +80,20 @@ def test_a_gpu_that_the_framework_does_not_see_is_said(
 
 
 @pytest.mark.parametrize(
-    ("changes", "where"), [({"frozen": "keras"}, "float32"), ({"precision": "bfloat16"}, "bfloat16")]
+    ("changes", "where"), [({"runner": "keras"}, "float32"), ({"precision": "bfloat16"}, "bfloat16")]
 )
 def test_the_framework_computes_where_it_is_asked_to(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], where: str
 ) -> None:
     monkeypatch.chdir(prepared)
-    frozen = open_frozen(PRETRAIN, ["features"], "average", AUTO.model_copy(update=changes))
+    frozen = open_frozen(PRETRAIN, ["features"], "average", **changes)
     assert f"in {where} on 1 device" in frozen.where
     assert frozen.run(pixels())["features"].shape == (5, 128)
 
 
 def test_nothing_runs_where_pixels_alone_are_kept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(prepared)
-    frozen = open_frozen(PRETRAIN, ["pixels"], "average", AUTO)
+    frozen = open_frozen(PRETRAIN, ["pixels"], "average", "auto")
     np.testing.assert_array_equal(frozen.run(pixels())["pixels"], pixels())
 
 

@@ -507,20 +507,6 @@ def test_a_missing_data_set_is_told_where_to_come_from(
     assert "split.train and split.val and split.test: only one of them may be 'rest'" in said(train="rest")
 
 
-def test_test_images_that_pretrain_learns_are_refused(
-    tmp_path: Path, project_with: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fill(project_with())
-    set_params(tmp_path, {"pretrain": {"source": "data/own/set"}})
-    with pytest.raises(SystemExit):
-        main()
-    assert "pretrain.source: data/own/set is split.source too, so its test images" in capsys.readouterr().err
-    assert not Path("data/split").exists()
-    set_params(tmp_path, {"pretrain": {"epochs": 0}})
-    main()
-    assert summary()["images"] == {"train": 4, "val": 2, "test": 6}
-
-
 def test_mnist_is_split_as_published(shared: Path) -> None:
     mnist = read_set(shared / "mirror")
     every = [sample for sample in mnist.samples if int(sample.source[-5:]) < 1000]

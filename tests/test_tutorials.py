@@ -20,7 +20,6 @@ from tests.published import vary, write_published
 
 FEW = {
     "split": {"classes": "all", "train": 4, "val": 2, "test": 4},
-    "compute": {"batch_size": 4},
     "finetune": {"head": {"epochs": 1}, "thawed": {"epochs": 1}, "batch_size": 8},
 }
 # The recipe, its backbone, what it freezes of how many layers, where it keeps activations.

@@ -6,16 +6,47 @@ DVC reruns a stage when a declared dependency changes and cannot know of others:
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-READERS = ("read_section", "read_key")  # of stages/base/params.py: their second argument is what dvc.yaml declares
+from ruamel.yaml import YAML
+
+# Of stages/base/params.py: the second argument is what dvc.yaml declares, of read_values with each key after the third.
+READERS = ("read_section", "read_key", "read_values")
+
+# Libraries on which bytes depend, by the name that Python imports. pyproject.toml pins each of them with ==.
+_LIBRARIES = {
+    "PIL": "pillow",
+    "ai_edge_litert": "ai-edge-litert",
+    "h5py": "h5py",
+    "jax": "jax",
+    "keras": "keras",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "tensorflow": "tensorflow",
+}
+# What they write with or compute with in their turn.
+_BRINGS = {"keras": ("h5py",), "scikit-learn": ("scipy",)}
+_PIN = re.compile(r"([\w.-]+)==([\w.]+)")
+
+BACKENDS = ("tensorflow", "jax")
+_BACKEND_KEY = "compute.backend"
+_BACKEND = f"${{{_BACKEND_KEY}}}"  # as dvc.yaml writes the value of that key
+_OF_BACKEND = re.compile(rf"on_({'|'.join(BACKENDS)})\.py$")
 
 # String constants of a script that are paths of the project.
 _PATH = re.compile(r"(data|stages|recipes|tests)/[\w./-]+|params\.yaml")
-_PARAMS_FILE = "params.yaml"
+_PARAMS_FILE, _PIPELINE_FILE, _VERSIONS_FILE = "params.yaml", "dvc.yaml", "stages/versions.yaml"
+_WRITTEN_BY = "# `python -m stages.check --write`. dvc.yaml lists for each stage those that it uses."
 # Where a source lies that params.yaml names, and dvc.yaml declares as ${section.source}.
 _SOURCES = {"data/fetch", "data/own"}
 
@@ -30,26 +61,112 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
     found = []
     for name, entry in pipeline["stages"].items():
         stage = entry.get("do", entry)
-        script = f"stages/{name}.py"
-        if not (root / script).is_file():
-            found.append(f"dvc.yaml: {name}: there is no {script}.")
+        if not (root / _script(name)).is_file():
+            found.append(f"dvc.yaml: {name}: there is no {_script(name)}.")
             continue
-        code = closure(root, script)
-        said = [_read((root / file).read_text(encoding="utf-8")) for file in code]
-        sections = {section for one in said for section in one.sections}
-        paths = {path for one in said for path in one.opened}
-        declared = [dep for dep in stage.get("deps", []) if "$" not in dep]
+        uses = _uses(root, name)
+        deps, params, libraries = _declared(stage)
+        declared = {dep for dep in deps if dep not in uses.code and not dep.endswith(".py") and "$" not in dep}
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
-        params = [param if isinstance(param, str) else next(iter(param)) for param in stage.get("params", [])]
-        found += _differences(name, "deps", "imports", code, {dep for dep in declared if dep.endswith(".py")})
-        inputs = {path for path in paths - {_PARAMS_FILE} - _SOURCES if not _within(path, name)}
-        wanted = {dep for dep in declared if not dep.endswith(".py")} | {param for param in params if "/" in param}
+        found += _differences(name, "deps", "imports", uses.code, {dep for dep in deps if dep.endswith(".py")})
+        inputs = {path for path in uses.paths - {_PARAMS_FILE, _VERSIONS_FILE} - _SOURCES if not _within(path, name)}
+        wanted = declared | {param for param in params if "/" in param}
         found += _differences(name, "deps", "opens", inputs, {_matching(dep, inputs) for dep in wanted})
-        found += _differences(name, "params", "reads", sections, {param for param in params if "/" not in param})
+        found += _differences(name, "params", "reads", uses.params, {param for param in params if "/" not in param})
+        found += _differences(name, _VERSIONS_FILE, "imports", uses.libraries, libraries)
         found += [
             f"dvc.yaml: {name}: writes {out}, which is not in data/{name}." for out in outs if not _within(out, name)
         ]
-    return found
+    return found + [f"{line} Run `python -m stages.check --write`." for line in _other_versions(root)]
+
+
+def write(root: Path) -> None:
+    """Write what stages import into dvc.yaml, and the versions that pyproject.toml pins into ``versions.yaml``.
+
+    Of dvc.yaml nothing else changes: not the order, not the comments.
+    """
+    yaml = YAML()
+    yaml.width = 1000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    pipeline = yaml.load(root / _PIPELINE_FILE)
+    for name, entry in pipeline["stages"].items():
+        stage, uses = entry.get("do", entry), _uses(root, name)
+        stage["deps"] = [dep for dep in stage.get("deps", []) if not dep.endswith(".py")] + sorted(uses.code)
+        files = [param for param in stage.get("params", []) if not isinstance(param, str)]
+        params = sorted(uses.params) + [param for param in files if _VERSIONS_FILE not in param]
+        if uses.libraries:
+            params.append({_VERSIONS_FILE: sorted(uses.libraries)})
+        if params:
+            stage["params"] = params
+    yaml.dump(pipeline, root / _PIPELINE_FILE)
+    lines = ["# Versions of the libraries on which bytes depend, as pyproject.toml pins them; written by", _WRITTEN_BY]
+    lines += [f"{name}: {version}" for name, version in pins(root).items()]
+    (root / _VERSIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def pins(root: Path) -> dict[str, str]:
+    """Return the version of each library that ``pyproject.toml`` pins with == and a stage imports."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["jax"]]
+    found = {match[1]: match[2] for line in listed if (match := _PIN.fullmatch(line))}
+    return {name: found[name] for name in sorted(found) if name in _LIBRARIES.values()}
+
+
+def _other_versions(root: Path) -> Iterator[str]:
+    file, pinned = root / _VERSIONS_FILE, pins(root)
+    written = YAML(typ="safe", pure=True).load(file) if file.exists() else {}
+    for name in sorted(pinned.keys() | written.keys()):
+        if written.get(name) != pinned.get(name):
+            yield f"{_VERSIONS_FILE}: {name} is {written.get(name)}, and pyproject.toml pins {pinned.get(name)}."
+
+
+class _Uses(NamedTuple):
+    """What a stage uses, as dvc.yaml declares it.
+
+    Attributes:
+        code: Python files of the project.
+        libraries: that have a part in its bytes.
+        paths: of the project that its code names.
+        params: sections and keys of params.yaml.
+    """
+
+    code: set[str]
+    libraries: set[str]
+    paths: set[str]
+    params: set[str]
+
+
+def _uses(root: Path, stage: str) -> _Uses:
+    code = closure(root, _script(stage))
+    said = [_read((root / file).read_text(encoding="utf-8")) for file in code]
+    params = {param for one in said for param in one.sections}
+    imported = {_LIBRARIES[base] for one in said for name in one.imports if (base := name.split(".")[0]) in _LIBRARIES}
+    imported |= {needed for name in imported for needed in _BRINGS.get(name, ())}
+    # Code and library of a backend: that of the chosen one; TensorFlow, where the stage computes with nothing else.
+    backend = _BACKEND if _BACKEND_KEY in params else BACKENDS[0]
+    return _Uses(
+        {_OF_BACKEND.sub(f"on_{backend}.py", file) for file in code},
+        {backend if name in BACKENDS else name for name in imported},
+        {path for one in said for path in one.opened},
+        params,
+    )
+
+
+def _script(stage: str) -> str:
+    return f"stages/{stage}.py"
+
+
+def _declared(stage: dict[str, Any]) -> tuple[set[str], set[str], set[str]]:
+    """Return deps, params (files among them) and libraries that a stage of dvc.yaml declares."""
+    params, libraries = set(), set()
+    for param in stage.get("params", []):
+        if isinstance(param, str):
+            params.add(param)
+        elif _VERSIONS_FILE in param:
+            libraries |= set(param[_VERSIONS_FILE])
+        else:
+            params |= param.keys()
+    return set(stage.get("deps", [])), params, libraries
 
 
 def closure(root: Path, script: str) -> set[str]:
@@ -102,8 +219,8 @@ def _opened(tree: ast.AST) -> Iterator[str]:
 def _sections(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in READERS:
-            name = node.args[1]
-            yield str(name.value) if isinstance(name, ast.Constant) else ast.unparse(name)
+            name = ast.literal_eval(node.args[1])
+            yield from ([f"{name}.{ast.literal_eval(key)}" for key in node.args[3:]] or [name])
 
 
 def _outs(stage: dict[str, Any]) -> list[Any]:

@@ -1,7 +1,7 @@
 """Read params.yaml: a section in, a validated and frozen object out, or one message that says what to change."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -54,10 +54,25 @@ def read_section(path: Path, name: str, schema: type[S]) -> S:
         UserError: the file or section is missing, a key is unknown or missing, or a value is not allowed. The message
             names the key, the value and what is allowed; with several mistakes it lists each on its own line.
     """
+    return validate(_section(path, name), name, schema, str(path))
+
+
+def read_values(path: Path, name: str, schema: type[Section], *keys: str) -> tuple[Any, ...]:
+    """Return the values of ``keys`` in a section that several stages share. Its other keys may be wrong or missing.
+
+    Raises:
+        UserError: as ``read_section``, for these keys.
+    """
+    values = _section(path, name)
+    _refuse(line for key, line in _mistakes(values, name, schema, str(path)) if key in keys)
+    return tuple(values[key] for key in keys)
+
+
+def _section(path: Path, name: str) -> Any:
     content = read_yaml(path)
     if name not in content:
         raise UserError(f"{path}: section '{name}:' is missing. recipes/default.yaml has it with its defaults.")
-    return validate(content[name], name, schema, str(path))
+    return content[name]
 
 
 def read_key(path: Path, key: str) -> Any:
@@ -70,13 +85,24 @@ def read_key(path: Path, key: str) -> Any:
 
 def validate(values: Any, name: str, schema: type[S], origin: str = "params.yaml") -> S:
     """Return ``values`` as a ``schema`` object; raise UserError naming every mistake by its full key."""
+    _refuse(line for _, line in _mistakes(values, name, schema, origin))
+    return schema.model_validate(values)
+
+
+def _refuse(lines: Iterable[str]) -> None:
+    if found := list(dict.fromkeys(lines)):
+        raise UserError("\n".join(found))
+
+
+def _mistakes(values: Any, name: str, schema: type[BaseModel], origin: str) -> list[tuple[str, str]]:
+    """Return the key of the section that each mistake is in, and the line that says what is wrong."""
     if not isinstance(values, dict):
         raise UserError(f"{origin}: {name}: expected keys and values, received {values!r}.")
     try:
-        return schema.model_validate(values)
+        schema.model_validate(values)
     except ValidationError as error:
-        lines = [f"{origin}: {_explain(detail, name, schema)}" for detail in error.errors()]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
+        return [(str(detail["loc"][0]), f"{origin}: {_explain(detail, name, schema)}") for detail in error.errors()]
+    return []
 
 
 def _explain(detail: ErrorDetails, name: str, schema: type[BaseModel]) -> str:

@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from stages.base.versions import other_versions
+
 T = TypeVar("T")
+
+_OTHER = (
+    "expected the versions that results are recorded with: {}. Install them: `pip install -e .`. Or record what is "
+    "installed: change pyproject.toml, run `python -m stages.check --write`, then `dvc repro`, or `dvc commit -f` to keep "
+    "the results as they are."
+)
 
 
 class UserError(Exception):
@@ -46,8 +54,13 @@ def progress(items: Iterable[T], what: str, total: int | None = None, unit: str 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Turn a UserError into one line on stderr and exit code 1, and Ctrl-C into exit code 130."""
+    """Turn a UserError into one line on stderr and exit code 1, and Ctrl-C into exit code 130.
+
+    A stage of dvc.yaml does not begin with other versions of its libraries than those its results are recorded with.
+    """
     try:
+        if found := other_versions(name):
+            raise UserError(_OTHER.format(", ".join(found)))
         yield
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)

@@ -75,16 +75,19 @@ def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval:
     axes.set_ylabel("test accuracy", color=INK, fontsize=12)
 
 
-def row(freeze: int | str, description: Description, layers: pd.DataFrame, scores: dict[str, Any]) -> dict[str, Any]:
+def row(
+    freeze: int | str, frozen: int, description: Description, layers: pd.DataFrame, scores: dict[str, Any]
+) -> dict[str, Any]:
     """Return the columns of one depth, but for its seconds.
 
     Args:
         freeze: the depth.
+        frozen: how many layers it freezes.
         description: of what was kept for it.
         layers: the table of layers that finetune wrote.
         scores: what evaluate measured on the test images.
     """
-    depth = next(depth for depth in description.depths if depth.freeze == freeze)
+    depth = next(depth for depth in description.depths if depth.frozen == frozen)
     accuracies = {
         f"{prefix}{end}": scores[model][f"accuracy{end}"]
         for model, prefix in (("finetuned", "accuracy"), ("head", "head_accuracy"), ("gain", "gain"))
@@ -92,7 +95,7 @@ def row(freeze: int | str, description: Description, layers: pd.DataFrame, score
     }
     return {
         "freeze": freeze,
-        "frozen": depth.frozen,
+        "frozen": frozen,
         "kept": description.trains_from(depth),
         "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
         **accuracies,

@@ -50,7 +50,7 @@ def read_outputs(folder: Path, pretrain: Path, split: str, description: Descript
     if not description.fresh:
         return {name: StoredRows(folder / f"{split}_{name}.npy") for name in names}
     pixels = StoredRows(folder / f"{split}_{PIXELS}.npy")
-    return {name: _Outputs(pixels, name, open_frozen(pretrain, [name], description.pooling, None)) for name in names}
+    return {name: _Outputs(pixels, name, open_frozen(pretrain, [name], description.pooling)) for name in names}
 
 
 class _Outputs:

@@ -5,43 +5,48 @@ from collections.abc import Iterator, Mapping, Sequence
 from stages.base.stage import UserError
 from stages.network.architecture import Architecture
 from stages.network.freeze import boundary, frozen_count
-from stages.network.kept import AS_EXTRACTED, FEATURES, PIXELS, Depth, Description, not_kept
+from stages.network.kept import AS_EXTRACTED, FEATURES, PIXELS, Depth, Description
 
 
 def depths(backbone: Architecture, freeze: int | str, others: Sequence[int | str]) -> list[Depth]:
-    """Return the depth of ``extract.freeze`` and those of ``extract.depths``, each value once.
+    """Return the depth of ``extract.freeze``, then those of ``extract.depths``, the most frozen first, each once.
 
     Raises:
         UserError: one of them or more are none of this backbone: a line for each.
     """
-    found = {freeze: "extract.freeze"} | {other: "extract.depths" for other in others if other != freeze}
     kept, wrong = [], []
-    for value, key in found.items():
+    for key, value in [("extract.freeze", freeze), *(("extract.depths", other) for other in others)]:
         try:
             kept.append(boundary(backbone, value, key))
         except UserError as error:
             wrong.append(str(error))
     if wrong:
         raise UserError("\n".join(wrong))
-    return kept
+    return list(dict.fromkeys([kept[0], *sorted(kept[1:], key=lambda depth: -depth.frozen)]))
 
 
-def chosen(kept: Sequence[Depth], freeze: int | str) -> Depth:
+def chosen(backbone: Architecture, kept: Sequence[Depth], freeze: int | str) -> Depth:
     """Return the depth that ``finetune.thawed.freeze`` means.
 
     Args:
         kept: the depths that can be trained.
-        freeze: one of their values, or "extract" for the first.
+        freeze: as ``extract.freeze``, or "extract" for the first of them.
 
     Raises:
-        UserError: it is none of them.
+        UserError: it is none of them, or no depth of this backbone.
     """
+    key = "finetune.thawed.freeze"
     if freeze == AS_EXTRACTED:
         return kept[0]
+    frozen = frozen_count(backbone, freeze, key)
     for depth in kept:
-        if depth.freeze == freeze:
+        if depth.frozen == frozen:
             return depth
-    raise UserError(not_kept(freeze, [depth.freeze for depth in kept]))
+    raise UserError(
+        f"{key}: expected '{AS_EXTRACTED}', or a depth whose activations extract.freeze and extract.depths keep "
+        f"(frozen layers: {', '.join(str(depth.frozen) for depth in kept)}); received {freeze!r}, which freezes "
+        f"{frozen}. Add it to extract.depths."
+    )
 
 
 def lines(description: Description, shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> Iterator[str]:
@@ -50,7 +55,7 @@ def lines(description: Description, shapes: Mapping[str, tuple[tuple[int, ...], 
         what = description.trains_from(depth)
         kept = f"the {what}" if what in (FEATURES, PIXELS) else f"what {what} puts out"
         shape = " x ".join(map(str, shapes[what][0]))
-        yield f"freeze: {depth.freeze}: {depth.frozen} of {description.layers} layers frozen; kept: {kept}, {shape}"
+        yield f"{depth.frozen} of {description.layers} layers frozen; kept: {kept}, {shape}"
 
 
 def from_text(text: str) -> int | str:

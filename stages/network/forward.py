@@ -6,26 +6,31 @@ from typing import Any
 import keras
 import numpy as np
 
-from stages.base.batches import batch_size, in_batches
+from stages.base.batches import batch_size as fitting
+from stages.base.batches import in_batches
 from stages.network import backend
 from stages.network.runtime import device_count, on_gpu
 
-# The largest tensor that images of a batch may need together: several of them are in memory at a time.
-_BYTES = {"cpu": 2**27, "gpu": 2**32}
+# Bytes of the largest tensor of a batch. Several such tensors are in memory at a time: a GPU of 8 GB has room for them.
+_BYTES = {"cpu": 2**27, "gpu": 2**29}
 _MOST = {"cpu": 256, "gpu": 1024}  # more is not faster
 
 
 class Forward:
     """A network in inference, in batches of one size, for another would be compiled anew.
 
+    Each device takes a batch of that size: results do not depend on the number of devices.
+
     Args:
         network: of one input and one output or more.
-        batch_size: rows at a time; ``auto``: as many as memory allows and speed asks for.
+        batch_size: rows that a device takes; by default as many as speed asks for, of large images fewer.
+
+    Attributes:
+        batch_size: rows that all devices take together.
     """
 
-    def __init__(self, network: keras.Model, batch_size: int | str = "auto") -> None:
-        size = automatic(network) if isinstance(batch_size, str) else batch_size
-        self.batch_size = -(-size // device_count()) * device_count()
+    def __init__(self, network: keras.Model, batch_size: int | None = None) -> None:
+        self.batch_size = (batch_size or automatic(network)) * device_count()
         self._run, self._structure = backend.Forward(network), network.output
 
     def __call__(self, rows: np.ndarray) -> Any:
@@ -41,7 +46,7 @@ class Forward:
 def automatic(network: keras.Model) -> int:
     """Return how many images ``network`` takes at a time: a power of two that bounds its largest tensor's size."""
     kind = "gpu" if on_gpu() else "cpu"
-    return batch_size(_largest(network), _MOST[kind], _BYTES[kind])
+    return fitting(_largest(network), _MOST[kind], _BYTES[kind])
 
 
 def _largest(network: keras.Model) -> int:

@@ -27,7 +27,7 @@ def boundary(backbone: Architecture, freeze: int | str, key: str = "extract.free
         if name in thawed or backbone.ancestors(name) & thawed:
             break
         kept = name
-    return Depth(freeze, frozen, None if kept in inputs else kept)
+    return Depth(frozen, None if kept in inputs else kept)
 
 
 def frozen_count(backbone: Architecture, freeze: int | str, key: str = "extract.freeze") -> int:

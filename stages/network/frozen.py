@@ -19,7 +19,6 @@ from stages.graphs.edit import cut, read
 from stages.graphs.session import Graph, has_cuda
 from stages.network.architecture import GRAPH, Architecture, read_architecture
 from stages.network.kept import FEATURES, PIXELS, pooled
-from stages.schema.compute import Compute
 
 # Images at a time: more is not faster on a CPU. Of large images fewer, so that their largest tensor takes 32 MiB.
 _MOST, _BYTES = 16, 2**25
@@ -46,26 +45,30 @@ class Frozen:
         return in_parallel(self.run, ahead(batches, 2), self.threads, self.threads + 1)
 
 
-def open_frozen(pretrain: Path, kept: Sequence[str], pooling: str, compute: Compute | None) -> Frozen:
+def open_frozen(
+    pretrain: Path, kept: Sequence[str], pooling: str, runner: str | None = None, precision: str = "float32"
+) -> Frozen:
     """Return the frozen part of the backbone that ``pretrain`` wrote.
 
     Args:
         kept: names of layers, for what they put out; "features" for the pooled output of the backbone; "pixels" for the
             pixels themselves.
         pooling: see ``stages.network.build.pool``.
-        compute: how to compute for training. None: for measuring, in float32 and with the graph that is deployed. If
-            there is a GPU that ONNX Runtime cannot use, the framework computes instead: the CPU would take too long.
+        runner: "auto", "onnxruntime" or "keras", as ``compute.frozen``, for images to train from. None: for measuring,
+            in float32 and with the graph that is deployed. If there is a GPU that ONNX Runtime cannot use, the
+            framework computes instead: the CPU would take too long.
+        precision: float32, or bfloat16, in which only the framework computes.
     """
     architecture = read_architecture(pretrain)
-    asked = compute is not None and (compute.frozen == "keras" or compute.precision != "float32")
-    for_gpu = gpus() > 0 and (compute.frozen == "auto" if compute else not has_cuda())
+    asked = runner == "keras" or precision != "float32"
+    for_gpu = gpus() > 0 and (runner == "auto" or (runner is None and not has_cuda()))
     names = [name for name in kept if name != PIXELS]
     if not names:
         return Frozen(lambda pixels: {PIXELS: pixels}, _MOST, 1, "nothing is computed")
     if asked or for_gpu:
         from stages.network.frozen_keras import open_keras  # here: it imports the framework
 
-        if frozen := open_keras(pretrain, kept, pooling, compute, for_gpu and not asked):
+        if frozen := open_keras(pretrain, kept, pooling, precision, runner is None, for_gpu and not asked):
             return frozen
     outputs = {pooled(pooling) if name == FEATURES else name: name for name in names}
     model = cut(read(pretrain / GRAPH), list(outputs))

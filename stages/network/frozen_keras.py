@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # isort: off
-from stages.network.runtime import device_count, exact, sees_gpu, start, start_once  # first: it imports the framework
+from stages.network.runtime import device_count, exact, sees_gpu, start_once  # first: it imports the framework
 
 # isort: on
 import keras
@@ -13,29 +13,25 @@ from stages.network.build import bottom, compute_in
 from stages.network.forward import Forward
 from stages.network.frozen import Frozen
 from stages.network.pretrained import read_pretrained
-from stages.schema.compute import Compute
 
 
 def open_keras(
-    pretrain: Path, kept: Sequence[str], pooling: str, compute: Compute | None, for_gpu: bool
+    pretrain: Path, kept: Sequence[str], pooling: str, precision: str, measuring: bool, for_gpu: bool
 ) -> Frozen | None:
-    """Return the frozen part as ``stages.network.frozen.open_frozen`` does.
+    """Return the frozen part as ``stages.network.frozen.open_frozen`` does; all devices share the batches.
 
     Args:
+        measuring: whether a GPU computes with all digits of float32.
         for_gpu: whether the framework was chosen only because there is a GPU. Then None is returned if it does not see
             one, as without NVIDIA's libraries.
     """
-    if compute:
-        start(0, compute.devices)
-    else:
-        start_once()
+    start_once()
     if for_gpu and not sees_gpu():
         return None
     pretrained = read_pretrained(pretrain)
-    precision = compute.precision if compute else "float32"
     backbone = compute_in(pretrained.backbone, precision)
     network = bottom(backbone, pretrained.preprocessing, kept, pooling)
-    forward = Forward(network, compute.batch_size if compute else "auto")
+    forward = Forward(network)
     devices = device_count()
     where = f"{keras.backend.backend()} in {precision} on {devices} device{'s' * (devices > 1)}"
-    return Frozen(forward if compute else exact()(forward), forward.batch_size, 1, where)
+    return Frozen(exact()(forward) if measuring else forward, forward.batch_size, 1, where)

@@ -28,14 +28,12 @@ class Depth:
     """A depth of freezing, and where its activations are kept.
 
     Attributes:
-        freeze: as ``extract.freeze`` and ``extract.depths`` give it.
         frozen: how many of the backbone's layers are frozen, from the front.
         layer: the layer whose output is kept as activations: the deepest that every path from input to output goes
             through and that has only frozen layers up to it. (It may be an operation such as the ``x + y`` of ConvNeXt,
             which Keras does not count among the layers.) None where that is the input, so that pixels are kept.
     """
 
-    freeze: int | str
     frozen: int
     layer: str | None
 
@@ -99,14 +97,6 @@ def read_description(folder: Path) -> Description:
     return Description(**{**content, "depths": [Depth(**depth) for depth in content["depths"]]})
 
 
-def not_kept(freeze: int | str, kept: Sequence[int | str]) -> str:
-    """Return what to say where ``finetune.thawed.freeze`` is none of the depths whose activations are ``kept``."""
-    return (
-        f"finetune.thawed.freeze: expected '{AS_EXTRACTED}', or a depth whose activations extract.freeze and "
-        f"extract.depths keep ({', '.join(map(str, kept))}); received {freeze!r}. Add it to extract.depths."
-    )
-
-
 def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
     """Return how many bytes ``rows`` arrays of a shape and a NumPy dtype take."""
     return rows * math.prod(shape) * np.dtype(dtype).itemsize
@@ -137,7 +127,7 @@ def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int, 
         UserError: it does not fit.
     """
     needed = sum(bytes_needed(shape, dtype, rows) for shape, dtype in kept.values())
-    said = f"what is kept takes {_readable(needed)} of disk; {_readable(free)} are free"
+    said = f"what is kept takes {readable(needed)} of disk; {readable(free)} are free"
     if needed > free:
         raise UserError(f"{said}. Free some, or keep less: {less}, fewer extract.depths, or another extract.freeze.")
     return said
@@ -158,7 +148,8 @@ def stored(values: np.ndarray, precision: str) -> np.ndarray:
     return rounded
 
 
-def _readable(size: int) -> str:
+def readable(size: int) -> str:
+    """Return a number of bytes in words."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
@@ -168,6 +159,24 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
+
+
+class Subset:
+    """Some rows of many.
+
+    Args:
+        rows: all of them.
+        places: of those meant, int64 (n,).
+    """
+
+    def __init__(self, rows: Rows, places: np.ndarray) -> None:
+        self._rows, self._places = rows, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        return self._rows[self._places[places]]
 
 
 class RowWriter:

@@ -1,7 +1,7 @@
 """Import the framework quietly and set it up: seeds, repeatable operations, and the devices that compute.
 
-A script imports this module before any other that needs Keras. What only one backend needs is here and in
-``on_tensorflow`` and ``on_jax``; the rest of the network modules speak Keras and NumPy.
+Import this module before any other that needs Keras, and after ``stages.base.backend.choose_backend``. What only one
+backend needs is here and in ``on_tensorflow`` and ``on_jax``; the rest of the network modules speak Keras and NumPy.
 """
 
 import gc
@@ -10,16 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from stages.base.backend import fix_environment
 from stages.base.quiet import quiet
 from stages.base.stage import UserError, say
 
 _entered = ExitStack()
 _started = False
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as long.
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
-# The variable alone decides: a keras.json in a home folder would make one commit give two results.
-os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+fix_environment()
 
 
 @contextmanager
@@ -61,13 +59,11 @@ def start(seed: int, devices: int | str = 1) -> None:
             no GPU, so many parts of the CPU, which makes nothing faster, and ``auto`` is 1.
 
     Raises:
-        UserError: there are fewer GPUs, or the backend is neither tensorflow nor jax.
+        UserError: there are fewer GPUs.
     """
     global _started
     _started = True
     backend = keras.backend.backend()
-    if backend not in ("tensorflow", "jax"):
-        raise UserError(f"KERAS_BACKEND: expected tensorflow or jax; received {backend}.")
     if backend == "jax" and not isinstance(devices, str):
         jax.config.update("jax_num_cpu_devices", devices)  # before JAX looks for devices
     keras.utils.clear_session(free_memory=False)  # layers are numbered from the start
@@ -84,9 +80,9 @@ def start(seed: int, devices: int | str = 1) -> None:
 
 
 def start_once() -> None:
-    """Start on one device, unless the process has started already: a training goes on with its seed and devices."""
+    """Start on all devices, unless the process has started already: a training keeps its seed and devices."""
     if not _started:
-        start(seed=0)
+        start(seed=0, devices="auto")
 
 
 @contextmanager

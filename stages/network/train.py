@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -127,6 +127,7 @@ def fit(
     """
     if schedule.epochs == 0:
         return pd.DataFrame(columns=COLUMNS)
+    schedule = replace(schedule, batch_size=min(schedule.batch_size, len(training)))
 
     def compile_for(epoch: int) -> Steps:
         if begun := [start for start in steps if start <= epoch]:
@@ -171,7 +172,7 @@ def fit(
                     f"Lower its learning_rate, or bound its steps with a warmup or clip_norm."
                 )
             if validation is not None:
-                row |= {f"val_{key}": value for key, value in _test(predict, validation).items()}
+                row |= {f"val_{key}": value for key, value in measure(predict, validation).items()}
             better = progress.add(row, schedule)
             if schedule.keep_best and better:
                 best = model.get_weights()
@@ -225,8 +226,8 @@ def _learns_statistics(model: keras.Model) -> bool:
     )
 
 
-def _test(predict: Forward, data: Data) -> dict[str, float]:
-    """Return the plain loss and accuracy on ``data``."""
+def measure(predict: Forward, data: Data) -> dict[str, float]:
+    """Return the plain loss and accuracy of what ``predict`` gives, logits, on ``data``."""
     loss = right = 0.0
     places = np.arange(len(data))
     size = predict.batch_size

@@ -15,15 +15,18 @@ Count = Annotated[int | str, allowed(_is_count, "a count of 1 or more, or 'auto'
 
 
 class Compute(Section):
-    """How networks are computed: on what, how many images at a time, how precisely.
+    """How networks are computed.
 
     Attributes:
+        backend: of Keras.
+        precision: of the backbone in training.
         frozen: what runs the frozen part over the images to train from.
+        devices: GPUs that share each batch of a training.
     """
 
+    backend: Literal["tensorflow", "jax"]
     precision: Literal["float32", "bfloat16"]
     frozen: Literal["auto", "onnxruntime", "keras"]
-    batch_size: Count
     devices: Count
 
     @field_validator("frozen")

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from stages.base.stage import UserError
 from stages.sources.examine import Examined, LeftOut
@@ -73,24 +72,6 @@ def check_amounts(amounts: Mapping[str, Amount], divided: bool) -> None:
     for split in ("train", "test"):
         if amounts[split] == 0:
             raise UserError(f"split.{split}: expected at least one image per class; received 0.")
-
-
-def check_sources(source: str, learned: str, epochs: int) -> None:
-    """Check that pretrain does not learn the images that test what was learned from them.
-
-    Args:
-        source: of split.
-        learned: the source of pretrain.
-        epochs: how often pretrain goes over it.
-
-    Raises:
-        UserError: it does.
-    """
-    if epochs and Path(source) == Path(learned):
-        raise UserError(
-            f"pretrain.source: {learned} is split.source too, so its test images would be learned. "
-            f"Expected another data set, a weights file, or pretrain.epochs: 0."
-        )
 
 
 def assign(

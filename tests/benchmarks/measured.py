@@ -49,7 +49,8 @@ def measured(module: str, *arguments: str, cwd: Path) -> Measured:
     A process starts with the peak of the one that starts it, as Linux counts: call this from a small one.
     """
     command = [sys.executable, "-m", module, *arguments]
-    own = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}  # set for tests
+    set_here = {"TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "KERAS_BACKEND", "KERAS_HOME"}  # by tests/conftest.py
+    own = {name: value for name, value in os.environ.items() if name not in set_here}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=cwd, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
@@ -105,7 +106,7 @@ def main() -> None:
         said["work"] += time.perf_counter() - began
 
     base.whole = timed_whole
-    if name == "finetune":
+    if name in ("pretrain", "finetune"):  # they import the framework after reading params
         time_epochs(said["fits"])
     # Only now: a stage takes the names that are replaced above when it is imported.
     script = importlib.import_module(f"stages.{name}")

@@ -1,0 +1,37 @@
+"""Which images a backbone learned from, so that none of them is taken to measure what it has learned."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from stages.images.contract import Contract
+from stages.images.load import load_all
+
+
+def pixel_hash(pixels: np.ndarray) -> int:
+    """Return a hash of 64 bits of the pixels that a network sees of an image; 0 where all are alike.
+
+    Blank images are no sign that two data sets share images.
+    """
+    if pixels.min() == pixels.max():
+        return 0
+    return int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "big")
+
+
+def write_learned(path: Path, hashes: np.ndarray, contract: Contract) -> None:
+    """Write the hashes (see ``pixel_hash``) of images that were learned, and how their files became pixels."""
+    np.savez(path, hashes=np.unique(hashes[hashes != 0]), contract=np.array(json.dumps(asdict(contract))))
+
+
+def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
+    """Return the places of those of ``images`` (files) whose pixels are among the learned ones in the file ``path``.
+
+    The same picture is found under another name, in another folder and in another lossless format.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        known, contract = set(stored["hashes"].tolist()), Contract(**json.loads(str(stored["contract"])))
+    return [place for place, pixels in enumerate(load_all(images, contract)) if pixel_hash(pixels) in known]
