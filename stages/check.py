@@ -15,6 +15,7 @@ from typing import Any
 from stages.base.declared import problems, write
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import UserError, stage
+from stages.base.versions import differing
 from stages.schema.between import contradictions
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
@@ -56,6 +57,7 @@ def main() -> None:
         network, wrong = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
         found += [line for line in wrong if line not in found]
     found += problems(Path(), read_yaml(PIPELINE))
+    found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in differing()]
     if found:
         raise UserError("\n".join(["", *found]))
     print(f"params.yaml is valid: {', '.join(SECTIONS)}.\n{network}\ndvc.yaml declares what the stages use.")

@@ -2,9 +2,8 @@
 
     python -m stages.extract
 
-writes data/extract/: for the training and validation split the activations at the freeze boundary, from which the
-thawed layers train, and the features at the end of the backbone, from which the head trains; with fresh views the
-pixels alone.
+writes data/extract/: of the training and validation split the activations at the freeze boundary, for the thawed layers
+to train from, and the features at the end of the backbone, for the head; with fresh views the pixels alone.
 """
 
 import json
@@ -43,11 +42,10 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "extract", Extract)
     backend, runner, precision = read_values(PARAMS, "compute", Compute, "backend", "frozen", "precision")
-    choose_backend(backend)
+    choose_backend(backend, precision)
     backbone = read_architecture(PRETRAIN)
     train, val = Packed(TRAIN), Packed(VAL)
-    side, _, channels = backbone.pixels
-    contract = Contract(side, channels, **train.reading)
+    contract = Contract(backbone.pixels[0], backbone.pixels[-1], **train.reading)
     description = Description(
         depths=depths(backbone, params.freeze, params.depths),
         layers=len(backbone.layers),

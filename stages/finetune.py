@@ -29,7 +29,7 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "finetune", Finetune)
     backend, precision, devices = read_values(PARAMS, "compute", Compute, "backend", "precision", "devices")
-    choose_backend(backend)
+    choose_backend(backend, precision)
     kept, val = read_description(EXTRACT), Packed(VAL)
     check(params, kept, val)
     from stages.network.finetuning import Inputs, train  # here: it imports the framework

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.base.backend import fix_environment
+from stages.base.backend import ensure_backend
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the stages do; JAX, imported first, would let TensorFlow log
-fix_environment()  # as the stages do, also where a test imports Keras before them
+ensure_backend()  # as the stages do, also where a test imports Keras before them
 PROJECT = Path(__file__).resolve().parents[1]
 
 

@@ -74,11 +74,11 @@ def test_nothing_but_the_depths_is_kept(
 
 def test_it_does_not_depend_on_how_training_is_computed(prepared: Path) -> None:
     written = []
-    for compute in ({"frozen": "auto"}, {"frozen": "keras"}, {"frozen": "auto", "precision": "bfloat16"}):
+    for compute in ({"frozen": "auto"}, {"frozen": "keras"}):
         set_params(prepared, {"compute": compute})
         run_with(prepared, freeze=-2)
         written.append(files())
-    assert written[0] == written[1] == written[2]
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("how", ["the same files", "a link", "another format"])

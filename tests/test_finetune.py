@@ -273,7 +273,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         (
             {"thawed": {"freeze": "none"}},
             "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
-            "extract.depths keep (-2); received 'none'. Add it to extract.depths.\n",
+            "extract.depths keep (frozen layers: 4); received 'none', which freezes 0. Add it to extract.depths.\n",
         ),
         (
             {"head": {"initial": "source", "hidden": [8]}},
@@ -373,7 +373,8 @@ def test_fresh_views_train_the_whole_network_from_the_pixels(here: Path, capsys:
     set_params(Path(), {"finetune": {"thawed": {"freeze": "none"}}})
     with pytest.raises(SystemExit):
         finetune.main()
-    assert "extract.depths keep (-2); received 'none'. Add it to extract.depths.\n" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "keep (frozen layers: 4); received 'none', which freezes 0. Add it to extract.depths.\n" in said
     set_params(Path(), {"extract": {"depths": ["none"]}})
     extract.main()
     finetune.main()

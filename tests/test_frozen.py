@@ -10,6 +10,8 @@ from stages.network.architecture import read_architecture
 from stages.network.finetuned import predict, read_finetuned
 from stages.network.frozen import graph_batch_size, open_frozen
 from stages.network.kept import StoredRows
+from tests.conftest import PROJECT
+from tests.copies import run
 from tests.small import prepared_project
 
 PRETRAIN, FINETUNE, EXTRACT_TEST = Path("data/pretrain"), Path("data/finetune"), Path("data/extract_test")
@@ -82,13 +84,18 @@ def test_a_gpu_that_the_framework_does_not_see_is_said(
 @pytest.mark.parametrize(
     ("changes", "where"), [({"runner": "keras"}, "float32"), ({"precision": "bfloat16"}, "bfloat16")]
 )
-def test_the_framework_computes_where_it_is_asked_to(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], where: str
-) -> None:
-    monkeypatch.chdir(prepared)
-    frozen = open_frozen(PRETRAIN, ["features"], "average", **changes)
-    assert f"in {where} on 1 device" in frozen.where
-    assert frozen.run(pixels())["features"].shape == (5, 128)
+def test_the_framework_computes_where_it_is_asked_to(prepared: Path, changes: dict[str, str], where: str) -> None:
+    """In a process of its own: oneDNN is told at its start whether there will be bfloat16."""
+    code = (
+        "from pathlib import Path; import numpy as np; from stages.base.backend import choose_backend; "
+        "from stages.network.frozen import open_frozen; from stages.network.architecture import read_architecture; "
+        f"changes = {changes}; choose_backend('tensorflow', changes.get('precision', 'float32')); "
+        "folder = Path('data/pretrain'); frozen = open_frozen(folder, ['features'], 'average', **changes); "
+        "pixels = np.zeros((5, *read_architecture(folder).pixels), np.uint8); "
+        "print(frozen.where, frozen.run(pixels)['features'].shape)"
+    )
+    said = run("python", "-c", code, cwd=prepared, PYTHONPATH=str(PROJECT))
+    assert said.endswith(f"in {where} on 1 device (5, 128)\n")
 
 
 def test_nothing_runs_where_pixels_alone_are_kept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

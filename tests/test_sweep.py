@@ -36,7 +36,7 @@ folder = Path("data", stage)
 folder.mkdir(parents=True, exist_ok=True)
 if stage == "extract":
     values = [extract["freeze"], *extract["depths"]]
-    depths = [{"freeze": value, "frozen": frozen[value], "layer": None} for value in values]
+    depths = [{"frozen": frozen[value], "layer": None} for value in values]
     content = {"depths": depths, "layers": 6, "pooling": "average", "classes": [], "contract": {}, "fresh": False}
     (folder / "boundary.json").write_text(json.dumps(content))
 elif stage == "extract_test":

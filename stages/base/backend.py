@@ -8,9 +8,8 @@ from stages.base.stage import UserError
 _VARIABLE = "KERAS_BACKEND"
 _SET = {
     # TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as
-    # long. With these instructions a training gives the same bytes on any number of cores (docs/same_bytes.md).
+    # long.
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
     # A keras.json in a home folder may change the backend, float type, epsilon and image layout: Keras finds none here.
     "KERAS_HOME": os.devnull,
 }
@@ -25,30 +24,43 @@ _UNSET = (
     "NVIDIA_TF32_OVERRIDE",
     "TF_XLA_FLAGS",
 )
+# With these instructions a training in float32 gives the same bytes on any number of cores (docs/same_bytes.md); there
+# are none for bfloat16 among them.
+_INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
+_chosen = False
 
 
-def choose_backend(backend: str) -> None:
+def choose_backend(backend: str, precision: str = "float32") -> None:
     """Make ``backend`` (tensorflow or jax) the one that Keras computes with, in a process that has not imported Keras.
 
+    Args:
+        precision: in which networks compute; float32 or bfloat16.
+
     Raises:
-        UserError: the environment names another, or it is not installed.
+        UserError: the environment names another backend.
     """
+    global _chosen
     named = os.environ.get(_VARIABLE)
     if named and named != backend:
         raise UserError(
             f"compute.backend is {backend}, and the variable {_VARIABLE} says {named}. "
             f"Unset the variable, or set compute.backend: {named}."
         )
+    os.environ.update({**_SET, _VARIABLE: backend, _INSTRUCTIONS: "AVX2"})
+    for name in [*_UNSET, *([_INSTRUCTIONS] if precision == "bfloat16" else [])]:
+        os.environ.pop(name, None)
+    _chosen = True
+
+
+def ensure_backend() -> None:
+    """Choose TensorFlow, or what the environment names, where nothing was chosen, as by a command that trains nothing.
+
+    Raises:
+        UserError: the backend is not installed.
+    """
+    if not _chosen:
+        choose_backend(os.environ.get(_VARIABLE) or "tensorflow")
+    backend = os.environ[_VARIABLE]
     if find_spec(backend) is None:
         extra = "." if backend == "tensorflow" else f"'.[{backend}]'"
         raise UserError(f"compute.backend: {backend} is not installed. Run `pip install -e {extra}`.")
-    os.environ[_VARIABLE] = backend
-    fix_environment()
-
-
-def fix_environment() -> None:
-    """Set and unset the variables that change what a framework computes. Without a chosen backend it is tensorflow."""
-    os.environ[_VARIABLE] = os.environ.get(_VARIABLE) or "tensorflow"
-    os.environ.update(_SET)
-    for name in _UNSET:
-        os.environ.pop(name, None)

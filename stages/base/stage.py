@@ -17,8 +17,8 @@ T = TypeVar("T")
 
 _OTHER = (
     "expected the versions that results are recorded with: {}. Install them: `pip install -e .`. Or record what is "
-    "installed: change pyproject.toml, run `python -m stages.check --write`, then `dvc repro`, or `dvc commit -f` to keep "
-    "the results as they are."
+    "installed: change pyproject.toml, run `python -m stages.check --write`, then `dvc repro`, or `dvc commit -f` to "
+    "keep the results as they are."
 )
 
 

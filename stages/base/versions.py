@@ -1,5 +1,6 @@
-"""Refuse to run a stage with other versions of its libraries than those that its results are recorded with."""
+"""Compare the libraries that are installed with the versions that results are recorded with."""
 
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,30 @@ _VERSIONS = Path("stages/versions.yaml")
 
 
 def other_versions(stage: str) -> list[str]:
-    """Return a sentence for each library that ``stage`` uses and that is installed in another version than recorded.
-
-    In a folder without dvc.yaml, and of a command that is no stage, nothing is recorded.
-    """
+    """Return what differs of the libraries that dvc.yaml lists for ``stage``; nothing of a command that is no stage."""
     entry = _read(_PIPELINE).get("stages", {}).get(stage, {})
-    versions, found = _read(_VERSIONS), []
-    for param in entry.get("do", entry).get("params", []):
-        for name in param.get(str(_VERSIONS), []) if isinstance(param, dict) else []:
-            if name.startswith("$"):
-                name = _read(_PARAMS).get("compute", {}).get("backend")
-            try:
-                installed = version(name)
-            except PackageNotFoundError:
-                installed = "not"
-            if name in versions and installed != str(versions[name]):
-                found.append(f"{name} {versions[name]} (installed: {installed})")
+    params = [param for param in entry.get("do", entry).get("params", []) if isinstance(param, dict)]
+    names = [name for param in params for name in param.get(str(_VERSIONS), [])]
+    backend = _read(_PARAMS).get("compute", {}).get("backend") if any("$" in name for name in names) else None
+    return differing(str(backend) if "$" in name else name for name in names)
+
+
+def differing(names: Iterable[str] | None = None) -> list[str]:
+    """Return what to install: each library with its recorded version, and the one that is installed, if it is another.
+
+    Args:
+        names: of libraries; by default all that are recorded and installed.
+    """
+    recorded, found = _read(_VERSIONS), []
+    for name in recorded if names is None else names:
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            if names is None:
+                continue
+            installed = "none"
+        if name in recorded and installed != str(recorded[name]):
+            found.append(f"{name} {recorded[name]} (installed: {installed})")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Make the backbone that ``pretrain`` hands on, with published weights, weights trained on a data set, or random ones."""
+"""Make the backbone that ``pretrain`` hands on: with weights that are published, trained on a data set, or random."""
 
 import json
 from dataclasses import replace

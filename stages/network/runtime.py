@@ -10,14 +10,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from stages.base.backend import fix_environment
+from stages.base.backend import ensure_backend
 from stages.base.quiet import quiet
 from stages.base.stage import UserError, say
 
 _entered = ExitStack()
 _started = False
+_PRIVATE = {"tensorflow": ["_all_reduce_sum_gradients"], "jax": []}  # of an optimizer
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-fix_environment()
+ensure_backend()
 
 
 @contextmanager
@@ -59,13 +60,14 @@ def start(seed: int, devices: int | str = 1) -> None:
             no GPU, so many parts of the CPU, which makes nothing faster, and ``auto`` is 1.
 
     Raises:
-        UserError: there are fewer GPUs.
+        UserError: there are fewer GPUs, or Keras is of a version that this does not fit.
     """
     global _started
     _started = True
     backend = keras.backend.backend()
     if backend == "jax" and not isinstance(devices, str):
         jax.config.update("jax_num_cpu_devices", devices)  # before JAX looks for devices
+    _check_private_names()
     keras.utils.clear_session(free_memory=False)  # layers are numbered from the start
     with quiet():  # under JAX this imports TensorFlow where it is installed
         keras.utils.set_random_seed(seed)
@@ -77,6 +79,15 @@ def start(seed: int, devices: int | str = 1) -> None:
         _start_tensorflow(count, gpus)
     elif count > 1:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=jax.devices()[:count]))
+
+
+def _check_private_names() -> None:
+    """Raise UserError where this version of Keras lacks something that the code uses and Keras does not promise."""
+    tensor = keras.Input((1,))
+    used = {tensor: ["_keras_history"], keras.Model(tensor, tensor): ["_flatten_layers", "_run_through_graph"]}
+    used[keras.optimizers.SGD()] = ["_learning_rate", *_PRIVATE[keras.backend.backend()]]
+    if missing := [name for owner, names in used.items() for name in names if not hasattr(owner, name)]:
+        raise UserError(f"Keras {keras.__version__} has no {', '.join(missing)}. Run `pip install -e .`.")
 
 
 def start_once() -> None:
