@@ -18,6 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(PROJECT / name, tmp_path)
     shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["check"])
     return tmp_path
 
 

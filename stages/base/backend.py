@@ -10,6 +10,9 @@ _SET = {
     # TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as
     # long.
     "TF_ENABLE_ONEDNN_OPTS": "1",
+    # How a sum is divided among threads changes its last digits: so many, however many cores there are. On two cores
+    # eight cost a seventh of the time; more than eight cores are not used.
+    "TF_NUM_INTRAOP_THREADS": "8",
     # A keras.json in a home folder may change the backend, float type, epsilon and image layout: Keras finds none here.
     "KERAS_HOME": os.devnull,
 }
@@ -24,8 +27,8 @@ _UNSET = (
     "NVIDIA_TF32_OVERRIDE",
     "TF_XLA_FLAGS",
 )
-# With these instructions a training in float32 gives the same bytes on any number of cores (docs/same_bytes.md); there
-# are none for bfloat16 among them.
+# Processors with AVX512 then train to the same bytes as those without (docs/same_bytes.md). bfloat16 needs more than
+# these instructions.
 _INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
 _chosen = False
 

@@ -1,0 +1,106 @@
+"""Versions of libraries are inputs: recorded, pinned and installed alike; a change runs the stages that it touches."""
+
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from stages import check, split
+from stages.base.declared import pins, problems, write
+from stages.base.params import read_yaml
+from stages.base.versions import differing, other_versions
+from tests.conftest import PROJECT
+from tests.copies import ran, run
+
+VERSIONS = Path("stages/versions.yaml")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the code, dvc.yaml and params.yaml."""
+    shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "pyproject.toml"):
+        shutil.copy(PROJECT / name, tmp_path)
+    shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["check"])
+    return tmp_path
+
+
+def record(library: str, other: str, file: Path = VERSIONS) -> None:
+    """Write another version of a library into a file."""
+    text = file.read_text()
+    assert f"{library}: {version(library)}\n" in text
+    file.write_text(text.replace(f"{library}: {version(library)}\n", f"{library}: {other}\n"))
+
+
+def test_what_is_pinned_is_recorded_and_installed() -> None:
+    recorded = read_yaml(PROJECT / VERSIONS)
+    assert pins(PROJECT) == recorded
+    assert {name: version(name) for name in recorded} == recorded
+    assert {"keras", "numpy", "onnxruntime", "pillow", "tensorflow", "jax"} <= recorded.keys()
+
+
+def test_a_stage_does_not_begin_with_another_version(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record("pillow", "12.0.0")
+    with pytest.raises(SystemExit) as stopped:
+        split.main()
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == (
+        f"split: expected the versions that results are recorded with: pillow 12.0.0 (installed: {version('pillow')}). "
+        "Install them: `pip install -e .`. Or record what is installed: change pyproject.toml, run `python -m "
+        "stages.check --write`, then `dvc repro`, or `dvc commit -f` to keep the results as they are.\n"
+    )
+
+
+def test_a_stage_minds_the_libraries_that_it_uses(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record("matplotlib", "3.0.0")
+    assert other_versions("report") == [f"matplotlib 3.0.0 (installed: {version('matplotlib')})"]
+    assert other_versions("split") == other_versions("check") == []
+    record("tensorflow", "2.0.0")
+    assert len(other_versions("finetune")) == len(other_versions("export")) == 1
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("backend: tensorflow", "backend: jax"))
+    assert other_versions("finetune") == []
+    monkeypatch.setattr("stages.base.versions._VERSIONS", Path("none.yaml"))
+    assert other_versions("report") == differing() == []
+
+
+def test_check_names_another_version(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Path("pyproject.toml")
+    project.write_text(project.read_text().replace(f"numpy=={version('numpy')}", "numpy==2.0.0"))
+    with pytest.raises(SystemExit):
+        check.main()
+    said = capsys.readouterr().err
+    assert f"numpy is {version('numpy')}, and pyproject.toml pins 2.0.0. Run `python -m stages.check --write`." in said
+    write(Path())
+    with pytest.raises(SystemExit):
+        check.main()
+    said = capsys.readouterr().err
+    assert f"installed libraries: expected numpy 2.0.0 (installed: {version('numpy')}). Run `pip install -e .`." in said
+
+
+def test_what_check_writes_is_what_it_expects(here: Path) -> None:
+    before = [Path(name).read_text() for name in ("dvc.yaml", VERSIONS)]
+    write(here)
+    assert [Path(name).read_text() for name in ("dvc.yaml", VERSIONS)] == before, "comments, order and all"
+    script = here / "stages" / "split.py"
+    script.write_text(f"import matplotlib\nfrom stages.images import ink\n{script.read_text()}")
+    assert len(problems(here, read_yaml(here / "dvc.yaml"))) == 3  # ink, and SciPy with it
+    write(here)
+    assert problems(here, read_yaml(here / "dvc.yaml")) == []
+    script.write_text(script.read_text().partition("from stages.images import ink\n")[2])
+    write(here)
+    assert [Path(name).read_text() for name in ("dvc.yaml", VERSIONS)] == before
+
+
+def test_another_version_runs_the_stages_that_use_it_or_is_accepted(finished: Path, tmp_path: Path) -> None:
+    here = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    record("matplotlib", "3.0.0", here / VERSIONS)
+    said = run("dvc", "repro", cwd=here, fails=True)
+    assert ran(said) == ["report"]
+    assert "report: expected the versions that results are recorded with: matplotlib 3.0.0" in said
+    run("dvc", "checkout", cwd=here)
+    run("dvc", "commit", "-f", "report", cwd=here)
+    assert ran(run("dvc", "repro", cwd=here)) == []
