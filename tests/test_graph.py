@@ -37,6 +37,8 @@ def test_a_change_runs_what_depends_on_it_and_nothing_else(finished: Path, tmp_p
     changed(script, lambda: append(script, "# a comment\n"), ["report"])
     params = here / "params.yaml"
     changed(params, lambda: set_params(here, {"extract": {"freeze": "all"}}), BELOW_EXTRACT)
+    changed(params, lambda: set_params(here, {"extract": {"freeze": 4}}), ["extract"])  # the same depth as -2
+    changed(params, lambda: set_params(here, {"compute": {"frozen": "onnxruntime"}}), ["extract"])
 
     before = params.read_text()
     set_params(here, {"finetune": {"thawed": {"learning_rate": 0.00007}}})

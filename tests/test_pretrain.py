@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from stages import pretrain
 from stages.graphs.convert import convert
 from stages.graphs.edit import cut, read
 from stages.graphs.session import Graph
+from stages.images.learned import find_learned
 from stages.network.backbones import BACKBONES
 from stages.network.build import network as whole_network
 from stages.network.build import preprocess, taps
@@ -214,3 +216,36 @@ def test_what_cannot_be_is_said(
 
     assert re.search(said, capsys.readouterr().err)
     assert not Path("data/pretrain").exists()
+
+
+def test_a_source_of_one_class_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_project(tmp_path, monkeypatch)
+    shutil.rmtree("data/own/other_bars/upright")
+    with pytest.raises(SystemExit):
+        pretrain.main()
+    said = capsys.readouterr().err
+    assert "pretrain.source: expected two or more classes in data/own/other_bars, found across." in said
+    assert not Path("data/pretrain").exists()
+
+
+def test_pixels_that_do_not_fit_on_the_disk_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small_project(tmp_path, monkeypatch)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(SystemExit):
+        pretrain.main()
+    said = capsys.readouterr().err
+    assert "the pixels of 60 images take 0.0 MB of disk while they are learned; 0.0 MB are free" in said
+
+
+def test_images_learned_are_those_of_the_training_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_project(tmp_path, monkeypatch)
+    pretrain.main()
+    files = sorted(Path("data/own/other_bars").rglob("*.png"))
+    found = find_learned(Path("data/pretrain/learned.npz"), [file.read_bytes() for file in files])
+    assert len(found) == 54, "a tenth of each class is held back"
+    others = [file.read_bytes() for file in Path("data/own/bars").rglob("*.png")]
+    assert find_learned(Path("data/pretrain/learned.npz"), others) == []

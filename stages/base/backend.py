@@ -10,9 +10,12 @@ _SET = {
     # TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as
     # long.
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    # How a sum is divided among threads changes its last digits: so many, however many cores there are. On two cores
-    # eight cost a seventh of the time; more than eight cores are not used.
+    # How a sum is divided among threads changes its last digits: TensorFlow and JAX (XLA) take so many, however many
+    # cores there are.
     "TF_NUM_INTRAOP_THREADS": "8",
+    "NPROC": "8",
+    # Processors with AVX512 then train to the same bytes as those without (docs/same_bytes.md).
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
     # A keras.json in a home folder may change the backend, float type, epsilon and image layout: Keras finds none here.
     "KERAS_HOME": os.devnull,
 }
@@ -27,9 +30,7 @@ _UNSET = (
     "NVIDIA_TF32_OVERRIDE",
     "TF_XLA_FLAGS",
 )
-# Processors with AVX512 then train to the same bytes as those without (docs/same_bytes.md). bfloat16 needs more than
-# these instructions.
-_INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
+_NOT_IN_BFLOAT16 = ("ONEDNN_MAX_CPU_ISA",)  # which needs more than these instructions
 _chosen = False
 
 
@@ -49,8 +50,8 @@ def choose_backend(backend: str, precision: str = "float32") -> None:
             f"compute.backend is {backend}, and the variable {_VARIABLE} says {named}. "
             f"Unset the variable, or set compute.backend: {named}."
         )
-    os.environ.update({**_SET, _VARIABLE: backend, _INSTRUCTIONS: "AVX2"})
-    for name in [*_UNSET, *([_INSTRUCTIONS] if precision == "bfloat16" else [])]:
+    os.environ.update({**_SET, _VARIABLE: backend})
+    for name in _UNSET + (_NOT_IN_BFLOAT16 if precision == "bfloat16" else ()):
         os.environ.pop(name, None)
     _chosen = True
 
