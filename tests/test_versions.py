@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages import check, split
-from stages.base.declared import pins, problems, write
+from stages.base.declared import problems, write
+from stages.base.libraries import pins
 from stages.base.params import read_yaml
 from stages.base.versions import differing, other_versions
 from tests.conftest import PROJECT
@@ -37,7 +38,7 @@ def record(library: str, other: str, file: Path = VERSIONS) -> None:
 
 def test_what_is_pinned_is_recorded_and_installed() -> None:
     recorded = read_yaml(PROJECT / VERSIONS)
-    assert pins(PROJECT) == recorded
+    assert pins(PROJECT / "pyproject.toml") == recorded
     assert {name: version(name) for name in recorded} == recorded
     assert {"keras", "numpy", "onnxruntime", "pillow", "tensorflow", "jax"} <= recorded.keys()
 
@@ -79,6 +80,20 @@ def test_check_names_another_version(here: Path, capsys: pytest.CaptureFixture[s
         check.main()
     said = capsys.readouterr().err
     assert f"installed libraries: expected numpy 2.0.0 (installed: {version('numpy')}). Run `pip install -e .`." in said
+
+
+def test_a_library_that_is_not_pinned_or_not_known_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Path("pyproject.toml")
+    project.write_text(project.read_text().replace(f"scipy=={version('scipy')}", "scipy>=1"))
+    script = here / "stages" / "images" / "ink.py"
+    script.write_text(f"import cv2\n{script.read_text()}")
+    with pytest.raises(SystemExit):
+        check.main()
+    said = capsys.readouterr().err
+    assert "pyproject.toml: expected scipy pinned with ==, for bytes depend on its version." in said
+    assert (
+        "dvc.yaml: extract: imports cv2, and stages/base/libraries.py does not say whether bytes depend on it" in said
+    )
 
 
 def test_what_check_writes_is_what_it_expects(here: Path) -> None:

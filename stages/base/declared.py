@@ -6,7 +6,6 @@ DVC reruns a stage when a declared dependency changes and cannot know of others:
 
 import ast
 import re
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,29 +13,10 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
+from stages.base.libraries import libraries, unknown, unrecorded, write_versions
+
 # Of stages/base/params.py: the second argument is what dvc.yaml declares, of read_values with each key after the third.
 READERS = ("read_section", "read_key", "read_values")
-
-# Libraries on which bytes depend, by the name that Python imports. pyproject.toml pins each of them with ==.
-_LIBRARIES = {
-    "PIL": "pillow",
-    "ai_edge_litert": "ai-edge-litert",
-    "h5py": "h5py",
-    "jax": "jax",
-    "keras": "keras",
-    "matplotlib": "matplotlib",
-    "numpy": "numpy",
-    "onnx": "onnx",
-    "onnxruntime": "onnxruntime",
-    "pandas": "pandas",
-    "pyarrow": "pyarrow",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
-    "tensorflow": "tensorflow",
-}
-# What they write with or compute with in their turn.
-_BRINGS = {"keras": ("h5py",), "scikit-learn": ("scipy",)}
-_PIN = re.compile(r"([\w.-]+)==([\w.]+)")
 
 BACKENDS = ("tensorflow", "jax")
 _BACKEND_KEY = "compute.backend"
@@ -46,7 +26,6 @@ _OF_BACKEND = re.compile(rf"on_({'|'.join(BACKENDS)})\.py$")
 # String constants of a script that are paths of the project.
 _PATH = re.compile(r"(data|stages|recipes|tests)/[\w./-]+|params\.yaml")
 _PARAMS_FILE, _PIPELINE_FILE, _VERSIONS_FILE = "params.yaml", "dvc.yaml", "stages/versions.yaml"
-_WRITTEN_BY = "# `python -m stages.check --write`. dvc.yaml lists for each stage those that it uses."
 # Where a source lies that params.yaml names, and dvc.yaml declares as ${section.source}.
 _SOURCES = {"data/fetch", "data/own"}
 
@@ -65,7 +44,12 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
             found.append(f"dvc.yaml: {name}: there is no {_script(name)}.")
             continue
         uses = _uses(root, name)
-        deps, params, libraries = _declared(stage)
+        found += [
+            f"dvc.yaml: {name}: imports {library}, and stages/base/libraries.py does not say whether bytes depend on "
+            "it. Add it there, and if they do, pin it in pyproject.toml."
+            for library in sorted(uses.unknown)
+        ]
+        deps, params, listed = _declared(stage)
         declared = {dep for dep in deps if dep not in uses.code and not dep.endswith(".py") and "$" not in dep}
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
         found += _differences(name, "deps", "imports", uses.code, {dep for dep in deps if dep.endswith(".py")})
@@ -73,11 +57,11 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
         wanted = declared | {param for param in params if "/" in param}
         found += _differences(name, "deps", "opens", inputs, {_matching(dep, inputs) for dep in wanted})
         found += _differences(name, "params", "reads", uses.params, {param for param in params if "/" not in param})
-        found += _differences(name, _VERSIONS_FILE, "imports", uses.libraries, libraries)
+        found += _differences(name, _VERSIONS_FILE, "imports", uses.libraries, listed)
         found += [
             f"dvc.yaml: {name}: writes {out}, which is not in data/{name}." for out in outs if not _within(out, name)
         ]
-    return found + [f"{line} Run `python -m stages.check --write`." for line in _other_versions(root)]
+    return found + unrecorded(root / _VERSIONS_FILE, root / "pyproject.toml")
 
 
 def write(root: Path) -> None:
@@ -99,25 +83,7 @@ def write(root: Path) -> None:
         if params:
             stage["params"] = params
     yaml.dump(pipeline, root / _PIPELINE_FILE)
-    lines = ["# Versions of the libraries on which bytes depend, as pyproject.toml pins them; written by", _WRITTEN_BY]
-    lines += [f"{name}: {version}" for name, version in pins(root).items()]
-    (root / _VERSIONS_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def pins(root: Path) -> dict[str, str]:
-    """Return the version of each library that ``pyproject.toml`` pins with == and a stage imports."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    listed = [*project["dependencies"], *project["optional-dependencies"]["jax"]]
-    found = {match[1]: match[2] for line in listed if (match := _PIN.fullmatch(line))}
-    return {name: found[name] for name in sorted(found) if name in _LIBRARIES.values()}
-
-
-def _other_versions(root: Path) -> Iterator[str]:
-    file, pinned = root / _VERSIONS_FILE, pins(root)
-    written = YAML(typ="safe", pure=True).load(file) if file.exists() else {}
-    for name in sorted(pinned.keys() | written.keys()):
-        if written.get(name) != pinned.get(name):
-            yield f"{_VERSIONS_FILE}: {name} is {written.get(name)}, and pyproject.toml pins {pinned.get(name)}."
+    write_versions(root / _VERSIONS_FILE, root / "pyproject.toml")
 
 
 class _Uses(NamedTuple):
@@ -126,12 +92,14 @@ class _Uses(NamedTuple):
     Attributes:
         code: Python files of the project.
         libraries: that have a part in its bytes.
+        unknown: libraries that may have one.
         paths: of the project that its code names.
         params: sections and keys of params.yaml.
     """
 
     code: set[str]
     libraries: set[str]
+    unknown: set[str]
     paths: set[str]
     params: set[str]
 
@@ -140,13 +108,13 @@ def _uses(root: Path, stage: str) -> _Uses:
     code = closure(root, _script(stage))
     said = [_read((root / file).read_text(encoding="utf-8")) for file in code]
     params = {param for one in said for param in one.sections}
-    imported = {_LIBRARIES[base] for one in said for name in one.imports if (base := name.split(".")[0]) in _LIBRARIES}
-    imported |= {needed for name in imported for needed in _BRINGS.get(name, ())}
+    imports = {name for one in said for name in one.imports}
     # Code and library of a backend: that of the chosen one; TensorFlow, where the stage computes with nothing else.
     backend = _BACKEND if _BACKEND_KEY in params else BACKENDS[0]
     return _Uses(
         {_OF_BACKEND.sub(f"on_{backend}.py", file) for file in code},
-        {backend if name in BACKENDS else name for name in imported},
+        {backend if name in BACKENDS else name for name in libraries(imports)},
+        unknown(imports),
         {path for one in said for path in one.opened},
         params,
     )
