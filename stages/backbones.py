@@ -51,8 +51,6 @@ def cells(name: str, row: Backbone) -> tuple[str, ...]:
 
 def one(name: str, row: Backbone) -> None:
     """Print what there is to know about one backbone."""
-    from stages.network import runtime  # noqa: F401  (here: the table needs no framework)
-
     backbone = row.describe(row.native)
     for title, cell in zip(HEADER[1:-1], cells(name, row)[1:-1], strict=True):
         print(f"{title:<12}{cell}")

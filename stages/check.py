@@ -12,10 +12,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from stages.base.backend import BACKENDS, choose_backend
 from stages.base.declared import problems, write
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import UserError, stage
 from stages.base.versions import differing
+from stages.network.backbones import find
+from stages.network.depths import chosen, depths, gradually
 from stages.schema.between import contradictions
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
@@ -53,6 +56,7 @@ def main() -> None:
     sections, found = read_all()
     if sections.keys() == SECTIONS.keys():
         found += [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
+    choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
     if {"pretrain", "extract", "finetune"} <= sections.keys():
         network, wrong = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
         found += [line for line in wrong if line not in found]
@@ -79,10 +83,6 @@ def read_all() -> tuple[dict[str, Any], list[str]]:
 
 def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
     """Build the backbone and find what ``thawed`` freezes; say what they are, or what is wrong."""
-    from stages.network import runtime  # noqa: F401  (here: the framework takes seconds to import, the rest does not)
-    from stages.network.backbones import find
-    from stages.network.depths import chosen, depths, gradually
-
     try:
         backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
         cut = chosen(backbone, depths(backbone, extract.freeze, extract.depths), thawed.freeze)

@@ -15,15 +15,11 @@ from pathlib import Path
 
 from stages.base.stage import UserError, say, stage, whole
 from stages.sources.catalog import CLASSES_FILE, Download, Made, items, read_entry
-from stages.sources.digits import write_digits
 from stages.sources.download import Patience, is_right, obtain, sources
-from stages.sources.paper import write_paper
 
 CATALOG = Path("stages/sources/catalog.yaml")
 FETCH = Path("data/fetch")
 MIRROR = "THAW_MIRROR"
-
-GENERATORS: dict[str, Callable[[Path], str]] = {"digits": write_digits, "paper_digits": write_paper}
 
 
 def main() -> None:
@@ -56,10 +52,14 @@ def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: 
 
 
 def _make(item: str, entry: Made, folder: Path) -> str:
-    if entry.generator not in GENERATORS:
-        known = ", ".join(GENERATORS)
+    from stages.sources.digits import write_digits  # here: they import SciPy, which downloads do not need
+    from stages.sources.paper import write_paper
+
+    generators: dict[str, Callable[[Path], str]] = {"digits": write_digits, "paper_digits": write_paper}
+    if entry.generator not in generators:
+        known = ", ".join(generators)
         raise UserError(f"{CATALOG}: {item}.generator: expected one of {known}, received '{entry.generator}'.")
-    return GENERATORS[entry.generator](folder)
+    return generators[entry.generator](folder)
 
 
 def _download(

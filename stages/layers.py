@@ -6,21 +6,20 @@
 Nothing is trained or loaded: it may be run before `dvc repro`.
 """
 
-# isort: off
-from stages.network import runtime  # noqa: F401  (first: it imports the framework quietly)
-
-# isort: on
 import argparse
 import json
 from pathlib import Path
 
-from stages.base.params import read_key, read_section
+from stages.base.backend import choose_backend
+from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.network.backbones import find
 from stages.network.costs import Images, disk, layer_lines, totals
 from stages.network.depths import chosen, depths, from_text
 from stages.network.kept import AS_EXTRACTED
+from stages.schema.compute import Compute
 from stages.schema.extract import Extract
+from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
 from stages.sources.samples import read_set
@@ -37,10 +36,12 @@ def main() -> None:
     given = parser.parse_args().freeze
     pretrain = read_section(PARAMS, "pretrain", Pretrain)
     extract = read_section(PARAMS, "extract", Extract)
-    train_batchnorm = read_key(PARAMS, "finetune.thawed.batchnorm") == "train"
+    thawed = read_section(PARAMS, "finetune", Finetune).thawed
+    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
+    train_batchnorm = thawed.batchnorm == "train"
     backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
     kept = depths(backbone, extract.freeze if given is None else from_text(given), extract.depths)
-    freeze = AS_EXTRACTED if given is not None else read_key(PARAMS, "finetune.thawed.freeze")
+    freeze = AS_EXTRACTED if given is not None else thawed.freeze
     depth = chosen(backbone, kept, freeze)
     for line in layer_lines(backbone, depth.frozen, train_batchnorm):
         print(line)

@@ -34,9 +34,6 @@ WIDEST = 72  # columns of the table for an image's path; of a longer one it show
 @stage("predict")
 def main() -> None:
     """Predict the images named on the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names may hold any bytes
     options = arguments()
     try:
         runner = Runner(options.model)

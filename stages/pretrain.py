@@ -2,8 +2,8 @@
 
     python -m stages.pretrain
 
-writes data/pretrain/: architecture, weights and graph, in one form whatever they came from; and, of a training, which
-images it learned from.
+writes data/pretrain/: architecture, weights and graph, in one form whatever they came from; and, after a
+training, which images it learned from.
 """
 
 from pathlib import Path
@@ -14,9 +14,18 @@ from stages.base.stage import UserError, stage, whole
 from stages.network.backbones import find
 from stages.schema.compute import Compute
 from stages.schema.pretrain import Pretrain
+from stages.sources.archives import is_archive
 
 PARAMS = Path("params.yaml")
 PRETRAIN = Path("data/pretrain")
+
+# Weights in formats that are not read, and what the folder of a SavedModel holds.
+OTHER_WEIGHTS = (".ckpt", ".hdf5", ".keras", ".npz", ".onnx", ".pb", ".pt", ".pth", ".safetensors", ".tflite")
+_UNREADABLE = (
+    "pretrain.source: expected a data set, an archive of one, or weights without classifier as NAME.h5 (layout of "
+    "keras.applications) or NAME.weights.h5 (Keras 3); received {}. Save the weights with "
+    "`model.save_weights('NAME.weights.h5')`."
+)
 
 
 @stage("pretrain")
@@ -37,16 +46,21 @@ def published_weights(source: Path) -> Path | None:
     """Return the weights file that ``source`` is or holds; None where it is a data set.
 
     Raises:
-        UserError: there is nothing, or more than one weights file.
+        UserError: there is nothing, more than one weights file, or one in a format that cannot be read.
     """
     if source.is_file():
+        if source.suffix != ".h5" and not is_archive(source.name):
+            raise UserError(_UNREADABLE.format(source))
         return source if source.suffix == ".h5" else None
     if not source.is_dir():
         raise UserError(
             f"pretrain.source: expected a data set folder or a weights file; there is no {source}. "
             f"Add it to fetch.items, put it into data/own/, or run `dvc pull`."
         )
-    files = sorted(source.glob("*.h5"))
+    inside = sorted(source.iterdir())
+    if others := [path for path in inside if path.suffix.lower() in (*OTHER_WEIGHTS, ".h5") and path.suffix != ".h5"]:
+        raise UserError(_UNREADABLE.format(others[0]))
+    files = [path for path in inside if path.suffix == ".h5"]
     if len(files) > 1:
         raise UserError(
             f"pretrain.source: expected one weights file in {source}, found {', '.join(f.name for f in files)}."

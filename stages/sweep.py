@@ -7,10 +7,6 @@ on the same commit is replaced. Writes data/sweep/: sweep.csv, and sweep.png wit
 then as it was, also after an interruption; what was trained by then comes from DVC's cache when it is run again.
 """
 
-# isort: off
-from stages.network import runtime  # noqa: F401  (first: it imports the framework quietly)
-
-# isort: on
 import argparse
 import json
 import math
@@ -19,14 +15,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.base.backend import choose_backend
 from stages.base.experiments import check_repository, run, save, unchanged
-from stages.base.params import read_section
+from stages.base.params import read_section, read_values
 from stages.base.recipes import apply
 from stages.base.stage import UserError, say, stage, whole
 from stages.draw.depths import draw_depths, row, table
 from stages.network.backbones import find
 from stages.network.depths import distinct, from_text, gradually
 from stages.network.kept import AS_EXTRACTED, read_description
+from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.schema.extract import Extract
 from stages.schema.finetune import Finetune
@@ -84,6 +82,7 @@ def check(given: list[int | str]) -> dict[int | str, int]:
         raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
     if not finetune.thawed.epochs:
         raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
+    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     found = find(pretrain.backbone, pretrain.image_size)
     backbone = found.describe(pretrain.image_size)
     frozen, plan = distinct(backbone, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]

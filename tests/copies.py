@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from stages.base.backend import SET
 from tests.conftest import PROJECT
 
 # The whole graph on real data, as small as it can be.
@@ -29,10 +30,12 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
     It must succeed, or fail where ``fails`` is True; with None either is right.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    set_here = (*SET, "KERAS_BACKEND")  # by what this process computes
+    own = {name: value for name, value in os.environ.items() if name not in set_here}
     result = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, "PATH": path, "KERAS_BACKEND": "", **environment},  # set here by tests that import Keras
+        env={**own, "PATH": path, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -143,8 +143,8 @@ def test_a_variable_that_names_another_backend_is_refused(prepared: Path, tmp_pa
     here = shutil.copytree(prepared, tmp_path / "project")
     said = run("python", "-m", f"stages.{stage}", cwd=here, fails=True, KERAS_BACKEND="jax", PYTHONPATH=str(PROJECT))
     assert said == (
-        f"{stage}: compute.backend is tensorflow, and the variable KERAS_BACKEND says jax. Unset the variable, or set "
-        "compute.backend: jax.\n"
+        f"{stage}: compute.backend is tensorflow, but the environment variable KERAS_BACKEND says jax. Unset it, or "
+        "set compute.backend: jax.\n"
     )
 
 

@@ -16,6 +16,8 @@ from stages.network.thawing import thaw
 from stages.network.train import Schedule, fit
 from tests.miniature import miniature, pictures
 
+BLOCKS = {"stem": "stem_conv", "block1": "block1_conv", "block2": "block2_conv"}
+
 
 @pytest.mark.parametrize(
     ("freeze", "frozen", "kept"),
@@ -34,7 +36,7 @@ from tests.miniature import miniature, pictures
     ],
 )
 def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, kept: str | None) -> None:
-    cut = boundary(describe(miniature(), {}), freeze)
+    cut = boundary(describe(miniature(), BLOCKS), freeze)
     assert (cut.frozen, cut.layer) == (frozen, kept)
 
 
@@ -64,15 +66,26 @@ def test_published_networks_count_as_keras_counts(
 )
 def test_what_does_not_exist_is_named(freeze: int | str, said: str) -> None:
     with pytest.raises(UserError, match=r"extract\.freeze: expected .* received") as error:
-        boundary(describe(miniature(), {}), freeze)
+        boundary(describe(miniature(), BLOCKS), freeze)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("mobilenet_v2", "block"), ("mobilenet_v2", "Conv"), ("inception_v3", "batch"), ("convnext_tiny", "convnext")],
+)
+def test_a_part_of_a_name_is_no_name(name: str, part: str) -> None:
+    backbone = BACKBONES[name].describe(96)
+    assert any(layer.startswith(part) for layer in backbone.names)
+    with pytest.raises(UserError, match=rf"a layer or block of the backbone .* received '{part}'\. Did you mean"):
+        boundary(backbone, part)
 
 
 @pytest.mark.parametrize("freeze", ["all", "none", 6, "block2"])
 def test_bottom_and_top_are_the_whole(freeze: int | str) -> None:
     keras.utils.set_random_seed(0)
     backbone = miniature()
-    cut = boundary(describe(backbone, {}), freeze)
+    cut = boundary(describe(backbone, BLOCKS), freeze)
     classifier = head(int(pool(backbone.output, "average").shape[-1]), [5], 0.0, 3)
     network = whole_network(backbone, "unit", "average", classifier)
     pixels, _ = pictures(6)

@@ -218,6 +218,34 @@ def test_what_cannot_be_is_said(
     assert not Path("data/pretrain").exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.keras",
+        "a.hdf5",
+        "a.H5",
+        "a.pth",
+        "a.safetensors",
+        "a.npz",
+        "folder/a.keras",
+        "folder/saved_model.pb",
+        "folder/a.H5",
+    ],
+)
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_weights_that_cannot_be_read_are_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, epochs: int
+) -> None:
+    file = Path("data/own") / name
+    source = file if file.parent.name == "own" else file.parent
+    small_project(tmp_path, monkeypatch, {"pretrain": {"source": str(source), "epochs": epochs}})
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"weights")
+    with pytest.raises(SystemExit):
+        pretrain.main()
+    assert f"NAME.weights.h5 (Keras 3); received {file}. Save the weights with" in capsys.readouterr().err
+
+
 def test_a_source_of_one_class_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,8 +5,12 @@ by running each stage in a folder that holds nothing else.
 """
 
 import ast
+import errno
 import re
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +22,7 @@ from ruamel.yaml import YAML
 from stages.base.declared import closure, problems
 from stages.base.gpu import gpus
 from stages.base.params import read_yaml
-from stages.base.stage import whole
+from stages.base.stage import UserError, stage, whole
 from tests.conftest import PROJECT
 from tests.copies import run
 
@@ -207,7 +211,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     target = tmp_path / "result"
     with pytest.raises(FileNotFoundError), whole(target) as folder:
         (folder / "half").rename(folder / "missing")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".partial-result.lock"]
     (tmp_path / ".partial-result").mkdir()
     (tmp_path / ".partial-result" / "left by a killed run").touch()
     with whole(target) as folder:
@@ -221,6 +225,81 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     with whole(target) as folder:
         (folder / "second").touch()
     assert [path.name for path in target.iterdir()] == ["second"]
+
+
+def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from stages.base.stage import whole\n"
+        "with whole(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'first').touch(); print('writing', flush=True); time.sleep(60)"
+    )
+    target = tmp_path / "result"
+    other = subprocess.Popen([sys.executable, "-c", code, str(target)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "writing\n"
+    said = f"process {other.pid} is writing result already. Wait until it ends, or end it: kill {other.pid}"
+    with pytest.raises(UserError, match=said), whole(target):
+        pass
+    assert (tmp_path / ".partial-result" / "first").exists(), "the second run harmed the first"
+    other.kill()
+    other.wait()
+    with whole(target) as folder:
+        (folder / "second").touch()
+    assert [path.name for path in target.iterdir()] == ["second"]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_full_disk_is_one_line_and_harms_no_result(
+    finished: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    """HDF5 would end the process with a segmentation fault."""
+    here = shutil.copytree(finished, tmp_path_factory.mktemp("full") / "project", symlinks=True)
+    before = {out: content(here / out) for out in outs(finished, name)}
+    arguments = ["digits"] if name == "fetch" else []
+    process = subprocess.run(
+        [sys.executable, "-m", f"stages.{name}", *arguments],
+        cwd=here,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert re.fullmatch(
+        rf"{name}: data/{name}: .*File too large\. Free some disk, or raise the limit\. Earlier results are as they "
+        r"were; run it again\.\n",
+        process.stderr,
+    )
+    assert {out: content(here / out) for out in before} == before
+    assert not (here / "data" / f".partial-{name}").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "data/x"),
+            "data/x: Permission denied. Change its permissions",
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "a.json"),
+            "a.json: Is a directory. Something else lies in its",
+        ),
+        (OSError(errno.EIO, "Input/output error", "b.png"), "b.png: Input/output error. The disk may be failing"),
+        (OSError("of no kind"), "data/split: of no kind. See what is there. Earlier results are as they were"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:
+    with pytest.raises(SystemExit) as stopped, stage("split"):
+        raise error
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith(f"split: {said}")
+
+
+def test_what_a_terminal_cannot_show_ends_no_stage() -> None:
+    code = "from stages.base.stage import UserError, say, stage\nwith stage('split'): say('花'); raise UserError('猫')"
+    said = run("python", "-c", code, cwd=PROJECT, fails=True, PYTHONIOENCODING="cp1252")
+    assert said == "  \\u82b1\nsplit: \\u732b\n"
 
 
 @pytest.mark.parametrize("killed_at", [1, 2])

@@ -223,6 +223,13 @@ def test_a_sigmoid_is_a_softmax_over_zero_and_its_logit() -> None:
     assert np.mean((sigmoid > 0.5) == data.labels) > 0.8
 
 
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_a_validation_loss_that_is_no_number_is_said(keep_best: bool) -> None:
+    validation = Kept(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
+    with pytest.raises(UserError, match="head: expected a validation loss that is a number, received nan in epoch 1"):
+        fit(head(5, [], 0.0, 2), "head", vectors(), validation, Schedule(1, 0.1, 4, 1, keep_best=keep_best))
+
+
 def test_a_loss_that_is_no_number_is_said() -> None:
     data = Kept(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
     with pytest.raises(UserError, match="head: expected a loss that is a number, received nan in epoch 1"):

@@ -32,8 +32,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def record(library: str, other: str, file: Path = VERSIONS) -> None:
     """Write another version of a library into a file."""
     text = file.read_text()
-    assert f"{library}: {version(library)}\n" in text
-    file.write_text(text.replace(f"{library}: {version(library)}\n", f"{library}: {other}\n"))
+    assert f'{library}: "{version(library)}"\n' in text
+    file.write_text(text.replace(f'{library}: "{version(library)}"\n', f'{library}: "{other}"\n'))
 
 
 def test_what_is_pinned_is_recorded_and_installed() -> None:
@@ -48,10 +48,9 @@ def test_a_stage_does_not_begin_with_another_version(here: Path, capsys: pytest.
     with pytest.raises(SystemExit) as stopped:
         split.main()
     assert stopped.value.code == 1
-    assert capsys.readouterr().err == (
-        f"split: expected the versions that results are recorded with: pillow 12.0.0 (installed: {version('pillow')}). "
-        "Install them: `pip install -e .`. Or record what is installed: change pyproject.toml, run `python -m "
-        "stages.check --write`, then `dvc repro`, or `dvc commit -f` to keep the results as they are.\n"
+    assert capsys.readouterr().err.startswith(
+        "split: these libraries differ from the versions that the results were recorded with: pillow 12.0.0 "
+        f"(installed: {version('pillow')}). Install the recorded ones with `pip install -e .`. Or record those "
     )
 
 
@@ -90,7 +89,7 @@ def test_a_library_that_is_not_pinned_or_not_known_is_named(here: Path, capsys: 
     with pytest.raises(SystemExit):
         check.main()
     said = capsys.readouterr().err
-    assert "pyproject.toml: expected scipy pinned with ==, for bytes depend on its version." in said
+    assert "pyproject.toml: expected scipy pinned with ==, because results depend on its version." in said
     assert (
         "dvc.yaml: extract: imports cv2, and stages/base/libraries.py does not say whether bytes depend on it" in said
     )
@@ -115,7 +114,9 @@ def test_another_version_runs_the_stages_that_use_it_or_is_accepted(finished: Pa
     record("matplotlib", "3.0.0", here / VERSIONS)
     said = run("dvc", "repro", cwd=here, fails=True)
     assert ran(said) == ["report"]
-    assert "report: expected the versions that results are recorded with: matplotlib 3.0.0" in said
+    assert (
+        "report: these libraries differ from the versions that the results were recorded with: matplotlib 3.0.0" in said
+    )
     run("dvc", "checkout", cwd=here)
     run("dvc", "commit", "-f", "report", cwd=here)
     assert ran(run("dvc", "repro", cwd=here)) == []

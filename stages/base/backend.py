@@ -5,8 +5,10 @@ from importlib.util import find_spec
 
 from stages.base.stage import UserError
 
+BACKENDS = ("tensorflow", "jax")
+
 _VARIABLE = "KERAS_BACKEND"
-_SET = {
+SET = {
     # TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as
     # long.
     "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -19,18 +21,10 @@ _SET = {
     # A keras.json in a home folder may change the backend, float type, epsilon and image layout: Keras finds none here.
     "KERAS_HOME": os.devnull,
 }
-_UNSET = (
-    "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_DEFAULT_PRNG_IMPL",
-    "JAX_ENABLE_X64",
-    "JAX_NUMPY_DTYPE_PROMOTION",
-    "KERAS_MAX_EPOCHS",
-    "KERAS_MAX_STEPS_PER_EPOCH",
-    "KERAS_NNX_ENABLED",
-    "NVIDIA_TF32_OVERRIDE",
-    "TF_XLA_FLAGS",
-)
 _NOT_IN_BFLOAT16 = ("ONEDNN_MAX_CPU_ISA",)  # which needs more than these instructions
+# Variables of these names are unset, but for those that say where to compute and where to keep what was compiled.
+_UNSET = ("DNNL_", "JAX_", "KERAS_", "NVIDIA_TF32_OVERRIDE", "ONEDNN_", "TF_SET_ONEDNN_", "TF_XLA_FLAGS")
+_LEFT = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")
 _chosen = False
 
 
@@ -47,23 +41,26 @@ def choose_backend(backend: str, precision: str = "float32") -> None:
     named = os.environ.get(_VARIABLE)
     if named and named != backend:
         raise UserError(
-            f"compute.backend is {backend}, and the variable {_VARIABLE} says {named}. "
-            f"Unset the variable, or set compute.backend: {named}."
+            f"compute.backend is {backend}, but the environment variable {_VARIABLE} says {named}. "
+            f"Unset it{f', or set compute.backend: {named}' if named in BACKENDS else ''}."
         )
-    os.environ.update({**_SET, _VARIABLE: backend})
-    for name in _UNSET + (_NOT_IN_BFLOAT16 if precision == "bfloat16" else ()):
-        os.environ.pop(name, None)
+    for name in [name for name in os.environ if name.startswith(_UNSET) and name not in _LEFT]:
+        del os.environ[name]
+    unfit = _NOT_IN_BFLOAT16 if precision == "bfloat16" else ()
+    os.environ.update({name: value for name, value in SET.items() if name not in unfit})
+    os.environ[_VARIABLE] = backend
     _chosen = True
 
 
 def ensure_backend() -> None:
-    """Choose TensorFlow, or what the environment names, where nothing was chosen, as by a command that trains nothing.
+    """Choose what the environment names, or TensorFlow, where nothing was chosen, as in tests.
 
     Raises:
         UserError: the backend is not installed.
     """
     if not _chosen:
-        choose_backend(os.environ.get(_VARIABLE) or "tensorflow")
+        named = os.environ.get(_VARIABLE)
+        choose_backend(named if named in BACKENDS else BACKENDS[0])
     backend = os.environ[_VARIABLE]
     if find_spec(backend) is None:
         extra = "." if backend == "tensorflow" else f"'.[{backend}]'"

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
+from stages.base.backend import BACKENDS
 from stages.base.libraries import libraries, unknown, unrecorded, write_versions
 
 # Of stages/base/params.py: the second argument is what dvc.yaml declares, of read_values with each key after the third.
 READERS = ("read_section", "read_key", "read_values")
 
-BACKENDS = ("tensorflow", "jax")
 _BACKEND_KEY = "compute.backend"
 _BACKEND = f"${{{_BACKEND_KEY}}}"  # as dvc.yaml writes the value of that key
 _OF_BACKEND = re.compile(rf"on_({'|'.join(BACKENDS)})\.py$")
@@ -67,21 +67,24 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
 def write(root: Path) -> None:
     """Write what stages import into dvc.yaml, and the versions that pyproject.toml pins into ``versions.yaml``.
 
-    Of dvc.yaml nothing else changes: not the order, not the comments.
+    Of dvc.yaml nothing else changes.
     """
     yaml = YAML()
     yaml.width = 1000
     yaml.indent(mapping=2, sequence=4, offset=2)
     pipeline = yaml.load(root / _PIPELINE_FILE)
     for name, entry in pipeline["stages"].items():
+        if not (root / _script(name)).is_file():
+            continue  # ``problems`` says so
         stage, uses = entry.get("do", entry), _uses(root, name)
         stage["deps"] = [dep for dep in stage.get("deps", []) if not dep.endswith(".py")] + sorted(uses.code)
         files = [param for param in stage.get("params", []) if not isinstance(param, str)]
         params = sorted(uses.params) + [param for param in files if _VERSIONS_FILE not in param]
         if uses.libraries:
             params.append({_VERSIONS_FILE: sorted(uses.libraries)})
-        if params:
-            stage["params"] = params
+        stage["params"] = params
+        if not params:
+            del stage["params"]
     yaml.dump(pipeline, root / _PIPELINE_FILE)
     write_versions(root / _VERSIONS_FILE, root / "pyproject.toml")
 

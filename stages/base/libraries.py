@@ -1,11 +1,12 @@
 """Which libraries have a part in the bytes that stages write, and the versions that are recorded of them."""
 
-import re
 import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 # By the name that Python imports. pyproject.toml pins each with ==.
@@ -14,6 +15,7 @@ _LIBRARIES = {
     "ai_edge_litert": "ai-edge-litert",
     "h5py": "h5py",
     "jax": "jax",
+    "jaxlib": "jaxlib",
     "keras": "keras",
     "matplotlib": "matplotlib",
     "numpy": "numpy",
@@ -29,7 +31,6 @@ _LIBRARIES = {
 _BRINGS = {"keras": ("h5py",), "scikit-learn": ("scipy",)}
 # These check, download or show, and leave no trace in what is written.
 _WITHOUT_TRACE = {"pydantic", "pydantic_core", "requests", "ruamel", "tqdm", "urllib3", "yaml"}
-_PIN = re.compile(r"([\w.-]+)==([\w.]+)")
 _HEAD = """\
 # Versions of the libraries on which bytes depend, as pyproject.toml pins them; written by
 # `python -m stages.check --write`. dvc.yaml lists for each stage those that it uses.
@@ -51,14 +52,17 @@ def unknown(imports: Iterable[str]) -> set[str]:
 def pins(project: Path) -> dict[str, str]:
     """Return the version of each of the libraries that the file ``pyproject.toml`` pins with ==."""
     content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-    listed = [*content["dependencies"], *content["optional-dependencies"]["jax"]]
-    found = {match[1]: match[2] for line in listed if (match := _PIN.fullmatch(line))}
+    listed = map(Requirement, [*content["dependencies"], *content["optional-dependencies"].get("jax", [])])
+    found: dict[str, str] = {}
+    for one in listed:
+        found |= {canonicalize_name(one.name): pin.version for pin in one.specifier if pin.operator == "=="}
     return {name: found[name] for name in sorted(_LIBRARIES.values()) if name in found}
 
 
 def write_versions(file: Path, project: Path) -> None:
     """Write the versions that ``project`` pins into ``file``."""
-    file.write_text(_HEAD + "".join(f"{name}: {found}\n" for name, found in pins(project).items()), encoding="utf-8")
+    lines = [f'{name}: "{found}"\n' for name, found in pins(project).items()]  # 1.10 is no number
+    file.write_text(_HEAD + "".join(lines), encoding="utf-8")
 
 
 def unrecorded(file: Path, project: Path) -> list[str]:
@@ -66,12 +70,12 @@ def unrecorded(file: Path, project: Path) -> list[str]:
     pinned = pins(project)
     written = YAML(typ="safe", pure=True).load(file) if file.exists() else {}
     wrong = [
-        f"pyproject.toml: expected {name} pinned with ==, for bytes depend on its version."
+        f"pyproject.toml: expected {name} pinned with ==, because results depend on its version."
         for name in sorted(set(_LIBRARIES.values()) - pinned.keys())
     ]
     return wrong + [
-        f"{file.name}: {name} is {written.get(name)}, and pyproject.toml pins {pinned.get(name)}. "
-        "Run `python -m stages.check --write`."
+        f"{file.name}: {name} is {written.get(name, 'not recorded')}, and pyproject.toml pins "
+        f"{pinned.get(name, 'none')}. Run `python -m stages.check --write`."
         for name in sorted(pinned.keys() | written.keys())
         if written.get(name) != pinned.get(name)
     ]

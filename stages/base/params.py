@@ -58,13 +58,14 @@ def read_section(path: Path, name: str, schema: type[S]) -> S:
 
 
 def read_values(path: Path, name: str, schema: type[Section], *keys: str) -> tuple[Any, ...]:
-    """Return the values of ``keys`` in a section that several stages share. Its other keys may be wrong or missing.
+    """Return the values of ``keys`` in a section that several stages share. Others of its keys may be wrong or missing.
 
     Raises:
         UserError: as ``read_section``, for these keys.
     """
     values = _section(path, name)
-    _refuse(line for key, line in _mistakes(values, name, schema, str(path)) if key in keys)
+    wrong = _mistakes(values, name, schema, str(path))
+    _refuse(line for key, line in wrong if key in keys or key not in schema.model_fields)
     return tuple(values[key] for key in keys)
 
 

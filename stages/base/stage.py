@@ -1,11 +1,14 @@
 """What every stage does around its work: say what happens, fail with one line, publish whole outputs."""
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +18,16 @@ from stages.base.versions import other_versions
 
 T = TypeVar("T")
 
+_REMEDIES = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "Free some disk, or raise the limit.",
+    (errno.EACCES, errno.EPERM, errno.EROFS): "Change its permissions, or those of its folder.",
+    (errno.EISDIR, errno.ENOTDIR, errno.EEXIST): "Something else lies in its place: move it away.",
+    (errno.EIO,): "The disk may be failing: check it.",
+}
 _OTHER = (
-    "expected the versions that results are recorded with: {}. Install them: `pip install -e .`. Or record what is "
-    "installed: change pyproject.toml, run `python -m stages.check --write`, then `dvc repro`, or `dvc commit -f` to "
-    "keep the results as they are."
+    "these libraries differ from the versions that the results were recorded with: {}. Install the recorded ones with "
+    "`pip install -e .`. Or record those installed: pin them in pyproject.toml, run `python -m stages.check --write`, "
+    "then `dvc repro` (or `dvc commit -f` to keep the results as they are)."
 )
 
 
@@ -58,6 +67,9 @@ def stage(name: str) -> Iterator[None]:
 
     A stage of dvc.yaml does not begin with other versions of its libraries than those its results are recorded with.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # paths and class names may hold what a terminal cannot show
     try:
         if found := other_versions(name):
             raise UserError(_OTHER.format(", ".join(found)))
@@ -68,9 +80,20 @@ def stage(name: str) -> Iterator[None]:
     except BrokenPipeError:  # the reader has seen enough, as `| head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        print(f"{name}: {_explain(error, name)}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print(f"{name}: interrupted. Run it again; `dvc checkout` brings earlier results back.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _explain(error: OSError, name: str) -> str:
+    """Say which file could not be read or written, why, and what to do."""
+    file = error.filename or f"data/{name}"  # a write that fails does not say where
+    what = error.strerror or " ".join(str(error).split())
+    remedy = next((words for codes, words in _REMEDIES.items() if error.errno in codes), "See what is there.")
+    return f"{os.fsdecode(file)}: {what}. {remedy} Earlier results are as they were; run it again."
 
 
 @contextmanager
@@ -80,8 +103,35 @@ def whole(folder: Path) -> Iterator[Path]:
     The working folder lies beside ``folder`` (so that the final step is a rename), is named ``.partial-NAME`` and is
     git-ignored. What an earlier, killed run left there is removed first; wherever it was killed, the earlier result or
     the new one is kept.
+
+    Raises:
+        UserError: another process is writing this folder.
     """
     folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, folder.with_name(f".partial-{folder.name}.lock")):
+        yield from _written(folder)
+
+
+@contextmanager
+def _locked(folder: Path, file: Path) -> Iterator[None]:
+    """Hold the lock ``file``, which says in whose process it is held; the system frees it when that ends, however."""
+    with file.open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            number = lock.read().strip()
+            raise UserError(
+                f"process {number} is writing {folder.name} already. Wait until it ends, or end it: kill {number}"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _written(folder: Path) -> Iterator[Path]:
     partial, old = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".partial-{folder.name}-old")
     if old.exists() and not folder.exists():
         old.rename(folder)  # killed between the two renames below

@@ -1,4 +1,4 @@
-"""Which images a backbone learned from, so that none of them is taken to measure what it has learned."""
+"""Which images a backbone learned from, so that none of them is used to measure it."""
 
 import hashlib
 import json

@@ -76,10 +76,10 @@ class Backbone:
         It goes from preprocessed images (n, side, side, channels) to feature maps or vectors. Layers that Keras numbers
         (conv2d_7) are numbered from the start, whatever was built before: weights files and params name them.
         """
-        import keras  # here: the table itself is read without it
+        from stages.network.runtime import device_count  # isort: skip  (here: it imports the framework quietly)
+        import keras  # isort: skip
 
         from stages.network import own
-        from stages.network.runtime import device_count
 
         if device_count() == 1:  # with several, it would end their strategy; ``start`` has done it
             keras.utils.clear_session(free_memory=False)

@@ -16,7 +16,7 @@ from stages.graphs.edit import write
 from stages.network import build
 from stages.network.finetuned import read_finetuned
 from stages.network.forward import Forward
-from stages.network.pretrained import check_graph, read_pretrained
+from stages.network.pretrained import check_graph, read_pretrained, save_weights
 
 
 def write_model(folder: Path, pretrain: Path, model: keras.Model, which: str, rows: np.ndarray) -> None:
@@ -31,7 +31,7 @@ def write_model(folder: Path, pretrain: Path, model: keras.Model, which: str, ro
     Raises:
         UserError: it gives something else, or the model's outputs are not finite.
     """
-    model.save_weights(folder / f"{which}.weights.h5")
+    save_weights(model, folder / f"{which}.weights.h5")
     graph = convert(model)
     write(graph, folder / f"{which}.onnx")
     if any(layer.compute_dtype != "float32" for layer in model._flatten_layers()):

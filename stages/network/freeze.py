@@ -48,9 +48,6 @@ def frozen_count(backbone: Architecture, freeze: int | str, key: str = "extract.
         return names.index(blocks[freeze])
     if freeze in names:
         return names.index(freeze)
-    for index, name in enumerate(names):
-        if name.startswith((f"{freeze}_", f"{freeze}.")):
-            return index
     known = [*blocks, *names]
     close = difflib.get_close_matches(freeze, known, n=3) or [name for name in known if freeze in name][:3]
     hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""

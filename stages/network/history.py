@@ -1,10 +1,23 @@
-"""The history of a training: a table of one row an epoch."""
+"""The history of a training: one row an epoch, and what must not be in it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from stages.base.stage import UserError
+
 COLUMNS = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
+
+
+def check_losses(phase: str, epoch: int, row: Mapping[str, float]) -> None:
+    """Raise UserError where a loss of an epoch, counted from 0, is no longer a number."""
+    for key, words in (("loss", "loss"), ("val_loss", "validation loss")):
+        if not math.isfinite(row.get(key, 0.0)):
+            raise UserError(
+                f"{phase}: expected a {words} that is a number, received {row[key]} in epoch {epoch + 1}. "
+                f"Lower its learning_rate, or bound its steps with a warmup or clip_norm."
+            )
 
 
 def table(rows: Sequence[dict[str, float]], phase: str, kept: int) -> pd.DataFrame:

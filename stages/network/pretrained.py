@@ -60,7 +60,7 @@ def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
         "backbone": json.loads(backbone.to_json()),
     }
     (folder / NETWORK).write_text(json.dumps(description) + "\n", encoding="utf-8")
-    backbone.save_weights(folder / "backbone.weights.h5")
+    save_weights(backbone, folder / "backbone.weights.h5")
     network = build.taps(backbone, pretrained.preprocessing, pretrained.architecture.boundaries[1:])
     graph = convert(network)
     write(graph, folder / GRAPH)
@@ -69,6 +69,21 @@ def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
     if pretrained.classifier is not None:
         kernel, bias = pretrained.classifier
         np.savez(folder / "classifier.npz", kernel=kernel, bias=bias)
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write the weights of a model into a file NAME.weights.h5.
+
+    Where a disk is full, HDF5 ends the process with a segmentation fault. So the room is taken by plain bytes first.
+
+    Raises:
+        OSError: there is not enough room.
+    """
+    megabytes = 1 + (4 * model.count_params() + 4096 * len(model.variables)) // 2**20
+    with path.open("wb") as file:
+        for _ in range(megabytes):
+            file.write(bytes(2**20))
+    model.save_weights(path)
 
 
 def check_graph(graph: onnx.ModelProto, stem: str, rows: np.ndarray, network: keras.Model) -> None:

@@ -61,7 +61,7 @@ def _learn(
     """Train the backbone with a classifier on the source data set, and measure it on the source's test images."""
     source, architecture = Path(params.source), pretrained.architecture
     contract = Contract(params.image_size, architecture.pixels[-1], params.form, params.polarity, "stretch")
-    images = read_pixels(source, contract, resume / "pixels.npy")
+    images = read_pixels(source, contract, folder / "pixels.npy")
     if images.unreadable:
         say(f"{images.unreadable} images of {source.name} cannot be read and are left out")
     classes, labels = images.classes, images.labels
@@ -75,6 +75,7 @@ def _learn(
     history = fit(model, "pretrain", training, None, schedule, resume)
     accuracy = measure(Forward(model), test)["accuracy"]
     say(f"{accuracy:.2%} of the {len(test):,} test images of {source.name} right")
+    (folder / "pixels.npy").unlink()
     write_learned(folder / "learned.npz", images.hashes[images.train], contract)
     kernel, bias = classifier.get_layer("classifier").get_weights()
     learned = replace(pretrained, classes=classes, classifier=(kernel, bias))

@@ -16,7 +16,6 @@ from stages.base.stage import UserError, say
 
 _entered = ExitStack()
 _started = False
-_PRIVATE = {"tensorflow": ["_all_reduce_sum_gradients"], "jax": []}  # of an optimizer
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ensure_backend()
 
@@ -85,7 +84,10 @@ def _check_private_names() -> None:
     """Raise UserError where this version of Keras lacks something that the code uses and Keras does not promise."""
     tensor = keras.Input((1,))
     used = {tensor: ["_keras_history"], keras.Model(tensor, tensor): ["_flatten_layers", "_run_through_graph"]}
-    used[keras.optimizers.SGD()] = ["_learning_rate", *_PRIVATE[keras.backend.backend()]]
+    if keras.backend.backend() == "tensorflow":  # no variable is made: devices are not set up yet
+        used[keras.optimizers.Optimizer] = ["_all_reduce_sum_gradients"]
+    else:
+        used[keras.optimizers.SGD()] = ["_learning_rate"]
     if missing := [name for owner, names in used.items() for name in names if not hasattr(owner, name)]:
         raise UserError(f"Keras {keras.__version__} has no {', '.join(missing)}. Run `pip install -e .`.")
 

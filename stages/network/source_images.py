@@ -83,13 +83,15 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
         for number in range(len(classes)):
             rows = sorted(np.flatnonzero(usable & (labels == number)), key=lambda row: orders[row])
             test[rows[: max(1, round(HELD_BACK * len(rows)))]] = True
-    places = {"learn": np.flatnonzero(usable & ~test), "test with": np.flatnonzero(usable & test)}
+    known = np.array(hashes, np.uint64)
+    twice = np.isin(known, known[usable & test & (known != 0)])  # pictures of the test part are not learned
+    places = {"learn from": np.flatnonzero(usable & ~test & ~twice), "test with": np.flatnonzero(usable & test)}
     for purpose, chosen in places.items():
         if not len(chosen):
             raise UserError(f"{source}: expected readable images to {purpose}, found none.")
     unreadable = len(samples) - int(usable.sum())
     train, held = places.values()
-    return Pixels(classes, StoredRows(file), labels, np.array(hashes, np.uint64), train, held, unreadable)
+    return Pixels(classes, StoredRows(file), labels, known, train, held, unreadable)
 
 
 def _read(samples: Sequence[Sample], contract: Contract) -> tuple[np.ndarray, list[bytes], list[int]]:

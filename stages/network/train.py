@@ -14,11 +14,11 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from stages.base.ahead import ahead
-from stages.base.stage import UserError, say
+from stages.base.stage import say
 from stages.network.backend import Steps
 from stages.network.batches import Data, chunks, count
 from stages.network.forward import Forward
-from stages.network.history import COLUMNS, table
+from stages.network.history import COLUMNS, check_losses, table
 from stages.network.optimizers import Rates, Rule, optimizer
 from stages.network.resume import States
 from stages.network.runtime import device_count
@@ -166,13 +166,9 @@ def fit(
                 take = compile_for(epoch)
                 progress.begin()
             row = _epoch(take, model, training, epoch, schedule, progress.factor, weights)
-            if not math.isfinite(row["loss"]):
-                raise UserError(
-                    f"{name}: expected a loss that is a number, received {row['loss']} in epoch {epoch + 1}. "
-                    f"Lower its learning_rate, or bound its steps with a warmup or clip_norm."
-                )
             if validation is not None:
                 row |= {f"val_{key}": value for key, value in measure(predict, validation).items()}
+            check_losses(name, epoch, row)
             better = progress.add(row, schedule)
             if schedule.keep_best and better:
                 best = model.get_weights()

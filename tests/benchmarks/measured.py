@@ -27,6 +27,8 @@ from itertools import pairwise  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from stages.base.backend import SET  # noqa: E402
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -49,8 +51,7 @@ def measured(module: str, *arguments: str, cwd: Path) -> Measured:
     A process starts with the peak of the one that starts it, as Linux counts: call this from a small one.
     """
     command = [sys.executable, "-m", module, *arguments]
-    set_here = ("TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP", "ONEDNN_", "KERAS_")  # by tests/conftest.py
-    own = {name: value for name, value in os.environ.items() if not name.startswith(set_here)}
+    own = {name: value for name, value in os.environ.items() if name not in (*SET, "KERAS_BACKEND")}  # set for tests
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=cwd, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)

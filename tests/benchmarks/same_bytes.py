@@ -27,7 +27,7 @@ SETTINGS: dict[str, tuple[dict[str, str], list[str]]] = {
 CODE = """
 import time
 from stages.base import backend
-backend._SET.update({changes})
+backend.SET.update({changes})
 from stages.finetune import main
 began = time.perf_counter()
 main()
