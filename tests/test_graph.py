@@ -111,6 +111,15 @@ def test_harm_to_what_is_kept_of_the_test_images_is_noticed_and_healed(
     assert run("git", "status", "--porcelain", cwd=here) == ""
 
 
+def test_what_file_managers_leave_is_no_data(finished: Path, tmp_path: Path) -> None:
+    here = shutil.copytree(finished, tmp_path / "project", symlinks=True)
+    folder = here / "data" / "own" / "digits" / "3"
+    for name in (".DS_Store", "Thumbs.db", "._one.jpg", "desktop.ini", "@eaDir/one.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    assert "up to date" in run("dvc", "status", cwd=here)
+
+
 def test_of_what_stages_write_git_holds_the_metrics_alone(finished: Path) -> None:
     held = run("git", "ls-files", "data", cwd=finished).splitlines()
     assert [path for path in held if not path.endswith((".gitignore", ".dvc"))] == ["data/evaluate/metrics.json"]

@@ -191,7 +191,7 @@ def test_only_a_stage_that_trains_imports_a_framework(alone: dict[str, Future[Pa
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('open("recipes/default.yaml")', "No such file or directory: 'recipes/default.yaml'"),
+        ('open("recipes/default.yaml")', "recipes/default.yaml: No such file or directory"),
         ('read_section(PARAMS, "export", Split)', "section 'export:' is missing"),
         ("import stages.network.freeze", "No module named 'stages.network'"),
         ('import socket; socket.create_connection(("127.0.0.1", 9))', "a stage opened a socket"),
@@ -211,7 +211,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     target = tmp_path / "result"
     with pytest.raises(FileNotFoundError), whole(target) as folder:
         (folder / "half").rename(folder / "missing")
-    assert [path.name for path in tmp_path.iterdir()] == [".partial-result.lock"]
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / ".partial-result").mkdir()
     (tmp_path / ".partial-result" / "left by a killed run").touch()
     with whole(target) as folder:

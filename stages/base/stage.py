@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,15 +116,19 @@ def whole(folder: Path) -> Iterator[Path]:
 @contextmanager
 def _locked(folder: Path, file: Path) -> Iterator[None]:
     """Hold the lock ``file``, which says in whose process it is held; the system frees it when that ends, however."""
-    with file.open("a+", encoding="ascii") as lock:
+    with ExitStack() as stack:
+        lock = stack.enter_context(file.open("a+", encoding="ascii"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not (file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat())):
+                raise BlockingIOError  # its holder ended between the two lines, and removed it
         except BlockingIOError:
             lock.seek(0)
             number = lock.read().strip()
             raise UserError(
                 f"process {number} is writing {folder.name} already. Wait until it ends, or end it: kill {number}"
             ) from None
+        stack.callback(file.unlink, missing_ok=True)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
