@@ -24,6 +24,8 @@ from stages.base.params import read_yaml
 from tests.conftest import PROJECT
 from tests.copies import run
 
+Watched = dict[str, dict[str, set[str]]]  # of each stage: "modules" and "opened" files, and what it "imported"
+
 STAGES = ("fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate", "report", "export")
 FRAMEWORK = {"extract", "pretrain", "finetune", "extract_test", "evaluate"}  # that import it, or may on a GPU
 # The stages that read what several share; every other section belongs to the stage of its name.
@@ -66,7 +68,7 @@ def here(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def watched(here: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
+def watched(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Watched:
     """What each stage imports and opens."""
     folder, found = tmp_path_factory.mktemp("watch"), {}
     (folder / "sitecustomize.py").write_text(WATCH)
@@ -154,7 +156,15 @@ def test_a_param_runs_the_stages_that_read_it(here: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_module_runs_the_stages_that_import_it(here: Path, watched: dict[str, dict[str, set[str]]]) -> None:
+def test_code_libraries_and_data_run_the_stages_that_use_them(here: Path, watched: Watched) -> None:
+    """In one test, for what stages use is watched once for all."""
+    check_modules(here, watched)
+    check_libraries(here, watched)
+    check_data(here, watched)
+
+
+def check_modules(here: Path, watched: Watched) -> None:
+    """Change each module: the stages that import it run, and others only if they may import it."""
     loaded = {name: {file for file in watched[name]["modules"] if file.endswith(".py")} for name in STAGES}
     possible, wrong = {name: loaded[name] | may_import(loaded[name]) for name in STAGES}, dict[str, object]()
     modules = sorted((here / "stages").rglob("*.py"))
@@ -175,8 +185,8 @@ def test_a_module_runs_the_stages_that_import_it(here: Path, watched: dict[str, 
     assert not wrong, "\n".join(f"{key}: {value}" for key, value in wrong.items())
 
 
-@pytest.mark.slow
-def test_a_version_runs_the_stages_that_import_the_library(here: Path, watched: dict[str, dict[str, set[str]]]) -> None:
+def check_libraries(here: Path, watched: Watched) -> None:
+    """Change each version: the stages run whose code imports the library."""
     used_by = {}
     for name in STAGES:
         named = {each.split(".")[0] for file in watched[name]["modules"] for each in imports(file)[0]}
@@ -195,8 +205,8 @@ def test_a_version_runs_the_stages_that_import_the_library(here: Path, watched: 
     assert not wrong, "\n".join(f"{key}: {value}" for key, value in wrong.items())
 
 
-@pytest.mark.slow
-def test_a_file_of_data_runs_the_stages_that_open_it(here: Path, watched: dict[str, dict[str, set[str]]]) -> None:
+def check_data(here: Path, watched: Watched) -> None:
+    """Change each file of data: the stages that open it run."""
     files = [file for file in sorted((here / "data").rglob("*")) if file.is_file() and file.suffix != ".dvc"]
     files = [file for file in files if file.name != ".gitignore" and "own" not in file.parts]
     wrong = dict[str, object]()
