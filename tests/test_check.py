@@ -1,25 +1,12 @@
 """check: all of params.yaml at once, what its sections ask of each other, and the freeze depth."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from stages import check
-from tests.conftest import PROJECT
 from tests.copies import set_params
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "pyproject.toml"):
-        shutil.copy(PROJECT / name, tmp_path)
-    shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["check"])
-    return tmp_path
 
 
 def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,15 +49,6 @@ def pipeline(folder: Path = PROJECT) -> dict[str, Any]:
     return read_yaml(folder / "dvc.yaml")
 
 
-@pytest.fixture
-def planted(tmp_path: Path) -> Path:
-    """A copy of the code and dvc.yaml in which to break rules."""
-    shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "pyproject.toml"):
-        shutil.copy(PROJECT / name, tmp_path)
-    return tmp_path
-
-
 def test_dvc_yaml_declares_what_the_stages_use() -> None:
     assert list(pipeline()["stages"]) == STAGES
     assert problems(PROJECT, pipeline()) == []
@@ -82,10 +73,10 @@ def test_dvc_yaml_declares_what_the_stages_use() -> None:
         ("images/decode.py", "import scipy", "split: imports scipy, which its stages/versions.yaml lack"),
     ],
 )
-def test_what_is_not_declared_is_caught(planted: Path, script: str, line: str, said: str) -> None:
-    path = planted / "stages" / script
+def test_what_is_not_declared_is_caught(here: Path, script: str, line: str, said: str) -> None:
+    path = here / "stages" / script
     path.write_text(f"{path.read_text()}\n{line}\n")
-    assert any(said in problem for problem in problems(planted, pipeline(planted)))
+    assert any(said in problem for problem in problems(here, pipeline(here)))
 
 
 @pytest.mark.parametrize(
@@ -97,18 +88,18 @@ def test_what_is_not_declared_is_caught(planted: Path, script: str, line: str, s
         ("split", "outs", "data/other.csv", "split: writes data/other.csv, which is not in data/split"),
     ],
 )
-def test_what_is_declared_in_vain_is_caught(planted: Path, stage: str, key: str, item: str, said: str) -> None:
-    content = pipeline(planted)
+def test_what_is_declared_in_vain_is_caught(here: Path, stage: str, key: str, item: str, said: str) -> None:
+    content = pipeline(here)
     content["stages"][stage][key].append(item)
-    assert any(said in problem for problem in problems(planted, content))
+    assert any(said in problem for problem in problems(here, content))
 
 
 @pytest.mark.parametrize("stage", ["split", "report"])
-def test_what_is_no_longer_declared_is_caught(planted: Path, stage: str) -> None:
-    content = pipeline(planted)
+def test_what_is_no_longer_declared_is_caught(here: Path, stage: str) -> None:
+    content = pipeline(here)
     removed = [dep for dep in content["stages"][stage]["deps"] if dep.endswith(".py")][-1]
     content["stages"][stage]["deps"].remove(removed)
-    assert f"dvc.yaml: {stage}: imports {removed}, which its deps lack. Add it." in problems(planted, content)
+    assert f"dvc.yaml: {stage}: imports {removed}, which its deps lack. Add it." in problems(here, content)
 
 
 def resolve(declared: str, params: dict[str, Any]) -> str:

@@ -17,18 +17,6 @@ from tests.copies import ran, run
 VERSIONS = Path("stages/versions.yaml")
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the code, dvc.yaml and params.yaml."""
-    shutil.copytree(PROJECT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "pyproject.toml"):
-        shutil.copy(PROJECT / name, tmp_path)
-    shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["check"])
-    return tmp_path
-
-
 def record(library: str, other: str, file: Path = VERSIONS) -> None:
     """Write another version of a library into a file."""
     text = file.read_text()
