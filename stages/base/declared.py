@@ -17,7 +17,7 @@ from stages.base.backend import BACKENDS
 from stages.base.libraries import libraries, unknown, unrecorded, write_versions
 
 # Of stages/base/params.py: the second argument is what dvc.yaml declares, of read_values with each key after the third.
-READERS = ("read_section", "read_key", "read_values")
+READERS = ("read_section", "read_values")
 
 _BACKEND_KEY = "compute.backend"
 _BACKEND = f"${{{_BACKEND_KEY}}}"  # as dvc.yaml writes the value of that key
@@ -50,7 +50,7 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
             for library in sorted(uses.unknown)
         ]
         deps, params, listed = _declared(stage)
-        declared = {dep for dep in deps if dep not in uses.code and not dep.endswith(".py") and "$" not in dep}
+        declared = {dep for dep in deps if not dep.endswith(".py") and "$" not in dep}
         outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
         found += _differences(name, "deps", "imports", uses.code, {dep for dep in deps if dep.endswith(".py")})
         inputs = {path for path in uses.paths - {_PARAMS_FILE, _VERSIONS_FILE} - _SOURCES if not _within(path, name)}

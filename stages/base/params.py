@@ -76,14 +76,6 @@ def _section(path: Path, name: str) -> Any:
     return content[name]
 
 
-def read_key(path: Path, key: str) -> Any:
-    """Return one value of another stage's section, such as ``split.source``; None where it is missing."""
-    value: Any = read_yaml(path)
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
 def validate(values: Any, name: str, schema: type[S], origin: str = "params.yaml") -> S:
     """Return ``values`` as a ``schema`` object; raise UserError naming every mistake by its full key."""
     _refuse(line for _, line in _mistakes(values, name, schema, origin))

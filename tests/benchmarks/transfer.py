@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from stages.base.params import read_key
+from stages.base.params import read_yaml
 from tests.copies import bring, commit, copy_project, repro, run, set_params
 
 FROM_SCRATCH = {
@@ -56,7 +56,7 @@ def main() -> None:
             for model in ("head", "finetuned"):
                 accuracies.setdefault(model, []).append(scores[model]["accuracy"])
             if arguments.scratch_epochs:
-                size = min(96, int(read_key(here / "params.yaml", "pretrain.image_size")))
+                size = min(96, int(read_yaml(here / "params.yaml")["pretrain"]["image_size"]))
                 set_params(here, FROM_SCRATCH)
                 set_params(here, {"pretrain": {"source": source, "image_size": size}})
                 set_params(here, {"finetune": {"thawed": {"epochs": arguments.scratch_epochs}}})
