@@ -1,11 +1,12 @@
 """Check params.yaml as a whole, and dvc.yaml against the code, before anything runs.
 
     python -m stages.check             says what is wrong
+    python -m stages.check --data      compares data/ and DVC's cache with their hashes, too: it reads all of them
     python -m stages.check --write     first writes what follows from code and pins: into dvc.yaml the modules and
                                        libraries of each stage, into stages/versions.yaml the versions
 
-Every stage checks its own section when it starts. This checks all of them at once, what they ask of each other, and
-that the layers or blocks named by extract.freeze and extract.depths exist.
+Every stage checks its own section when it starts. This checks all of them at once, that the layers or blocks named by
+extract.freeze and extract.depths exist and, once each section is valid, what they ask of each other.
 """
 
 import argparse
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.backend import BACKENDS, choose_backend
+from stages.base.damage import broken_state, damaged_data
 from stages.base.declared import problems, write
+from stages.base.experiments import BEFORE, cache_folder
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import UserError, stage
 from stages.base.versions import differing
@@ -32,6 +35,8 @@ from stages.schema.split import Split
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
+OWN = Path("data/own")
 CATALOG = Path("stages/sources/catalog.yaml")
 SECTIONS: dict[str, type[Section]] = {
     "fetch": Fetch,
@@ -50,8 +55,14 @@ SECTIONS: dict[str, type[Section]] = {
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m stages.check", description="Check params.yaml and dvc.yaml.")
-    parser.add_argument("--write", action="store_true", help="write dependencies on code and versions into dvc.yaml")
-    if parser.parse_args().write:
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the code, params and libraries of each stage into dvc.yaml, and versions into stages/versions.yaml",
+    )
+    parser.add_argument("--data", action="store_true", help="compare data/ and DVC's cache with their hashes")
+    options = parser.parse_args()
+    if options.write:
         write(Path())
     sections, found = read_all()
     if sections.keys() == SECTIONS.keys():
@@ -62,8 +73,17 @@ def main() -> None:
         found += [line for line in wrong if line not in found]
     found += problems(Path(), read_yaml(PIPELINE))
     found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in differing()]
+    found += broken_state(LOCK)
+    if BEFORE.exists():
+        found.append(
+            "a sweep was killed, and its params.yaml is here still. `python -m stages.sweep` brings yours back."
+        )
+    if options.data:
+        found += damaged_data(LOCK, OWN, cache_folder())
     if found:
         raise UserError("\n".join(["", *found]))
+    if options.data:
+        print("data/ and DVC's cache are what their hashes say.")
     print(f"params.yaml is valid: {', '.join(SECTIONS)}.\n{network}\ndvc.yaml declares what the stages use.")
 
 

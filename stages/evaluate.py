@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.backend import choose_backend
+from stages.base.files import escape, read_json, reading
 from stages.base.params import read_section, read_values
-from stages.base.stage import UserError, read_json, say, stage, whole
+from stages.base.stage import UserError, say, stage, whole
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.packed import Packed
@@ -60,17 +61,19 @@ def main() -> None:
     labels, classes = split.labels(), finetuned.classes
     scores = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
     predictions = tabulate(split, probabilities)
-    val, summary = FINETUNE / "val.parquet", read_json(SUMMARY, "split")
-    metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, scores)
+    val, summary = FINETUNE / "val.parquet", read_json(SUMMARY, "images", "rejects", "duplicates")
+    with reading(val, "predictions of the validation images"):
+        metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, scores)
 
     with whole(EVALUATE) as folder:
         for name, content in (("metrics", metrics), ("scores", {"test_images": len(split), **scores})):
             (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         pq.write_table(predictions, folder / "predictions.parquet")
         pq.write_table(illustrate(split, predictions, Contract(**finetuned.contract)), folder / "examples.parquet")
-        per_class(labels, probabilities, classes).to_csv(folder / "per_class.csv", index=False)
-        confusion(labels, probabilities["finetuned"], classes).to_csv(folder / "confusion.csv")
-        outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas()
+        named = [escape(name) for name in classes]
+        per_class(labels, probabilities, named).to_csv(folder / "per_class.csv", index=False)
+        confusion(labels, probabilities["finetuned"], named).to_csv(folder / "confusion.csv")
+        outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas().map(escape)
         outcomes.to_csv(folder / "outcomes.csv", index=False, header=["actual", "predicted"])
 
     head_only, tuned, gain = ({key: 100 * value for key, value in row.items()} for row in scores.values())

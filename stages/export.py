@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from stages.base.files import reading
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.formats.card import FILES, Card, write_card
@@ -43,11 +44,12 @@ def main() -> None:
     params = read_section(PARAMS, "export", Export)
     finetuned, split = read_finetuned(FINETUNE), Packed(TEST)
     contract = Contract(**finetuned.contract)
-    measured = pq.read_table(PREDICTIONS, columns=["source", "finetuned_probabilities"]).slice(0, params.parity_images)
-    sources = measured["source"].to_pylist()  # rows lie in random order, so these are of all classes
+    with reading(PREDICTIONS, "predictions of the test images"):
+        table = pq.read_table(PREDICTIONS, columns=["source", "finetuned_probabilities"])
+        measured = table.slice(0, params.parity_images)  # rows lie in random order, so these are of all classes
+        sources, expected = measured["source"].to_pylist(), np.stack(measured["finetuned_probabilities"].to_numpy())
     if sources != split.sources()[: params.parity_images]:
         raise UserError(f"{PREDICTIONS} is of other images than {TEST}. Run `dvc repro`.")
-    expected = np.stack(measured["finetuned_probabilities"].to_numpy())
     pixels = np.stack(list(load_all(islice(split.images(), len(sources)), contract)))
     if says_little(expected, params.max_difference):
         say("note: the network gives all test images the same probabilities, so comparing them shows little")

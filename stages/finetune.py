@@ -42,10 +42,10 @@ def main() -> None:
 def check(params: Finetune, kept: Description, val: Packed) -> None:
     """Raise UserError where the params ask for what the data do not have."""
     validation = read_data(EXTRACT, "val", FEATURES, kept)
-    if params.checkpoint == "best" and validation is None:
-        raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
     if len(val) != (0 if validation is None else len(validation)):
         raise UserError(f"{EXTRACT} is of other images than {VAL}. Run `dvc repro extract`.")
+    if params.checkpoint == "best" and validation is None:
+        raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
 
 
 if __name__ == "__main__":

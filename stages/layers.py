@@ -7,10 +7,10 @@ Nothing is trained or loaded: it may be run before `dvc repro`.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from stages.base.backend import choose_backend
+from stages.base.files import read_json
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.network.backbones import find
@@ -64,7 +64,7 @@ def images(extract: Extract) -> Images:
         classes = len(split.classes if listed else read_set(source).classes)
         return Images(split.train * classes, split.val * classes, views, "by params.yaml")
     if SUMMARY.is_file():
-        counts = json.loads(SUMMARY.read_text(encoding="utf-8"))["images"]
+        counts = read_json(SUMMARY, "images")["images"]
         return Images(counts["train"], counts["val"], views, "as split last")
     return Images(None, None, views, "how many images there are is known after `dvc repro split`")
 

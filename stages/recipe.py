@@ -9,10 +9,10 @@ A recipe is a complete experiment: recipes/default.yaml with what recipes/NAME.y
 
 import argparse
 import difflib
-import os
 import subprocess
 from pathlib import Path
 
+from stages.base.files import replace_text
 from stages.base.params import read_yaml
 from stages.base.recipes import apply, changes, summary
 from stages.base.stage import UserError, stage
@@ -53,9 +53,7 @@ def write(name: str, texts: dict[str, str], overwrite: bool) -> None:
             "`git checkout params.yaml`, or add --overwrite."
         )
     before = read_yaml(PARAMS) if PARAMS.exists() else {}
-    partial = PARAMS.with_name(".params.yaml.partial")
-    partial.write_text(result, encoding="utf-8")
-    os.replace(partial, PARAMS)
+    replace_text(PARAMS, result)
     lines = list(changes(before, read_yaml(PARAMS)))
     print("\n".join(lines) if lines else f"params.yaml is recipe {name} already.")
     if lines:

@@ -6,11 +6,11 @@ Reads what split, finetune and evaluate wrote, but not the test split: evaluate 
 shown. Writes curves.png, confusion.png, samples.png, predictions.png and report.html to data/report/.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
+from stages.base.files import check_names, read_json, reading
 from stages.base.params import read_section
 from stages.base.stage import UserError, say, stage, whole
 from stages.draw import choose, tables, words
@@ -22,6 +22,7 @@ from stages.draw.sheets import Group, draw_sheet
 from stages.images.packed import Packed
 from stages.images.seen import read_seen
 from stages.images.thumbnail import thumbnail
+from stages.network.history import COLUMNS
 from stages.schema.evaluate import Evaluate
 from stages.schema.report import Report
 
@@ -41,6 +42,8 @@ EXAMPLES = Path("data/evaluate/examples.parquet")
 INPUTS = (TRAIN, VAL, SUMMARY, BY_CLASS, LEFT_OUT, HISTORY, LAYERS, SCORES, PER_CLASS, CONFUSION, EXAMPLES, SEEN)
 REPORT = Path("data/report")
 
+SHARES = ("head_f1", "finetuned_f1", "finetuned_precision", "finetuned_recall")  # of the table of classes
+
 
 @stage("report")
 def main() -> None:
@@ -49,11 +52,24 @@ def main() -> None:
         if not path.is_file():
             raise UserError(f"{path} is missing. `dvc repro` makes it.")
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
-    scores, summary = (json.loads(path.read_text(encoding="utf-8")) for path in (SCORES, SUMMARY))
-    images, by_class = scores["test_images"], tables.read(BY_CLASS)
-    history, matrix, examples = pd.read_csv(HISTORY), tables.read_matrix(CONFUSION), pd.read_parquet(EXAMPLES)
+    scores = read_json(SCORES, "test_images", "head", "finetuned", "gain")
+    summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates")
+    images, by_class = (
+        scores["test_images"],
+        tables.read(BY_CLASS, {"class": str, **dict.fromkeys(summary["images"], int)}),
+    )
+    with reading(EXAMPLES, "pictures of predictions"):
+        examples = pd.read_parquet(EXAMPLES)
+        check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
+    history, matrix = (
+        tables.read(HISTORY, {"phase": str, **dict.fromkeys(COLUMNS[1:], float)}),
+        tables.read_matrix(CONFUSION),
+    )
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
+    with reading(CONFUSION, f"a confusion matrix of {images} images"):
+        if matrix.to_numpy().sum() != images:
+            raise ValueError(f"one of {matrix.to_numpy().sum()}")
     right = int(matrix.to_numpy().trace())
     predictions = choose.predictions(examples, images - right, right, params.predictions)
     tested = choose.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
@@ -83,11 +99,15 @@ def main() -> None:
                 note(words.MATRIX),
                 tables.confusions(matrix),
             ),
-            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(words.CLASSES)),
+            section(
+                "Class by class",
+                tables.classes(tables.read(PER_CLASS, {"class": str, "images": int, **dict.fromkeys(SHARES, float)})),
+                note(words.CLASSES),
+            ),
             section("The images", sheet(samples, 80)),
             *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
-            tables.data(summary, by_class, tables.read(LEFT_OUT)),
-            tables.layers(tables.read(LAYERS), thawed),
+            tables.data(summary, by_class, tables.read(LEFT_OUT, dict.fromkeys(("source", "class", "reason"), str))),
+            tables.layers(tables.read(LAYERS, {"name": str, "parameters": int, "state": str}), thawed),
         ]
         (folder / "report.html").write_text(
             document("Fine-tuning report", said, tables.facts(summary, len(by_class)), parts), encoding="utf-8"
@@ -99,7 +119,8 @@ def main() -> None:
 def sample(path: Path, count: int) -> Group:
     """Return images of a packed split, preferred by their hashes, which is as good as drawn by lot."""
     split = Packed(path)
-    rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
+    with reading(path, "a packed split"):
+        rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
     chosen = choose.spread(rows, split.classes, count)
     wanted = set(chosen.index)
     pictures = {place: thumbnail(image) for place, image in enumerate(split.images()) if place in wanted}

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from stages.base.files import escape
 from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
@@ -34,7 +35,8 @@ def main() -> None:
     source = find(Path(params.source))
     data_set = read_set(source)
     classes = select_classes(params.classes, data_set.classes)
-    chosen = [sample for sample in data_set.samples if sample.class_name in set(classes)]
+    known = set(classes)
+    chosen = [sample for sample in data_set.samples if sample.class_name in known]
     amounts = {"train": params.train, "val": params.val, "test": params.test}
     divided = any(sample.part is not None for sample in chosen)
     check_amounts(amounts, divided)
@@ -97,7 +99,7 @@ def write_left_out(path: Path, entries: list[LeftOut]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["source", "class", "reason"])
-        writer.writerows((entry.source, entry.class_name, entry.reason) for entry in entries)
+        writer.writerows(map(escape, (entry.source, entry.class_name, entry.reason)) for entry in entries)
 
 
 def write_counts(path: Path, splits: dict[str, list[Examined]], classes: list[str]) -> None:
@@ -106,7 +108,7 @@ def write_counts(path: Path, splits: dict[str, list[Examined]], classes: list[st
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["class", *counts])
-        writer.writerows([name, *(count[name] for count in counts.values())] for name in classes)
+        writer.writerows([escape(name), *(count[name] for count in counts.values())] for name in classes)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Each depth becomes a DVC experiment, sweep-DEPTH (`dvc exp show`), of what params.yaml says otherwise; one of that name
 on the same commit is replaced. Writes data/sweep/: sweep.csv, and sweep.png with accuracy and time. The workspace is
-then as it was, also after an interruption; what was trained by then comes from DVC's cache when it is run again.
+then as it was, also after an interruption; what was trained by then comes from DVC's cache when it is run again. After
+a run that was killed the next one brings the workspace back first; without a DEPTH that is all it does.
 """
 
 import argparse
@@ -16,10 +17,11 @@ from pathlib import Path
 import pandas as pd
 
 from stages.base.backend import choose_backend
-from stages.base.experiments import check_repository, run, save, unchanged
+from stages.base.experiments import BEFORE, check_outputs, check_repository, restore, run, save, unchanged
+from stages.base.files import read_json, reading, replace_text
 from stages.base.params import read_section, read_values
 from stages.base.recipes import apply
-from stages.base.stage import UserError, say, stage, whole
+from stages.base.stage import UserError, locked, say, stage, whole
 from stages.draw.depths import draw_depths, row, table
 from stages.network.backbones import find
 from stages.network.depths import distinct, from_text, gradually
@@ -49,25 +51,36 @@ def main() -> None:
     parser.add_argument(
         "depths", nargs="*", metavar="DEPTH", help="as extract.freeze: a block, a layer, a count, all, none"
     )
-    depths = check([from_text(text) for text in parser.parse_args().depths])
+    given = [from_text(text) for text in parser.parse_args().depths]
+    if BEFORE.exists():
+        with locked(SWEEP):
+            restore(BEFORE)
+        say("the workspace is again what it was before the sweep that was killed")
+        if not given:
+            return
+    depths = check(given)
     check_repository()
+    check_outputs()
     confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
     text = PARAMS.read_text(encoding="utf-8")
-    with unchanged(LOCK, DATA, [PARAMS, METRICS, *OWN.glob("*.dvc")]):
+    texts = {freeze: with_depths(text, list(depths), freeze) for freeze in (AS_EXTRACTED, *depths)}
+    files = [METRICS, *OWN.glob("*.dvc")]
+    with whole(SWEEP) as folder, unchanged(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
         print(f"frozen passes, once for {len(depths)} depths", flush=True)
-        set_params(text, list(depths), AS_EXTRACTED)
+        replace_text(PARAMS, texts[AS_EXTRACTED])
         shared, _ = repro("extract_test")
         rows = []
         for number, (freeze, frozen) in enumerate(depths.items(), start=1):
             print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
-            set_params(text, list(depths), freeze)
+            replace_text(PARAMS, texts[freeze])
             seconds, trained = repro("evaluate")
             save(f"sweep-{freeze}", "evaluate", [METRICS])
-            scores = json.loads(SCORES.read_text(encoding="utf-8"))
-            rows.append(row(freeze, frozen, read_description(EXTRACT), pd.read_csv(LAYERS), scores))
+            scores = read_json(SCORES, "head", "finetuned", "gain")
+            with reading(LAYERS, "a table of layers"):
+                layers = pd.read_csv(LAYERS)
+            rows.append(row(freeze, frozen, read_description(EXTRACT), layers, scores))
             rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
-    results = pd.DataFrame(rows)
-    with whole(SWEEP) as folder:
+        results = pd.DataFrame(rows)
         results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
         draw_depths(results, shared, confidence, folder / "sweep.png")
     print("\n".join(["", *table(results, shared, time.monotonic() - started, confidence)]))
@@ -91,10 +104,10 @@ def check(given: list[int | str]) -> dict[int | str, int]:
     return dict(sorted(frozen.items(), key=lambda item: -item[1]))
 
 
-def set_params(text: str, depths: list[int | str], freeze: int | str) -> None:
-    """Write params.yaml: ``text``, with one of ``depths`` to be trained."""
+def with_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
+    """Return ``text``, of params.yaml, with one of ``depths`` to be trained."""
     changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
-    PARAMS.write_text(apply(text, json.dumps(changes), "sweep"), encoding="utf-8")
+    return apply(text, json.dumps(changes), "sweep")
 
 
 def repro(target: str) -> tuple[float, bool]:

@@ -1,12 +1,15 @@
 """check: all of params.yaml at once, what its sections ask of each other, and the freeze depth."""
 
+import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from stages import check
-from tests.copies import set_params
+from tests.copies import ran, run, set_params
 
 
 def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,3 +166,63 @@ def test_an_import_that_dvc_yaml_does_not_list_is_named(here: Path, capsys: pyte
     with pytest.raises(SystemExit):
         check.main()
     assert "dvc.yaml: report: imports stages/images/ink.py, which its deps lack. Add it." in capsys.readouterr().err
+
+
+@pytest.fixture
+def repository(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the project whose graph has run."""
+    return shutil.copytree(finished, tmp_path / "project", symlinks=True)
+
+
+def flip(path: Path) -> None:
+    """Change one bit, as a failing disk does: DVC sees the same time and the same size."""
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    path.chmod(stat.st_mode)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def cached(folder: Path, path: Path) -> Path:
+    md5 = hashlib.md5((folder / path).read_bytes()).hexdigest()
+    return folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+
+
+@pytest.mark.parametrize("name", ["data/split/train.parquet", "data/finetune/head.onnx", "data/own/digits/3"])
+@pytest.mark.parametrize("where", ["data", "cache", "both"])
+def test_flipped_bits_are_found_and_the_remedy_heals(repository: Path, name: str, where: str) -> None:
+    path = Path(name)
+    if (repository / path).is_dir():
+        path = min((repository / path).iterdir()).relative_to(repository)
+    right, copy = (repository / path).read_bytes(), cached(repository, path)
+    for damaged in {"data": [repository / path], "cache": [copy], "both": [repository / path, copy]}[where]:
+        flip(damaged)
+    assert "is valid" in run("python", "-m", "stages.check", cwd=repository), "DVC and a quick look notice nothing"
+    said = run("python", "-m", "stages.check", "--data", cwd=repository, fails=True)
+    assert str(path) in said
+    if where == "both" and name.startswith("data/own"):
+        assert "Where it was pushed: rm -rf data/own/digits; dvc pull data/own/digits" in said
+        return
+    for line in filter(None, said.partition("check: ")[2].splitlines()):
+        assert ": " in line
+        run("bash", "-c", line.rpartition(": ")[2], cwd=repository)
+    assert "data/ and DVC's cache are what their hashes say" in run(
+        "python", "-m", "stages.check", "--data", cwd=repository
+    )
+    assert (repository / path).read_bytes() == right
+    assert ran(run("dvc", "repro", cwd=repository)) == []
+
+
+def test_what_a_full_disk_cuts_is_named_with_its_remedy(repository: Path) -> None:
+    lock = (repository / "dvc.lock").read_bytes()
+    (repository / "dvc.lock").write_bytes(lock[:1000] + b"\n  - {")
+    (repository / ".dvc" / "tmp" / "rwlock").write_text('{"read": {"/da')
+    run("dvc", "repro", cwd=repository, fails=True)
+    said = run("python", "-m", "stages.check", cwd=repository, fails=True)
+    assert ".dvc/tmp/rwlock is cut off, and DVC stops at it. When no other dvc runs: rm .dvc/tmp/rwlock" in said
+    assert "dvc.lock is no valid YAML" in said
+    assert "Bring it back with `git checkout dvc.lock`." in said
+    run("rm", ".dvc/tmp/rwlock", cwd=repository)
+    run("git", "checkout", "dvc.lock", cwd=repository)
+    assert ran(run("dvc", "repro", cwd=repository)) == []

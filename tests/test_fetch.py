@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ from stages.sources.samples import read_set
 from tests.test_archives import PUBLISHED
 
 CONTENT = random.Random(1).randbytes(300_000)
+NEWER = CONTENT[::-1]
 NAME = "images.bin"
 CUT = 100_000  # bytes that come before a connection breaks
 QUICK = Patience(tries=3, wait=0.01, stall=2.0, pace=1000.0)
@@ -50,9 +52,15 @@ class Server(http.server.ThreadingHTTPServer):
         self.seen: list[tuple[str, str | None]] = []  # path and Range of each request
         self.closing = threading.Event()
         self.content = CONTENT
+        self.marks = ""  # what marks a version: strong, weak or same for an ETag, old or fresh for a Last-Modified
+        self.headers: dict[str, str] = {}  # sent with every answer
 
     def url(self, path: str, *ways: str) -> str:
-        """The address of ``path``, to be served in these ways at the first requests, the last way ever after."""
+        """The address of ``path``, to be served in these ways at the first requests, the last way ever after.
+
+        A way is some of these words: an HTTP error; what to send (wrong, short, long, newer); how (drop, stall,
+        trickle, close); and how much of the protocol is not understood ("no ranges", "no if").
+        """
         self.plan[f"/{path}"] = list(ways)
         return f"http://127.0.0.1:{self.server_port}/{path}"
 
@@ -68,33 +76,51 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked = self.headers["Range"]
         self.server.seen.append((self.path, asked))
         if way.isdigit():
-            self.send_error(int(way))
+            self.answer(int(way))
+            self.end_headers()
             return
         content = self.server.content
-        body = {"wrong": bytes(len(content)), "short": content[:-1], "long": content + b"!"}.get(way, content)
-        start = int(asked[6:-1]) if asked and way != "no ranges" else 0
+        other = {"wrong": bytes(len(content)), "short": content[:-1], "long": content + b"!", "newer": NEWER}
+        body = next((other[word] for word in way.split() if word in other), content)
+        mark = self.mark(body)
+        start = int(asked[6:-1]) if asked and "no ranges" not in way else 0
+        if self.headers.get("If-Range") not in (None, *mark.values()) and "no if" not in way:
+            start = 0
+        self.answer(206 if start else 200)
         if start:
-            self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        else:
-            self.send_response(200)
-        if way == "close":  # HTTP/1.0 knows of no length: an early end looks like the end
+        for name, value in mark.items():
+            self.send_header(name, value)
+        if "close" in way:  # HTTP/1.0 knows of no length: an early end looks like the end
             body = body[: start + CUT]
         else:
             self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
-        if way in ("drop", "stall"):
+        if "drop" in way or "stall" in way:
             self.wfile.write(body[start : start + CUT])
             self.wfile.flush()
-            if way == "stall":
+            if "stall" in way:
                 self.server.closing.wait(30)
-        elif way == "trickle":
+        elif "trickle" in way:
             for byte in body[start:]:
                 if self.server.closing.wait(0.02):
                     break
                 self.wfile.write(bytes([byte]))
         else:
             self.wfile.write(body[start:])
+
+    def answer(self, status: int) -> None:
+        self.send_response(status)
+        for name, value in self.server.headers.items():
+            self.send_header(name, value)
+
+    def mark(self, body: bytes) -> dict[str, str]:
+        """What is sent to tell this body from other versions."""
+        tag = f'"{hashlib.sha256(body).hexdigest()}"'
+        old = formatdate(1e9 if body == self.server.content else 1.1e9, usegmt=True)
+        marks = {"strong": ("ETag", tag), "weak": ("ETag", f"W/{tag}"), "old": ("Last-Modified", old)}
+        marks |= {"fresh": ("Last-Modified", self.date_time_string()), "same": ("ETag", '"1"')}
+        return dict([marks[self.server.marks]] if self.server.marks else [])
 
     def handle(self) -> None:
         with suppress(ConnectionError):  # the client has had enough
@@ -285,13 +311,87 @@ def test_a_killed_download_leaves_no_folder_and_is_gone_on_with(server: Server, 
     assert names(tmp_path / "data") == [f"fetch/set/{NAME}"]
 
 
-def test_what_is_left_of_other_bytes_is_not_built_on(server: Server, tmp_path: Path) -> None:
-    part = tmp_path / ".part/set" / NAME
-    part.parent.mkdir(parents=True)
-    part.write_bytes(bytes(CUT))
-    fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
+@pytest.mark.parametrize("record", ["as it was", "missing", "", "{", "[]", '{"url": 1}', "\xff"])
+def test_what_a_failed_run_left_is_built_on_only_if_its_record_is_sound(
+    server: Server, tmp_path: Path, record: str
+) -> None:
+    wanted = entry(server.url("a", "drop", "404"))
+    with pytest.raises(UserError):
+        fetch("set", wanted, tmp_path, "", QUICK)
+    (beside,) = [path for path in (tmp_path / ".part/set").iterdir() if path.name != NAME]
+    if record == "missing":
+        beside.unlink()
+    elif record != "as it was":
+        beside.write_text(record, encoding="latin-1")
+    server.url("a")
+    fetch("set", wanted, tmp_path, "", QUICK)
+    assert server.seen[-1] == ("/a", f"bytes={CUT}-" if record == "as it was" else None)
     assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
-    assert [asked for _, asked in server.seen] == [f"bytes={CUT}-", None]
+    assert names(tmp_path) == [f"set/{NAME}"]
+
+
+def test_an_address_that_gives_nothing_does_not_cost_what_came_from_another(server: Server, tmp_path: Path) -> None:
+    wanted = entry(server.url("gone", "404"), server.url("a", "drop", "404"))
+    with pytest.raises(UserError):
+        fetch("set", wanted, tmp_path, "", QUICK)
+    server.url("a")
+    fetch("set", wanted, tmp_path, "", QUICK)
+    assert server.seen[-1] == ("/a", f"bytes={CUT}-")
+
+
+def test_a_rest_of_another_version_is_followed_by_one_more_start(server: Server, tmp_path: Path) -> None:
+    """Where nothing marks the versions, the hash tells."""
+    fetch("set", entry(server.url("a", "wrong drop", "whole")), tmp_path, "", QUICK)
+    assert [asked for _, asked in server.seen] == [None, f"bytes={CUT}-", None]
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that are waited between tries, which are not really waited."""
+    seconds: list[float] = []
+    monkeypatch.setattr(time, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.mark.parametrize("ahead", [None, 0, 10_000, -10_000])
+def test_a_server_that_asks_to_wait_is_waited_for(
+    server: Server,
+    tmp_path: Path,
+    waits: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ahead: int | None,
+) -> None:
+    """In seconds or, where its clock is so many seconds ``ahead``, until a date."""
+    after = "120"
+    if ahead is not None:
+        monkeypatch.setattr(Handler, "date_time_string", lambda _: formatdate(time.time() + ahead, usegmt=True))
+        after = formatdate(time.time() + ahead + 120, usegmt=True)
+    server.headers = {"Retry-After": after}
+    fetch("set", entry(server.url("a", "429", "503", "whole")), tmp_path, "", QUICK)
+    assert [round(seconds, -1) for seconds in waits] == [120, 120]
+    said = capsys.readouterr().out
+    assert re.search(r"HTTP 429 Too Many Requests; trying again in 1[12]\d s", said)
+    assert re.search(r"HTTP 503 Service Unavailable; trying again in 1[12]\d s", said)
+
+
+@pytest.mark.parametrize("after", ["", "soon", "-5", "1.5", "Wed, 99 Foo 2026", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_time_to_wait_that_is_past_or_makes_no_sense_is_ignored(
+    server: Server, tmp_path: Path, waits: list[float], after: str
+) -> None:
+    server.headers = {"Retry-After": after}
+    fetch("set", entry(server.url("a", "429", "503", "whole")), tmp_path, "", QUICK)
+    assert waits == [QUICK.wait, 2 * QUICK.wait]
+
+
+def test_a_server_that_asks_for_too_long_a_wait_is_given_up_for_the_next(
+    server: Server, tmp_path: Path, waits: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.headers = {"Retry-After": "3600"}
+    fetch("set", entry(server.url("busy", "429"), server.url("good")), tmp_path, "", QUICK)
+    assert ([path for path, _ in server.seen], waits) == (["/busy", "/good"], [])
+    assert "/busy: HTTP 429 Too Many Requests; the server asks to come back in 60 minutes" in capsys.readouterr().out
 
 
 def test_an_unknown_item_is_answered_with_the_known_ones(project: Path) -> None:
@@ -388,7 +488,7 @@ def test_too_little_room_is_said_before_anything_is_asked_for(
     assert server.seen == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
-    assert [asked for _, asked in server.seen] == [f"bytes={CUT}-"]
+    assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
 
 
 def test_mnist_comes_from_a_mirror_as_published(project: Path, shared: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -94,3 +95,57 @@ def test_a_name_of_the_other_layout_is_said(learned: keras.Model, tmp_path: Path
     path = write(learned, tmp_path).rename(tmp_path / name)
     with pytest.raises(UserError, match=r"layout, which Keras knows by the name: rename it to"):
         load_published(learned, path)
+
+
+def link_nowhere(file: h5py.File, name: str) -> None:
+    file[name] = h5py.SoftLink("/nowhere")
+
+
+def link_outside(file: h5py.File, name: str) -> None:
+    file[name] = h5py.ExternalLink("/nowhere.h5", "/weights")
+
+
+def refer(file: h5py.File, name: str) -> None:
+    file.create_dataset(name, (1,), h5py.ref_dtype)
+
+
+def group(file: h5py.File, name: str) -> None:
+    file.create_group(name)
+
+
+def words(file: h5py.File, name: str) -> None:
+    file[name] = "weights"
+
+
+def circle(file: h5py.File, name: str) -> None:
+    file[name] = file["/"]
+
+
+@pytest.mark.parametrize("write", [write_legacy, write_keras_3])
+@pytest.mark.parametrize("put", [link_nowhere, link_outside, refer, group, words, circle])
+def test_what_is_in_place_of_an_array_is_said(learned: keras.Model, tmp_path: Path, write, put) -> None:
+    path = write(learned, tmp_path)
+    with h5py.File(path, "r+") as file:
+        arrays: list[str] = []
+        file.visititems(lambda name, item: arrays.append(name) if isinstance(item, h5py.Dataset) else None)
+        del file[arrays[0]]
+        put(file, arrays[0])
+    with pytest.raises(UserError, match=re.escape(str(path))) as error:
+        load_published(BACKBONES["mobilenet_025"].build(32), path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("write", [write_legacy, write_keras_3])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
+def test_a_damaged_place_is_said_or_does_no_harm(learned: keras.Model, tmp_path: Path, write, share: float) -> None:
+    path = write(learned, tmp_path)
+    content = bytearray(path.read_bytes())
+    place = int(len(content) * share)
+    content[place : place + 200] = b"\xff" * 200
+    path.write_bytes(content)
+    said = str(path)
+    try:
+        load_published(BACKBONES["mobilenet_025"].build(32), path)
+    except UserError as error:
+        said = str(error)
+    assert str(path) in said

@@ -188,7 +188,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def goes_on(params: dict[str, object]) -> bool:
     with resumable(Path("data/states"), params, [Path("input")]) as folder:
-        return States(folder, "head").read() is not None
+        return folder is not None and States(folder, "head").read() is not None
 
 
 def test_the_same_run_goes_on_and_leaves_nothing(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +237,46 @@ def test_half_a_state_is_none(begun: Path) -> None:
     file = Path("data/states/head.npz")
     file.write_bytes(file.read_bytes()[:-30])
     assert not goes_on({"seed": 1})
+
+
+def not_utf8(folder: Path) -> None:
+    (folder / "run.json").write_bytes(b"\xff\xfe")
+
+
+def a_folder(folder: Path) -> None:
+    (folder / "run.json").unlink()
+    (folder / "run.json").mkdir()
+
+
+def nested(folder: Path) -> None:
+    (folder / "run.json").write_text("[" * 100_000)
+
+
+def a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("not a folder")
+
+
+def a_link_to_nowhere(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("damage", [not_utf8, a_folder, nested, a_file, a_link_to_nowhere])
+def test_damaged_states_are_thrown_away(begun: Path, damage: Callable[[Path], None]) -> None:
+    damage(Path("data/states"))
+    assert not goes_on({"seed": 1})
+    assert not Path("data/states").exists()
+
+
+def test_where_no_state_can_be_written_the_training_goes_on(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("data")
+    Path("data").write_text("not a folder")
+    with resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
+        assert folder is None
+    assert "no state can be kept in data/states (Not a directory): if this is interrupted, it starts anew" in (
+        capsys.readouterr().out
+    )
 
 
 def test_states_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,13 @@ stage = sys.argv[1]
 if freeze == "none" and stage == "finetune" and (end := os.environ.get("THAW_TEST_END")):
     if end == "fails":
         raise SystemExit("finetune: it cannot be.")
-    os.kill(int(os.environ["THAW_TEST_SWEEP"]), signal.SIGINT)
-    time.sleep(60)
+    Path("waiting").write_text(str(os.getpid()))
+    try:
+        if end == "interrupted":
+            os.kill(int(os.environ["THAW_TEST_SWEEP"]), signal.SIGINT)
+        time.sleep(60)
+    finally:
+        Path("waiting").unlink()
 folder = Path("data", stage)
 folder.mkdir(parents=True, exist_ok=True)
 if stage == "extract":
@@ -103,7 +110,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *depths: str) -> None:
 def state(folder: Path) -> dict[str, Any]:
     """Return what a user would miss: git's view, and every file but the sweep's own."""
     files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    hidden = {path: content for path, content in files.items() if not {".git", ".dvc", "sweep"} & set(path.parts)}
+    skipped = {".git", ".dvc", "sweep", ".partial-sweep.lock"}
+    hidden = {path: content for path, content in files.items() if not skipped & set(path.parts)}
     git = [run("git", *command.split(), cwd=folder) for command in ("status --porcelain", "diff --cached", "branch")]
     return {"git": git, **hidden}
 
@@ -160,6 +168,67 @@ def test_what_ends_early_leaves_the_workspace_as_it_was(
     assert not Path("data/sweep").exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert set(experiments(here)) == {"sweep-all"}
+
+
+@pytest.fixture
+def killed(here: Path) -> Path:
+    """The project after a sweep was killed while the second depth trained."""
+    run("dvc", "repro", cwd=here)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "THAW_TEST_END": "waits"}
+    sweep = subprocess.Popen(
+        (sys.executable, "-P", "-m", "stages.sweep", "all", "none"), cwd=here, env=environment, start_new_session=True
+    )
+    while not (here / "waiting").exists():
+        assert sweep.poll() is None
+        time.sleep(0.1)
+    sweep.kill()
+    sweep.wait()
+    while (here / "waiting").exists():
+        time.sleep(0.1)
+    return here
+
+
+def test_after_a_kill_the_next_sweep_starts_from_what_was_there(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    run("dvc", "repro", cwd=here)
+    before = state(here)
+    request.getfixturevalue("killed")
+    assert read_yaml(here / "params.yaml")["extract"]["depths"] == ["all", "none"]
+    call(monkeypatch)
+    assert "the workspace is again what it was before the sweep that was killed" in capsys.readouterr().out
+    assert state(here) == before
+
+
+def test_what_was_edited_after_a_kill_is_not_overwritten(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_params(killed, {"finetune": {"seed": 8}})
+    edited = state(killed)
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "all", "none")
+    said = capsys.readouterr().err
+    assert "an earlier run was killed, and params.yaml or the commit changed since" in said
+    assert state(killed) == edited
+    run("sh", "-c", said.partition("that run: ")[2], cwd=killed)
+    call(monkeypatch)
+    assert read_yaml(killed / "params.yaml")["finetune"]["seed"] == 7
+
+
+def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("dvc", "repro", "--no-commit", cwd=here)
+    before = state(here)
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "all", "none")
+    said = capsys.readouterr().err
+    assert said.startswith("sweep: data/evaluate/scores.json, data/extract/, data/extract_test/, data/finetune/: expec")
+    assert "Run `dvc commit` to keep it" in said
+    assert state(here) == before
+    run("dvc", "commit", "-f", cwd=here)
+    call(monkeypatch, "all", "none")
+    assert state(here) == {**before, "git": state(here)["git"], here / "dvc.lock": (here / "dvc.lock").read_bytes()}
 
 
 @pytest.mark.parametrize(

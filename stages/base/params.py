@@ -20,6 +20,9 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+_LARGEST = 2**20  # bytes of a file: the reader that DVC uses takes a second for each 100,000
+_LINES = 20  # mistakes that are listed
+_WIDEST = 200  # characters of a value that is shown
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and the Keras backends take
 
 
@@ -37,10 +40,14 @@ def allowed(accepts: Callable[[Any], bool], expected: str) -> BeforeValidator:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping, with the reader DVC uses, so that 1e-5 is a number and ``no`` a word to both."""
     try:
+        if (size := path.stat().st_size) > _LARGEST:
+            raise UserError(f"{path}: expected at most {_LARGEST:,} bytes, received {size:,}.")
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run this from the top folder of the project.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply. Expected sections of keys and values.") from None
+    except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a number of too many digits
         raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections such as 'split:', received {type(content).__name__}.")
@@ -84,13 +91,14 @@ def validate(values: Any, name: str, schema: type[S], origin: str = "params.yaml
 
 def _refuse(lines: Iterable[str]) -> None:
     if found := list(dict.fromkeys(lines)):
-        raise UserError("\n".join(found))
+        more = [f"... and {len(found) - _LINES} more"] if len(found) > _LINES else []
+        raise UserError("\n".join([*found[:_LINES], *more]))
 
 
 def _mistakes(values: Any, name: str, schema: type[BaseModel], origin: str) -> list[tuple[str, str]]:
     """Return the key of the section that each mistake is in, and the line that says what is wrong."""
     if not isinstance(values, dict):
-        raise UserError(f"{origin}: {name}: expected keys and values, received {values!r}.")
+        raise UserError(f"{origin}: {name}: expected keys and values, received {shorten(values)}.")
     try:
         schema.model_validate(values)
     except ValidationError as error:
@@ -111,7 +119,13 @@ def _explain(detail: ErrorDetails, name: str, schema: type[BaseModel]) -> str:
         return f"{key}: missing. recipes/default.yaml has it with its default and what it does."
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     message = message.replace("a valid integer", "a whole number").replace("a valid ", "a ")
-    return f"{key}: {message[0].lower()}{message[1:].rstrip('.')}; received {detail['input']!r}."
+    return f"{key}: {message[0].lower()}{message[1:].rstrip('.')}; received {shorten(detail['input'])}."
+
+
+def shorten(value: Any) -> str:
+    """Return a value as Python writes it, of a long one the start."""
+    text = repr(value)
+    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]} … ({len(text):,} characters)"
 
 
 def _section_at(keys: list[str], schema: type[BaseModel]) -> type[BaseModel]:

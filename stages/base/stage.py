@@ -2,18 +2,20 @@
 
 import errno
 import fcntl
-import json
 import os
+import re
 import shutil
 import sys
+from _thread import interrupt_main
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
+from stages.base.follow import follow_parent
 from stages.base.versions import other_versions
 
 T = TypeVar("T")
@@ -24,6 +26,11 @@ _REMEDIES = {
     (errno.EISDIR, errno.ENOTDIR, errno.EEXIST): "Something else lies in its place: move it away.",
     (errno.EIO,): "The disk may be failing: check it.",
 }
+_NO_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM when allocating|Failed to allocate memory")  # of the frameworks
+_MEMORY = (
+    "there is not enough memory. Close other programs, or set a smaller batch_size, pretrain.image_size or backbone. "
+    "Earlier results are as they were."
+)
 _OTHER = (
     "these libraries differ from the versions that the results were recorded with: {}. Install the recorded ones with "
     "`pip install -e .`. Or record those installed: pin them in pyproject.toml, run `python -m stages.check --write`, "
@@ -33,22 +40,6 @@ _OTHER = (
 
 class UserError(Exception):
     """A mistake the user can mend. Its message says what was expected, what was found, and what to do."""
-
-
-def read_json(path: Path, stage: str) -> Any:
-    """Read what ``stage`` wrote as JSON.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} is missing. Run `dvc repro {stage}`, or `dvc pull`.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: expected JSON that can be read, received: {error}. Delete it, and run `dvc repro {stage}`."
-        ) from None
 
 
 def say(text: str) -> None:
@@ -66,7 +57,10 @@ def stage(name: str) -> Iterator[None]:
     """Turn a UserError into one line on stderr and exit code 1, and Ctrl-C into exit code 130.
 
     A stage of dvc.yaml does not begin with other versions of its libraries than those its results are recorded with.
+    One that DVC started ends with it.
     """
+    if "DVC_STAGE" in os.environ:
+        follow_parent(interrupt_main)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths and class names may hold what a terminal cannot show
@@ -83,9 +77,19 @@ def stage(name: str) -> Iterator[None]:
     except OSError as error:
         print(f"{name}: {_explain(error, name)}", file=sys.stderr)
         raise SystemExit(1) from None
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        print(f"{name}: {_MEMORY}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print(f"{name}: interrupted. Run it again; `dvc checkout` brings earlier results back.", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether memory ran out, of the machine or of a GPU."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
 
 
 def _explain(error: OSError, name: str) -> str:
@@ -109,25 +113,31 @@ def whole(folder: Path) -> Iterator[Path]:
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, folder.with_name(f".partial-{folder.name}.lock")):
+    with locked(folder):
         yield from _written(folder)
 
 
 @contextmanager
-def _locked(folder: Path, file: Path) -> Iterator[None]:
-    """Hold the lock ``file``, which says in whose process it is held; the system frees it when that ends, however."""
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only process that writes ``folder``; the system ends the lock with the process, however that ends.
+
+    Raises:
+        UserError: another process is writing it.
+    """
+    file = folder.with_name(f".partial-{folder.name}.lock")
     with ExitStack() as stack:
-        lock = stack.enter_context(file.open("a+", encoding="ascii"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not (file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat())):
-                raise BlockingIOError  # its holder ended between the two lines, and removed it
-        except BlockingIOError:
-            lock.seek(0)
-            number = lock.read().strip()
-            raise UserError(
-                f"process {number} is writing {folder.name} already. Wait until it ends, or end it: kill {number}"
-            ) from None
+        while True:
+            lock = stack.enter_context(file.open("a+", encoding="ascii"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                number = lock.read().strip()
+                raise UserError(
+                    f"process {number} is writing {folder.name} already. Wait until it ends, or end it: kill {number}"
+                ) from None
+            if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+                break  # else its holder removed it in between: once more
         stack.callback(file.unlink, missing_ok=True)
         lock.truncate(0)
         lock.write(str(os.getpid()))

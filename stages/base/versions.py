@@ -54,6 +54,6 @@ def _section(content: dict[str, Any], name: str) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError):  # who needs the file says so
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # who needs the file says so
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,11 +1,13 @@
 """The tables of the report: from files into parts of its page."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from stages.base.files import check_names, reading, unescape
 from stages.draw.page import Html, bar, chip, folded, note, section, table
 
 _LISTED = 200  # rows of a long list; its file has them all
@@ -13,17 +15,24 @@ _CONFUSED = 10
 _WEAKEST = 25
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read a CSV file in which a class may well be called "01" or "NA"."""
-    words = dict.fromkeys(("class", "name", "source", "reason"), str)
-    return pd.read_csv(path, keep_default_na=False, dtype=words)
+def read(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
+    """Read a CSV file with ``columns`` of these types at least; a class may well be called "01" or "NA".
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    with reading(path, "a table"):
+        found = pd.read_csv(path, keep_default_na=False, dtype=dict(columns))
+        check_names(columns, map(str, found))
+    return found.assign(**{column: found[column].map(unescape) for column, kind in columns.items() if kind is str})
 
 
 def read_matrix(path: Path) -> pd.DataFrame:
     """Read a confusion matrix; class names stay what they are here, too."""
-    cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
-    names = cells.iloc[1:, 0].to_list()
-    return pd.DataFrame(cells.iloc[1:, 1:].to_numpy().astype(int), index=names, columns=names)
+    with reading(path, "a confusion matrix"):
+        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+        names = [unescape(name) for name in cells.iloc[1:, 0]]
+        return pd.DataFrame(cells.iloc[1:, 1:].to_numpy().astype(int), index=names, columns=names)
 
 
 def facts(summary: dict[str, Any], classes: int) -> str:

@@ -67,7 +67,7 @@ def read_card(folder: Path) -> Card:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} holds no exported model. Run `dvc repro export`, or `dvc pull`.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected JSON that can be read, received: {error}.") from None
     try:
         card = Card(

@@ -42,7 +42,12 @@ def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float,
     differ = labels != others
     ties = differ & (expected[rows, labels] - expected[rows, others] <= bound)
     worst = int(differences.argmax())  # the first that is not a number, where there is one
-    if not differences[worst] <= bound:
+    if not np.isfinite(differences[worst]):
+        raise UserError(
+            f"{name}: expected probabilities that are numbers, received NaN for {images[worst]}: a file is damaged. "
+            f"`python -m stages.check --data` tells which."
+        )
+    if differences[worst] > bound:
         raise UserError(
             f"{name}: expected probabilities within {bound:g} of those that evaluate measured, received a "
             f"difference of {differences[worst]:.2g} for {images[worst]}. "

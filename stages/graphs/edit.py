@@ -8,7 +8,7 @@ import onnx
 from onnx import compose, helper
 from onnx.utils import Extractor
 
-from stages.base.stage import UserError
+from stages.base.files import reading
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -17,17 +17,10 @@ def read(path: Path) -> onnx.ModelProto:
     Raises:
         UserError: it is not there, or broken.
     """
-    try:
+    with reading(path, "an ONNX graph"):
         model = onnx.load(path)
         onnx.checker.check_model(model)
         return model
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing. Run `dvc repro`, or `dvc pull`.") from None
-    except Exception as error:  # protobuf's own error class is not public
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path}: expected an ONNX graph, received something else ({reason}). Delete it and run `dvc checkout`."
-        ) from None
 
 
 def write(model: onnx.ModelProto, path: Path) -> None:

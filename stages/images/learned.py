@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.files import reading
 from stages.images.contract import Contract
 from stages.images.load import load_all
 
@@ -32,6 +33,6 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
 
     The same picture is found under another name, in another folder and in another lossless format.
     """
-    with np.load(path, allow_pickle=False) as stored:
+    with reading(path, "hashes of images"), np.load(path, allow_pickle=False) as stored:
         known, contract = set(stored["hashes"].tolist()), Contract(**json.loads(str(stored["contract"])))
     return [place for place, pixels in enumerate(load_all(images, contract)) if pixel_hash(pixels) in known]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.base.stage import UserError
+from stages.base.files import reading
 
 # A row group is written, and read, at once: these bound the memory that takes.
 ROWS_PER_GROUP = 1000
@@ -105,20 +105,11 @@ class Packed:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if not path.is_file():
-            raise UserError(
-                f"{path} is missing. `dvc repro` makes it; `dvc pull` fetches it when another machine made it."
-            )
-        try:
+        with reading(path, "a packed split"):
             self._file = pq.ParquetFile(path)
-            metadata = self._file.schema_arrow.metadata or {}
-        except pa.ArrowInvalid:
-            metadata = {}
-        if _KEY not in metadata:
-            raise UserError(f"{path}: expected a file written by the split stage, received another.")
-        content = json.loads(metadata[_KEY])
-        self.classes: list[str] = content["classes"]
-        self.reading: dict[str, Any] = content["reading"]
+            content = json.loads((self._file.schema_arrow.metadata or {})[_KEY])
+            self.classes: list[str] = content["classes"]
+            self.reading: dict[str, Any] = content["reading"]
 
     def __len__(self) -> int:
         return int(self._file.metadata.num_rows)
@@ -134,9 +125,14 @@ class Packed:
     def images(self) -> Iterator[bytes]:
         """The bytes of each image's file, in the order of the rows, one row group in memory at a time."""
         for group in range(self._file.num_row_groups):
-            images = self._file.read_row_group(group, columns=["image.bytes"]).column("image").combine_chunks()
-            for value in images.field("bytes"):
-                yield value.as_py()
+            with reading(self.path, "a packed split"):
+                rows = self._file.read_row_group(group, columns=["image.bytes", "sha256"])
+                images = rows.column("image").combine_chunks().field("bytes").to_pylist()
+                for image, known in zip(images, rows.column("sha256").to_pylist(), strict=True):
+                    if hashlib.sha256(image).hexdigest() != known:
+                        raise ValueError("an image with other bytes than were packed")
+            yield from images
 
     def _column(self, name: str) -> Any:
-        return self._file.read(columns=[name]).column(name)
+        with reading(self.path, "a packed split"):
+            return self._file.read(columns=[name]).column(name)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.files import reading
+
 IMAGES, VIEWS = 6, 8  # at most so many are kept
 
 
@@ -61,5 +63,5 @@ def _named(target: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]
 
 def read_seen(path: Path) -> tuple[np.ndarray, list[SeenImage]]:
     """Return what ``write_seen`` wrote: uint8 (images, views, side, side, channels), and what is in them."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with reading(path, "views of images"), np.load(path, allow_pickle=False) as arrays:
         return arrays["pixels"], [SeenImage(**image) for image in json.loads(str(arrays["captions"]))]

@@ -17,7 +17,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
         UserError: a logit is no finite number.
     """
     if not np.isfinite(logits).all():
-        raise UserError("a model gives NaN or infinity: its training diverged. Lower finetune's learning rates.")
+        raise UserError(
+            "expected logits that are numbers, received NaN or infinity: the training diverged, or a file is damaged. "
+            "Lower finetune's learning rates, or look with `python -m stages.check --data`."
+        )
     wide = logits.astype(np.float64)
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.base.stage import read_json
+from stages.base.files import read_json, reading
 
 NETWORK, GRAPH = "network.json", "backbone.onnx"  # in the folder that ``pretrain`` writes
 
@@ -142,7 +142,9 @@ def read_architecture(folder: Path) -> Architecture:
     Raises:
         UserError: it is missing or damaged.
     """
-    return from_json(read_network(folder)["architecture"])
+    content = read_network(folder)
+    with reading(folder / NETWORK, "a network's description"):
+        return from_json(content["architecture"])
 
 
 def read_network(folder: Path) -> dict[str, Any]:
@@ -151,5 +153,5 @@ def read_network(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing or damaged.
     """
-    content: dict[str, Any] = read_json(folder / NETWORK, "pretrain")
+    content: dict[str, Any] = read_json(folder / NETWORK)
     return content

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.stage import read_json
+from stages.base.files import read_json, reading
 from stages.network.batches import Data, Kept
 from stages.network.fresh import Fresh
 from stages.network.frozen import Frozen, open_frozen
@@ -31,14 +31,23 @@ def read_data(folder: Path, split: str, what: str, description: Description) -> 
     if not path.exists():
         return None
     inputs, classes = StoredRows(path), len(description.classes)
-    shares = folder / f"{split}_targets.npy"
+    shares, file = folder / f"{split}_targets.npy", folder / f"{split}_labels.npy"
     if shares.exists():
-        return Kept(inputs, np.load(shares, allow_pickle=False), classes)
-    labels = np.load(folder / f"{split}_labels.npy", allow_pickle=False)
+        return Kept(inputs, _read_targets(shares, (len(inputs), classes)), classes)
+    labels = _read_targets(file, (len(inputs),))
     if description.fresh and split == "train":
-        draws = read_json(folder / "fresh.json", "extract")
-        return Fresh(inputs, labels, classes, draws["augment"], draws["seed"], first)
+        draws = read_json(folder / "fresh.json")
+        with reading(folder / "fresh.json", "what draws the views"):
+            return Fresh(inputs, labels, classes, draws["augment"], draws["seed"], first)
     return Kept(inputs, labels, classes)
+
+
+def _read_targets(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    with reading(path, f"an array of the shape {shape}"):
+        targets: np.ndarray = np.load(path, allow_pickle=False)
+        if targets.shape != shape:
+            raise ValueError(f"one of the shape {targets.shape}")
+        return targets
 
 
 def read_outputs(folder: Path, pretrain: Path, split: str, description: Description, depth: Depth) -> dict[str, Rows]:

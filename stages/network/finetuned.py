@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from stages.base.ahead import in_parallel
+from stages.base.files import read_json, reading
 from stages.base.gpu import gpus
-from stages.base.stage import read_json
 from stages.graphs.edit import read
 from stages.graphs.session import Graph, has_cuda
 from stages.network.architecture import read_architecture
@@ -63,9 +63,10 @@ def read_finetuned(folder: Path) -> Finetuned:
     Raises:
         UserError: it is missing or damaged.
     """
-    content = read_json(folder / "model.json", "finetune")
-    depth = Depth(**content["depth"]) if content["depth"] else None
-    return Finetuned(**{**content, "depth": depth})
+    content = read_json(folder / "model.json")
+    with reading(folder / "model.json", "a model's description"):
+        depth = Depth(**content["depth"]) if content["depth"] else None
+        return Finetuned(**{**content, "depth": depth})
 
 
 def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[str, np.ndarray]:
@@ -85,7 +86,8 @@ def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[st
             continue
         (run, threads), rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[finetuned.reads(model)]
         batches = (rows[np.arange(start, min(start + size, len(rows)))] for start in range(0, len(rows), size))
-        logits[model] = np.concatenate(list(in_parallel(run, batches, threads, threads + 1)))
+        with reading(folder / f"{stem}.onnx", f"a model of {finetuned.reads(model)}"):
+            logits[model] = np.concatenate(list(in_parallel(run, batches, threads, threads + 1)))
     return logits
 
 
@@ -99,5 +101,6 @@ def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray],
 
         if run := open_keras(file, pretrain):
             return run, 1
-    graph = Graph(read(file), size)
+    with reading(file, "a graph"):
+        graph = Graph(read(file), size)
     return (lambda rows: graph(rows)["logits"]), graph.threads

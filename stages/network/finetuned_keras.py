@@ -11,12 +11,13 @@ from stages.network.runtime import exact, sees_gpu, start_once  # first: it impo
 import keras
 import numpy as np
 
+from stages.base.files import reading
 from stages.graphs.convert import convert
 from stages.graphs.edit import write
 from stages.network import build
 from stages.network.finetuned import read_finetuned
 from stages.network.forward import Forward
-from stages.network.pretrained import check_graph, read_pretrained, save_weights
+from stages.network.pretrained import check_graph, read_pretrained, read_weights, save_weights
 
 
 def write_model(folder: Path, pretrain: Path, model: keras.Model, which: str, rows: np.ndarray) -> None:
@@ -49,10 +50,11 @@ def read_model(folder: Path, pretrain: Path, which: str, whole: bool = False) ->
     """
     finetuned, pretrained = read_finetuned(folder), read_pretrained(pretrain)
     backbone, mode = pretrained.backbone, pretrained.preprocessing
-    model = head = keras.models.model_from_json(json.dumps(finetuned.head))
+    with reading(folder / "model.json", "a model's description"):
+        model = head = keras.models.model_from_json(json.dumps(finetuned.head))
     if finetuned.depth is not None and which == "finetuned":
         model = build.top(backbone, mode, finetuned.depth.layer, finetuned.pooling, head)
-    model.load_weights(folder / f"{finetuned.stem(which)}.weights.h5")
+    read_weights(model, folder / f"{finetuned.stem(which)}.weights.h5")
     return build.network(backbone, mode, finetuned.pooling, head) if whole else model
 
 

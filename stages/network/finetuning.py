@@ -68,7 +68,7 @@ def train(params: Finetune, precision: str, devices: int | str, inputs: Inputs, 
         _train(params, precision, inputs, folder, resume)
 
 
-def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resume: Path) -> None:
+def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resume: Path | None) -> None:
     pretrain, extract, kept, val = inputs.pretrain, inputs.extract, inputs.kept, inputs.val
     pretrained, head = read_pretrained(pretrain), params.head
     backbone, architecture, mode = pretrained.backbone, pretrained.architecture, pretrained.preprocessing

@@ -14,6 +14,7 @@ import numpy as np
 
 from stages.base.ahead import ahead, in_parallel
 from stages.base.batches import batch_size
+from stages.base.files import reading
 from stages.base.gpu import gpus
 from stages.graphs.edit import cut, read
 from stages.graphs.session import Graph, has_cuda
@@ -71,8 +72,8 @@ def open_frozen(
         if frozen := open_keras(pretrain, kept, pooling, precision, runner is None, for_gpu and not asked):
             return frozen
     outputs = {pooled(pooling) if name == FEATURES else name: name for name in names}
-    model = cut(read(pretrain / GRAPH), list(outputs))
-    graph = Graph(model, graph_batch_size(architecture))
+    with reading(pretrain / GRAPH, f"a graph with the outputs {', '.join(outputs)}"):
+        graph = Graph(cut(read(pretrain / GRAPH), list(outputs)), graph_batch_size(architecture))
 
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
         found = {outputs[name]: values for name, values in graph(pixels).items()}

@@ -16,7 +16,8 @@ def check_losses(phase: str, epoch: int, row: Mapping[str, float]) -> None:
         if not math.isfinite(row.get(key, 0.0)):
             raise UserError(
                 f"{phase}: expected a {words} that is a number, received {row[key]} in epoch {epoch + 1}. "
-                f"Lower its learning_rate, or bound its steps with a warmup or clip_norm."
+                f"Lower its learning_rate, or bound its steps with a warmup or clip_norm. Or a file is damaged: "
+                f"`python -m stages.check --data` tells."
             )
 
 

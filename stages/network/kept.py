@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from stages.base.stage import UserError, read_json
+from stages.base.files import read_json, reading
+from stages.base.stage import UserError
 from stages.network.architecture import Architecture
 
 PIXELS, FEATURES = "pixels", "features"  # what is kept that no layer of the backbone puts out
@@ -93,8 +94,10 @@ def read_description(folder: Path) -> Description:
     Raises:
         UserError: it is missing or damaged.
     """
-    content = read_json(folder / "boundary.json", "extract")
-    return Description(**{**content, "depths": [Depth(**depth) for depth in content["depths"]]})
+    path = folder / "boundary.json"
+    content = read_json(path)
+    with reading(path, "a description of activations"):
+        return Description(**{**content, "depths": [Depth(**depth) for depth in content["depths"]]})
 
 
 def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
@@ -212,14 +215,10 @@ class StoredRows:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        with reading(path, "a whole array of rows"):
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            raise UserError(
-                f"{path} is missing, or no whole array. Delete it and run `dvc repro`, or `dvc pull`."
-            ) from None
-        self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
-        self._bytes = mapped[:1].nbytes
+            self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
+            self._bytes = mapped[:1].nbytes
         self._file = path.open("rb", buffering=0)
 
     def __len__(self) -> int:

@@ -16,12 +16,13 @@ import keras
 import numpy as np
 import onnx
 
+from stages.base.files import reading
 from stages.base.stage import UserError
 from stages.graphs.convert import convert
 from stages.graphs.edit import write
 from stages.graphs.session import Graph
 from stages.network import build
-from stages.network.architecture import GRAPH, NETWORK, Architecture, from_json, read_network
+from stages.network.architecture import GRAPH, NETWORK, Architecture, read_architecture, read_network
 
 # The graph and the framework round differently: up to 1e-5 of the largest value was seen, 1e-4 in deep networks.
 TOLERANCE = 1e-3
@@ -118,15 +119,25 @@ def read_pretrained(folder: Path) -> Pretrained:
     """Read what ``write_pretrained`` wrote.
 
     Raises:
-        UserError: it is not there.
+        UserError: it is missing or damaged.
     """
-    content = read_network(folder)
-    backbone = keras.models.model_from_json(json.dumps(content["backbone"]))
-    backbone.load_weights(folder / "backbone.weights.h5")
-    classifier = None
-    if content["classes"] is not None:
-        with np.load(folder / "classifier.npz", allow_pickle=False) as arrays:
+    architecture, content, classifier = read_architecture(folder), read_network(folder), None
+    with reading(folder / NETWORK, "a network's description"):
+        backbone = keras.models.model_from_json(json.dumps(content["backbone"]))
+        classes, preprocessing = content["classes"], content["preprocessing"]
+    read_weights(backbone, folder / "backbone.weights.h5")
+    if classes is not None:
+        path = folder / "classifier.npz"
+        with reading(path, "a classifier"), np.load(path, allow_pickle=False) as arrays:
             classifier = arrays["kernel"], arrays["bias"]
-    return Pretrained(
-        backbone, from_json(content["architecture"]), content["preprocessing"], content["classes"], classifier
-    )
+    return Pretrained(backbone, architecture, preprocessing, classes, classifier)
+
+
+def read_weights(model: keras.Model, path: Path) -> None:
+    """Read the weights of a model from what ``save_weights`` wrote.
+
+    Raises:
+        UserError: it is missing, damaged, or of another model.
+    """
+    with reading(path, f"the weights of {model.name}"):
+        model.load_weights(path)

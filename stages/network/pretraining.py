@@ -56,7 +56,7 @@ def make_backbone(folder: Path, params: Pretrain, weights: Path | None, devices:
 
 
 def _learn(
-    pretrained: Pretrained, params: Pretrain, folder: Path, resume: Path
+    pretrained: Pretrained, params: Pretrain, folder: Path, resume: Path | None
 ) -> tuple[Pretrained, pd.DataFrame, dict[str, float]]:
     """Train the backbone with a classifier on the source data set, and measure it on the source's test images."""
     source, architecture = Path(params.source), pretrained.architecture

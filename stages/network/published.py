@@ -29,6 +29,11 @@ def load_published(backbone: keras.Model, path: Path) -> None:
             numbers = _numbers(file)
     except OSError:
         raise UserError(f"{path}: expected a whole HDF5 file with weights; {_content(path)}") from None
+    except Exception as error:  # a file may hold anything: links to nowhere, references, names that are no text
+        raise UserError(
+            f"{path}: expected weights as Keras writes them; what it holds cannot be read ({_shorten(error)}). "
+            f"Fetch or copy it again."
+        ) from None
     if saved is not None:
         problem = _difference(list(_expected(backbone)), saved)
     elif numbers != backbone.count_params():
@@ -44,8 +49,8 @@ def load_published(backbone: keras.Model, path: Path) -> None:
         try:
             backbone.load_weights(path)
             return
-        except (ValueError, KeyError, OSError) as error:
-            problem = _reason(str(error))
+        except Exception as error:
+            problem = _reason(str(error)) or _shorten(error)
     raise UserError(
         f"{path} does not fit the backbone {backbone.name}: {problem}. Expected the weights of exactly this network "
         f"without classifier ('no_top'); check pretrain.backbone and pretrain.source."
@@ -126,4 +131,8 @@ def _reason(text: str) -> str:
     if layer and shapes:
         return f"layer {layer[1]}: expected the shape {shapes[1]}, the file has {shapes[2]}"
     lines = [line for line in text.splitlines() if line.strip() and "could not be loaded" not in line]
-    return lines[0].rstrip(".") if lines else "Keras cannot load it"
+    return lines[0].rstrip(".") if lines else ""
+
+
+def _shorten(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

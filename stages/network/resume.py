@@ -10,9 +10,8 @@ import os
 import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +29,32 @@ _STAGES = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def resumable(folder: Path, params: Any, inputs: Sequence[Path]) -> Iterator[Path]:
+def resumable(folder: Path, params: Any, inputs: Sequence[Path]) -> Iterator[Path | None]:
     """Yield ``folder`` for the states of this run; it is removed when the block succeeds.
+
+    States are a convenience: where the folder cannot be written, None is yielded, and a line says so.
 
     Args:
         folder: keeps what an interrupted run left, where that was the very same run; otherwise it is emptied.
         params: what the run depends on, as plain values.
         inputs: files and folders that it reads.
     """
-    mark, file = fingerprint(params, inputs), folder / "run.json"
-    if folder.exists() and not (file.exists() and file.read_text(encoding="utf-8") == mark):
-        if list(folder.glob("*.npz")):
-            say("starts anew: params, code, inputs or libraries differ from those of the run that was interrupted")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(mark, encoding="utf-8")
+    mark, file = fingerprint(params, inputs).encode(), folder / "run.json"
+    try:
+        if not (file.is_file() and file.read_bytes() == mark):
+            if list(folder.glob("*.npz")):
+                say("starts anew: params, code, inputs or libraries differ from those of the run that was interrupted")
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            folder.unlink(missing_ok=True)
+            folder.mkdir(parents=True)
+            file.write_bytes(mark)
+    except OSError as error:
+        say(f"no state can be kept in {folder} ({error.strerror}): if this is interrupted, it starts anew")
+        yield None
+        return
     yield folder
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def fingerprint(params: Any, inputs: Sequence[Path]) -> str:
@@ -91,7 +99,10 @@ class States:
                     name: [stored[f"{name}/{place}"] for place in range(count)]
                     for name, count in progress.pop("counts").items()
                 }
-        except (FileNotFoundError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        except FileNotFoundError:
+            return None
+        except Exception:  # what NumPy raises on a damaged file depends on the damage: anything is possible
+            say(f"{self._file} is damaged: this phase starts anew")
             return None
         return progress, arrays
 
@@ -119,7 +130,8 @@ class States:
                 os.fsync(file.fileno())
             partial.replace(self._file)
         except OSError as error:  # the training goes on: its state is only a convenience
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             if self._room:
                 say(
                     f"no state can be kept ({error.strerror}): if this is interrupted, it goes on from an earlier epoch"

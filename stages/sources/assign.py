@@ -20,7 +20,8 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
         UserError: one does not exist, or there are fewer than two.
     """
     classes = list(existing) if isinstance(wanted, str) else [str(name) for name in wanted]
-    missing = [name for name in classes if name not in existing]
+    known = set(existing)
+    missing = [name for name in classes if name not in known]
     if missing:
         raise UserError(f"split.classes: no class {_names(missing)} in the data set. It has: {_names(existing)}.")
     if len(classes) < 2:

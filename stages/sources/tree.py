@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from lzma import LZMAError
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO
 
 from stages.base.stage import UserError
@@ -77,25 +78,34 @@ def file_on_disk(path: Path) -> File:
     """Return the file at ``path``."""
 
     def opened() -> IO[bytes]:
+        if not S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            raise OSError(errno.EINVAL, "no regular file")
         return path.open("rb")
 
     return File(opened)
 
 
-def on_disk(path: Path) -> Folder:
-    """Return the folder at ``path`` with all below it.
+def on_disk(path: Path, above: tuple[tuple[int, int], ...] = ()) -> Folder:
+    """Return the folder at ``path`` with all below it; links are followed.
+
+    Args:
+        above: identities of the folders that it lies in.
 
     Raises:
-        UserError: a folder in it cannot be read.
+        UserError: a folder in it cannot be read, or is a link to a folder that it lies in.
     """
     folder = Folder()
     try:
+        stat = path.stat()
+        place = (stat.st_dev, stat.st_ino)
+        if place in above:
+            raise UserError(f"{path} is a link to a folder that it lies in. Remove the link.")
         with os.scandir(path) as entries:
             for entry in entries:
                 if _hidden(entry.name):
                     continue
-                if entry.is_dir():
-                    folder.folders[entry.name] = on_disk(Path(entry.path))
+                if os.path.isdir(entry.path):  # False for a link to itself, which is then an unreadable file
+                    folder.folders[entry.name] = on_disk(Path(entry.path), (*above, place))
                 else:
                     folder.files[entry.name] = file_on_disk(Path(entry.path))
     except OSError as error:

@@ -1,0 +1,16 @@
+"""The stages of dvc.yaml, the commands beside them, and what they share."""
+
+import sys
+from pathlib import Path
+from types import TracebackType
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say of Ctrl-C in one line that it came, also while a module is imported, before its ``main`` is there."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{Path(sys.argv[0]).stem}: interrupted.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _tell
