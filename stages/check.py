@@ -16,7 +16,6 @@ from typing import Any
 from stages.base.backend import BACKENDS, choose_backend
 from stages.base.damage import broken_state, damaged_data
 from stages.base.declared import problems, write
-from stages.base.experiments import BEFORE, cache_folder
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import UserError, stage
 from stages.base.versions import differing
@@ -73,13 +72,7 @@ def main() -> None:
         found += [line for line in wrong if line not in found]
     found += problems(Path(), read_yaml(PIPELINE))
     found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in differing()]
-    found += broken_state(LOCK)
-    if BEFORE.exists():
-        found.append(
-            "a sweep was killed, and its params.yaml is here still. `python -m stages.sweep` brings yours back."
-        )
-    if options.data:
-        found += damaged_data(LOCK, OWN, cache_folder())
+    found += broken_state(LOCK) + (damaged_data(LOCK, OWN) if options.data else [])
     if found:
         raise UserError("\n".join(["", *found]))
     if options.data:

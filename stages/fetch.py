@@ -15,7 +15,8 @@ from pathlib import Path
 
 from stages.base.stage import UserError, say, stage, whole
 from stages.sources.catalog import CLASSES_FILE, Download, Made, items, read_entry
-from stages.sources.download import Patience, is_right, obtain, sources
+from stages.sources.download import is_right, obtain, sources
+from stages.sources.http import Patience
 
 CATALOG = Path("stages/sources/catalog.yaml")
 FETCH = Path("data/fetch")

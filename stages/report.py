@@ -22,7 +22,6 @@ from stages.draw.sheets import Group, draw_sheet
 from stages.images.packed import Packed
 from stages.images.seen import read_seen
 from stages.images.thumbnail import thumbnail
-from stages.network.history import COLUMNS
 from stages.schema.evaluate import Evaluate
 from stages.schema.report import Report
 
@@ -42,8 +41,6 @@ EXAMPLES = Path("data/evaluate/examples.parquet")
 INPUTS = (TRAIN, VAL, SUMMARY, BY_CLASS, LEFT_OUT, HISTORY, LAYERS, SCORES, PER_CLASS, CONFUSION, EXAMPLES, SEEN)
 REPORT = Path("data/report")
 
-SHARES = ("head_f1", "finetuned_f1", "finetuned_precision", "finetuned_recall")  # of the table of classes
-
 
 @stage("report")
 def main() -> None:
@@ -54,22 +51,13 @@ def main() -> None:
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
     scores = read_json(SCORES, "test_images", "head", "finetuned", "gain")
     summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates")
-    images, by_class = (
-        scores["test_images"],
-        tables.read(BY_CLASS, {"class": str, **dict.fromkeys(summary["images"], int)}),
-    )
+    images, by_class = scores["test_images"], tables.read(BY_CLASS)
     with reading(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)
         check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
-    history, matrix = (
-        tables.read(HISTORY, {"phase": str, **dict.fromkeys(COLUMNS[1:], float)}),
-        tables.read_matrix(CONFUSION),
-    )
+    history, matrix = tables.read(HISTORY), tables.read_matrix(CONFUSION, images)
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
-    with reading(CONFUSION, f"a confusion matrix of {images} images"):
-        if matrix.to_numpy().sum() != images:
-            raise ValueError(f"one of {matrix.to_numpy().sum()}")
     right = int(matrix.to_numpy().trace())
     predictions = choose.predictions(examples, images - right, right, params.predictions)
     tested = choose.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
@@ -99,15 +87,11 @@ def main() -> None:
                 note(words.MATRIX),
                 tables.confusions(matrix),
             ),
-            section(
-                "Class by class",
-                tables.classes(tables.read(PER_CLASS, {"class": str, "images": int, **dict.fromkeys(SHARES, float)})),
-                note(words.CLASSES),
-            ),
+            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(words.CLASSES)),
             section("The images", sheet(samples, 80)),
             *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
-            tables.data(summary, by_class, tables.read(LEFT_OUT, dict.fromkeys(("source", "class", "reason"), str))),
-            tables.layers(tables.read(LAYERS, {"name": str, "parameters": int, "state": str}), thawed),
+            tables.data(summary, by_class, tables.read(LEFT_OUT)),
+            tables.layers(tables.read(LAYERS), thawed),
         ]
         (folder / "report.html").write_text(
             document("Fine-tuning report", said, tables.facts(summary, len(by_class)), parts), encoding="utf-8"

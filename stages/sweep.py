@@ -17,11 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 from stages.base.backend import choose_backend
-from stages.base.experiments import BEFORE, check_outputs, check_repository, restore, run, save, unchanged
+from stages.base.experiments import check_repository, run, save
 from stages.base.files import read_json, reading, replace_text
 from stages.base.params import read_section, read_values
 from stages.base.recipes import apply
 from stages.base.stage import UserError, locked, say, stage, whole
+from stages.base.workspace import BEFORE, check_outputs, restore, unchanged
 from stages.draw.depths import draw_depths, row, table
 from stages.network.backbones import find
 from stages.network.depths import distinct, from_text, gradually

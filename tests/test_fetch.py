@@ -27,7 +27,7 @@ from stages.base.stage import UserError
 from stages.fetch import fetch
 from stages.sources.catalog import Download, items, read_entry
 from stages.sources.digits import division
-from stages.sources.download import Patience
+from stages.sources.http import Patience
 from stages.sources.idx import read_idx
 from stages.sources.paper import QUALITY, photograph
 from stages.sources.samples import read_set

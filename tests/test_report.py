@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from stages import report
+from stages.base.files import escape
 from stages.draw.headline import verdict
 from stages.images.packed import Row, write
 from stages.images.seen import write_seen
@@ -75,7 +76,8 @@ def put_results(
     counts = {"train": 2 * len(classes), "val": validated, "test": tested}
     summary = {"images": counts, "unused": 0, "rejects": rejects, "duplicates": 0}
     (split / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
-    by_class = {"class": classes} | {name: range(place, place + len(classes)) for place, name in enumerate(counts)}
+    escaped = [escape(name) for name in classes]
+    by_class = {"class": escaped} | {name: range(place, place + len(classes)) for place, name in enumerate(counts)}
     pd.DataFrame(by_class).to_csv(split / "classes.csv", index=False)
     left_out = [(f"{classes[0]}/{n}.jpg", classes[0], "truncated <or> broken") for n in range(rejects)]
     pd.DataFrame(left_out, columns=["source", "class", "reason"]).to_csv(split / "rejects.csv", index=False)
@@ -105,10 +107,10 @@ def put_results(
     head = rng.dirichlet(np.ones(len(classes)), size=tested) if epochs[1] else probabilities
     scores = {"test_images": tested, **measure(labels, head, probabilities, confidence=0.95, bins=15)}
     (evaluate / "scores.json").write_text(json.dumps(scores))
-    per_class(labels, {"head": head, "finetuned": probabilities}, classes).to_csv(
+    per_class(labels, {"head": head, "finetuned": probabilities}, escaped).to_csv(
         evaluate / "per_class.csv", index=False
     )
-    confusion(labels, probabilities, classes).to_csv(evaluate / "confusion.csv")
+    confusion(labels, probabilities, escaped).to_csv(evaluate / "confusion.csv")
     table = test[["class", "source", "sha256"]].assign(
         predicted=np.array(classes, dtype=object)[predicted], confidence=probabilities.max(axis=1)
     )
@@ -130,7 +132,7 @@ def run_in(folder: Path) -> str:
     return (folder / "data/report/report.html").read_text(encoding="utf-8")
 
 
-NASTY = ["<b>bold</b>", "a & b", 'say "hi"', "$x^2$ {y} %s \\n", "NA", "007", "猫", "'quoted'"]
+NASTY = ["<b>bold</b>", "a & b", 'say "hi"', "$x^2$ {y} %s \\n", "NA", "007", "猫", "'quoted'", "=1+1", "'-2"]
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +201,7 @@ def test_without_views_there_is_nothing_to_show(tmp_path: Path) -> None:
 
 def test_the_images_of_each_class_are_counted(nasty: Path) -> None:
     page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
-    assert "8 classes; images: 16 train, 6 val, 30 test" in page
+    assert "10 classes; images: 20 train, 6 val, 30 test" in page
     data = page[page.index("<h2>Data") :]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", data, re.S)]
     for row in (["NA", "4", "5", "6"], ["007", "5", "6", "7"], ["猫", "6", "7", "8"]):

@@ -6,11 +6,13 @@ by running each stage in a folder that holds nothing else.
 
 import ast
 import errno
+import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -291,6 +293,68 @@ def test_what_a_terminal_cannot_show_ends_no_stage() -> None:
     code = "from stages.base.stage import UserError, say, stage\nwith stage('split'): say('花'); raise UserError('猫')"
     said = run("python", "-c", code, cwd=PROJECT, fails=True, PYTHONIOENCODING="cp1252")
     assert said == "  \\u82b1\nsplit: \\u732b\n"
+
+
+INTERRUPT = """
+import os
+import signal
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "stages.base.stage":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_is_not_started_by_asking_what_it_does(here: Path, name: str) -> None:
+    said = run("python", "-m", f"stages.{name}", "--help", cwd=here)
+    assert f"python -m stages.{name}" in said
+    said = run("python", "-m", f"stages.{name}", "--faster", cwd=here, fails=True)
+    expected = "no item '--faster'" if name == "fetch" else "expected no arguments, received --faster"
+    assert said.startswith(f"{name}: {expected}")
+    assert not (here / "data").exists()
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
+    scripts = [path.stem for path in sorted((PROJECT / "stages").glob("*.py")) if path.stem != "__init__"]
+    for name in scripts:
+        said = run("python", "-m", f"stages.{name}", cwd=PROJECT, fails=True, PYTHONPATH=str(tmp_path))
+        assert said == f"{name}: interrupted.\n"
+
+
+def test_a_stage_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = (
+        "import os, time\nfrom pathlib import Path\nfrom stages.base.stage import stage\n"
+        "with stage('split'):\n    Path({file!r}).write_text(str(os.getpid()))\n    time.sleep(60)"
+    ).format(file=str(tmp_path / "started"))
+    starter = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", starter, code],
+            cwd=PROJECT,
+            env={**os.environ, "DVC_STAGE": "split"},
+            stderr=said,
+        )
+        while not ((tmp_path / "started").exists() and (tmp_path / "started").read_text()):
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        number = int((tmp_path / "started").read_text())
+        while alive(number):
+            time.sleep(0.1)
+    assert (tmp_path / "said").read_text().startswith("split: interrupted. Run it again;")
+
+
+def alive(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize("killed_at", [1, 2])

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
 from collections import Counter
@@ -16,7 +17,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from stages.base.files import escape, unescape
 from stages.base.stage import UserError
+from stages.draw import tables
 from stages.images.packed import Packed
 from stages.sources.assign import SPLITS, Amount, assign, check_amounts, select_classes, without_duplicates
 from stages.sources.examine import Examined, LeftOut, examine
@@ -430,6 +433,41 @@ def test_a_file_that_may_not_be_read_is_a_reject(project_with: Project) -> None:
     (folder / "cat" / "gone.png").symlink_to(folder / "nowhere.png")
     main()
     assert left_out() == [["cat/gone.png", "cat", "cannot be read: No such file or directory"]]
+
+
+def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project_with(max_rejects=0.2)
+    fill(folder)
+    os.mkfifo(folder / "cat" / "pipe.png")
+    (folder / "dog" / "itself.png").symlink_to("itself.png")
+    main()
+    assert left_out() == [
+        ["cat/pipe.png", "cat", "cannot be read: no regular file"],
+        ["dog/itself.png", "dog", "cannot be read: Too many levels of symbolic links"],
+    ]
+    (folder / "dog" / "back").symlink_to("..")
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == (
+        "split: data/own/set/dog/back is a link to a folder that it lies in. Remove the link.\n"
+    )
+
+
+def test_names_that_a_spreadsheet_would_run_are_escaped(project_with: Project) -> None:
+    folder = project_with()
+    fill(folder, classes=("=1+1", "'-", "cat"))
+    shutil.copy(folder / "cat" / "0.png", folder / "cat" / "@0.png")
+    (folder / "cat" / "0.png").rename(folder / "cat" / "1.png")
+    main()
+    assert [name for name, *_ in by_class()] == ["''-", "'=1+1", "cat"]
+    assert read("train").classes == ["'-", "=1+1", "cat"]
+    assert tables.read(Path("data/split/classes.csv"))["class"].to_list() == ["'-", "=1+1", "cat"]
+
+
+@given(st.text())
+def test_an_escaped_text_starts_no_formula_and_comes_back(text: str) -> None:
+    assert not escape(text).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert unescape(escape(text)) == text
 
 
 def test_copies_are_used_once_and_contradictions_never(

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stages.base.experiments import cache_folder
 from stages.base.params import read_yaml
 from stages.base.stage import UserError, progress
+from stages.base.workspace import BEFORE
 
 RWLOCK = Path(".dvc/tmp/rwlock")
 
@@ -28,6 +30,8 @@ def broken_state(lock: Path) -> list[str]:
             json.loads(RWLOCK.read_bytes())
         except ValueError:
             found.append(f"{RWLOCK} is cut off, and DVC stops at it. When no other dvc runs: rm {RWLOCK}")
+    if BEFORE.exists():
+        found.append("params.yaml is that of a sweep that was killed. `python -m stages.sweep` brings yours back.")
     try:
         if lock.exists():
             read_yaml(lock)
@@ -36,17 +40,17 @@ def broken_state(lock: Path) -> list[str]:
     return found
 
 
-def damaged_data(lock: Path, own: Path, cache: Path) -> list[str]:
+def damaged_data(lock: Path, own: Path) -> list[str]:
     """Compare all data with their hashes: each object of the cache with its name, each output with ``lock``.
 
     Args:
         lock: dvc.lock.
         own: folder of data that were added with `dvc add`.
-        cache: DVC's.
 
     Returns:
         What differs, each with what to do; what is not here at all is not among it.
     """
+    cache = cache_folder()
     objects = sorted(path for path in (cache / "files" / "md5").glob("??/*") if path.is_file())
     wrong = {
         f"{path.parent.name}{path.name}": path

@@ -6,15 +6,20 @@ python -m stages.base.follow repro …      `dvc repro …`, which ends with the
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
-from threading import Thread
 
 _SECONDS = 0.5  # between looks at the parent
 _GRACE = 10.0  # seconds to end in good order, after which the process is ended anyway
 
 
-def follow_parent(end: Callable[[], None]) -> None:
+def interrupt_self() -> None:
+    """Interrupt this process as Ctrl-C does."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # which wakes that thread, too
+
+
+def follow_parent(end: Callable[[], None] = interrupt_self) -> None:
     """Call ``end`` once the parent process has ended, and exit a little later if that has not ended this one."""
     parent = os.getppid()
 
@@ -25,7 +30,7 @@ def follow_parent(end: Callable[[], None]) -> None:
         time.sleep(_GRACE)
         os._exit(130)
 
-    Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _interrupt_group() -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-from _thread import interrupt_main
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
@@ -26,6 +25,8 @@ _REMEDIES = {
     (errno.EISDIR, errno.ENOTDIR, errno.EEXIST): "Something else lies in its place: move it away.",
     (errno.EIO,): "The disk may be failing: check it.",
 }
+# Scripts that take no arguments, but for the first; the others, commands, read theirs by themselves.
+_STAGES = ("fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate", "report", "export")
 _NO_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM when allocating|Failed to allocate memory")  # of the frameworks
 _MEMORY = (
     "there is not enough memory. Close other programs, or set a smaller batch_size, pretrain.image_size or backbone. "
@@ -60,11 +61,18 @@ def stage(name: str) -> Iterator[None]:
     One that DVC started ends with it.
     """
     if "DVC_STAGE" in os.environ:
-        follow_parent(interrupt_main)
+        follow_parent()
+    script = sys.modules["__main__"]
+    started = getattr(script.__spec__, "name", None) == f"stages.{name}"
+    if started and name in _STAGES and {"-h", "--help"} & set(sys.argv):
+        print(script.__doc__)
+        raise SystemExit
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # paths and class names may hold what a terminal cannot show
     try:
+        if started and name in _STAGES[1:] and sys.argv[1:]:
+            raise UserError(f"expected no arguments, received {' '.join(sys.argv[1:])}. params.yaml says what it does.")
         if found := other_versions(name):
             raise UserError(_OTHER.format(", ".join(found)))
         yield

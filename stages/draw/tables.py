@@ -1,6 +1,5 @@
 """The tables of the report: from files into parts of its page."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +8,47 @@ import pandas as pd
 
 from stages.base.files import check_names, reading, unescape
 from stages.draw.page import Html, bar, chip, folded, note, section, table
+from stages.network.history import COLUMNS
 
 _LISTED = 200  # rows of a long list; its file has them all
 _CONFUSED = 10
 _WEAKEST = 25
 
 
-def read(path: Path, columns: Mapping[str, type]) -> pd.DataFrame:
-    """Read a CSV file with ``columns`` of these types at least; a class may well be called "01" or "NA".
+_SHARES = ("head_f1", "finetuned_f1", "finetuned_precision", "finetuned_recall")
+# What the report needs of each file. A class may well be called "01" or "NA".
+_COLUMNS: dict[str, dict[str, type]] = {
+    "classes.csv": {"class": str, "train": int, "val": int, "test": int},
+    "rejects.csv": {"source": str, "class": str, "reason": str},
+    "history.csv": {"phase": str, **dict.fromkeys(COLUMNS[1:], float)},
+    "layers.csv": {"name": str, "parameters": int, "state": str},
+    "per_class.csv": {"class": str, "images": int, **dict.fromkeys(_SHARES, float)},
+}
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read one of the CSV files that stages write.
 
     Raises:
         UserError: it is missing or damaged.
     """
+    columns = _COLUMNS[path.name]
     with reading(path, "a table"):
-        found = pd.read_csv(path, keep_default_na=False, dtype=dict(columns))
+        empty = {column: [""] for column, kind in columns.items() if kind is float}
+        found = pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=columns)
         check_names(columns, map(str, found))
     return found.assign(**{column: found[column].map(unescape) for column, kind in columns.items() if kind is str})
 
 
-def read_matrix(path: Path) -> pd.DataFrame:
-    """Read a confusion matrix; class names stay what they are here, too."""
-    with reading(path, "a confusion matrix"):
+def read_matrix(path: Path, images: int) -> pd.DataFrame:
+    """Read the confusion matrix of so many images."""
+    with reading(path, f"a confusion matrix of {images} images"):
         cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
         names = [unescape(name) for name in cells.iloc[1:, 0]]
-        return pd.DataFrame(cells.iloc[1:, 1:].to_numpy().astype(int), index=names, columns=names)
+        counts = cells.iloc[1:, 1:].to_numpy().astype(int)
+        if counts.sum() != images:
+            raise ValueError(f"one of {counts.sum()}")
+        return pd.DataFrame(counts, index=names, columns=names)
 
 
 def facts(summary: dict[str, Any], classes: int) -> str:
