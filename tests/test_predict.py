@@ -117,17 +117,38 @@ def test_unreadable_files_are_reported_and_do_not_stop_the_others(run: Predict) 
     assert len(reasons) == 3
 
 
-def test_a_folder_means_the_images_in_it(run: Predict) -> None:
-    for name in ("b.png", "a.JPEG", "c.gif", ".hidden.png", "below/d.png"):
+def test_a_folder_means_the_images_in_it_whatever_their_names(run: Predict) -> None:
+    names = ("b.png", "a.JPEG", "c.gif", "d.jfif", "without suffix", ".hidden.png", "below/d.png")
+    for name in names:
         image(f"mine/{name}")
     Path("mine/notes.txt").write_text("not meant")
+    os.mkfifo("mine/pipe")
     code, stdout, stderr = run("mine")
-    assert (code, stderr) == (0, "")
-    assert [line.split()[0] for line in stdout.splitlines()[1:]] == ["mine/a.JPEG", "mine/b.png", "mine/c.gif"]
+    read = [line.split("  ")[0] for line in stdout.splitlines()[1:]]
+    assert read == ["mine/a.JPEG", "mine/b.png", "mine/c.gif", "mine/d.jfif", "mine/without suffix"]
+    assert (code, stderr) == (
+        0,
+        "predict: left out 2 (not images): mine/notes.txt, mine/pipe\n"
+        "predict: left out 1 (folders below (add --recursive)): mine/below\n",
+    )
+    Path("mine/below/back").symlink_to("..")
+    code, stdout, stderr = run("mine", "--recursive")
+    assert [line.split("  ")[0] for line in stdout.splitlines()[1:]] == sorted([*read, "mine/below/d.png"])
+    assert (code, stderr) == (0, "predict: left out 2 (not images): mine/notes.txt, mine/pipe\n")
+    Path("mine/broken.png").write_text("broken")
+    assert run("mine")[0] == 1, "what has the name of an image is one that cannot be read"
     Path("empty").mkdir()
-    code, stdout, stderr = run("empty")
-    assert (code, stdout) == (1, "")
-    assert stderr == "predict: empty: holds no image files; folders below it are not searched\n"
+    assert run("empty") == (1, "", "predict: found no images\n")
+
+
+def test_an_image_on_standard_input(model: Path, project: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stages.predict", "-", "--model", str(model)]
+    options: dict[str, Any] = {"env": os.environ | {"PYTHONPATH": str(project)}, "capture_output": True, "check": False}
+    content = image(tmp_path / "one", "blue").read_bytes()
+    process = subprocess.run(command, cwd=tmp_path, input=content, **options)
+    assert process.stdout.split() == b"image class probability - blue 0.9527".split()
+    process = subprocess.run(command, cwd=tmp_path, input=b"", **options)
+    assert (process.returncode, process.stderr) == (1, b"predict: -: empty file\n")
 
 
 def test_more_images_than_are_run_at_once_stay_in_order(run: Predict) -> None:

@@ -102,7 +102,8 @@ def lacks_memory(error: Exception) -> bool:
 
 def _explain(error: OSError, name: str) -> str:
     """Say which file could not be read or written, why, and what to do."""
-    file = error.filename or f"data/{name}"  # a write that fails does not say where
+    # A write that fails does not say where.
+    file = error.filename or (f"data/{name}" if name in _STAGES else "a file could not be written or read")
     what = error.strerror or " ".join(str(error).split())
     remedy = next((words for codes, words in _REMEDIES.items() if error.errno in codes), "See what is there.")
     return f"{os.fsdecode(file)}: {what}. {remedy} Earlier results are as they were; run it again."

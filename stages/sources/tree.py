@@ -54,7 +54,7 @@ class Folder:
 
     def add(self, path: Sequence[str], file: File | None) -> None:
         """Add a file, or an empty folder where ``file`` is None, with the folders above it; none if it is hidden."""
-        if not path or any(map(_hidden, path)):
+        if not path or any(map(is_hidden, path)):
             return
         folder = self
         for name in path if file is None else path[:-1]:
@@ -102,7 +102,7 @@ def on_disk(path: Path, above: tuple[tuple[int, int], ...] = ()) -> Folder:
             raise UserError(f"{path} is a link to a folder that it lies in. Remove the link.")
         with os.scandir(path) as entries:
             for entry in entries:
-                if _hidden(entry.name):
+                if is_hidden(entry.name):
                     continue
                 if os.path.isdir(entry.path):  # False for a link to itself, which is then an unreadable file
                     folder.folders[entry.name] = on_disk(Path(entry.path), (*above, place))
@@ -127,5 +127,6 @@ def natural(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (key(name), name))
 
 
-def _hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a name is of what is no data: hidden, or left by a system."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
