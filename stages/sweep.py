@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.base.backend import choose_backend
+from stages.base.damage import broken_state
 from stages.base.experiments import check_repository, run, save
 from stages.base.files import read_json, reading, replace_text
 from stages.base.params import read_section, read_values
@@ -60,6 +61,8 @@ def main() -> None:
         if not given:
             return
     depths = check(given)
+    if broken := broken_state(LOCK):
+        raise UserError("\n".join(broken))
     check_repository()
     check_outputs()
     confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
