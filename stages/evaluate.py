@@ -3,7 +3,7 @@
     python -m stages.evaluate
 
 Writes to data/evaluate/: metrics.json (the few numbers that are compared between commits, for git), scores.json (all
-that is measured on the test split), predictions.parquet (each test image, both models), per_class.csv,
+that is measured over the whole test split), predictions.parquet (each test image, both models), per_class.csv,
 and of the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
 """
 

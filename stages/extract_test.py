@@ -2,8 +2,8 @@
 
     python -m stages.extract_test
 
-writes data/extract_test/: NAME.npy, float32, for the features and for the activations at each depth that
-``data/extract`` keeps. Nothing that trains or chooses reads it.
+writes data/extract_test/: NAME.npy, float32 (pixels: uint8), for the features and for the activations at each depth of
+extract.freeze and extract.depths. Nothing that trains or chooses reads it.
 """
 
 import shutil

@@ -60,13 +60,18 @@ def images(extract: Extract) -> Images:
     views = 0 if isinstance(extract.views, str) else extract.views
     split = read_section(PARAMS, "split", Split)
     listed, source = isinstance(split.classes, list), Path(split.source)
+    last = read_json(SUMMARY, "images")["images"] if SUMMARY.is_file() else None
     if isinstance(split.train, int) and isinstance(split.val, int) and (listed or source.exists()):
         classes = len(split.classes if listed else read_set(source).classes)
-        return Images(split.train * classes, split.val * classes, views, "by params.yaml")
-    if SUMMARY.is_file():
-        counts = read_json(SUMMARY, "images")["images"]
-        return Images(counts["train"], counts["val"], views, "as split last")
-    return Images(None, None, views, "how many images there are is known after `dvc repro split`")
+        train, val, test = split.train * classes, split.val * classes, None
+        if isinstance(split.test, int):
+            test = split.test * classes
+        elif last and (last["train"], last["val"]) == (train, val):
+            test = last["test"]
+        return Images(train, val, test, views, "by params.yaml")
+    if last:
+        return Images(last["train"], last["val"], last["test"], views, "as split last")
+    return Images(None, None, None, views, "how many images there are is known after `dvc repro split`")
 
 
 if __name__ == "__main__":

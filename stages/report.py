@@ -1,9 +1,10 @@
-"""Draw and explain what was learned: four pictures, and one page that opens without network.
+"""Draw and explain what was learned: up to five pictures, and one page that opens without network.
 
     python -m stages.report
 
-Reads what split, finetune and evaluate wrote, but not the test split: evaluate keeps the few of its images that are
-shown. Writes curves.png, confusion.png, samples.png, predictions.png and report.html to data/report/.
+Reads what split, finetune and evaluate wrote, and what extract kept of views, but not the test split: evaluate keeps
+the few of its images that are shown. Writes curves.png, confusion.png, samples.png, predictions.png, where there are
+augmented views views.png, and report.html to data/report/.
 """
 
 from pathlib import Path

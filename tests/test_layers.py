@@ -48,9 +48,16 @@ def test_states_totals_and_cost_of_a_block(
     counted = "(16 training x 3 views + 8 validation images by params.yaml)"
     assert f"{size:,} bytes an image x {counted} = {size * 56 / 1e3:.3g} kB" in text
     assert "inference" in text
+    assert text.endswith("(how many there are is known after `dvc repro split`)")
+    set_params(here, {"split": {"test": 5}})
+    text = shown(monkeypatch, capsys, "--freeze", "block_13")
+    tested = size + 4 * 1280
+    assert f"{tested:,} bytes an image x 10 = {tested * 10 / 1e3:.3g} kB\n" in text
+    assert text.endswith(f"on disk: {tested * 66 / 1e3:.3g} kB\n")
     set_params(here, {"extract": {"precision": "float16"}, "finetune": {"thawed": {"batchnorm": "train"}}})
     text = shown(monkeypatch, capsys, "--freeze", "-3")
     assert f"{3 * 3 * 112 * 2:,} bytes an image x" in text
+    assert f"test images, all in float32 but pixels: {(3 * 3 * 112 + 1280) * 4:,} bytes an image x 10" in text
     assert "inference" not in text
 
 
@@ -70,6 +77,7 @@ def test_all_depths_are_counted(
         "kept: the pixels",
     ]
     assert f"in all: {sum(sizes) + 4 * 1280:,} bytes an image x" in text
+    assert f"but pixels: {sum(sizes) + 4 * 1280:,} bytes an image (how many" in text
 
 
 def test_the_split_is_counted_once_it_is_there(
@@ -79,7 +87,20 @@ def test_the_split_is_counted_once_it_is_there(
     counts = {"images": {"train": 1000, "val": 200, "test": 5}}
     (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
     set_params(here, {"split": {"train": 0.5}})
-    assert "(1,000 training x 3 views + 200 validation images as split last)" in shown(monkeypatch, capsys)
+    text = shown(monkeypatch, capsys)
+    assert "(1,000 training x 3 views + 200 validation images as split last)" in text
+    assert " bytes an image x 5 = " in text
+
+
+def test_the_rest_is_counted_where_the_last_split_is_that_of_params(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "data" / "split").mkdir()
+    set_params(here, {"split": {"test": "rest"}})
+    for train, known in ((16, True), (14, False)):
+        counts = {"images": {"train": train, "val": 8, "test": 7}}
+        (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
+        assert (" bytes an image x 7 = " in shown(monkeypatch, capsys)) == known
 
 
 @pytest.mark.parametrize("layout", ["bars", "wrapped", "divided", "packed.zip", "listed"])
@@ -131,7 +152,9 @@ def test_a_block_that_does_not_exist_is_named(
 def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     backbone = BACKBONES["mobilenet_v2_035"].describe(96)
     kept = depths(backbone, "block_13", [])
-    lines = list(disk(backbone, kept, "average", "float32", Images(1000, 200, 0, "in all")))
+    lines = list(disk(backbone, kept, "average", "float32", Images(1000, 200, 100, 0, "in all")))
     assert "pixels, 96 x 96 x 3 uint8" in lines[0]
     assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images in all) = 33.2 MB"
-    assert len(lines) == 2
+    tested = 4 * (6 * 6 * 32 + 1280)  # extract_test runs the frozen part all the same
+    assert lines[2].endswith(f": {tested:,} bytes an image x 100 = {tested * 100 / 1e3:.3g} kB")
+    assert lines[3:] == [f"on disk: {(27_648 * 1200 + tested * 100) / 1e6:.3g} MB"]

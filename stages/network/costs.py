@@ -7,7 +7,7 @@ import numpy as np
 
 from stages.network.architecture import Architecture
 from stages.network.freeze import layer_table
-from stages.network.kept import Depth
+from stages.network.kept import FEATURES, PIXELS, Depth, bytes_needed, shapes
 
 COLUMNS: tuple[str, ...] = ("index", "block", "name", "type", "output", "parameters", "state")
 
@@ -19,12 +19,14 @@ class Images:
     Attributes:
         train: images in the training split; None where that is not known before the split is made.
         val: likewise in the validation split.
+        test: likewise in the test split.
         views: versions kept of each training image; 0 where they are drawn anew in each epoch, from stored pixels.
         origin: where the counts are from, in words.
     """
 
     train: int | None
     val: int | None
+    test: int | None
     views: int
     origin: str
 
@@ -61,14 +63,20 @@ def totals(backbone: Architecture, frozen: int, train_batchnorm: bool) -> Iterat
 def disk(
     backbone: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
 ) -> Iterator[str]:
-    """Go through lines that say what ``extract`` keeps of each image for ``depths``, and what it takes on disk."""
+    """Go through lines that say what is kept of each image for ``depths``, and what it takes on disk.
+
+    ``extract`` keeps it of training and validation images, ``extract_test`` of test images.
+    """
     side = backbone.pixels
     pixels = int(np.prod(side))
+    layers = list(dict.fromkeys(depth.layer for depth in depths if depth.frozen < len(backbone.layers)))
+    names = [*(PIXELS if layer is None else layer for layer in layers), FEATURES]
+    tested = sum(bytes_needed(*kept, 1) for kept in shapes(names, backbone, pooling, "float32").values())
     if not images.views:
         yield f"kept: the pixels, {_size(side)} uint8, for the views are drawn afresh in each epoch"
         yield _cost("", pixels, images, 1)
+        yield from _with_test(pixels, tested, images, 1)
         return
-    layers = list(dict.fromkeys(depth.layer for depth in depths if depth.frozen < len(backbone.layers)))
     if not layers:
         yield "kept: nothing but the features, for the whole backbone is frozen"
     total = 0
@@ -89,6 +97,7 @@ def disk(
     yield _cost(f"features for the head, {features:,} float32: ", 4 * features, images, images.views)
     if len(layers) > 1:
         yield _cost("in all: ", total + 4 * features, images, images.views)
+    yield from _with_test(total + 4 * features, tested, images, images.views)
 
 
 def _cost(what: str, size: int, images: Images, views: int) -> str:
@@ -99,6 +108,17 @@ def _cost(what: str, size: int, images: Images, views: int) -> str:
     times = f" x {views} views" if views > 1 else ""
     counted = f"({images.train:,} training{times} + {images.val:,} validation images {images.origin})"
     return f"{line} x {counted} = {_bytes(size * count)}"
+
+
+def _with_test(size: int, tested: int, images: Images, views: int) -> Iterator[str]:
+    """Go through what ``tested`` bytes of each test image take, and that with ``size`` bytes of each other view."""
+    line = f"      test images, all in float32 but pixels: {tested:,} bytes an image"
+    if images.train is None or images.val is None or images.test is None:
+        yield f"{line} (how many there are is known after `dvc repro split`)"
+        return
+    both = size * (images.train * views + images.val) + tested * images.test
+    yield f"{line} x {images.test:,} = {_bytes(tested * images.test)}"
+    yield f"on disk: {_bytes(both)}"
 
 
 def _size(shape: tuple[int, ...]) -> str:
