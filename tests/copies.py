@@ -43,6 +43,7 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
         stdin=subprocess.DEVNULL,
     )
     assert fails in (None, result.returncode != 0), f"{' '.join(command)} exited {result.returncode}:\n{result.stdout}"
+    assert "ResourceWarning" not in result.stdout, result.stdout  # raised where a file is forgotten, it ends no process
     return result.stdout
 
 

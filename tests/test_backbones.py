@@ -68,7 +68,7 @@ def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest
         assert file.hash == f"{'md5' if len(checksum) == 32 else 'sha256'}:{checksum}"
 
 
-@pytest.mark.filterwarnings("ignore:.*input_shape. is undefined")
+@pytest.mark.filterwarnings("ignore:.*input_shape. is undefined")  # Keras of sides its weights were not made for
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_raw_pixels_and_published_weights_give_what_keras_gives(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

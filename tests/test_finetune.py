@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from stages import extract, finetune, pretrain, split
+from stages.base.params import read_section
 from stages.base.stage import UserError
 from stages.graphs.session import Graph
 from stages.images.contract import Contract
@@ -20,11 +21,13 @@ from stages.images.load import load
 from stages.images.packed import Packed
 from stages.network import build
 from stages.network.architecture import describe
+from stages.network.backbones import BACKBONES
 from stages.network.finetuned import read_finetuned
 from stages.network.finetuned_keras import read_model
-from stages.network.heads import start_from_source
+from stages.network.heads import make_head, start_from_source
 from stages.network.kept import Depth
 from stages.network.pretrained import Pretrained, read_pretrained
+from stages.schema.finetune import Finetune
 from tests.copies import set_params
 from tests.small import prepared_project, small_project
 
@@ -223,6 +226,18 @@ def test_a_head_takes_the_sources_classes_by_name() -> None:
     np.testing.assert_array_equal(offsets, bias[[2, 0]])
     with pytest.raises(UserError, match="d it has not"):
         start_from_source(head, source, ["a", "d"])
+
+
+@pytest.mark.parametrize("pooling", ["max", "none"])
+def test_a_classifier_of_averages_starts_on_no_other_features(here: Path, pooling: str) -> None:
+    backbone = BACKBONES["three_conv_cnn"].build(32)
+    classifier = np.zeros((128, 2)), np.zeros(2)
+    source = Pretrained(backbone, describe(backbone, {}), "unit", ["a", "b"], classifier)
+    set_params(here, {"finetune": {"head": {"initial": "source"}}})
+    params = read_section(Path("params.yaml"), "finetune", Finetune).head
+    make_head(params, source, "average", ["a", "b"])
+    with pytest.raises(UserError, match=f"needs extract.pooling: average, with which .* received {pooling}"):
+        make_head(params, source, pooling, ["a", "b"])
 
 
 def test_half_precision_activations_train_nearly_alike(here: Path) -> None:

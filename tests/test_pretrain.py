@@ -131,7 +131,7 @@ def test_a_killed_run_leaves_nothing_and_the_next_is_whole(tmp_path: Path, monke
     assert "learns 2 classes" in killed.stdout.readline()
     time.sleep(2)  # it trains now
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     assert not Path("data/pretrain").exists()
     set_params(tmp_path, {"pretrain": {"epochs": 1}})
     pretrain.main()

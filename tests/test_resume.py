@@ -120,7 +120,7 @@ def trained(schedule: Schedule, folder: Path | None, stops: list[int]) -> tuple[
             history = fit(model, "head", data, noise(seed=1), schedule, folder, steps={0: turn(False), 3: turn(True)})
         except InterruptedError:
             continue
-        return history, [np.array(value) for value in model.variables]
+        return history, [value.numpy() for value in model.variables]
     raise AssertionError
 
 

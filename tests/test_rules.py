@@ -235,7 +235,7 @@ def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
         pass
     assert (tmp_path / ".partial-result" / "first").exists(), "the second run harmed the first"
     other.kill()
-    other.wait()
+    other.communicate()
     with whole(target) as folder:
         (folder / "second").touch()
     assert [path.name for path in target.iterdir()] == ["second"]

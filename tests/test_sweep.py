@@ -143,7 +143,8 @@ def test_each_depth_is_an_experiment_and_the_workspace_stays(
     assert last.startswith("none ")
     assert "600    90.0 %   80.0 to 95.0  +90.0 (+80.0 to +95.0)" in last
     assert " s for the frozen passes, once for all; " in total
-    assert Image.open("data/sweep/sweep.png").size[0] > 500
+    with Image.open("data/sweep/sweep.png") as image:
+        assert image.width > 500
     saved = experiments(here)
     assert set(saved) == {"sweep--2", "sweep-none"}
     for name, freeze, accuracy in (("sweep--2", -2, 0.86), ("sweep-none", "none", 0.9)):

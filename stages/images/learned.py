@@ -33,6 +33,7 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
 
     The same picture is found under another name, in another folder and in another lossless format.
     """
-    with reading(path, "hashes of images"), np.load(path, allow_pickle=False) as stored:
+    # Opened here: np.load leaves a damaged file open that it opens itself.
+    with reading(path, "hashes of images"), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         known, contract = set(stored["hashes"].tolist()), Contract(**json.loads(str(stored["contract"])))
     return [place for place, pixels in enumerate(load_all(images, contract)) if pixel_hash(pixels) in known]

@@ -63,5 +63,6 @@ def _named(target: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]
 
 def read_seen(path: Path) -> tuple[np.ndarray, list[SeenImage]]:
     """Return what ``write_seen`` wrote: uint8 (images, views, side, side, channels), and what is in them."""
-    with reading(path, "views of images"), np.load(path, allow_pickle=False) as arrays:
+    # Opened here: np.load leaves a damaged file open that it opens itself.
+    with reading(path, "views of images"), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return arrays["pixels"], [SeenImage(**image) for image in json.loads(str(arrays["captions"]))]

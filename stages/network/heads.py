@@ -19,6 +19,12 @@ def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[
     features = pretrained.architecture.features(pooling)
     head = build.head(features, params.hidden, params.dropout, len(classes), params.batchnorm, params.output)
     if params.initial == "source":
+        vectors = len(pretrained.architecture.shape(pretrained.architecture.output)) == 1
+        if pooling != "average" and not vectors:
+            raise UserError(
+                f"finetune.head.initial: 'source' needs extract.pooling: average, with which its classifier learned; "
+                f"received {pooling}. Set that, or finetune.head.initial: new."
+            )
         start_from_source(head, pretrained, classes)
     return head
 
@@ -42,5 +48,5 @@ def start_from_source(head: keras.Model, pretrained: Pretrained, classes: list[s
     columns = [pretrained.classes.index(name) for name in classes]
     classifier = head.get_layer("classifier")
     if tuple(classifier.kernel.shape) != (len(kernel), len(classes)) or len(head.weights) != 2:
-        raise UserError(f"finetune.head.initial: 'source' needs extract.pooling: average, as in pretrain. {remedy}")
+        raise UserError(f"finetune.head.initial: 'source' needs a head of the classifier's shape. {remedy}")
     classifier.set_weights([kernel[:, columns], bias[columns]])

@@ -2,10 +2,11 @@
 
 import json
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -189,19 +190,16 @@ class RowWriter:
     """
 
     def __init__(self, path: Path, rows: int) -> None:
-        self._path, self._rows, self._missing = path, rows, rows
-        self._file: BinaryIO | None = None
+        self._path, self._rows, self._begun = path, rows, False
 
     def add(self, batch: np.ndarray) -> None:
-        """Write the next rows; the first batch sets dtype and shape, the last closes the file."""
-        if self._file is None:
-            self._file = self._path.open("wb")
-            header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (self._rows, *batch.shape[1:])}
-            np.lib.format.write_array_header_1_0(self._file, header)
-        self._file.write(np.ascontiguousarray(batch).data)
-        self._missing -= len(batch)
-        if not self._missing:
-            self._file.close()
+        """Write the next rows; the first batch sets dtype and shape."""
+        with self._path.open("ab" if self._begun else "wb") as file:
+            if not self._begun:
+                header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (self._rows, *batch.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+                self._begun = True
+            file.write(np.ascontiguousarray(batch).data)
 
 
 class StoredRows:
@@ -220,6 +218,7 @@ class StoredRows:
             self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
             self._bytes = mapped[:1].nbytes
         self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)  # it is open as long as there are rows to read
 
     def __len__(self) -> int:
         return int(self.shape[0])

@@ -128,7 +128,8 @@ def read_pretrained(folder: Path) -> Pretrained:
     read_weights(backbone, folder / "backbone.weights.h5")
     if classes is not None:
         path = folder / "classifier.npz"
-        with reading(path, "a classifier"), np.load(path, allow_pickle=False) as arrays:
+        # Opened here: np.load leaves a damaged file open that it opens itself.
+        with reading(path, "a classifier"), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             classifier = arrays["kernel"], arrays["bias"]
     return Pretrained(backbone, architecture, preprocessing, classes, classifier)
 

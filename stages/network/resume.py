@@ -93,7 +93,8 @@ class States:
     def read(self) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]] | None:
         """Return progress and arrays as they were written; None where there are none that can be read."""
         try:
-            with np.load(self._file, allow_pickle=False) as stored:
+            # Opened here: np.load leaves a damaged file open that it opens itself.
+            with self._file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 progress = json.loads(str(stored["progress"]))
                 arrays = {
                     name: [stored[f"{name}/{place}"] for place in range(count)]
