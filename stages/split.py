@@ -17,7 +17,9 @@ from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
 from stages.schema.split import Split
 from stages.sources.assign import SPLITS, assign, check_amounts, select_classes, without_duplicates
-from stages.sources.examine import Examined, LeftOut, examine
+from stages.sources.examine import Examined, examine
+from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
+from stages.sources.sample import LeftOut, Sample
 from stages.sources.samples import read_set
 
 PARAMS = Path("params.yaml")
@@ -25,7 +27,9 @@ FETCHED = Path("data/fetch")
 OWN = Path("data/own")
 SPLIT = Path("data/split")
 
-SHOWN = 10  # rejects in the message that refuses a data set
+REJECTED = SPLIT.with_name(".rejects-split.csv")  # of a run that failed, which leaves no outputs
+
+SHOWN = 10  # classes that are printed
 
 
 @stage("split")
@@ -33,19 +37,21 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
     source = find(Path(params.source))
-    data_set = read_set(source)
+    data_set = read_set(source, params.parts)
     classes = select_classes(params.classes, data_set.classes)
     known = set(classes)
     chosen = [sample for sample in data_set.samples if sample.class_name in known]
     amounts = {"train": params.train, "val": params.val, "test": params.test}
-    divided = any(sample.part is not None for sample in chosen)
-    check_amounts(amounts, divided)
+    given = {sample.part for sample in data_set.samples if sample.part}
+    check_amounts(amounts, given)
 
     results = list(progress(examine(chosen), "opening images", len(chosen)))
-    rejects = [result for result in results if isinstance(result, LeftOut)]
-    refuse_many(rejects, len(results), params.max_rejects)
+    rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
     images, duplicates = without_duplicates(result for result in results if isinstance(result, Examined))
-    splits = assign(images, classes, amounts, divided, params.seed)
+    left_out = [*rejects, *duplicates]
+    with listed(REJECTED, left_out):
+        refuse_many(left_out, len(images) + len(duplicates), params.max_rejects)
+        splits = assign(images, classes, amounts, given, params.seed, left_out)
 
     reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit}
     with whole(SPLIT) as folder:
@@ -53,7 +59,7 @@ def main() -> None:
             # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
             rows = (packed.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height) for i in members)
             packed.write(folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading)
-        write_left_out(folder / "rejects.csv", [*rejects, *duplicates])
+        write_left_out(folder / "rejects.csv", left_out)
         total = {name: len(members) for name, members in splits.items()}
         unused = len(images) - sum(total.values())
         summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
@@ -61,9 +67,19 @@ def main() -> None:
         write_counts(folder / "classes.csv", splits, classes)
 
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
-    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{'; test as published' if divided else ''}")
-    if rejects or duplicates:
-        say(f"left out: {len(rejects)} unreadable, {len(duplicates)} duplicates (see {SPLIT / 'rejects.csv'})")
+    parts = " and ".join(name for name in SPLITS[1:] if name in given)
+    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{f'; {parts} as given' if parts else ''}")
+    say_found(chosen, classes)
+    for part, path in data_set.parts.items():
+        say(f"{part} part: {path}")
+    say_left_out(left_out, SPLIT / "rejects.csv")
+
+
+def say_found(samples: list[Sample], classes: list[str]) -> None:
+    """Print the classes and how many images each has: the first ones, where there are many."""
+    counts = Counter(sample.class_name for sample in samples)
+    more = f", ... and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    say(f"classes: {', '.join(f'{name} {counts[name]}' for name in classes[:SHOWN])}{more}")
 
 
 def find(source: Path) -> Path:
@@ -79,27 +95,6 @@ def find(source: Path) -> Path:
         f"{missing} Expected a catalog item ({FETCHED}/ITEM, with ITEM in fetch.items), a folder of your own with a "
         f"folder of images for each class ({OWN}/NAME/CLASS/*.jpg), or an archive of one ({OWN}/NAME.zip)."
     )
-
-
-def refuse_many(rejects: list[LeftOut], total: int, limit: float) -> None:
-    """Stop when more than the allowed share of the images cannot be read."""
-    if len(rejects) <= limit * total:
-        return
-    lines = [f"  {reject.source}: {reject.reason}" for reject in rejects[:SHOWN]]
-    more = [f"  ... and {len(rejects) - SHOWN} more"] if len(rejects) > SHOWN else []
-    share = f"{len(rejects)} of {total} images ({len(rejects) / total:.1%})"
-    advice = "Replace or remove these files, or raise split.max_rejects."
-    raise UserError(
-        "\n".join([f"{share} cannot be read; split.max_rejects allows {limit:.1%}.", *lines, *more, advice])
-    )
-
-
-def write_left_out(path: Path, entries: list[LeftOut]) -> None:
-    """Write the list of what was left out."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["source", "class", "reason"])
-        writer.writerows(map(escape, (entry.source, entry.class_name, entry.reason)) for entry in entries)
 
 
 def write_counts(path: Path, splits: dict[str, list[Examined]], classes: list[str]) -> None:

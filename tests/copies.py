@@ -88,7 +88,7 @@ def set_params(folder: Path, changes: dict[str, object]) -> None:
 
     def override(values: dict[str, object], changes: dict[str, object]) -> None:
         for key, value in changes.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and isinstance(values[key], dict):
                 override(values[key], value)
             else:
                 values[key] = value

@@ -383,7 +383,6 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "an empty zip": ("zip", lambda: zipped({}), "set.zip holds no class folder"),
     "an empty tar": ("tar", lambda: tar({}), "set.tar holds no class folder"),
     "loose images": ("zip", lambda: zipped({"1.jpg": b"x", "2.jpg": b"x"}), "holds 2 images, but no class folder"),
-    "loose beside": ("zip", lambda: zipped(GOOD | {"1.jpg": b"x"}), r"found 1 beside them \(1.jpg\)"),
     "only words": ("zip", lambda: zipped({"words.txt": b"x"}), "holds no class folder"),
     "nested too deep": (
         "zip",

@@ -22,9 +22,9 @@ from stages.base.stage import UserError
 from stages.draw import tables
 from stages.images.packed import Packed
 from stages.sources.assign import SPLITS, Amount, assign, check_amounts, select_classes, without_duplicates
-from stages.sources.examine import Examined, LeftOut, examine
+from stages.sources.examine import Examined, examine
 from stages.sources.idx import write_idx
-from stages.sources.sample import Sample
+from stages.sources.sample import LeftOut, Part, Sample
 from stages.sources.samples import read_set
 from stages.split import main
 from tests.copies import set_params
@@ -62,7 +62,7 @@ def test_counts_are_as_asked_and_no_image_is_in_two_splits(
     sizes: dict[str, int], asked: dict[str, Amount], seed: int, shuffle: random.Random
 ) -> None:
     images = [known(name, number) for name, size in sizes.items() for number in range(size)]
-    splits = assign(images, list(sizes), asked, False, seed)
+    splits = assign(images, list(sizes), asked, (), seed)
     assert list(splits) == list(SPLITS)
     assigned = sources([image for split in splits.values() for image in split])
     assert len(set(assigned)) == len(assigned)
@@ -77,7 +77,7 @@ def test_counts_are_as_asked_and_no_image_is_in_two_splits(
             assert sum(counts.values()) == size
     # The order in which the file system lists images is nothing to go by.
     shuffle.shuffle(images)
-    assert assign(images, list(sizes), asked, False, seed) == splits
+    assert assign(images, list(sizes), asked, (), seed) == splits
 
 
 @given(classes_and_sizes, amounts, st.integers(1, 10))
@@ -86,8 +86,8 @@ def test_more_images_in_one_class_leave_the_others_as_they_were(
 ) -> None:
     images = [known(name, number) for name, size in sizes.items() for number in range(size)]
     grown, *others = sizes
-    before = assign(images, list(sizes), asked, False, 1)
-    after = assign([*images, *(known(grown, 1000 + n) for n in range(more))], list(sizes), asked, False, 1)
+    before = assign(images, list(sizes), asked, (), 1)
+    after = assign([*images, *(known(grown, 1000 + n) for n in range(more))], list(sizes), asked, (), 1)
     for name in others:
         assert of_class(before, name) == of_class(after, name)
     # In the class itself an image moves only because a boundary between splits did, so few do.
@@ -100,18 +100,18 @@ def test_more_images_in_one_class_leave_the_others_as_they_were(
 def test_shares_that_add_up_to_one_use_every_image(size: int) -> None:
     images = [known(name, number) for name in "ab" for number in range(size)]
     for asked in ({"train": 0.34, "val": 0.33, "test": 0.33}, {"train": 0.4, "val": 0.1, "test": 0.5}):
-        assert sum(map(len, assign(images, "ab", asked, False, 0).values())) == 2 * size
+        assert sum(map(len, assign(images, "ab", asked, (), 0).values())) == 2 * size
 
 
 def test_a_share_is_exact_where_it_can_be() -> None:
     images = [known(name, number) for name in "ab" for number in range(100)]
-    splits = assign(images, "ab", {"train": 0.29, "val": 0.29, "test": 0.07}, False, 0)
+    splits = assign(images, "ab", {"train": 0.29, "val": 0.29, "test": 0.07}, (), 0)
     assert [len(members) for members in splits.values()] == [58, 58, 14]
 
 
 def test_another_seed_draws_other_images_and_classes_are_mixed() -> None:
     images = [known(name, number) for name in "ab" for number in range(50)]
-    one, two = (assign(images, "ab", {"train": 20, "val": 5, "test": "rest"}, False, seed)["train"] for seed in (1, 2))
+    one, two = (assign(images, "ab", {"train": 20, "val": 5, "test": "rest"}, (), seed)["train"] for seed in (1, 2))
     assert set(sources(one)) != set(sources(two))
     labels = "".join(image.sample.class_name for image in one)
     assert "ab" in labels
@@ -120,7 +120,7 @@ def test_another_seed_draws_other_images_and_classes_are_mixed() -> None:
 
 def test_a_published_division_is_kept() -> None:
     images = [known(name, n, "test" if n % 3 == 0 else "train") for name in "ab" for n in range(60)]
-    splits = assign(images, "ab", {"train": "rest", "val": 0.1, "test": "rest"}, True, 1)
+    splits = assign(images, "ab", {"train": "rest", "val": 0.1, "test": "rest"}, ("train", "test"), 1)
     assert {image.sample.part for image in splits["test"]} == {"test"}
     assert {image.sample.part for image in [*splits["train"], *splits["val"]]} == {"train"}
     assert {split: len(members) for split, members in splits.items()} == {"train": 72, "val": 8, "test": 40}
@@ -149,18 +149,22 @@ def test_of_identical_images_one_is_used_or_none(pictures: list[tuple[str, int]]
 
 
 @pytest.mark.parametrize(
-    ("asked", "divided", "message"),
+    ("asked", "given", "message"),
     [
-        ({"train": "rest", "val": 1, "test": "rest"}, False, r"split.train and split.val and split.test: only one"),
-        ({"train": "rest", "val": "rest", "test": 1}, True, r"split.train and split.val: only one .* published train"),
-        ({"train": 0.5, "val": 0.3, "test": 0.3}, False, r"add up to at most 1; received train: 0.5, val: 0.3"),
-        ({"train": 0, "val": 1, "test": 1}, False, r"split.train: expected at least one"),
-        ({"train": 1, "val": 1, "test": 0}, False, r"split.test: expected at least one"),
+        ({"train": "rest", "val": 1, "test": "rest"}, (), r"split.train and split.val and split.test: only one"),
+        (
+            {"train": "rest", "val": "rest", "test": 1},
+            ("train", "test"),
+            r"split.train and split.val: only one .* given train",
+        ),
+        ({"train": 0.5, "val": 0.3, "test": 0.3}, (), r"add up to at most 1; received train: 0.5, val: 0.3"),
+        ({"train": 0, "val": 1, "test": 1}, (), r"split.train: expected at least one"),
+        ({"train": 1, "val": 1, "test": 0}, (), r"split.test: expected at least one"),
     ],
 )
-def test_amounts_that_cannot_be(asked: dict[str, Amount], divided: bool, message: str) -> None:
+def test_amounts_that_cannot_be(asked: dict[str, Amount], given: tuple[Part, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        check_amounts(asked, divided)
+        check_amounts(asked, given)
 
 
 @pytest.mark.parametrize(
@@ -175,9 +179,9 @@ def test_amounts_that_cannot_be(asked: dict[str, Amount], divided: bool, message
 def test_too_few_images_in_a_class(asked: dict[str, Amount], message: str) -> None:
     images = [known(name, number) for name, size in (("a", 30), ("b", 8)) for number in range(size)]
     with pytest.raises(UserError, match=message):
-        assign(images, ["a", "b"], asked, False, 0)
+        assign(images, ["a", "b"], asked, (), 0)
     with pytest.raises(UserError, match="class 'c': found 0 usable images"):
-        assign(images, ["a", "c"], {"train": 1, "val": 0, "test": 1}, False, 0)
+        assign(images, ["a", "c"], {"train": 1, "val": 0, "test": 1}, (), 0)
 
 
 def test_classes_are_taken_in_the_order_given() -> None:
@@ -230,8 +234,7 @@ def test_train_and_test_folders_are_a_published_division(tmp_path: Path) -> None
         ("train/dog/2.png", "dog", "train"),
     ]
     put(tmp_path / "val/cat/4.png", 4)
-    with pytest.raises(UserError, match="found test, train, val"):
-        read_set(tmp_path)
+    assert [s.part for s in read_set(tmp_path).samples] == ["train", "train", "val", "test"]
 
 
 def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
@@ -264,8 +267,6 @@ def test_what_is_no_data_set_is_told_what_one_looks_like(tmp_path: Path) -> None
             read_set(folder)
     put(tmp_path / "cat/1.png", 1)
     put(tmp_path / "2.png", 2)
-    with pytest.raises(UserError, match=r"found 1 beside them \(2.png\). Move each into the folder of its class: cat"):
-        read_set(tmp_path)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(UserError, match="labels-idx1-ubyte"):
         read_set(tmp_path)
@@ -329,7 +330,9 @@ def test_images_are_packed_with_all_that_is_known_of_them(
     folder = project_with(form="ink", polarity="dark_on_light", fit="pad", classes=["dog", "cat"])
     fill(folder, classes=("ant", "cat", "dog"))
     main()
-    assert capsys.readouterr().out == "  data/own/set: 2 classes, 12 images: train 4, val 2, test 6\n"
+    assert capsys.readouterr().out == (
+        "  data/own/set: 2 classes, 12 images: train 4, val 2, test 6\n  classes: dog 6, cat 6\n"
+    )
     assert sorted(path.name for path in Path("data/split").iterdir()) == [
         *("classes.csv", "rejects.csv", "summary.json", "test.parquet", "train.parquet", "val.parquet"),
     ]
@@ -385,7 +388,7 @@ def test_every_awkward_file_is_split_or_listed(
     main()
     output = capfd.readouterr()
     assert output.err == ""
-    assert len(output.out.splitlines()) == 2
+    assert len(output.out.splitlines()) == 3
     refused = {f"awkward/{name}": reason for name, reason in AWKWARD.items() if isinstance(reason, str)}
     reasons = {source: reason for source, _, reason in left_out()}
     for source, expected in refused.items():
@@ -410,11 +413,12 @@ def test_too_many_rejects_are_an_error_that_shows_them(
     with pytest.raises(SystemExit):
         main()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "split: 12 of 52 images (23.1%) cannot be read; split.max_rejects allows 10.0%."
+    assert lines[0] == "split: 12 of 52 images (23.1%) cannot be used; split.max_rejects allows 10.0%."
     assert lines[1].startswith("  dog/bad00.jpg: not an image")
     assert lines[2] == "  dog/bad01.jpg: empty file"
     assert (len(lines), lines[-2]) == (13, "  ... and 2 more")
-    assert lines[-1] == "Replace or remove these files, or raise split.max_rejects."
+    assert lines[-1].startswith("Replace or remove these files, or raise split.max_rejects. data/.rejects-split.csv ")
+    assert len(Path("data/.rejects-split.csv").read_text().splitlines()) == 13
     assert not Path("data/split").exists()
 
 
@@ -522,7 +526,7 @@ def test_a_published_division_is_said(project_with: Project, capsys: pytest.Capt
     for part, seed in (("train", 0), ("test", 100)):
         fill(folder / part, 5, seed=seed)
     main()
-    assert "train 8, val 2, test 10; test as published" in capsys.readouterr().out
+    assert "train 8, val 2, test 10; test as given" in capsys.readouterr().out
     assert all(source.startswith("test/") for source in read("test").sources())
     assert all(source.startswith("train/") for split in ("train", "val") for source in read(split).sources())
 
@@ -551,7 +555,7 @@ def test_mnist_is_split_as_published(shared: Path) -> None:
     images = [result for result in examine(every) if isinstance(result, Examined)]
     assert len(images) == len(every) == 2000
     kept, duplicates = without_duplicates(images)
-    splits = assign(kept, mnist.classes, {"train": 5, "val": 5, "test": "rest"}, True, 1)
+    splits = assign(kept, mnist.classes, {"train": 5, "val": 5, "test": "rest"}, ("train", "test"), 1)
     assert len(splits["test"]) + sum(entry.source.startswith("test") for entry in duplicates) == 1000
 
 

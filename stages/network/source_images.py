@@ -19,7 +19,8 @@ from stages.network.kept import RowWriter, StoredRows, readable
 from stages.sources.sample import Sample
 from stages.sources.samples import read_set
 
-# Where a data set publishes no test part, this share of each class is held back, picked by each image's bytes.
+# Where a data set has neither a test nor a validation part, this share of each class is held back, picked by each
+# image's bytes.
 HELD_BACK = 0.1
 _CHUNK = 64  # images that a thread takes at a time: handing them over costs nothing beside decoding even the smallest
 
@@ -33,8 +34,8 @@ class Pixels:
         rows: the pixels of all images, uint8 (n, size, size, channels).
         labels: int64 (n,).
         hashes: of the pixels of each image, uint64 (n,).
-        train: places of the images to learn, int64; the published division where there is one.
-        test: places of the images to measure with, likewise.
+        train: places of the images to learn, int64; the training part where there is one.
+        test: places of the images to measure with, likewise; the validation part where there is no test part.
         unreadable: how many images are in neither because they could not be decoded.
     """
 
@@ -78,14 +79,17 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
     label = {name: index for index, name in enumerate(classes)}
     labels = np.array([label[sample.class_name] for sample in samples], dtype=np.int64)
     usable = np.array([bool(order) for order in orders], dtype=bool)
-    test = np.array([sample.part == "test" for sample in samples], dtype=bool)
-    if not any(sample.part for sample in samples):
+    given = {sample.part for sample in samples}
+    held_back = "test" if "test" in given else "val"
+    learn = np.array([sample.part in (None, "train") for sample in samples], dtype=bool)
+    test = np.array([sample.part == held_back for sample in samples], dtype=bool)
+    if not {"test", "val"} & given:
         for number in range(len(classes)):
             rows = sorted(np.flatnonzero(usable & (labels == number)), key=lambda row: orders[row])
             test[rows[: max(1, round(HELD_BACK * len(rows)))]] = True
     known = np.array(hashes, np.uint64)
     twice = np.isin(known, known[usable & test & (known != 0)])  # pictures of the test part are not learned
-    places = {"learn from": np.flatnonzero(usable & ~test & ~twice), "test with": np.flatnonzero(usable & test)}
+    places = {"learn from": np.flatnonzero(usable & learn & ~test & ~twice), "test with": np.flatnonzero(usable & test)}
     for purpose, chosen in places.items():
         if not len(chosen):
             raise UserError(f"{source}: expected readable images to {purpose}, found none.")

@@ -7,6 +7,7 @@ from typing import Any
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
 from stages.sources.assign import check_amounts
+from stages.sources.parts import PARTS
 from stages.sources.samples import read_set
 
 
@@ -20,9 +21,9 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
     found: list[str] = []
     split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
     amounts = {"train": split.train, "val": split.val, "test": split.test}
-    found += _refused(check_amounts, amounts, True)
+    found += _refused(check_amounts, amounts, PARTS)
     if pretrain.epochs:
-        found += _refused(_check_sources, Path(split.source), Path(pretrain.source))
+        found += _refused(_check_sources, Path(split.source), Path(pretrain.source), split.parts)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
     data_sets = [item for item in catalog if item not in weights]
     found += [
@@ -55,16 +56,16 @@ def _refused(check: Callable[..., None], *values: Any) -> list[str]:
     return []
 
 
-def _check_sources(source: Path, learned: Path) -> None:
+def _check_sources(source: Path, learned: Path, parts: dict[str, str] | str) -> None:
     """Raise UserError where pretrain would learn images that split may put into the test split.
 
     Links and detours are followed; a copy is found by extract_test, which compares pixels. Where the data set has a
-    published division, pretrain learns its training side and split tests with the other.
+    test part, pretrain learns the training part and split tests with the other.
     """
     places = [path.resolve() for path in (source, learned)]
     if not any(one == other or one in other.parents for one, other in (places, places[::-1])):
         return
-    if source.exists() and any(sample.part for sample in read_set(source).samples):
+    if source.exists() and any(sample.part == "test" for sample in read_set(source, parts).samples):
         return
     raise UserError(
         f"pretrain.source: {learned} and split.source: {source} hold the same images, so test images would be learned. "

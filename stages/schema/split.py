@@ -6,6 +6,7 @@ from pydantic import Field
 
 from stages.base.params import Section, Seed, allowed
 from stages.images.contract import Fit, Form, Polarity
+from stages.sources.parts import PARTS
 
 
 def _is_amount(value: Any) -> bool:
@@ -21,8 +22,20 @@ def _is_classes(value: Any) -> bool:
     return bool(value == "all")
 
 
+def _is_parts(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "train" in value and set(value) <= set(PARTS) and all(isinstance(path, str) for path in value.values())
+    return bool(value == "auto")
+
+
 Amount = Annotated[
     int | float | str, allowed(_is_amount, "a count of images (20), a share between 0 and 1 (0.2), or 'rest'")
+]
+
+
+Parts = Annotated[
+    dict[str, str] | str,
+    allowed(_is_parts, "auto, or {train: FOLDER, val: FOLDER, test: FOLDER} (val or test or both may be missing)"),
 ]
 
 
@@ -31,6 +44,7 @@ class Split(Section):
 
     source: str
     classes: Annotated[list[str | int] | str, allowed(_is_classes, "'all' or a list of two or more different classes")]
+    parts: Parts
     form: Form
     polarity: Polarity
     fit: Fit

@@ -2,15 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from stages.base.stage import UserError
-from stages.sources.examine import Examined, LeftOut
-from stages.sources.sample import Part
+from stages.sources.examine import Examined
+from stages.sources.sample import LeftOut, Part
 
 Amount = int | float | str  # a count, a share, or "rest"
 EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[Part, ...] = ("train", "val", "test")
 
 
 def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -> list[str]:
@@ -57,15 +58,15 @@ def without_duplicates(images: Iterable[Examined]) -> tuple[list[Examined], list
     return kept, sorted(left_out, key=lambda entry: entry.source)
 
 
-def check_amounts(amounts: Mapping[str, Amount], divided: bool) -> None:
+def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> None:
     """Check what can be checked before any image is opened; see ``assign``.
 
     Raises:
         UserError: more than one split takes the rest, shares add up to more than 1, or train or test stays empty.
     """
-    for side, asked in _pools(amounts, divided).items():
+    for side, asked in _pools(amounts, given).items():
         keys = " and ".join(f"split.{split}" for split in asked)
-        of = f" of the published {side} images" if side else ""
+        of = f" of the given {side} images" if side else ""
         if list(asked.values()).count("rest") > 1:
             raise UserError(f"{keys}: only one of them may be 'rest'{of}; received {_amounts(asked)}.")
         if math.fsum(amount for amount in asked.values() if isinstance(amount, float)) > 1 + EPSILON:
@@ -76,22 +77,28 @@ def check_amounts(amounts: Mapping[str, Amount], divided: bool) -> None:
 
 
 def assign(
-    images: Iterable[Examined], classes: Sequence[str], amounts: Mapping[str, Amount], divided: bool, seed: int
+    images: Iterable[Examined],
+    classes: Sequence[str],
+    amounts: Mapping[str, Amount],
+    given: Collection[Part],
+    seed: int,
+    left_out: Iterable[LeftOut] = (),
 ) -> dict[str, list[Examined]]:
     """Assign images to train, val and test.
 
     Each class by itself is put in an order given by the seed and its images' pixels alone; train takes its amount from
     the front, then val, then test. So an image more changes no other class, and in its own class only those images
-    change splits that lie where one split ends and the next begins. Where the data set has a published division, test
-    takes from its test side, train and val from its training side.
+    change splits that lie where one split ends and the next begins. Where the data set comes divided, each split takes
+    from the part of its name, or from the training part where there is no such part.
 
     Args:
         images: what there is to choose from, without duplicates.
         classes: all classes, also those without any image.
-        amounts: for "train", "val" and "test" a count of images per class, a share of the class (of its training or
-            test side, where there is a division), or "rest".
-        divided: whether the data set has a published division.
+        amounts: for "train", "val" and "test" a count of images per class, a share of the class (of what it has in
+            that part, where the data set comes divided), or "rest".
+        given: the parts that the data set comes divided into; none where it is not.
         seed: another number gives another order.
+        left_out: what cannot be chosen from, to be counted in messages.
 
     Returns:
         The images of each split, the classes mixed.
@@ -106,25 +113,33 @@ def assign(
     by_class: dict[tuple[str, Part | None], list[Examined]] = {}
     for image in sorted(images, key=rank):
         by_class.setdefault((image.sample.class_name, image.sample.part), []).append(image)
+    lost: dict[str, Counter[str]] = {name: Counter() for name in classes}
+    for entry in left_out:
+        lost.setdefault(entry.class_name, Counter())[entry.kind] += 1
     splits: dict[str, list[Examined]] = {split: [] for split in SPLITS}
-    for side, asked in _pools(amounts, divided).items():
+    for side, asked in _pools(amounts, given).items():
         for name in classes:
             pool = by_class.get((name, side), [])
             start = 0
-            for split, count in _counts(asked, len(pool), name, side).items():
+            for split, count in _counts(asked, len(pool), name, side, lost[name]).items():
                 splits[split] += pool[start : start + count]
                 start += count
     return {split: sorted(members, key=rank) for split, members in splits.items()}
 
 
-def _pools(amounts: Mapping[str, Amount], divided: bool) -> dict[Part | None, dict[str, Amount]]:
-    """Which splits share the images of which side of the published division."""
-    if not divided:
+def _pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
+    """Which splits share the images of which part."""
+    if not given:
         return {None: dict(amounts)}
-    return {"train": {"train": amounts["train"], "val": amounts["val"]}, "test": {"test": amounts["test"]}}
+    pools: dict[Part | None, dict[str, Amount]] = {}
+    for split in SPLITS:
+        pools.setdefault(split if split in given else "train", {})[split] = amounts[split]
+    return pools
 
 
-def _counts(asked: Mapping[str, Amount], found: int, name: str, side: Part | None) -> dict[str, int]:
+def _counts(
+    asked: Mapping[str, Amount], found: int, name: str, side: Part | None, lost: Mapping[str, int]
+) -> dict[str, int]:
     """How many of the ``found`` images of a class each split takes."""
     counts: dict[str, int] = {}
     share = 0.0
@@ -145,16 +160,19 @@ def _counts(asked: Mapping[str, Amount], found: int, name: str, side: Part | Non
     empty = [split for split in ("train", "test") if counts.get(split) == 0]
     if rest < 0 or empty:
         needed = sum(counts.values()) + len(empty)
-        of = f" on the published {side} side" if side else ""
+        of = f" in the given {side} part" if side else ""
+        kinds = {"exact duplicates": lost["duplicate"], "unreadable": lost["unreadable"]}
+        others = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        more = f" (left out: {others})" if others else ""
         raise UserError(
-            f"class '{name}': found {found} usable images{of}, needed {needed} or more for {_amounts(asked)} "
+            f"class '{name}': found {found} usable images{of}{more}, needed {needed} or more for {_amounts(asked)} "
             "(train and test take at least one). Add images, ask for fewer, or leave the class out of split.classes."
         )
     return {split: counts[split] for split in asked}
 
 
 def _leave_out(image: Examined, reason: str) -> LeftOut:
-    return LeftOut(image.sample.source, image.sample.class_name, reason)
+    return LeftOut(image.sample.source, image.sample.class_name, reason, "duplicate")
 
 
 def _amounts(asked: Mapping[str, Amount]) -> str:

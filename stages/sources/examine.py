@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from stages.images.decode import BadImage, decode
-from stages.sources.sample import Sample
+from stages.sources.sample import LeftOut, Sample
 
 # Images a thread takes at a time: enough that handing them over costs nothing beside decoding even the smallest.
 CHUNK = 16
@@ -21,15 +21,6 @@ class Examined:
     pixels: str
     width: int
     height: int
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A sample that is not used, and why."""
-
-    source: str
-    class_name: str
-    reason: str
 
 
 def examine(samples: Sequence[Sample]) -> Iterator[Examined | LeftOut]:

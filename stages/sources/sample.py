@@ -1,14 +1,16 @@
 """One image of a data set, and a data set: what every layout is read into."""
 
 import io
+import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-Part = Literal["train", "test"]
+Part = Literal["train", "val", "test"]
+Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Sample:
     Attributes:
         source: path inside the data set, such as "4/img_3.jpg" or "train/12345".
         class_name: what it shows.
-        part: the side of the published division it lies on, None where there is no such division.
+        part: which part of the data set it lies in, None where that comes undivided.
     """
 
     source: str
@@ -33,11 +35,43 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What is not used, and why.
+
+    Attributes:
+        source: path inside the data set; of a folder with a slash at its end.
+        class_name: the class it lies in, empty for none.
+        reason: in words.
+        kind: "stray" is an image beside the class folders; "unused" a folder or archive there; "no image" a file in a
+            class folder that is none and is not named like one.
+    """
+
+    source: str
+    class_name: str
+    reason: str
+    kind: Kind = "unreadable"
+
+
+@dataclass(frozen=True)
 class DataSet:
-    """The classes of a data set, in its own order, and its images, always in the same order."""
+    """A data set.
+
+    Attributes:
+        classes: their names, in the data set's own order.
+        samples: its images, always in the same order.
+        left_out: what lies beside the class folders.
+        parts: the folder of each part, where it comes divided into folders.
+    """
 
     classes: list[str]
     samples: list[Sample]
+    left_out: list[LeftOut] = field(default_factory=list)
+    parts: dict[Part, str] = field(default_factory=dict)
+
+
+def nfc(name: str) -> str:
+    """Return a name in Unicode's composed form, so that names that look alike are alike, wherever they were typed."""
+    return unicodedata.normalize("NFC", name)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -1,0 +1,80 @@
+"""What a data set holds that is not used: listed with its reason, and refused where it is too much."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from stages.base.files import escape
+from stages.base.stage import UserError, say
+from stages.sources.sample import Kind, LeftOut
+
+SHOWN = 10  # entries in a message
+# In the order in which they are said; the first and the last always are.
+KINDS: dict[Kind, str] = {
+    "unreadable": "unreadable",
+    "stray": "in no class folder",
+    "no image": "no images",
+    "duplicate": "duplicates",
+}
+
+
+def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
+    """Stop when more than the allowed share of the images cannot be used.
+
+    Images count that are unreadable or lie in no class folder; files that are no images do not.
+
+    Args:
+        left_out: everything that is not used.
+        images: how many are used.
+        limit: the share.
+
+    Raises:
+        UserError: there are more; the message lists the first.
+    """
+    rejects = [entry for entry in left_out if entry.kind in ("unreadable", "stray")]
+    total = len(rejects) + images
+    if len(rejects) <= limit * total:
+        return
+    lines = [f"  {reject.source}: {reject.reason}" for reject in rejects[:SHOWN]]
+    more = [f"  ... and {len(rejects) - SHOWN} more"] if len(rejects) > SHOWN else []
+    share = f"{len(rejects)} of {total} images ({len(rejects) / total:.1%})"
+    advice = "Replace or remove these files, or raise split.max_rejects."
+    raise UserError(
+        "\n".join([f"{share} cannot be used; split.max_rejects allows {limit:.1%}.", *lines, *more, advice])
+    )
+
+
+@contextmanager
+def listed(path: Path, left_out: Sequence[LeftOut]) -> Iterator[None]:
+    """Write the list of what is left out to ``path`` when the block fails, and say so; else remove an earlier one."""
+    try:
+        yield
+    except UserError as error:
+        if not left_out:
+            raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_left_out(path, left_out)
+        raise UserError(f"{error} {path} lists all that was left out, and why.") from None
+    path.unlink(missing_ok=True)
+
+
+def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
+    """Write the list of what was left out."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["source", "class", "reason"])
+        writer.writerows(map(escape, (entry.source, entry.class_name, entry.reason)) for entry in left_out)
+
+
+def say_left_out(left_out: Sequence[LeftOut], path: Path) -> None:
+    """Print how much is left out, and which folders and archives are; ``path`` lists it."""
+    for entry in left_out:
+        if entry.kind == "unused":
+            say(f"left out: {entry.source} ({entry.reason})")
+    counts: Counter[Kind] = Counter(entry.kind for entry in left_out if entry.kind != "unused")
+    if counts:
+        always = ("unreadable", "duplicate")
+        said = [f"{counts[kind]} {word}" for kind, word in KINDS.items() if counts[kind] or kind in always]
+        say(f"left out: {', '.join(said)} (see {path})")
