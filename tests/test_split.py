@@ -574,3 +574,86 @@ def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
     results = list(examine(given_samples))
     assert [isinstance(result, LeftOut) for result in results] == [look == 0 for look in looks]
     assert [result.width for result in results if isinstance(result, Examined)] == [look + 1 for look in looks if look]
+
+
+# What is not used is listed, also where the split fails.
+
+
+def test_images_and_archives_beside_class_folders_are_listed(
+    project_with: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project_with(max_rejects=0.2)
+    fill(folder)
+    put(folder / "cover.png", 50)
+    (folder / "more.zip").write_bytes(b"PK")
+    (folder / "notes.txt").write_text("words")
+    main()
+    assert left_out() == [
+        ["cover.png", "", "lies beside the class folders, in none of them"],
+        ["more.zip", "", "an archive beside the class folders: unpack it there"],
+    ]
+    said = capsys.readouterr().out
+    assert "left out: more.zip (an archive beside the class folders: unpack it there)\n" in said
+    assert "left out: 0 unreadable, 1 in no class folder, 0 duplicates (see data/split/rejects.csv)" in said
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_images_beside_the_class_folders_of_a_part_are_listed(project_with: Project, part: str) -> None:
+    folder = project_with(train="rest", max_rejects=0.1)
+    for seed, name in enumerate(("train", "test")):
+        fill(folder / name / name, seed=100 * seed)
+    put(folder / part / part / "stray.png", 999)
+    put(folder / part / "higher.jpg", 998)
+    main()
+    assert [source for source, *_ in left_out()] == [f"{part}/higher.jpg", f"{part}/{part}/stray.png"]
+    assert summary()["rejects"] == 2
+
+
+def test_images_in_no_class_folder_count_as_rejects(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project_with()
+    fill(folder)
+    for number in range(3):
+        put(folder / f"{number}.png", 50 + number)
+    with pytest.raises(SystemExit):
+        main()
+    message = capsys.readouterr().err
+    assert message.startswith("split: 3 of 15 images (20.0%) cannot be used; split.max_rejects allows 5.0%.\n  0.png: ")
+    assert Path("data/.rejects-split.csv").read_text().count("beside the class folders") == 3
+    set_params(Path(), {"split": {"max_rejects": 0.2}})
+    main()
+    assert not Path("data/.rejects-split.csv").exists()
+
+
+def test_files_that_are_no_images_use_up_no_rejects(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project_with(max_rejects=0)
+    fill(folder)
+    (folder / "cat" / "labels.txt").write_text("1\n2\n")
+    (folder / "dog" / "boxes.json").write_text("{}")
+    (folder / "dog" / "tmp").write_bytes(b"")
+    main()
+    assert [(source, reason[:12]) for source, _, reason in left_out()] == [
+        ("cat/labels.txt", "not an image"),
+        ("dog/boxes.json", "not an image"),
+        ("dog/tmp", "empty file"),
+    ]
+    assert "left out: 0 unreadable, 3 no images, 0 duplicates" in capsys.readouterr().out
+    (folder / "dog" / "words.jpg").write_text("no image, but named like one")
+    with pytest.raises(SystemExit):
+        main()
+    assert "1 of 13 images" in capsys.readouterr().err
+
+
+def test_too_few_images_say_what_became_of_the_others(
+    project_with: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project_with(train=5, val=5, max_rejects=0.2)
+    fill(folder, 12)
+    for number in range(4):
+        shutil.copy(folder / "dog" / "0.png", folder / "dog" / f"{number + 1}.png")
+    (folder / "dog" / "11.png").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        main()
+    message = capsys.readouterr().err
+    assert "class 'dog': found 7 usable images (left out: 4 exact duplicates, 1 unreadable), needed 11" in message
+    assert message.endswith("data/.rejects-split.csv lists all that was left out, and why.\n")
+    assert len(Path("data/.rejects-split.csv").read_text().splitlines()) == 6

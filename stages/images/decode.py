@@ -38,6 +38,10 @@ class BadImage(Exception):  # noqa: N818 - it is the image that is wrong, not th
     """An image file that cannot be used; ``str(error)`` is the reason, in one line."""
 
 
+class NoImage(BadImage):
+    """A file that shows no sign of being an image, of whatever format."""
+
+
 def decode(data: bytes, enough: int = 0) -> Image.Image:
     """Decode an image file to its last pixel.
 
@@ -56,7 +60,7 @@ def decode(data: bytes, enough: int = 0) -> Image.Image:
         BadImage: the file is empty, of no known format, truncated, broken, or a decompression bomb.
     """
     if not data:
-        raise BadImage("empty file")
+        raise NoImage("empty file")
     with _quiet():
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -71,7 +75,7 @@ def decode(data: bytes, enough: int = 0) -> Image.Image:
         except Image.DecompressionBombError:
             raise BadImage(_BOMB) from None
         except UnidentifiedImageError:
-            raise BadImage(_unknown(data)) from None
+            raise _unknown(data) from None
         except Exception as error:  # what a parser raises on broken input depends on the input: anything is possible
             raise BadImage(_reason(error)) from None
 
@@ -113,12 +117,12 @@ def _grey8(image: Image.Image) -> np.ndarray:
     return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
 
 
-def _unknown(data: bytes) -> str:
+def _unknown(data: bytes) -> BadImage:
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
-        return "a HEIC photograph, which cannot be read here; export it as JPEG"
+        return BadImage("a HEIC photograph, which cannot be read here; export it as JPEG")
     if data.startswith(_SIGNATURES):
-        return "truncated or broken: its header cannot be read"
-    return "not an image, or of a format that cannot be read (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF can)"
+        return BadImage("truncated or broken: its header cannot be read")
+    return NoImage("not an image, or of a format that cannot be read (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF can)")
 
 
 def _reason(error: Exception) -> str:

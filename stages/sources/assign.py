@@ -130,7 +130,7 @@ def assign(
 def _pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
     """Which splits share the images of which part."""
     if not given:
-        return {None: dict(amounts)}
+        return {None: {split: amounts[split] for split in SPLITS}}
     pools: dict[Part | None, dict[str, Amount]] = {}
     for split in SPLITS:
         pools.setdefault(split if split in given else "train", {})[split] = amounts[split]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from stages.images.decode import BadImage, decode
+from stages.images.decode import BadImage, NoImage, decode
 from stages.sources.sample import LeftOut, Sample
+from stages.sources.tree import is_image
 
 # Images a thread takes at a time: enough that handing them over costs nothing beside decoding even the smallest.
 CHUNK = 16
@@ -39,7 +40,8 @@ def _examine(sample: Sample) -> Examined | LeftOut:
     try:
         image = decode(sample.data)
     except BadImage as error:
-        return LeftOut(sample.source, sample.class_name, str(error))
+        is_none = isinstance(error, NoImage) and not is_image(sample.source)
+        return LeftOut(sample.source, sample.class_name, str(error), "no image" if is_none else "unreadable")
     except OSError as error:
         return LeftOut(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
     # A grey image is the same picture when its file holds it in three equal channels.
