@@ -32,6 +32,7 @@ VAL = Path("data/split/val.parquet")
 SUMMARY = Path("data/split/summary.json")
 BY_CLASS = Path("data/split/classes.csv")
 LEFT_OUT = Path("data/split/rejects.csv")
+NEAR = Path("data/split/near_duplicates.parquet")
 HISTORY = Path("data/finetune/history.csv")
 LAYERS = Path("data/finetune/layers.csv")
 SCORES = Path("data/evaluate/scores.json")
@@ -39,7 +40,7 @@ PER_CLASS = Path("data/evaluate/per_class.csv")
 CONFUSION = Path("data/evaluate/confusion.csv")
 SEEN = Path("data/extract/seen.npz")
 EXAMPLES = Path("data/evaluate/examples.parquet")
-INPUTS = (TRAIN, VAL, SUMMARY, BY_CLASS, LEFT_OUT, HISTORY, LAYERS, SCORES, PER_CLASS, CONFUSION, EXAMPLES, SEEN)
+INPUTS = (TRAIN, VAL, SUMMARY, BY_CLASS, LEFT_OUT, NEAR, HISTORY, LAYERS, SCORES, PER_CLASS, CONFUSION, EXAMPLES, SEEN)
 REPORT = Path("data/report")
 
 
@@ -56,6 +57,7 @@ def main() -> None:
     with reading(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)
         check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
+    near = tables.read_pairs(NEAR)
     history, matrix = tables.read(HISTORY), tables.read_matrix(CONFUSION, images)
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
@@ -91,6 +93,7 @@ def main() -> None:
             section("Class by class", tables.classes(tables.read(PER_CLASS)), note(words.CLASSES)),
             section("The images", sheet(samples, 80)),
             *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
+            *([section("Near duplicates", words.NEAR, sheet([choose.pairs(near)], 96))] if len(near) else []),
             tables.data(summary, by_class, tables.read(LEFT_OUT)),
             tables.layers(tables.read(LAYERS), thawed),
         ]

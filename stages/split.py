@@ -6,20 +6,20 @@ Reads the data set that ``split.source`` names. Writes to data/split/ one packed
 was left out, and why), summary.json and classes.csv (how many images there are, in all and of each class).
 """
 
-import csv
 import json
-from collections import Counter
 from pathlib import Path
 
-from stages.base.files import escape
 from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
 from stages.schema.split import Split
-from stages.sources.assign import SPLITS, assign, check_amounts, select_classes, without_duplicates
+from stages.sources.assign import SPLITS, check_amounts, select_classes, without_duplicates
+from stages.sources.counts import say_found, write_counts
 from stages.sources.examine import Examined, examine
+from stages.sources.groups import Together, divide
+from stages.sources.near import find_near, write_pairs
 from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
-from stages.sources.sample import LeftOut, Sample
+from stages.sources.sample import LeftOut
 from stages.sources.samples import read_set
 
 PARAMS = Path("params.yaml")
@@ -28,8 +28,6 @@ OWN = Path("data/own")
 SPLIT = Path("data/split")
 
 REJECTED = SPLIT.with_name(".rejects-split.csv")  # of a run that failed, which leaves no outputs
-
-SHOWN = 10  # classes that are printed
 
 
 @stage("split")
@@ -45,13 +43,19 @@ def main() -> None:
     given = {sample.part for sample in data_set.samples if sample.part}
     check_amounts(amounts, given)
 
-    results = list(progress(examine(chosen), "opening images", len(chosen)))
+    near = params.near_duplicates != "keep"
+    results = list(progress(examine(chosen, near), "opening images", len(chosen)))
     rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
-    images, duplicates = without_duplicates(result for result in results if isinstance(result, Examined))
+    readable = [result for result in results if isinstance(result, Examined)]
+    images, duplicates = without_duplicates(readable, [image.pixels for image in readable])
     left_out = [*rejects, *duplicates]
     with listed(REJECTED, left_out):
-        refuse_many(left_out, len(images) + len(duplicates), params.max_rejects)
-        splits = assign(images, classes, amounts, given, params.seed, left_out)
+        refuse_many(left_out, len(readable), params.max_rejects)
+        pairs = find_near([image.picture for image in images if image.picture])
+        shown = [(images[one], images[other]) for one, other in pairs]
+        together = Together(params.group, params.near_duplicates, pairs)
+        splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out)
+        left_out += excluded
 
     reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit}
     with whole(SPLIT) as folder:
@@ -61,10 +65,11 @@ def main() -> None:
             packed.write(folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading)
         write_left_out(folder / "rejects.csv", left_out)
         total = {name: len(members) for name, members in splits.items()}
-        unused = len(images) - sum(total.values())
+        unused = len(images) - len(excluded) - sum(total.values())
         summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_counts(folder / "classes.csv", splits, classes)
+        write_pairs(folder / "near_duplicates.parquet", shown)
 
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
     parts = " and ".join(name for name in SPLITS[1:] if name in given)
@@ -72,14 +77,10 @@ def main() -> None:
     say_found(chosen, classes)
     for part, path in data_set.parts.items():
         say(f"{part} part: {path}")
+    if near:
+        crossing = sum(one.sample.class_name != other.sample.class_name for one, other in shown)
+        say(f"near duplicates: {len(shown)} pairs, {crossing} of them in two classes")
     say_left_out(left_out, SPLIT / "rejects.csv")
-
-
-def say_found(samples: list[Sample], classes: list[str]) -> None:
-    """Print the classes and how many images each has: the first ones, where there are many."""
-    counts = Counter(sample.class_name for sample in samples)
-    more = f", ... and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
-    say(f"classes: {', '.join(f'{name} {counts[name]}' for name in classes[:SHOWN])}{more}")
 
 
 def find(source: Path) -> Path:
@@ -95,15 +96,6 @@ def find(source: Path) -> Path:
         f"{missing} Expected a catalog item ({FETCHED}/ITEM, with ITEM in fetch.items), a folder of your own with a "
         f"folder of images for each class ({OWN}/NAME/CLASS/*.jpg), or an archive of one ({OWN}/NAME.zip)."
     )
-
-
-def write_counts(path: Path, splits: dict[str, list[Examined]], classes: list[str]) -> None:
-    """Write one row a class: its name, and how many of its images each split holds."""
-    counts = {split: Counter(image.sample.class_name for image in members) for split, members in splits.items()}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", *counts])
-        writer.writerows([escape(name), *(count[name] for count in counts.values())] for name in classes)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -133,7 +134,7 @@ def test_a_published_division_is_kept() -> None:
 def test_of_identical_images_one_is_used_or_none(pictures: list[tuple[str, int]], shuffle: random.Random) -> None:
     images = [known(name, number, pixels=str(look)) for number, (name, look) in enumerate(pictures)]
     shuffle.shuffle(images)
-    kept, left_out = without_duplicates(images)
+    kept, left_out = without_duplicates(images, [image.pixels for image in images])
     assert sorted(sources(kept) + [entry.source for entry in left_out]) == sorted(sources(images))
     assert len({image.pixels for image in kept}) == len(kept)
     for look in {image.pixels for image in images}:
@@ -334,7 +335,15 @@ def test_images_are_packed_with_all_that_is_known_of_them(
         "  data/own/set: 2 classes, 12 images: train 4, val 2, test 6\n  classes: dog 6, cat 6\n"
     )
     assert sorted(path.name for path in Path("data/split").iterdir()) == [
-        *("classes.csv", "rejects.csv", "summary.json", "test.parquet", "train.parquet", "val.parquet"),
+        *(
+            "classes.csv",
+            "near_duplicates.parquet",
+            "rejects.csv",
+            "summary.json",
+            "test.parquet",
+            "train.parquet",
+            "val.parquet",
+        ),
     ]
     used: list[str] = []
     for split in SPLITS:
@@ -554,7 +563,7 @@ def test_mnist_is_split_as_published(shared: Path) -> None:
     every = [sample for sample in mnist.samples if int(sample.source[-5:]) < 1000]
     images = [result for result in examine(every) if isinstance(result, Examined)]
     assert len(images) == len(every) == 2000
-    kept, duplicates = without_duplicates(images)
+    kept, duplicates = without_duplicates(images, [image.pixels for image in images])
     splits = assign(kept, mnist.classes, {"train": 5, "val": 5, "test": "rest"}, ("train", "test"), 1)
     assert len(splits["test"]) + sum(entry.source.startswith("test") for entry in duplicates) == 1000
 
@@ -657,3 +666,50 @@ def test_too_few_images_say_what_became_of_the_others(
     assert "class 'dog': found 7 usable images (left out: 4 exact duplicates, 1 unreadable), needed 11" in message
     assert message.endswith("data/.rejects-split.csv lists all that was left out, and why.\n")
     assert len(Path("data/.rejects-split.csv").read_text().splitlines()) == 6
+
+
+def test_planted_near_duplicates_are_grouped_or_dropped(
+    project_with: Project, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project_with(train=0.5, val=0.2, test="rest", near_duplicates="group")
+    originals = [
+        path
+        for name in ("horse", "zebra")
+        for path in sorted((shared / "datasets/horses_zebras" / name).iterdir())[:20]
+    ]
+    for path in originals:
+        target = folder / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+        with Image.open(path) as image:
+            image.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(target.with_suffix(".webp"))
+    with Image.open(originals[0]) as image:  # across classes
+        image.convert("RGB").resize((150, 150)).save(folder / "zebra" / "a horse.png")
+    main()
+    assert "near duplicates: 42 pairs, 2 of them in two classes" in capsys.readouterr().out
+    where = {source: split for split in SPLITS for source in read(split).sources()}
+    assert len(where) == 81
+    for path in originals:
+        source = f"{path.parent.name}/{path.stem}"
+        assert where[f"{source}{path.suffix}"] == where[f"{source}.webp"]
+    assert where["zebra/a horse.png"] == where[f"horse/{originals[0].name}"]
+    pairs = pd.read_parquet("data/split/near_duplicates.parquet")
+    assert len(pairs) == 42
+    assert pairs["picture"].notna().sum() == 24
+
+    set_params(folder.parents[2], {"split": {"near_duplicates": "drop"}})
+    main()
+    reasons = [reason for *_, reason in left_out()]
+    assert sum(reason.startswith("near duplicate of ") for reason in reasons) == 39
+    assert sum(reason.startswith("also in class ") for reason in reasons) == 3
+    assert sum(len(read(split)) for split in SPLITS) == 39
+
+
+def test_folders_below_a_class_are_groups(project_with: Project) -> None:
+    folder = project_with(train=0.4, val=0.2, test="rest", group="folder", parts={"train": "."})
+    for patient in range(12):
+        fill(folder, 3, classes=(f"cat/p{patient}", f"dog/p{patient}"), seed=100 * patient)
+    main()
+    where = [{source.split("/")[1] for source in read(split).sources()} for split in SPLITS]
+    assert sum(map(len, where)) == 12
+    assert sum(len(read(split)) for split in SPLITS) == 72

@@ -14,6 +14,7 @@ _LIBRARIES = {
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
     "h5py": "h5py",
+    "imagehash": "imagehash",
     "jax": "jax",
     "jaxlib": "jaxlib",
     "keras": "keras",

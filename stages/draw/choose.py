@@ -32,6 +32,18 @@ def samples(split: str, images: int, chosen: pd.DataFrame) -> Group:
     return Group(f"{split}: {images} image{'s' if images != 1 else ''}{shown}", tiles)
 
 
+def pairs(near: pd.DataFrame) -> Group:
+    """Return the sheet of near duplicates, one beside the other."""
+    shown = near[near["picture"].notna()]
+    more = f", {len(shown)} of them here" if len(shown) < len(near) else ""
+    tiles = [
+        Tile(row[f"{name}picture"], row[f"{name}class"], row[f"{name}source"])
+        for _, row in shown.iterrows()
+        for name in ("", "other_")
+    ]
+    return Group(f"{len(near)} pair{'s' if len(near) != 1 else ''}{more}", tiles)
+
+
 def predictions(examples: pd.DataFrame, wrong: int, right: int, count: int) -> list[Group]:
     """Return the sheet of predictions: mistakes, then right ones, half and half where there are enough of both.
 

@@ -40,6 +40,16 @@ def read(path: Path) -> pd.DataFrame:
     return found.assign(**{column: found[column].map(unescape) for column, kind in columns.items() if kind is str})
 
 
+def read_pairs(path: Path) -> pd.DataFrame:
+    """Read pairs of near duplicates."""
+    with reading(path, "pairs of near duplicates"):
+        found = pd.read_parquet(path)
+        check_names(
+            (f"{name}{column}" for name in ("", "other_") for column in ("source", "class", "picture")), map(str, found)
+        )
+        return found
+
+
 def read_matrix(path: Path, images: int) -> pd.DataFrame:
     """Read the confusion matrix of so many images."""
     with reading(path, f"a confusion matrix of {images} images"):

@@ -21,3 +21,7 @@ VIEWS = (
     "drew anew."
 )
 VIEWS_MIXED = " Where a view is mixed of two images, the shares under it are what the network was to answer."
+NEAR = (
+    "Pairs that were found to show nearly the same: recompressed, resized or mirrored. split.near_duplicates says what "
+    "became of them."
+)

@@ -1,6 +1,8 @@
 """The ``split`` section of params.yaml."""
 
-from typing import Annotated, Any
+import re
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -28,6 +30,14 @@ def _is_parts(value: Any) -> bool:
     return bool(value == "auto")
 
 
+def _is_group(value: Any) -> bool:
+    if isinstance(value, dict):
+        with suppress(re.error):
+            return list(value) == ["regex"] and isinstance(value["regex"], str) and bool(re.compile(value["regex"]))
+        return False
+    return value in ("none", "folder")
+
+
 Amount = Annotated[
     int | float | str, allowed(_is_amount, "a count of images (20), a share between 0 and 1 (0.2), or 'rest'")
 ]
@@ -51,5 +61,7 @@ class Split(Section):
     train: Amount
     val: Amount
     test: Amount
+    group: Annotated[dict[str, str] | str, allowed(_is_group, "none, folder, or {regex: PATTERN}")]
+    near_duplicates: Literal["keep", "group", "drop"]
     max_rejects: Annotated[float, Field(ge=0, le=1)]
     seed: Seed

@@ -33,24 +33,30 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
     return classes
 
 
-def without_duplicates(images: Iterable[Examined]) -> tuple[list[Examined], list[LeftOut]]:
-    """Keep one of several images with the same pixels, the first by its source path.
+def without_duplicates(
+    images: Sequence[Examined], pictures: Sequence[str], what: str = "duplicate"
+) -> tuple[list[Examined], list[LeftOut]]:
+    """Keep one of several images of the same picture, the first by its source path.
 
-    Where the same pixels are filed under different classes nobody knows which is right, and all of them are left out.
+    Where the same picture is filed under different classes nobody knows which is right, and all of them are left out.
+
+    Args:
+        pictures: what each image shows: the same text for the same picture.
+        what: to call the others.
 
     Returns:
         The images kept, and those left out, each with the reason.
     """
     same: dict[str, list[Examined]] = {}
-    for image in images:
-        same.setdefault(image.pixels, []).append(image)
+    for image, picture in zip(images, pictures, strict=True):
+        same.setdefault(picture, []).append(image)
     kept, left_out = [], []
     for group in same.values():
         first, *others = sorted(group, key=lambda image: image.sample.source)
         classes = {image.sample.class_name for image in group}
         if len(classes) == 1:
             kept.append(first)
-            left_out += [_leave_out(image, f"duplicate of {first.sample.source}") for image in others]
+            left_out += [_leave_out(image, f"{what} of {first.sample.source}") for image in others]
         else:
             for image in group:
                 elsewhere = sorted(classes - {image.sample.class_name})
@@ -64,7 +70,7 @@ def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> Non
     Raises:
         UserError: more than one split takes the rest, shares add up to more than 1, or train or test stays empty.
     """
-    for side, asked in _pools(amounts, given).items():
+    for side, asked in pools(amounts, given).items():
         keys = " and ".join(f"split.{split}" for split in asked)
         of = f" of the given {side} images" if side else ""
         if list(asked.values()).count("rest") > 1:
@@ -117,7 +123,7 @@ def assign(
     for entry in left_out:
         lost.setdefault(entry.class_name, Counter())[entry.kind] += 1
     splits: dict[str, list[Examined]] = {split: [] for split in SPLITS}
-    for side, asked in _pools(amounts, given).items():
+    for side, asked in pools(amounts, given).items():
         for name in classes:
             pool = by_class.get((name, side), [])
             start = 0
@@ -127,7 +133,7 @@ def assign(
     return {split: sorted(members, key=rank) for split, members in splits.items()}
 
 
-def _pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
+def pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
     """Which splits share the images of which part."""
     if not given:
         return {None: {split: amounts[split] for split in SPLITS}}

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from stages.images.decode import BadImage, NoImage, decode
+from stages.images.perceptual import hash_picture
 from stages.sources.sample import LeftOut, Sample
 from stages.sources.tree import is_image
 
@@ -16,27 +17,40 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class Examined:
-    """A sample that can be decoded, with its pixel hash and its size in pixels when upright. It holds no pixels."""
+    """A sample that can be decoded. It holds no pixels.
+
+    Attributes:
+        sample: that was decoded.
+        pixels: their hash.
+        width: in pixels, when upright.
+        height: likewise.
+        picture: see ``stages.sources.near.hash_picture``; None where that was not asked for.
+    """
 
     sample: Sample
     pixels: str
     width: int
     height: int
+    picture: tuple[int, int] | None = None
 
 
-def examine(samples: Sequence[Sample]) -> Iterator[Examined | LeftOut]:
+def examine(samples: Sequence[Sample], near: bool = False) -> Iterator[Examined | LeftOut]:
     """Decode each sample to its last pixel, in threads (Pillow lets others run while it decodes).
+
+    Args:
+        samples: to be decoded.
+        near: whether to hash what they show, too, for finding near duplicates.
 
     Yields:
         For each sample, in the order given, what is known of it, or the reason why it cannot be decoded.
     """
     chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for examined in pool.map(lambda chunk: [_examine(sample) for sample in chunk], chunks):
+        for examined in pool.map(lambda chunk: [_examine(sample, near) for sample in chunk], chunks):
             yield from examined
 
 
-def _examine(sample: Sample) -> Examined | LeftOut:
+def _examine(sample: Sample, near: bool) -> Examined | LeftOut:
     try:
         image = decode(sample.data)
     except BadImage as error:
@@ -47,4 +61,4 @@ def _examine(sample: Sample) -> Examined | LeftOut:
     # A grey image is the same picture when its file holds it in three equal channels.
     pixels = hashlib.sha256(f"{image.width}x{image.height}".encode())
     pixels.update(image.convert("RGB").tobytes())
-    return Examined(sample, pixels.hexdigest(), image.width, image.height)
+    return Examined(sample, pixels.hexdigest(), image.width, image.height, hash_picture(image) if near else None)

@@ -17,6 +17,7 @@ KINDS: dict[Kind, str] = {
     "stray": "in no class folder",
     "no image": "no images",
     "duplicate": "duplicates",
+    "grouped": "of groups that are tested with",
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 Part = Literal["train", "val", "test"]
-Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image"]
+Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "grouped"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class LeftOut:
         class_name: the class it lies in, empty for none.
         reason: in words.
         kind: "stray" is an image beside the class folders; "unused" a folder or archive there; "no image" a file in a
-            class folder that is none and is not named like one.
+            class folder that is none and is not named like one; "grouped" an image whose group is tested with.
     """
 
     source: str

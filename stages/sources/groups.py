@@ -1,0 +1,180 @@
+"""Keep images together that belong together: those of a group (a patient, an object, a burst) never cross splits."""
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from stages.base.stage import UserError, say
+from stages.sources.assign import SPLITS, Amount, assign, pools, without_duplicates
+from stages.sources.examine import Examined
+from stages.sources.sample import LeftOut, Part
+
+Rule = str | dict[str, str]  # "none", "folder", or {"regex": PATTERN}
+
+
+@dataclass(frozen=True)
+class Together:
+    """Which images belong together.
+
+    Attributes:
+        rule: see ``name_groups``.
+        near: what becomes of near duplicates: keep, group, or drop.
+        pairs: their places among the images.
+    """
+
+    rule: Rule
+    near: str
+    pairs: Sequence[tuple[int, int]]
+
+
+def divide(
+    images: Sequence[Examined],
+    together: Together,
+    classes: Sequence[str],
+    amounts: Mapping[str, Amount],
+    given: Collection[Part],
+    seed: int,
+    left_out: Sequence[LeftOut],
+) -> tuple[dict[str, list[Examined]], list[LeftOut]]:
+    """Assign the images to the splits: each by itself, or those that belong together as one; see ``assign``.
+
+    Returns:
+        The images of each split; and those left out, for their near duplicates or their groups.
+    """
+    excluded: list[LeftOut] = []
+    if together.near == "drop":
+        pictures = join_groups(name_groups(images, "none"), together.pairs)
+        images, excluded = without_duplicates(images, pictures, "near duplicate")
+    if together.rule == "none" and together.near != "group":
+        return assign(images, classes, amounts, given, seed, [*left_out, *excluded]), excluded
+    groups = name_groups(images, together.rule)
+    if together.near == "group":
+        groups = join_groups(groups, together.pairs)
+    splits, crossing = assign_groups(images, groups, classes, amounts, given, seed)
+    say("split.train, val and test are approximate: whole groups are drawn")
+    return splits, excluded + crossing
+
+
+def name_groups(images: Sequence[Examined], rule: Rule) -> list[str]:
+    """Return the name of each image's group.
+
+    Args:
+        images: whose paths name their groups.
+        rule: none, each image is a group; folder, the folders that an image lies in below its class folder; a regex,
+            its first bracket (or all of it) where it is found in the path.
+
+    Raises:
+        UserError: the regex is not found in a path.
+    """
+    if isinstance(rule, dict):
+        return [_match(rule["regex"], image.sample.source) for image in images]
+    if rule == "none":
+        return [image.sample.source for image in images]
+    return [_folder(image) for image in images]
+
+
+def _match(pattern: str, source: str) -> str:
+    found = re.search(pattern, source)
+    if not found:
+        raise UserError(f"split.group.regex: {pattern} is not found in {source}. Every image must have a group.")
+    return found[1] if found.re.groups else found[0]
+
+
+def _folder(image: Examined) -> str:
+    parts = PurePosixPath(image.sample.source).parts
+    below = parts[parts.index(image.sample.class_name) + 1 : -1] if image.sample.class_name in parts else ()
+    return "/".join(below) if below else image.sample.source
+
+
+def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
+    """Return the group of each image where those of each pair of places are one: named by its least name."""
+    parent = {name: name for name in groups}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for first, second in pairs:
+        low, high = sorted((root(groups[first]), root(groups[second])))
+        parent[high] = low
+    return [root(name) for name in groups]
+
+
+def assign_groups(
+    images: Sequence[Examined],
+    groups: Sequence[str],
+    classes: Sequence[str],
+    amounts: Mapping[str, Amount],
+    given: Collection[Part],
+    seed: int,
+) -> tuple[dict[str, list[Examined]], list[LeftOut]]:
+    """Assign whole groups to train, val and test, each by a hash of its name, so that new images move none.
+
+    Each split's share of the images is as asked; a count is taken as a share of what there is. So the numbers of images
+    are near those asked for, not equal to them.
+
+    Args:
+        groups: of each image.
+        images: see ``assign`` for this and the others.
+
+    Returns:
+        The images of each split, the classes mixed; and those left out, for their group has images in a given test
+        part, too.
+
+    Raises:
+        UserError: a class has no image to train on or none to test with.
+    """
+    splits: dict[str, list[tuple[Examined, str]]] = {split: [] for split in SPLITS}
+    for side, asked in pools(amounts, given).items():
+        pool = [pair for pair in zip(images, groups, strict=True) if pair[0].sample.part == side]
+        shares = _shares(asked, len(pool), len(classes))
+        for image, group in pool:
+            place = int.from_bytes(_digest(seed, group)[:8], "big") / 2**64
+            for split, share in shares.items():
+                if place < share:
+                    splits[split].append((image, group))
+                    break
+                place -= share
+    tested = {group for _, group in splits["test"]}
+    left_out = [
+        LeftOut(image.sample.source, image.sample.class_name, f"of the group {group}, which has test images", "grouped")
+        for split in ("train", "val")
+        for image, group in splits[split]
+        if group in tested
+    ]
+    splits = {
+        split: [(image, group) for image, group in members if split == "test" or group not in tested]
+        for split, members in splits.items()
+    }
+    for split in ("train", "test"):
+        if missing := set(classes) - {image.sample.class_name for image, _ in splits[split]}:
+            raise UserError(
+                f"class '{min(missing)}': found no group for {split} among its images. Expected several groups in each "
+                f"class: set split.group: none, take another split.seed, or ask for larger shares."
+            )
+    ordered = {
+        split: sorted((image for image, _ in members), key=lambda image: _digest(seed, image.pixels))
+        for split, members in splits.items()
+    }
+    return ordered, sorted(left_out, key=lambda entry: entry.source)
+
+
+def _shares(asked: Mapping[str, Amount], found: int, classes: int) -> dict[str, float]:
+    """Return the share of a pool's images that each split takes."""
+    shares = {
+        split: amount
+        if isinstance(amount, float)
+        else 0.0
+        if amount == "rest"
+        else int(amount) * classes / max(found, 1)
+        for split, amount in asked.items()
+    }
+    rest = max(0.0, 1 - sum(shares.values()))
+    return {split: rest if asked[split] == "rest" else share for split, share in shares.items()}
+
+
+def _digest(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed} {name}".encode()).digest()
