@@ -20,7 +20,7 @@ _SHARES = ("head_f1", "finetuned_f1", "finetuned_precision", "finetuned_recall")
 _COLUMNS: dict[str, dict[str, type]] = {
     "classes.csv": {"class": str, "train": int, "val": int, "test": int},
     "rejects.csv": {"source": str, "class": str, "reason": str},
-    "history.csv": {"phase": str, **dict.fromkeys(COLUMNS[1:], float)},
+    "history.csv": {"phase": str, **dict.fromkeys(COLUMNS[1:], float), "epoch": int, "kept": int},
     "layers.csv": {"name": str, "parameters": int, "state": str},
     "per_class.csv": {"class": str, "images": int, **dict.fromkeys(_SHARES, float)},
 }
