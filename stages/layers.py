@@ -62,7 +62,7 @@ def images(extract: Extract) -> Images:
     listed, source = isinstance(split.classes, list), Path(split.source)
     last = read_json(SUMMARY, "images")["images"] if SUMMARY.is_file() else None
     if isinstance(split.train, int) and isinstance(split.val, int) and (listed or source.exists()):
-        classes = len(split.classes if listed else read_set(source, split.parts).classes)
+        classes = len(split.classes if listed else read_set(source, split.parts, split.names).classes)
         train, val, test = split.train * classes, split.val * classes, None
         if isinstance(split.test, int):
             test = split.test * classes

@@ -35,7 +35,7 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
     source = find(Path(params.source))
-    data_set = read_set(source, params.parts)
+    data_set = read_set(source, params.parts, params.names)
     classes = select_classes(params.classes, data_set.classes)
     known = set(classes)
     chosen = [sample for sample in data_set.samples if sample.class_name in known]
@@ -75,6 +75,8 @@ def main() -> None:
     parts = " and ".join(name for name in SPLITS[1:] if name in given)
     say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{f'; {parts} as given' if parts else ''}")
     say_found(chosen, classes)
+    for name in data_set.merged:
+        say(f"class {name}: folders whose names look alike (é as one letter, or as e and an accent) are read as one")
     for part, path in data_set.parts.items():
         say(f"{part} part: {path}")
     if near:

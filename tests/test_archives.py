@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import random
 import shutil
 import stat
@@ -12,7 +13,7 @@ import tarfile
 import tempfile
 import tracemalloc
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -203,12 +204,86 @@ def test_names_of_macos_and_windows_zips_are_read(tmp_path: Path) -> None:
     assert list(read(write(tmp_path / "set.zip", data))) == ["Gr\u00fc/1.jpg", "b/1.jpg"]
 
 
-def test_a_name_that_is_no_utf8_is_read_as_on_disk(tmp_path: Path) -> None:
-    data = tar({"caf\udce9/1.jpg": picture(1), "b/1.jpg": picture(2)})
-    assert list(read(write(tmp_path / "set.tar", data))) == ["b/1.jpg", "caf\ufffd/1.jpg"]
-    broken = zipped({"\u00fcber/1.jpg": picture(1), "b/1.jpg": picture(2)}).replace("\u00fc".encode(), b"\xff\xff")
+def old_zip(names: Iterable[str], encoding: str) -> bytes:
+    """A zip as old programs write it: names in their own encoding, not marked."""
+    data, files = {}, {}
+    for number, name in enumerate(names):
+        for image in range(2):
+            path = f"{name}/{image}.jpg".encode(encoding)
+            data[place := "x" * (len(path) - 4) + f"{number}{image:03d}"] = path
+            files[place] = picture(10 * number + image)
+    packed = zipped(files)
+    for place, path in data.items():
+        packed = packed.replace(place.encode(), path)
+    return packed
+
+
+OLD = [
+    (["\u308a\u3093\u3054", "\u307f\u304b\u3093"], "shift_jis"),
+    (["\u8868", "\u80fd"], "shift_jis"),  # their second byte is a backslash
+    (["\u732b", "\u72d7"], "gb18030"),
+    (["caf\u00e9", "caf\u00e8"], "cp437"),
+    (["caf\u00e9", "caf\u00e8"], "latin-1"),
+    (["\u043a\u043e\u0442", "\u043f\u0451\u0441"], "cp866"),
+]
+
+
+@pytest.mark.parametrize(("names", "encoding"), OLD)
+@pytest.mark.parametrize("form", ["zip", "tar", "folder"])
+def test_names_in_another_encoding_are_refused_until_it_is_named(
+    tmp_path: Path, names: list[str], encoding: str, form: str
+) -> None:
+    source = tmp_path / f"set.{form}"
+    if form == "zip":
+        write(source, old_zip(names, encoding))
+    elif form == "tar":
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT, encoding=encoding) as archive:
+            for number, name in enumerate(names):
+                header = tarfile.TarInfo(f"{name}/1.jpg")
+                header.size = len(picture(number))
+                archive.addfile(header, io.BytesIO(picture(number)))
+        write(source, buffer.getvalue())
+    else:
+        for number, name in enumerate(names):
+            write(source / str(number) / "1.jpg", picture(number))
+            os.rename(source / str(number), os.fsencode(source) + b"/" + name.encode(encoding))
+    with pytest.raises(
+        UserError, match=r"the name '.*' is not in utf-8; it reads '.* Set split.names to the enc"
+    ) as no:
+        read_set(source)
+    assert "\n" not in str(no.value)
+    str(no.value).encode()
+    found = read_set(source, names=encoding)
+    assert sorted(found.classes) == sorted(names)
+    assert all(sample.data and sample.source.startswith(f"{sample.class_name}/") for sample in found.samples)
+
+
+def test_names_that_are_marked_as_unicode_stay_what_they_are(tmp_path: Path) -> None:
+    files = {"\u00fcber/1.jpg": picture(1), "b/1.jpg": picture(2)}
+    for form in ("zip", "tar"):
+        path = write(tmp_path / f"set.{form}", pack(files, form))
+        assert read_set(path, names="shift_jis").classes == ["b", "\u00fcber"]
+    broken = zipped(files).replace("\u00fc".encode(), b"\xff\xff")
     with pytest.raises(UserError, match=r"set.zip: expected a whole zip or tar archive.*pack it again"):
         read_set(write(tmp_path / "set.zip", broken))
+    with pytest.raises(UserError, match=r"set.tar: the name 'caf\\xe9/1.jpg' is not in utf-8"):
+        read_set(write(tmp_path / "set.tar", tar({"caf\udce9/1.jpg": picture(1), "b/1.jpg": picture(2)})))
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "folder"])
+def test_names_that_look_alike_are_one_class(tmp_path: Path, form: str) -> None:
+    files = {f"{name}/1.jpg": picture(seed) for seed, name in enumerate(("caf\u00e9", "cafe\u0301", "tea"))}
+    source = tmp_path / f"set.{form}"
+    if form == "folder":
+        for name, data in files.items():
+            write(source / name, data)
+    else:
+        write(source, pack(files, form))
+    found = read_set(source)
+    assert (found.classes, found.merged) == (["caf\u00e9", "tea"], ["caf\u00e9"])
+    assert [sample.class_name for sample in found.samples].count("caf\u00e9") == 2
+    assert len({sample.source for sample in found.samples}) == 3
 
 
 # Published layouts, in miniature.

@@ -264,6 +264,6 @@ def test_pretrain_reads_the_same_parts(tmp_path: Path) -> None:
 
 def test_a_source_without_a_test_part_is_not_learned_and_split(tmp_path: Path) -> None:
     divided = write(tmp_path / "a", files(*both("train"), *both("test")))
-    _check_sources(divided, divided, "auto")
+    _check_sources(divided, divided, "auto", "utf-8")
     with pytest.raises(UserError, match="hold the same images"):
-        _check_sources(*[write(tmp_path / "b", files(*both("train"), *both("val")))] * 2, "auto")
+        _check_sources(*[write(tmp_path / "b", files(*both("train"), *both("val")))] * 2, "auto", "utf-8")

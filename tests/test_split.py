@@ -195,6 +195,29 @@ def test_classes_are_taken_in_the_order_given() -> None:
         select_classes("all", ["horse"])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "existing", "message"),
+    [
+        ([1, 2], ["1", "001", "2"], "YAML reads 001 as the number 1: write '001', or '1' for the class of that name"),
+        ([1, 2], ["001", "2"], "YAML reads 001 as the number 1: write '001'."),
+        ([2, 31], ["2", "0x1F"], "YAML reads 0x1F as the number 31"),
+        ([2, 8], ["2", "0o10"], "YAML reads 0o10 as the number 8"),
+        ([2, 1000], ["2", "1_000"], "YAML reads 1_000 as the number 1000"),
+        ([2, 5], ["2", "+5"], "YAML reads \\+5 as the number 5"),
+        ([2, 3], ["2", "03x"], "no class '3'"),
+        ([2, 10], ["2", "ten", "٣"], "no class '10'"),
+    ],
+)
+def test_numbers_that_yaml_reads_alike_are_refused(wanted: list[str | int], existing: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        select_classes(wanted, existing)
+
+
+def test_a_class_is_found_however_its_accents_are_typed() -> None:
+    assert select_classes(["cafe\u0301", "tea"], ["caf\u00e9", "tea"]) == ["caf\u00e9", "tea"]
+    assert select_classes([1, 10], ["1", "10", "1x"]) == ["1", "10"]
+
+
 # What a data set folder holds.
 
 
@@ -713,3 +736,49 @@ def test_folders_below_a_class_are_groups(project_with: Project) -> None:
     where = [{source.split("/")[1] for source in read(split).sources()} for split in SPLITS]
     assert sum(map(len, where)) == 12
     assert sum(len(read(split)) for split in SPLITS) == 72
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ("[true, false]", "YAML reads true as a truth value: write it in quotes, 'true'"),
+        ("[a, False]", "YAML reads false as a truth value: write it in quotes, 'false'"),
+        ("[null, a]", "YAML reads null as nothing: write it in quotes, 'null'"),
+        ("[a, ~]", "YAML reads null as nothing"),
+        ("[2024-01-01, b]", "YAML reads 2024-01-01 as a date: write it in quotes, '2024-01-01'"),
+        ("[2024-01-01 10:00:00, b]", "YAML reads 2024-01-01 10:00:00 as a time"),
+        ("[1.0, b]", "YAML reads 1.0 as a number: write it in quotes, '1.0'"),
+        ("[[a], b]", "expected 'all' or a list of two or more different classes"),
+        ("[a, a]", "expected 'all' or a list of two or more different classes"),
+    ],
+)
+def test_names_that_yaml_reads_as_something_else_want_quotes(
+    project_with: Project, capsys: pytest.CaptureFixture[str], listed: str, message: str
+) -> None:
+    project_with()
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("classes: all", f"classes: {listed}"))
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert said.startswith("split: params.yaml: split.classes: expected ")
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("names", ["utf-9", "", "rot13", "base64", "utf-16", "hex", 437, None])
+def test_an_encoding_that_python_lacks_is_refused(
+    project_with: Project, capsys: pytest.CaptureFixture[str], names: object
+) -> None:
+    project_with(names=names)
+    with pytest.raises(SystemExit):
+        main()
+    assert "split.names: expected an encoding that Python knows, such as utf-8" in capsys.readouterr().err
+
+
+def test_classes_that_look_alike_are_said_to_be_one(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(project_with(), classes=("caf\u00e9", "cafe\u0301", "tea"))
+    main()
+    said = capsys.readouterr().out
+    assert "classes: caf\u00e9 12, tea 6\n" in said
+    assert "class caf\u00e9: folders whose names look alike" in said

@@ -23,7 +23,7 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
     amounts = {"train": split.train, "val": split.val, "test": split.test}
     found += _refused(check_amounts, amounts, PARTS)
     if pretrain.epochs:
-        found += _refused(_check_sources, Path(split.source), Path(pretrain.source), split.parts)
+        found += _refused(_check_sources, Path(split.source), Path(pretrain.source), split.parts, split.names)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
     data_sets = [item for item in catalog if item not in weights]
     found += [
@@ -56,7 +56,7 @@ def _refused(check: Callable[..., None], *values: Any) -> list[str]:
     return []
 
 
-def _check_sources(source: Path, learned: Path, parts: dict[str, str] | str) -> None:
+def _check_sources(source: Path, learned: Path, parts: dict[str, str] | str, names: str) -> None:
     """Raise UserError where pretrain would learn images that split may put into the test split.
 
     Links and detours are followed; a copy is found by extract_test, which compares pixels. Where the data set has a
@@ -65,7 +65,7 @@ def _check_sources(source: Path, learned: Path, parts: dict[str, str] | str) -> 
     places = [path.resolve() for path in (source, learned)]
     if not any(one == other or one in other.parents for one, other in (places, places[::-1])):
         return
-    if source.exists() and any(sample.part == "test" for sample in read_set(source, parts).samples):
+    if source.exists() and any(sample.part == "test" for sample in read_set(source, parts, names).samples):
         return
     raise UserError(
         f"pretrain.source: {learned} and split.source: {source} hold the same images, so test images would be learned. "

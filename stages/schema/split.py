@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -9,6 +10,9 @@ from pydantic import Field
 from stages.base.params import Section, Seed, allowed
 from stages.images.contract import Fit, Form, Polarity
 from stages.sources.parts import PARTS
+
+# What YAML takes a name without quotes for; whole numbers are names, too.
+_OTHER = {bool: "a truth value", type(None): "nothing", float: "a number", date: "a date", datetime: "a time"}
 
 
 def _is_amount(value: Any) -> bool:
@@ -18,10 +22,20 @@ def _is_amount(value: Any) -> bool:
 
 
 def _is_classes(value: Any) -> bool:
-    if isinstance(value, list):
-        names = {str(name) for name in value if isinstance(name, str | int) and not isinstance(name, bool)}
-        return len(names) == len(value) >= 2
-    return bool(value == "all")
+    if not isinstance(value, list):
+        return bool(value == "all")
+    for name in value:
+        if kind := _OTHER.get(type(name)):
+            written = "null" if name is None else str(name).lower()
+            raise ValueError(f"expected names; YAML reads {written} as {kind}: write it in quotes, '{written}'")
+    return all(isinstance(name, str | int) for name in value) and len({str(name) for name in value}) == len(value) >= 2
+
+
+def _is_encoding(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and b"az/09._-".decode(value) == "az/09._-"
+    except (LookupError, ValueError):  # unknown, or of something else than text
+        return False
 
 
 def _is_parts(value: Any) -> bool:
@@ -55,6 +69,7 @@ class Split(Section):
     source: str
     classes: Annotated[list[str | int] | str, allowed(_is_classes, "'all' or a list of two or more different classes")]
     parts: Parts
+    names: Annotated[str, allowed(_is_encoding, "an encoding that Python knows, such as utf-8, cp437 or shift_jis")]
     form: Form
     polarity: Polarity
     fit: Fit

@@ -22,7 +22,7 @@ from functools import partial
 from typing import IO, Any
 
 from stages.base.stage import UserError, progress
-from stages.sources.tree import DAMAGED, File, Folder
+from stages.sources.tree import DAMAGED, UTF8, File, Folder, decode_name
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 STREAMS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
@@ -38,7 +38,7 @@ CHUNK = 1 << 20
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile does not bound what the others unpack to
 ENCRYPTED = 0x41  # flags of a zip's member: with a password, or with keys
 PATCHED = 0x20
-UTF8 = 0x800
+UNICODE = 0x800
 AGAIN = "Fetch or copy it again; if it is your own, pack it again."
 
 
@@ -52,27 +52,29 @@ def allowance(size: int) -> int:
     return SMALL + RATIO * size
 
 
-def read_archive(file: File, name: str, allowed: int) -> Folder:
+def read_archive(file: File, name: str, allowed: int, names: str = UTF8) -> Folder:
     """List a zip or tar archive, of whatever kind its first bytes say.
 
     Args:
         file: the archive; it may be a file in another one.
         name: how to call it in messages.
         allowed: how many bytes all its files may have together, unpacked.
+        names: the encoding of the names that it does not mark as Unicode.
 
     Raises:
-        UserError: it is no archive, not whole, encrypted, or holds what a data set must not hold.
+        UserError: it is no archive, not whole, encrypted, or holds what a data set must not hold, or names that are
+            not in that encoding.
     """
     try:
         with file.open() as opened:
             begin = opened.read(6)
             unpack = next((STREAMS[magic] for magic in STREAMS if begin.startswith(magic)), None)
         if begin.startswith((b"PK\3\4", b"PK\5\6")):
-            return _zip(seekable(file, name, allowed), name, allowed)
+            return _zip(seekable(file, name, allowed), name, allowed, names)
         if unpack:
             with file.open() as opened, unpack(opened) as stream:
                 file = _unpacked(stream, name, allowed)
-        return _tar(seekable(file, name, allowed), name, allowed)
+        return _tar(seekable(file, name, allowed), name, names)
     except (OSError, tarfile.TarError, *DAMAGED) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -153,7 +155,7 @@ def _no_room(name: str, error: OSError) -> UserError:
     )
 
 
-def _tar(file: File, name: str, allowed: int) -> Folder:
+def _tar(file: File, name: str, names: str) -> Folder:
     shared = _Shared(file.open())
     whole = partial(_Stretch, shared, 0, shared.size)
     root, count = Folder(), 0
@@ -166,7 +168,10 @@ def _tar(file: File, name: str, allowed: int) -> Folder:
                 raise _refused(name, member.name, kind)
             _check(name, member.name, member.size, count)
             read = File(partial(_Stretch, shared, member.offset_data, member.size))  # type: ignore[arg-type]
-            root.add(_path(name, member.name), None if member.isdir() else read)
+            raw = member.name.encode(UTF8, "surrogateescape")
+            marked = "path" in member.pax_headers and "hdrcharset" not in member.pax_headers
+            path = decode_name(raw, UTF8 if marked else names, name)
+            root.add(_path(name, path), None if member.isdir() else read)
         end = archive.offset
     # Where something else than a header follows, tarfile takes it for the end; the end has a mark.
     with whole() as opened:
@@ -176,14 +181,14 @@ def _tar(file: File, name: str, allowed: int) -> Folder:
     return root
 
 
-def _zip(file: File, name: str, allowed: int) -> Folder:
+def _zip(file: File, name: str, allowed: int, names: str) -> Folder:
     shared = _Shared(file.open())
     archive = zipfile.ZipFile(_Stretch(shared, 0, shared.size))
     root, total = Folder(), 0
     for count, member in enumerate(archive.infolist(), 1):
         path = member.filename
-        if not member.flag_bits & UTF8:
-            path = _decoded(path)
+        if not member.flag_bits & UNICODE and path == member.orig_filename.partition("\0")[0]:
+            path = decode_name(path.encode("cp437"), names, name)  # as zipfile reads what nothing marks as Unicode
         path = path.replace("\\", "/")  # as some programs for Windows write them
         mode = member.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -200,14 +205,6 @@ def _zip(file: File, name: str, allowed: int) -> Folder:
         read = File(partial(archive.open, member), packed=True, size=member.file_size)
         root.add(_path(name, path), None if path.endswith("/") else read)
     return root
-
-
-def _decoded(path: str) -> str:
-    """Undo zipfile's reading of an unmarked name as code page 437 where it is UTF-8, as macOS and Linux write it."""
-    try:
-        return path.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return path
 
 
 def _check(name: str, path: str, size: int, count: int) -> None:

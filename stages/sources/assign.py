@@ -4,10 +4,11 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from stages.base.stage import UserError
 from stages.sources.examine import Examined
-from stages.sources.sample import LeftOut, Part
+from stages.sources.sample import LeftOut, Part, nfc
 
 Amount = int | float | str  # a count, a share, or "rest"
 EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
@@ -20,7 +21,7 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
     Raises:
         UserError: one does not exist, or there are fewer than two.
     """
-    classes = list(existing) if isinstance(wanted, str) else [str(name) for name in wanted]
+    classes = list(existing) if isinstance(wanted, str) else [_as_written(name, existing) for name in wanted]
     known = set(existing)
     missing = [name for name in classes if name not in known]
     if missing:
@@ -31,6 +32,29 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
             "A class is a folder of images (CLASS/*.jpg)."
         )
     return classes
+
+
+def _as_written(name: str | int, existing: Sequence[str]) -> str:
+    """Return a class name as it was meant: YAML reads 001, 0x1 and 1 alike as the number 1."""
+    if isinstance(name, str):
+        return nfc(name)
+    alike = [known for known in existing if known != str(name) and _number(known) == name]
+    if alike:
+        raise UserError(
+            f"split.classes: YAML reads {alike[0]} as the number {name}: write '{alike[0]}'"
+            + (f", or '{name}' for the class of that name." if str(name) in existing else ".")
+        )
+    return str(name)
+
+
+def _number(name: str) -> int | None:
+    """The whole number that YAML reads a name as, if it does."""
+    digits = name.lower().replace("_", "").removeprefix("+")
+    for base, begin in ((16, "0x"), (8, "0o"), (10, "")):
+        if digits.startswith(begin) and digits.removeprefix(begin).isascii():
+            with suppress(ValueError):
+                return int(digits.removeprefix(begin), base)
+    return None
 
 
 def without_duplicates(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.base.stage import UserError
 from stages.sources.idx import read_idx
-from stages.sources.sample import DataSet, Part, Sample, png
+from stages.sources.sample import DataSet, Part, Sample, nfc, png
 
 STEMS: dict[Part, str] = {"train": "train", "test": "t10k"}
 
@@ -41,7 +41,7 @@ def _classes(folder: Path, count: int) -> list[str]:
     if not names.is_file():
         return [str(label) for label in range(count)]
     classes = names.read_text(encoding="utf-8").split("\n")
-    classes = [line.strip() for line in classes if line.strip()]
+    classes = [nfc(line.strip()) for line in classes if line.strip()]
     if len(classes) < count or len(set(classes)) < len(classes):
         raise UserError(f"{names}: expected {count} different class names, one a line; received {len(classes)}.")
     return classes

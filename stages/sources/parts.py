@@ -85,12 +85,13 @@ def named_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Par
     for part in (part for part in PARTS if part in wanted):
         folder, path = root, ""
         for name in filter(lambda name: name not in ("", "."), wanted[part].split("/")):
-            if name not in folder.folders:
+            known = next((known for known in folder.folders if nfc(known) == nfc(name)), None)
+            if known is None:
                 here = ", ".join(natural(folder.folders)[:10]) or "no folder"
                 raise UserError(
                     f"split.parts.{part}: there is no folder {wanted[part]} in {where}; {path or 'it'} holds {here}."
                 )
-            folder, path = folder.folders[name], f"{path}{name}/"
+            folder, path = folder.folders[known], f"{path}{known}/"
         entered = _root(part, folder, path)
         if not entered.classes:
             raise UserError(f"split.parts.{part}: expected class folders in {wanted[part]}, found none with images.")

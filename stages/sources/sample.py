@@ -61,12 +61,14 @@ class DataSet:
         samples: its images, always in the same order.
         left_out: what lies beside the class folders.
         parts: the folder of each part, where it comes divided into folders.
+        merged: classes whose name is written in several ways that look alike.
     """
 
     classes: list[str]
     samples: list[Sample]
     left_out: list[LeftOut] = field(default_factory=list)
     parts: dict[Part, str] = field(default_factory=dict)
+    merged: list[str] = field(default_factory=list)
 
 
 def nfc(name: str) -> str:

@@ -8,7 +8,6 @@ cifar-10-batches-bin/*.bin                 CIFAR-10 or CIFAR-100 in binary form,
 SET/train-images-idx3-ubyte.gz, ...        the four idx files of MNIST, under their published names, packed or not
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from stages.sources.archives import SUFFIXES, allowance, is_archive, read_archiv
 from stages.sources.cifar import is_cifar, read_cifar
 from stages.sources.mnist import is_mnist, read_mnist
 from stages.sources.parts import beside, find_parts, named_part, named_parts
-from stages.sources.sample import DataSet, Sample
-from stages.sources.tree import Folder, file_on_disk, is_image, natural, on_disk
+from stages.sources.sample import DataSet, Sample, nfc
+from stages.sources.tree import UTF8, Folder, file_on_disk, is_image, natural, on_disk
 
 AUTO = "auto"
 NESTED = 2  # archives in archives
@@ -29,7 +28,7 @@ LAYOUT = (
 )
 
 
-def read_set(source: Path, parts: Mapping[str, str] | str = AUTO) -> DataSet:
+def read_set(source: Path, parts: Mapping[str, str] | str = AUTO, names: str = UTF8) -> DataSet:
     """Read the data set that ``source``, a folder or an archive, holds; its images are read when they are asked for.
 
     A single folder around the class folders is entered, and so is an archive that nothing else than papers lie beside.
@@ -37,6 +36,7 @@ def read_set(source: Path, parts: Mapping[str, str] | str = AUTO) -> DataSet:
     Args:
         source: the folder or archive.
         parts: "auto", or the folders of its parts: see ``named_parts``.
+        names: the encoding of the names in it that are not marked as Unicode.
 
     Raises:
         UserError: it is no data set; the message says what one looks like.
@@ -45,15 +45,15 @@ def read_set(source: Path, parts: Mapping[str, str] | str = AUTO) -> DataSet:
         if is_mnist(source):
             _check_undivided(parts, source)
             return read_mnist(source)
-        root, allowed = on_disk(source), _allowed(source)
+        root, allowed = on_disk(source, names), _allowed(source)
     elif source.is_file():
         if not is_archive(source.name):
             raise UserError(f"{source}: expected an archive ({', '.join(SUFFIXES)}) or a folder of {LAYOUT}.")
         allowed = allowance(source.stat().st_size)
-        root = read_archive(file_on_disk(source), str(source), allowed)
+        root = read_archive(file_on_disk(source), str(source), allowed, names)
     else:
         raise UserError(f"{source} is missing. A data set is a folder of {LAYOUT}.")
-    where, root, above, folder = _entered(root, str(source), allowed)
+    where, root, above, folder = _entered(root, str(source), allowed, names)
     if is_cifar(folder):
         _check_undivided(parts, source)
         return read_cifar(folder, where)
@@ -62,15 +62,16 @@ def read_set(source: Path, parts: Mapping[str, str] | str = AUTO) -> DataSet:
         found = f"{count} images, but no class folder" if count else "no class folder"
         raise UserError(f"{where} holds {found}. A data set is a folder of {LAYOUT}.")
     roots = find_parts(folder, above, where) if isinstance(parts, str) else named_parts(root, parts, where)
-    classes: set[str] = set()
+    written: dict[str, set[str]] = {}
     samples = []
     for part, division in roots.items():
         for name in natural(division.folder.folders):
-            classes.add(_text(name))
+            written.setdefault(nfc(name), set()).add(name)
             for path, file in division.folder.folders[name].walk(f"{division.path}{name}/"):
-                samples.append(Sample(_text(path), _text(name), part, file.read))
+                samples.append(Sample(path, nfc(name), part, file.read))
     paths = {part: division.path for part, division in roots.items() if part}
-    return DataSet(natural(classes), samples, list(beside(root, roots)), paths)
+    merged = sorted(name for name, spellings in written.items() if len(spellings) > 1)
+    return DataSet(natural(written), samples, list(beside(root, roots)), paths, merged)
 
 
 def _check_undivided(parts: Mapping[str, str] | str, source: Path) -> None:
@@ -78,7 +79,7 @@ def _check_undivided(parts: Mapping[str, str] | str, source: Path) -> None:
         raise UserError(f"split.parts: {source} has parts of its own. Expected auto; received {parts}.")
 
 
-def _entered(root: Folder, where: str, allowed: int) -> tuple[str, Folder, str, Folder]:
+def _entered(root: Folder, where: str, allowed: int, names: str) -> tuple[str, Folder, str, Folder]:
     """Return the folder that the class folders or parts lie in.
 
     Returns:
@@ -93,7 +94,9 @@ def _entered(root: Folder, where: str, allowed: int) -> tuple[str, Folder, str, 
                 break  # it is a class
             above, folder = f"{above}{name}/", inner
         elif archives and not folder.folders and not folder.images() and nested < NESTED:
-            opened = {name: read_archive(folder.files[name], f"{where}/{above}{name}", allowed) for name in archives}
+            opened = {
+                name: read_archive(folder.files[name], f"{where}/{above}{name}", allowed, names) for name in archives
+            }
             found = {name: inner for name, inner in opened.items() if _holds_images(inner)}
             if len({named_part(name) for name in found} - {None}) == len(found) > 1:  # train.zip beside test.zip
                 where, above = f"{where}/{above}".rstrip("/"), ""
@@ -118,8 +121,3 @@ def _holds_images(folder: Folder) -> bool:
 def _allowed(folder: Path) -> int:
     """What the archives in ``folder`` may unpack to."""
     return allowance(sum(path.stat().st_size for path in folder.iterdir() if is_archive(path.name) and path.is_file()))
-
-
-def _text(path: str) -> str:
-    """A path as text that any file can hold: what is no UTF-8 in it is replaced."""
-    return os.fsencode(path).decode("utf-8", "replace")

@@ -6,6 +6,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from lzma import LZMAError
 from pathlib import Path
@@ -18,6 +19,10 @@ IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave in folders unasked
+UTF8 = "utf-8"
+TRIED = ("latin-1", "cp437", "shift_jis", "gb18030")  # what a message shows a name in
+SHOWN = 40  # characters of a name in a message
+_RENAME = "Set split.names to the encoding of the names, or rename them to UTF-8 (those in pretrain.source, too)."
 # What reading a damaged archive raises.
 DAMAGED = (EOFError, LZMAError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error)
 
@@ -85,14 +90,17 @@ def file_on_disk(path: Path) -> File:
     return File(opened)
 
 
-def on_disk(path: Path, above: tuple[tuple[int, int], ...] = ()) -> Folder:
+def on_disk(path: Path, names: str = UTF8, above: tuple[tuple[int, int], ...] = ()) -> Folder:
     """Return the folder at ``path`` with all below it; links are followed.
 
     Args:
+        path: the folder.
+        names: the encoding that names of files and folders are in.
         above: identities of the folders that it lies in.
 
     Raises:
-        UserError: a folder in it cannot be read, or is a link to a folder that it lies in.
+        UserError: a folder in it cannot be read, is a link to a folder that it lies in, or holds a name that is not in
+            that encoding.
     """
     folder = Folder()
     try:
@@ -104,13 +112,40 @@ def on_disk(path: Path, above: tuple[tuple[int, int], ...] = ()) -> Folder:
             for entry in entries:
                 if is_hidden(entry.name):
                     continue
+                name = decode_name(os.fsencode(entry.name), names, str(path))
+                if name in folder.folders or name in folder.files:
+                    raise UserError(f"{path}: two names in it read '{name}' in {names}. {_RENAME}")
                 if os.path.isdir(entry.path):  # False for a link to itself, which is then an unreadable file
-                    folder.folders[entry.name] = on_disk(Path(entry.path), (*above, place))
+                    folder.folders[name] = on_disk(Path(entry.path), names, (*above, place))
                 else:
-                    folder.files[entry.name] = file_on_disk(Path(entry.path))
+                    folder.files[name] = file_on_disk(Path(entry.path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Give yourself the right to, or move it.") from None
     return folder
+
+
+def decode_name(name: bytes, names: str, where: str) -> str:
+    """Return a name of a file or folder, or a path, as text.
+
+    Args:
+        name: the bytes that it is stored as.
+        names: the encoding that they are in.
+        where: what holds it.
+
+    Raises:
+        UserError: they are not; the message shows how the name reads in others.
+    """
+    try:
+        return name.decode(names)
+    except UnicodeError:
+        readings = []
+        for encoding in TRIED:
+            with suppress(UnicodeError):
+                readings.append(f"'{name.decode(encoding)[:SHOWN]}' in {encoding}")
+        shown = ascii(name[:SHOWN])[2:-1]
+        raise UserError(
+            f"{where}: the name '{shown}' is not in {names}; it reads {', '.join(readings)}. {_RENAME}"
+        ) from None
 
 
 def is_image(name: str) -> bool:
