@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin, TiffTags
 
 from stages.images.contract import Contract, Fit
-from stages.images.decode import BadImage, decode
+from stages.images.decode import BadImage, NoImage, decode
 from stages.images.load import load
 
 # What each awkward file is: mode and size of the decoded image, or words of the reason why it is refused.
@@ -200,6 +200,83 @@ def test_of_an_animation_it_is_the_first_frame() -> None:
 def test_what_is_no_whole_image_is_refused_with_its_reason(data: bytes, reason: str) -> None:
     with pytest.raises(BadImage, match=reason):
         decode(data)
+
+
+def tiff(**tags: object) -> bytes:
+    """A picture with these tags, which are given as ``tag_NUMBER``."""
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for name, value in tags.items():
+        number = int(name.removeprefix("tag_"))
+        info.tagtype[number] = TiffTags.BYTE if isinstance(value, bytes) else TiffTags.LONG
+        info[number] = value
+    return encode(picture(), "TIFF", tiffinfo=info)
+
+
+def box(*brands: bytes) -> bytes:
+    """The first box of a file in one of MPEG's containers."""
+    first, *others = brands
+    content = b"ftyp" + first + bytes(4) + b"".join(others)
+    return (len(content) + 4).to_bytes(4) + content + bytes(200)
+
+
+def cr2() -> bytes:
+    """A grey picture of 2 x 2 pixels behind the header of Canon's raw files."""
+    entries = {256: 2, 257: 2, 258: 8, 259: 1, 262: 1, 273: 130, 278: 2, 279: 4}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    header = b"II*\0\x10\0\0\0CR\2\0" + bytes(4)
+    return header + struct.pack("<H", len(entries)) + directory + bytes(16) + bytes(4)
+
+
+OTHER_FORMATS = {
+    "DNG": (tiff(tag_50706=b"\1\4\0\0"), "a camera's raw file"),
+    "CR2": (cr2(), "a camera's raw file"),
+    "CR2, cut": (cr2()[:40], "a camera's raw file"),
+    "NEF, ARW": (tiff(tag_254=1, tag_330=8), "a camera's raw file"),
+    "CR3": (box(b"crx ", b"isom"), "a camera's raw file"),
+    "ORF": (b"IIRO\x08\0\0\0" + bytes(50), "a camera's raw file"),
+    "RW2": (b"IIU\0\x18\0\0\0" + bytes(50), "a camera's raw file"),
+    "RAF": (b"FUJIFILMCCD-RAW 0201" + bytes(50), "a camera's raw file"),
+    **{brand: (box(brand.encode(), b"mif1"), "HEIC") for brand in ("heic", "heix", "hevc", "heim", "msf1")},
+    "HEIC by its second brand": (box(b"mif1", b"miaf", b"heic"), "HEIC"),
+    "DICOM": (bytes(128) + b"DICM" + bytes(50), "a DICOM image"),
+    "SVG": (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
+    "SVG with a mark": (b'\xef\xbb\xbf<SVG width="1"/>', "an SVG drawing"),
+    "PSD": (b"8BPS\0\1" + bytes(50), "a Photoshop file"),
+    "JPEG XL": (b"\xff\x0a" + bytes(50), "a JPEG XL image"),
+}
+NO_IMAGES = {
+    "git-LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "`git lfs pull`"),
+    "PDF": (b"%PDF-1.7\n", "a PDF"),
+    "video": (box(b"isom", b"mp42"), "a video"),
+    "web page": (b"<!DOCTYPE html><html><svg/></html>", "a web page"),
+    "zip": (b"PK\3\4" + bytes(50), "an archive"),
+    "words": (b"1 2 3\n", "not an image, or of a format"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FORMATS)
+def test_images_in_other_formats_are_called_by_their_names(kind: str) -> None:
+    data, reason = OTHER_FORMATS[kind]
+    with pytest.raises(BadImage) as refusal:
+        decode(data)
+    assert reason in str(refusal.value)
+    assert "which cannot be read here; export it as" in str(refusal.value)
+    assert not isinstance(refusal.value, NoImage)
+
+
+@pytest.mark.parametrize("kind", NO_IMAGES)
+def test_what_is_no_image_is_told_from_images(kind: str) -> None:
+    data, reason = NO_IMAGES[kind]
+    with pytest.raises(NoImage) as refusal:
+        decode(data)
+    assert reason in str(refusal.value)
+
+
+def test_tags_that_pictures_have_as_well_make_no_raw_file() -> None:
+    for data in (tiff(), tiff(tag_254=0, tag_330=8), tiff(tag_254=1)):
+        assert decode(data).size == (40, 30)
+    plain = cr2().replace(b"CR\2\0", bytes(4))
+    assert decode(plain).size == (2, 2)
 
 
 def test_a_bomb_between_pillows_warning_and_its_error_is_refused() -> None:

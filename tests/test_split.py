@@ -782,3 +782,20 @@ def test_classes_that_look_alike_are_said_to_be_one(project_with: Project, capsy
     said = capsys.readouterr().out
     assert "classes: caf\u00e9 12, tea 6\n" in said
     assert "class caf\u00e9: folders whose names look alike" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".ipynb_checkpoints", "LOST.DIR", "@Recycle"],
+)
+def test_what_systems_leave_behind_is_no_data(tmp_path: Path, name: str) -> None:
+    fill(tmp_path, 1)
+    put(tmp_path / name / "cat" / "0.png", 9)
+    put(tmp_path / "cat" / name / "0.png", 9)
+    for file in ("Icon\r", "ehthumbs.db", "Desktop.ini", "Thumbs.db"):
+        (tmp_path / "dog" / file).write_text("junk")
+    shutil.make_archive(str(tmp_path.parent / "packed"), "zip", tmp_path)
+    for source in (tmp_path, tmp_path.parent / "packed.zip"):
+        found = read_set(source)
+        assert (found.classes, found.left_out) == (["cat", "dog"], [])
+        assert [sample.source for sample in found.samples] == ["cat/0.png", "dog/0.png"]

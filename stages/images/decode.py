@@ -18,6 +18,28 @@ MAX_PIXELS = 89_478_485
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+_LFS = b"version https://git-lfs.github.com/spec/"
+_RAW = "a camera's raw file"
+_CR2 = b"II*\0\x10\0\0\0CR"  # Canon until 2018: a TIFF file, its first directory after these two letters
+# Other formats: where their mark begins, the mark, what it is.
+_OTHERS = (
+    (128, b"DICM", "a DICOM image"),
+    (0, _CR2, _RAW),
+    (0, b"FUJIFILMCCD-RAW", _RAW),
+    (0, b"IIRO", _RAW),  # Olympus
+    (0, b"IIRS", _RAW),
+    (0, b"IIU\0", _RAW),  # Panasonic
+    (0, b"\0MRM", _RAW),  # Minolta
+    (0, b"FOVb", _RAW),  # Sigma
+    (4, b"ftypcrx ", _RAW),  # Canon since 2018
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+)
+# Brands of HEIF with HEVC inside (ISO 23008-12); mif1 and msf1 say HEIF alone.
+_HEIC = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 heif".split())
+_CANNOT = "{}, which cannot be read here; export it as {}"
+_SUBFILE, _SUB_IFDS, _DNG = 254, 330, 50706  # tags of TIFF
 _BOMB = f"declares more than {MAX_PIXELS:,} pixels, the largest size allowed (a decompression bomb?)"
 _ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 _UPRIGHT = {
@@ -66,6 +88,8 @@ def decode(data: bytes, enough: int = 0) -> Image.Image:
             image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(_BOMB)
+            if _is_raw(image, data):
+                raise BadImage(_CANNOT.format(_RAW, "JPEG"))
             if enough:
                 image.draft(None, (enough, enough))
             image.load()
@@ -117,9 +141,37 @@ def _grey8(image: Image.Image) -> np.ndarray:
     return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
 
 
+def _is_raw(image: Image.Image, data: bytes) -> bool:
+    """Whether a TIFF file is a camera's, where the picture that is found first is a small preview."""
+    if image.format != "TIFF":
+        return False
+    tags = getattr(image, "tag_v2", {})
+    preview = _SUB_IFDS in tags and tags.get(_SUBFILE) == 1
+    return data.startswith(_CR2) or _DNG in tags or preview
+
+
 def _unknown(data: bytes) -> BadImage:
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
-        return BadImage("a HEIC photograph, which cannot be read here; export it as JPEG")
+    if data.startswith(_LFS):
+        return NoImage("a pointer of git-LFS in place of the file; get it with `git lfs pull`")
+    for start, mark, what in _OTHERS:
+        if data[start : start + len(mark)] == mark:
+            return BadImage(_CANNOT.format(what, "JPEG" if what == _RAW else "PNG"))
+    if data[4:8] == b"ftyp":
+        brands = {data[at : at + 4] for at in range(8, min(int.from_bytes(data[:4]), 256), 4)}
+        if b"avif" not in brands and brands & _HEIC:
+            return BadImage(_CANNOT.format("a HEIC photograph", "JPEG"))
+        if not brands & {b"avif", b"avis"}:
+            return NoImage("not an image but a video or sound")
+        return BadImage("truncated or broken: its header cannot be read")
+    begin = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if begin.startswith((b"<!doctype html", b"<html")):
+        return NoImage("not an image but a web page, perhaps an answer in place of a download")
+    if begin.startswith(b"<") and b"<svg" in begin:
+        return BadImage(_CANNOT.format("an SVG drawing", "PNG"))
+    if begin.startswith((b"%pdf", b"%!ps")):
+        return NoImage("not an image but a PDF or PostScript document; export its pictures as PNG")
+    if data.startswith((b"PK\3\4", b"\x1f\x8b")):
+        return NoImage("not an image but an archive; unpack it")
     if data.startswith(_SIGNATURES):
         return BadImage("truncated or broken: its header cannot be read")
     return NoImage("not an image, or of a format that cannot be read (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF can)")

@@ -18,7 +18,13 @@ from stages.base.stage import UserError
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")
 )
-SYSTEM_FILES = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave in folders unasked
+# What systems leave in folders unasked: Windows, macOS, Linux and Android, and network storage.
+SYSTEM_FILES = frozenset(
+    (
+        *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information"),
+        *("__macosx", "icon\r", "lost+found", "lost.dir", "@eadir", "@recycle", "#recycle", "#snapshot"),
+    )
+)
 UTF8 = "utf-8"
 TRIED = ("latin-1", "cp437", "shift_jis", "gb18030")  # what a message shows a name in
 SHOWN = 40  # characters of a name in a message
