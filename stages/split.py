@@ -73,7 +73,8 @@ def main() -> None:
 
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
     parts = " and ".join(name for name in SPLITS[1:] if name in given)
-    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{f'; {parts} as given' if parts else ''}")
+    as_given = f"; {parts} as given" + (f"; {unused} not used" if unused else "") if parts else ""
+    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{as_given}")
     say_found(chosen, classes)
     for name in data_set.merged:
         say(f"class {name}: folders whose names look alike (é as one letter, or as e and an accent) are read as one")
@@ -82,7 +83,7 @@ def main() -> None:
     if near:
         crossing = sum(one.sample.class_name != other.sample.class_name for one, other in shown)
         say(f"near duplicates: {len(shown)} pairs, {crossing} of them in two classes")
-    say_left_out(left_out, SPLIT / "rejects.csv")
+    say_left_out(left_out, ("unreadable", "duplicate"), f" (see {SPLIT / 'rejects.csv'})")
 
 
 def find(source: Path) -> Path:

@@ -228,7 +228,7 @@ def test_given_parts_are_used_whole(split_of: Callable[..., list[str]]) -> None:
 
 def test_counts_choose_within_given_parts(split_of: Callable[..., list[str]]) -> None:
     lines = split_of([*both("train"), *both("val"), *both("test")], train=5, val=2, test=0.5)
-    assert lines[0].endswith("train 10, val 4, test 6; val and test as given")
+    assert lines[0].endswith("train 10, val 4, test 6; val and test as given; 16 not used")
 
 
 def test_a_missing_part_is_taken_from_train(split_of: Callable[..., list[str]]) -> None:
@@ -267,3 +267,14 @@ def test_a_source_without_a_test_part_is_not_learned_and_split(tmp_path: Path) -
     _check_sources(divided, divided, "auto", "utf-8")
     with pytest.raises(UserError, match="hold the same images"):
         _check_sources(*[write(tmp_path / "b", files(*both("train"), *both("val")))] * 2, "auto", "utf-8")
+
+
+def test_pretrain_says_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write(tmp_path / "x", files(*both("train"), *both("test"), "unlabelled", "train/cover.png"))
+    read_pixels(root, Contract(8, 3, "photo", "light_on_dark", "stretch"), tmp_path / "pixels.npy")
+    assert capsys.readouterr().out.splitlines() == [
+        f"  {root}: train part: train/",
+        f"  {root}: test part: test/",
+        "  left out: unlabelled/ (no part with class folders: 3 images)",
+        "  left out: 1 in no class folder",
+    ]

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from stages.base.ahead import in_parallel
-from stages.base.stage import UserError, progress
+from stages.base.stage import UserError, progress, say
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
 from stages.images.learned import pixel_hash
 from stages.images.load import load
 from stages.network.kept import RowWriter, StoredRows, readable
+from stages.sources.rejects import say_left_out
 from stages.sources.sample import Sample
 from stages.sources.samples import read_set
 
@@ -59,6 +60,9 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
     """
     data_set = read_set(source)
     classes, samples = data_set.classes, data_set.samples
+    for part, path in data_set.parts.items():
+        say(f"{source}: {part} part: {path}")
+    say_left_out(data_set.left_out)
     if len(classes) < 2:
         raise UserError(f"pretrain.source: expected two or more classes in {source}, found {', '.join(classes)}.")
     side, channels = contract.size, contract.channels

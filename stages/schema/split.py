@@ -12,7 +12,7 @@ from stages.images.contract import Fit, Form, Polarity
 from stages.sources.parts import PARTS
 
 # What YAML takes a name without quotes for; whole numbers are names, too.
-_OTHER = {bool: "a truth value", type(None): "nothing", float: "a number", date: "a date", datetime: "a time"}
+_OTHER = {bool: "the truth value", type(None): "the value", float: "the number", date: "the date", datetime: "the time"}
 
 
 def _is_amount(value: Any) -> bool:
@@ -27,7 +27,7 @@ def _is_classes(value: Any) -> bool:
     for name in value:
         if kind := _OTHER.get(type(name)):
             written = "null" if name is None else str(name).lower()
-            raise ValueError(f"expected names; YAML reads {written} as {kind}: write it in quotes, '{written}'")
+            raise ValueError(f"expected names; YAML reads one as {kind} {written}: put it in quotes, as '{written}'")
     return all(isinstance(name, str | int) for name in value) and len({str(name) for name in value}) == len(value) >= 2
 
 

@@ -11,7 +11,7 @@ from stages.base.stage import UserError, say
 from stages.sources.sample import Kind, LeftOut
 
 SHOWN = 10  # entries in a message
-# In the order in which they are said; the first and the last always are.
+# In the order in which they are said.
 KINDS: dict[Kind, str] = {
     "unreadable": "unreadable",
     "stray": "in no class folder",
@@ -69,13 +69,18 @@ def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
         writer.writerows(map(escape, (entry.source, entry.class_name, entry.reason)) for entry in left_out)
 
 
-def say_left_out(left_out: Sequence[LeftOut], path: Path) -> None:
-    """Print how much is left out, and which folders and archives are; ``path`` lists it."""
+def say_left_out(left_out: Sequence[LeftOut], always: Sequence[Kind] = (), note: str = "") -> None:
+    """Print which folders and archives are left out, and how many files, by kind.
+
+    Args:
+        left_out: everything that is not used.
+        always: kinds that are said even where there are none of them, if there are others.
+        note: what is added.
+    """
     for entry in left_out:
         if entry.kind == "unused":
             say(f"left out: {entry.source} ({entry.reason})")
     counts: Counter[Kind] = Counter(entry.kind for entry in left_out if entry.kind != "unused")
     if counts:
-        always = ("unreadable", "duplicate")
         said = [f"{counts[kind]} {word}" for kind, word in KINDS.items() if counts[kind] or kind in always]
-        say(f"left out: {', '.join(said)} (see {path})")
+        say(f"left out: {', '.join(said)}{note}")

@@ -147,11 +147,11 @@ def decode_name(name: bytes, names: str, where: str) -> str:
         readings = []
         for encoding in TRIED:
             with suppress(UnicodeError):
-                readings.append(f"'{name.decode(encoding)[:SHOWN]}' in {encoding}")
+                if (text := name.decode(encoding)[:SHOWN]).isprintable():
+                    readings.append(f"'{text}' in {encoding}")
+        reads = f"; it reads {', '.join(readings)}" if readings else ""
         shown = ascii(name[:SHOWN])[2:-1]
-        raise UserError(
-            f"{where}: the name '{shown}' is not in {names}; it reads {', '.join(readings)}. {_RENAME}"
-        ) from None
+        raise UserError(f"{where}: the name '{shown}' is not in {names}{reads}. {_RENAME}") from None
 
 
 def is_image(name: str) -> bool:
