@@ -15,9 +15,11 @@ from stages.base.stage import UserError
 from stages.images.contract import Contract
 from stages.network.source_images import read_pixels
 from stages.schema.between import _check_sources
-from stages.sources.parts import named_part
+from stages.sources.idx import write_idx
+from stages.sources.parts import find_parts, named_part
 from stages.sources.sample import DataSet
 from stages.sources.samples import read_set
+from stages.sources.tree import Folder, file_on_disk
 from stages.split import main
 from tests.copies import set_params
 
@@ -68,6 +70,9 @@ DIVIDED: dict[str, tuple[list[str], set[str]]] = {
     "fewer classes": ([*both("train", "a b c d"), *both("val", "a b"), *both("test", "d")], {"train", "val", "test"}),
     "no labels": ([*both("train"), "test"], {"train"}),
     "no labels in a folder": ([*both("train"), "val/images", "test/test"], {"train"}),
+    "sets": ([*both("training_set/training_set"), *both("test_set/test_set")], {"train", "test"}),
+    "copied in itself": ([*both("train"), *both("val"), *both("set/train"), *both("set/val")], {"train", "val"}),
+    "images in each class": ([*both("train", "cat/images dog/images"), "val/images"], {"train"}),
     "deeper classes": ([*both("train/x", "cat/in cat/out dog"), *both("val/x")], {"train", "val"}),
 }
 
@@ -92,6 +97,7 @@ CLASSES: dict[str, tuple[list[str], list[str]]] = {
     "laboratory": (["test tube", "train", "flask"], ["flask", "test tube", "train"]),
     "one word": (["steam_train", "diesel train"], ["diesel train", "steam_train"]),
     "no words": (["strain", "contest"], ["contest", "strain"]),
+    "papers in each": (["a", "a/x/1.txt", "a/y/1.txt", "b", "b/x/2.txt", "b/y/2.txt"], ["a", "b"]),
     "a folder in each": (["a/images", "b/images"], ["a", "b"]),
     "folders in one": (["a/x", "a/y", "b"], ["a", "b"]),
     "part inside a class": (["a/train", "b"], ["a", "b"]),
@@ -131,6 +137,25 @@ def test_what_is_unclear_is_refused_with_the_way_to_say_it(tmp_path: Path, layou
     assert "set split.parts: {train: FOLDER, val: FOLDER, test: FOLDER}" in str(refused.value)
     assert "{train: .}" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_images_without_a_suffix_are_divided_all_the_same(tmp_path: Path) -> None:
+    named = files(*both("train"), *both("test"))
+    found = read_set(write(tmp_path, {name.removesuffix(".png"): data for name, data in named.items()}))
+    assert (parts(found), found.classes) == ({"train": 6, "test": 6}, ["cat", "dog"])
+
+
+def test_many_classes_with_folders_in_them_are_compared_quickly(tmp_path: Path) -> None:
+    root = Folder()
+    for number in range(3000):
+        root.add([f"{number}", f"{number}.png"], file_on_disk(tmp_path))
+    assert list(find_parts(root, "", "x")) == [None]
+
+
+def test_published_arrays_have_parts_of_their_own(tmp_path: Path) -> None:
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((1, 2, 2), np.uint8))
+    with pytest.raises(UserError, match=r"split.parts: .* has parts of its own. Expected auto"):
+        read_set(tmp_path, {"train": "train"})
 
 
 def test_named_folders_are_taken_whatever_they_are_called(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 from stages.base.stage import UserError
 from stages.sources.archives import is_archive
@@ -65,7 +66,8 @@ def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, Root
         ):
             return {part: found[part] for part in PARTS if part in found}
         raise _unclear(siblings, where)
-    if any(_alike(one, other, 2) for one in siblings for other in siblings if one.name < other.name):
+    deep = [root for root in siblings if len(root.classes) > 1]
+    if any(_alike(one, other, 2) for one, other in combinations(deep, 2)):
         raise _unclear(siblings, where)
     return {None: Root("", above, folder, _classes(folder))}
 
@@ -143,8 +145,11 @@ def _root(name: str, folder: Folder, path: str) -> Root:
 
 
 def _holding(folder: Folder) -> dict[str, Folder]:
-    """The folders in it that hold images."""
-    return {name: inner for name, inner in folder.folders.items() if _holds_images(inner)}
+    """The folders in it that hold images, which may lack a suffix where nothing is named like an image."""
+    found = {name: inner for name, inner in folder.folders.items() if _holds_images(inner)}
+    if found or folder.images():
+        return found
+    return {name: inner for name, inner in folder.folders.items() if any(inner.walk())}
 
 
 def _holds_images(folder: Folder) -> bool:
