@@ -291,6 +291,8 @@ def test_a_source_without_a_test_part_is_not_learned_and_split(tmp_path: Path) -
     divided = write(tmp_path / "a", files(*both("train"), *both("test")))
     _check_sources(divided, divided, "auto", "utf-8")
     with pytest.raises(UserError, match="hold the same images"):
+        _check_sources(divided, divided, {"train": "test", "test": "train"}, "utf-8")
+    with pytest.raises(UserError, match="hold the same images"):
         _check_sources(*[write(tmp_path / "b", files(*both("train"), *both("val")))] * 2, "auto", "utf-8")
 
 

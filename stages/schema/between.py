@@ -8,7 +8,7 @@ from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
 from stages.sources.assign import check_amounts
 from stages.sources.parts import PARTS
-from stages.sources.samples import read_set
+from stages.sources.samples import AUTO, read_set
 
 
 def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[str]:
@@ -60,12 +60,17 @@ def _check_sources(source: Path, learned: Path, parts: dict[str, str] | str, nam
     """Raise UserError where pretrain would learn images that split may put into the test split.
 
     Links and detours are followed; a copy is found by extract_test, which compares pixels. Where the data set has a
-    test part, pretrain learns the training part and split tests with the other.
+    test part, pretrain learns the training part and split tests with the other; but not where split.parts names parts,
+    which pretrain would not know.
     """
     places = [path.resolve() for path in (source, learned)]
     if not any(one == other or one in other.parents for one, other in (places, places[::-1])):
         return
-    if source.exists() and any(sample.part == "test" for sample in read_set(source, parts, names).samples):
+    if (
+        parts == AUTO
+        and source.exists()
+        and any(sample.part == "test" for sample in read_set(source, names=names).samples)
+    ):
         return
     raise UserError(
         f"pretrain.source: {learned} and split.source: {source} hold the same images, so test images would be learned. "
