@@ -741,13 +741,13 @@ def test_folders_below_a_class_are_groups(project_with: Project) -> None:
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        ("[true, false]", "YAML reads one as the truth value true: put it in quotes, as 'true'"),
-        ("[a, False]", "YAML reads one as the truth value false: put it in quotes, as 'false'"),
-        ("[null, a]", "YAML reads one as the value null: put it in quotes, as 'null'"),
+        ("[true, false]", "YAML reads one as the truth value true: put it in quotes, as in 'true'"),
+        ("[a, False]", "YAML reads one as the truth value false: put it in quotes, as in 'false'"),
+        ("[null, a]", "YAML reads one as the value null: put it in quotes, as in 'null'"),
         ("[a, ~]", "YAML reads one as the value null"),
-        ("[2024-01-01, b]", "YAML reads one as the date 2024-01-01: put it in quotes, as '2024-01-01'"),
+        ("[2024-01-01, b]", "YAML reads one as the date 2024-01-01: put it in quotes, as in '2024-01-01'"),
         ("[2024-01-01 10:00:00, b]", "YAML reads one as the time 2024-01-01 10:00:00"),
-        ("[1.0, b]", "YAML reads one as the number 1.0: put it in quotes, as '1.0'"),
+        ("[1.0, b]", "YAML reads one as the number 1.0: put it in quotes, as in '1e3'"),
         ("[1e3, b]", "YAML reads one as the number 1000.0: put it in quotes"),
         ("[[a], b]", "expected 'all' or a list of two or more different classes"),
         ("[a, a]", "expected 'all' or a list of two or more different classes"),

@@ -27,7 +27,8 @@ def _is_classes(value: Any) -> bool:
     for name in value:
         if kind := _OTHER.get(type(name)):
             written = "null" if name is None else str(name).lower()
-            raise ValueError(f"expected names; YAML reads one as {kind} {written}: put it in quotes, as '{written}'")
+            example = "1e3" if isinstance(name, float) else written
+            raise ValueError(f"expected names; YAML reads one as {kind} {written}: put it in quotes, as in '{example}'")
     return all(isinstance(name, str | int) for name in value) and len({str(name) for name in value}) == len(value) >= 2
 
 
