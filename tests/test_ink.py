@@ -11,8 +11,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from stages.images.decode import decode
+from stages.images.decode import BadImage, decode
 from stages.images.ink import ink
+from stages.images.ruling import remove_ruling
+from tests.drawn_paper import KINDS, Kind, draw_paper
 
 
 def page(width: int = 300, height: int = 400, paper: int = 200) -> Image.Image:
@@ -124,14 +126,35 @@ def test_thin_strokes_become_as_thick_as_mnists() -> None:
     assert 1.7 <= row.sum() <= 3.5
 
 
+UNTOLD = "^no handwriting can be told from the paper$"
+
+
 @pytest.mark.parametrize("paper", [0, 30, 200, 255])
-def test_blank_paper_is_black(paper: int) -> None:
+def test_blank_paper_is_refused(paper: int) -> None:
     blank = np.full((200, 150), float(paper))
     noise = np.random.default_rng(1).normal(0, 1, blank.shape)
     dust = blank.copy()
     dust[50:53, 60:63] = 128
     for grey in (blank, blank[:1, :1], blank + 3 * noise, 150 + 30 * noise, dust):
-        assert not ink(np.clip(grey, 0, 255).astype(np.uint8), 28, dark_on_light=paper > 100).any()
+        with pytest.raises(BadImage, match=UNTOLD):
+            ink(np.clip(grey, 0, 255).astype(np.uint8), 28, dark_on_light=paper > 100)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(3))
+def test_ruled_paper_without_handwriting_is_refused(kind: Kind, seed: int) -> None:
+    paper = draw_paper(page().convert("RGB"), kind, np.random.default_rng(seed))
+    with pytest.raises(BadImage, match=UNTOLD):
+        written(paper.convert("L"))
+
+
+def test_a_dark_patch_is_refused_and_a_thick_upright_line_is_not() -> None:
+    patch, line = page(), page()
+    patch.paste(40, (100, 150, 180, 220))
+    line.paste(40, (140, 100, 170, 220))
+    with pytest.raises(BadImage, match=UNTOLD):
+        written(patch)
+    assert written(line).any()
 
 
 @settings(max_examples=60, deadline=None)
@@ -140,10 +163,51 @@ def test_blank_paper_is_black(paper: int) -> None:
     side=st.integers(1, 40),
     dark_on_light=st.booleans(),
 )
-def test_any_pixels_give_an_image(grey: np.ndarray, side: int, dark_on_light: bool) -> None:
-    out = ink(grey, side, dark_on_light)
-    assert (out.shape, out.dtype) == ((side, side), np.uint8)
-    assert out.max() in (0, 255)
+def test_any_pixels_give_an_image_or_are_refused(grey: np.ndarray, side: int, dark_on_light: bool) -> None:
+    try:
+        out = ink(grey, side, dark_on_light)
+    except BadImage:
+        return
+    assert (out.shape, out.dtype, out.max()) == ((side, side), np.uint8, 255)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 400), (400, 64), (150, 90)])
+def test_lines_are_looked_for_in_any_pixels(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
+    for grey in (noise, noise // 255, 255 - noise // 255, np.repeat(noise[:1], len(noise), axis=0)):
+        assert remove_ruling(Image.fromarray(grey)).mode == "L"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lines_of_the_paper_go_and_strokes_stay(kind: Kind, shared: Path) -> None:
+    """What is found on drawn paper is what is found on the blank paper that it was drawn under."""
+    files = sorted((shared / "datasets" / "own_digits").glob("*/*.jpg"))[::12]
+    likeness = []
+    for number, file in enumerate(files):
+        image = decode(file.read_bytes())
+        drawn = draw_paper(image.convert("RGB"), kind, np.random.default_rng(number)).convert("L")
+        likeness.append(alike(written(drawn), written(image.convert("L"))))
+    assert np.mean(np.array(likeness) > 0.85) > 0.8, likeness
+    assert np.median(likeness) > 0.95
+
+
+def test_a_stroke_along_a_line_stays() -> None:
+    image = page()
+    seven(image, left=100, top=120, size=100)
+    grey = np.asarray(image).astype(float)
+    grey[np.arange(20, 400, 20)] *= 0.6  # one line goes through the bar of the 7
+    assert alike(ink(grey.astype(np.uint8), 28, True), plain_seven()) > 0.9
+
+
+def test_where_there_are_no_lines_nothing_changes(shared: Path) -> None:
+    long = page()  # strokes that are long, straight and side by side, but no lines of the paper
+    for left in (60, 140, 220):
+        ImageDraw.Draw(long).line([(left, 40), (left + 10, 360)], fill=60, width=4)
+    edge = page()
+    edge.paste(90, (0, 0, 300, 60))
+    photographs = sorted((shared / "datasets" / "own_digits").glob("*/*.jpg"))[1::5]
+    for image in (long, edge, *(decode(file.read_bytes()).convert("L") for file in photographs)):
+        assert remove_ruling(image) is image
 
 
 def test_a_large_photograph_gives_what_a_small_one_gives() -> None:

@@ -2,14 +2,18 @@
 
 The form is that of LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (1998),
 section III.A: light strokes on black, keeping their proportions in a box of 20 of 28 pixels, with the centre of mass in
-the middle. What goes before is for photographs: the paper is divided out, ink is what Otsu's threshold (1979)
-separates from it, specks are dropped, and strokes thinner than MNIST's are thickened. An image that is in the form
-already, as each of MNIST's, comes out nearly as it went in.
+the middle. What goes before is for photographs: lines printed on the paper are taken out, the paper is divided out, ink
+is what Otsu's threshold (1979) separates from it, specks are dropped, and strokes thinner than MNIST's are thickened.
+An image that is in the form already, as each of MNIST's, comes out nearly as it went in.
 """
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+
+from stages.images.decode import BadImage
+from stages.images.ruling import remove_ruling
+from stages.images.shrink import shrink
 
 BOX = 20 / 28  # side of the box the ink fills, as a share of the image's side
 CENTRE = 14.5 / 28  # where the centre of mass lies: in MNIST in the middle of pixel 14, not between 13 and 14
@@ -22,7 +26,11 @@ SEPARATION = 4  # how many standard deviations of the paper ink differs from it,
 FAINT = 0.2  # share of the threshold down to which the soft edge of a stroke belongs to it
 SMALLEST = 0.03  # ink is longer than this share of the longest side
 SPECK = 0.05  # parts with less ink than this share of the main part are specks
+FILLED = 0.9  # share of its box above which ink is a dark patch; MNIST's digits reach 0.75
+UPRIGHT = 0.5  # shorter side of the box, as a share of the longer, up to which strokes may fill it: a 1
 WHOLE = 0.1  # beside a whole part with this share of their ink, parts that the image's edge cuts (a pen) are no ink
+
+UNTOLD = "no handwriting can be told from the paper"
 
 _EIGHT = np.ones((3, 3), dtype=bool)  # neighbours, diagonal ones too
 
@@ -36,20 +44,39 @@ def ink(grey: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
         dark_on_light: True for ink on paper, False for light strokes on a dark ground.
 
     Returns:
-        uint8 pixels of shape (side, side): strokes up to 255 on 0. All 0 where there is no ink.
+        uint8 pixels of shape (side, side): strokes up to 255 on 0.
+
+    Raises:
+        BadImage: no handwriting can be told from the paper.
     """
-    image = _shrink(Image.fromarray(grey if dark_on_light else 255 - grey), WORK)
-    darkness = _darkness(image)
-    written = _written(darkness)
-    if not written.any():
-        return np.zeros((side, side), dtype=np.uint8)
-    rows, columns = np.flatnonzero(written.any(axis=1)), np.flatnonzero(written.any(axis=0))
-    around = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
-    darkness, written = darkness[around], written[around]
+    darkness, written = find_handwriting(grey, dark_on_light)
     full = np.median(darkness[written])
     soft = ndimage.binary_dilation(written, _EIGHT) & (darkness > FAINT * darkness[written].min())
     strokes = np.where(soft | written, np.minimum(darkness / full, 1), 0).astype(np.float32)
     return _centred(_thickened(strokes, written), side)
+
+
+def find_handwriting(grey: np.ndarray, dark_on_light: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Find the handwriting in an image. Arguments are those of ``ink``.
+
+    Returns:
+        The share of the paper's light that is missing, 0 to 1, and which pixels are ink; both cut out around the ink
+        and with at most ``WORK`` pixels a side.
+
+    Raises:
+        BadImage: no handwriting can be told from the paper.
+    """
+    image = shrink(remove_ruling(Image.fromarray(grey if dark_on_light else 255 - grey)), WORK)
+    darkness = _darkness(image)
+    written = _written(darkness)
+    if not written.any():
+        raise BadImage(UNTOLD)
+    rows, columns = np.flatnonzero(written.any(axis=1)), np.flatnonzero(written.any(axis=0))
+    high, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+    if min(high, wide) > UPRIGHT * max(high, wide) and written.sum() > FILLED * high * wide:
+        raise BadImage(UNTOLD)
+    around = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+    return darkness[around], written[around]
 
 
 def _darkness(image: Image.Image) -> np.ndarray:
@@ -59,7 +86,7 @@ def _darkness(image: Image.Image) -> np.ndarray:
     shadow or a table that reaches the image's edge stays, since it is taken to go on outside. Of each neighbourhood the
     darkest counts, so that the border of a shadow, which is not known to the pixel here, does not look like ink.
     """
-    light = np.asarray(_shrink(image, PAPER), dtype=np.float32)
+    light = np.asarray(shrink(image, PAPER), dtype=np.float32)
     window = max(light.shape) // WINDOW + 1
     paper = ndimage.grey_closing(np.pad(light, window, mode="edge"), size=(window, window))
     paper = ndimage.grey_erosion(paper, size=(3, 3))[window:-window, window:-window]
@@ -144,11 +171,3 @@ def _centred(strokes: np.ndarray, side: int) -> np.ndarray:
     out = np.zeros((side, side), dtype=np.uint8)
     out[top : top + size[1], left : left + size[0]] = np.rint(small * 255)
     return out
-
-
-def _shrink(image: Image.Image, longest: int) -> Image.Image:
-    """Average an image down to ``longest`` pixels; leave a smaller one as it is."""
-    scale = longest / max(image.size)
-    if scale >= 1:
-        return image
-    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX)

@@ -28,7 +28,7 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
         uint8 pixels, 0-255, of shape (size, size, channels).
 
     Raises:
-        BadImage: the file cannot be decoded.
+        BadImage: the file cannot be decoded, or its form is ink and no handwriting can be told from the paper.
     """
     image = decode(data, 0 if contract.form == "ink" else _REDUCED * contract.size)
     dark_on_light = contract.polarity == "dark_on_light"
