@@ -44,7 +44,11 @@ def main() -> None:
     check_amounts(amounts, given)
 
     near = params.near_duplicates != "keep"
-    results = list(progress(examine(chosen, near), "opening images", len(chosen)))
+    results = list(
+        progress(
+            examine(chosen, near, params.polarity if params.form == "ink" else None), "opening images", len(chosen)
+        )
+    )
     rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
     readable = [result for result in results if isinstance(result, Examined)]
     images, duplicates = without_duplicates(readable, [image.pixels for image in readable])

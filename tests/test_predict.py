@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ def image(path: Path | str, colour: str = "red") -> Path:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (30, 20), COLOURS[colour]).save(path, "png")
     return Path(path)
+
+
+def test_paper_without_handwriting_is_named(run: Predict, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    shutil.copytree(model, folder)
+    write_card(folder, Card(list(COLOURS), replace(CONTRACT, form="ink", polarity="dark_on_light"), ["onnx"]))
+    code, stdout, stderr = run(image("blank.png"), folder=folder)
+    assert (code, stdout, stderr) == (1, "", "predict: blank.png: no handwriting can be told from the paper\n")
 
 
 def test_a_table_of_image_class_and_probability(run: Predict) -> None:

@@ -72,7 +72,7 @@ def test_dvc_yaml_declares_what_the_stages_use() -> None:
         ("finetune.py", 'TEST = Path("data/extract_test")', "finetune: opens data/extract_test"),
         ("split.py", 'read_section(PARAMS, "export", Split)', "split: reads export, which its params lack"),
         ("split.py", 'read_values(PARAMS, "compute", C, "devices")', "split: reads compute.devices, which its params"),
-        ("images/decode.py", "import scipy", "split: imports scipy, which its stages/versions.yaml lack"),
+        ("images/decode.py", "import matplotlib", "split: imports matplotlib, which its stages/versions.yaml lack"),
     ],
 )
 def test_what_is_not_declared_is_caught(here: Path, script: str, line: str, said: str) -> None:

@@ -310,7 +310,7 @@ def project_with(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch)
         shutil.copy(project / "recipes" / "default.yaml", tmp_path / "params.yaml")
         monkeypatch.chdir(tmp_path)
         (tmp_path / "data" / "own" / "set").mkdir(parents=True, exist_ok=True)
-        changed = {"source": "data/own/set", "train": 2, "val": 1, "test": "rest", **changes}
+        changed = {"source": "data/own/set", "form": "photo", "train": 2, "val": 1, "test": "rest", **changes}
         set_params(tmp_path, {"split": changed})
         return tmp_path / "data" / "own" / "set"
 
@@ -469,6 +469,18 @@ def test_a_file_that_may_not_be_read_is_a_reject(project_with: Project) -> None:
     (folder / "cat" / "gone.png").symlink_to(folder / "nowhere.png")
     main()
     assert left_out() == [["cat/gone.png", "cat", "cannot be read: No such file or directory"]]
+
+
+def test_in_the_ink_form_paper_without_handwriting_is_a_reject(project_with: Project) -> None:
+    folder = project_with(form="ink", polarity="dark_on_light", train=1, max_rejects=0.2)
+    for number, name in enumerate(("cat", "dog") * 4):
+        page = Image.new("L", (60, 80), 200)
+        page.paste(40, (20 + number, 20, 28 + number, 60))
+        (folder / name).mkdir(exist_ok=True)
+        page.save(folder / name / f"{number}.png")
+    Image.new("L", (60, 80), 200).save(folder / "dog" / "blank.png")
+    main()
+    assert left_out() == [["dog/blank.png", "dog", "no handwriting can be told from the paper"]]
 
 
 def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:

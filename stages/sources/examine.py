@@ -5,7 +5,11 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+
+from stages.images.contract import Polarity
 from stages.images.decode import BadImage, NoImage, decode
 from stages.images.perceptual import hash_picture
 from stages.sources.sample import LeftOut, Sample
@@ -34,25 +38,34 @@ class Examined:
     picture: tuple[int, int] | None = None
 
 
-def examine(samples: Sequence[Sample], near: bool = False) -> Iterator[Examined | LeftOut]:
+def examine(
+    samples: Sequence[Sample], near: bool = False, handwriting: Polarity | None = None
+) -> Iterator[Examined | LeftOut]:
     """Decode each sample to its last pixel, in threads (Pillow lets others run while it decodes).
 
     Args:
         samples: to be decoded.
         near: whether to hash what they show, too, for finding near duplicates.
+        handwriting: how it was written, where the samples are to be brought into the ink form; None for other images.
 
     Yields:
-        For each sample, in the order given, what is known of it, or the reason why it cannot be decoded.
+        For each sample, in the order given, what is known of it, or the reason why it cannot be decoded, or why it
+        cannot be brought into the ink form.
     """
     chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
+    one = partial(_examine, near=near, handwriting=handwriting)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for examined in pool.map(lambda chunk: [_examine(sample, near) for sample in chunk], chunks):
+        for examined in pool.map(lambda chunk: [one(sample) for sample in chunk], chunks):
             yield from examined
 
 
-def _examine(sample: Sample, near: bool) -> Examined | LeftOut:
+def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> Examined | LeftOut:
     try:
         image = decode(sample.data)
+        if handwriting is not None:
+            from stages.images.ink import find_handwriting  # here: it imports SciPy, which photographs do not need
+
+            find_handwriting(np.asarray(image.convert("L")), handwriting == "dark_on_light")
     except BadImage as error:
         is_none = isinstance(error, NoImage) and not is_image(sample.source)
         return LeftOut(sample.source, sample.class_name, str(error), "no image" if is_none else "unreadable")
