@@ -21,6 +21,7 @@ from stages.images.seen import write_seen
 from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples
 from stages.measure.metrics import confusion, measure, per_class
+from stages.sources.near import write_pairs
 
 PICTURES = ["curves.png", "confusion.png", "samples.png", "predictions.png"]
 
@@ -81,6 +82,8 @@ def put_results(
     pd.DataFrame(by_class).to_csv(split / "classes.csv", index=False)
     left_out = [(f"{classes[0]}/{n}.jpg", classes[0], "truncated <or> broken") for n in range(rejects)]
     pd.DataFrame(left_out, columns=["source", "class", "reason"]).to_csv(split / "rejects.csv", index=False)
+
+    write_pairs(split / "near_duplicates.parquet", [])
 
     shown = classes[:3]
     eye = np.eye(len(classes))
