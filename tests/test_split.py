@@ -351,7 +351,7 @@ def read(split: str) -> Packed:
 def test_images_are_packed_with_all_that_is_known_of_them(
     project_with: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = project_with(form="ink", polarity="dark_on_light", fit="pad", classes=["dog", "cat"])
+    folder = project_with(form="photo", polarity="dark_on_light", fit="pad", classes=["dog", "cat"])
     fill(folder, classes=("ant", "cat", "dog"))
     main()
     assert capsys.readouterr().out == (
@@ -372,7 +372,7 @@ def test_images_are_packed_with_all_that_is_known_of_them(
     for split in SPLITS:
         packed = read(split)
         assert packed.classes == ["dog", "cat"]
-        assert packed.reading == {"form": "ink", "polarity": "dark_on_light", "fit": "pad"}
+        assert packed.reading == {"form": "photo", "polarity": "dark_on_light", "fit": "pad"}
         assert [packed.classes[label] for label in packed.labels()] == [s.split("/")[0] for s in packed.sources()]
         assert list(packed.images()) == [(folder / source).read_bytes() for source in packed.sources()]
         used += packed.sources()

@@ -26,7 +26,8 @@ SEPARATION = 4  # how many standard deviations of the paper ink differs from it,
 FAINT = 0.2  # share of the threshold down to which the soft edge of a stroke belongs to it
 SMALLEST = 0.03  # ink is longer than this share of the longest side
 SPECK = 0.05  # parts with less ink than this share of the main part are specks
-FILLED = 0.9  # share of its box above which ink is a dark patch; MNIST's digits reach 0.75
+MNIST = 28  # side of MNIST's images, at which a patch is told from strokes
+FILLED = 0.85  # share of its box above which ink is a dark patch; MNIST's digits reach 0.75
 UPRIGHT = 0.5  # shorter side of the box, as a share of the longer, up to which strokes may fill it: a 1
 WHOLE = 0.1  # beside a whole part with this share of their ink, parts that the image's edge cuts (a pen) are no ink
 
@@ -49,22 +50,17 @@ def ink(grey: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
     Raises:
         BadImage: no handwriting can be told from the paper.
     """
-    darkness, written = find_handwriting(grey, dark_on_light)
-    full = np.median(darkness[written])
-    soft = ndimage.binary_dilation(written, _EIGHT) & (darkness > FAINT * darkness[written].min())
-    strokes = np.where(soft | written, np.minimum(darkness / full, 1), 0).astype(np.float32)
-    return _centred(_thickened(strokes, written), side)
+    return _centred(find_handwriting(grey, dark_on_light), side)
 
 
-def find_handwriting(grey: np.ndarray, dark_on_light: bool) -> tuple[np.ndarray, np.ndarray]:
+def find_handwriting(grey: np.ndarray, dark_on_light: bool) -> np.ndarray:
     """Find the handwriting in an image. Arguments are those of ``ink``.
 
     Returns:
-        The share of the paper's light that is missing, 0 to 1, and which pixels are ink; both cut out around the ink
-        and with at most ``WORK`` pixels a side.
+        float32 strokes on 0, up to 1, as thick as MNIST's, with at most about ``WORK`` pixels a side.
 
     Raises:
-        BadImage: no handwriting can be told from the paper.
+        BadImage: no handwriting can be told from the paper: nothing is there, or it would be a filled patch.
     """
     image = shrink(remove_ruling(Image.fromarray(grey if dark_on_light else 255 - grey)), WORK)
     darkness = _darkness(image)
@@ -72,11 +68,22 @@ def find_handwriting(grey: np.ndarray, dark_on_light: bool) -> tuple[np.ndarray,
     if not written.any():
         raise BadImage(UNTOLD)
     rows, columns = np.flatnonzero(written.any(axis=1)), np.flatnonzero(written.any(axis=0))
-    high, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
-    if min(high, wide) > UPRIGHT * max(high, wide) and written.sum() > FILLED * high * wide:
-        raise BadImage(UNTOLD)
     around = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
-    return darkness[around], written[around]
+    darkness, written = darkness[around], written[around]
+    full = np.median(darkness[written])
+    soft = ndimage.binary_dilation(written, _EIGHT) & (darkness > FAINT * darkness[written].min())
+    strokes = np.where(soft | written, np.minimum(darkness / full, 1), 0).astype(np.float32)
+    strokes = _thickened(strokes, written)
+    if _is_patch(_centred(strokes, MNIST) > 127):
+        raise BadImage(UNTOLD)
+    return strokes
+
+
+def _is_patch(written: np.ndarray) -> bool:
+    """Tell whether ink fills the box around it, which strokes do only where they are one upright or level line."""
+    rows, columns = np.nonzero(written)
+    high, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+    return bool(min(high, wide) > UPRIGHT * max(high, wide) and len(rows) > FILLED * high * wide)
 
 
 def _darkness(image: Image.Image) -> np.ndarray:
