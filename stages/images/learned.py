@@ -2,15 +2,20 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from stages.base.ahead import in_parallel
 from stages.base.files import reading
 from stages.images.contract import Contract
-from stages.images.load import load_all
+from stages.images.decode import BadImage
+from stages.images.load import load
+
+_AHEAD = 64  # images in memory at a time
 
 
 def pixel_hash(pixels: np.ndarray) -> int:
@@ -36,4 +41,11 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
     # Opened here: np.load leaves a damaged file open that it opens itself.
     with reading(path, "hashes of images"), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         known, contract = set(stored["hashes"].tolist()), Contract(**json.loads(str(stored["contract"])))
-    return [place for place, pixels in enumerate(load_all(images, contract)) if pixel_hash(pixels) in known]
+
+    def find(image: bytes) -> bool:
+        try:
+            return pixel_hash(load(image, contract)) in known
+        except BadImage:  # in the form of those that were learned it has no handwriting, so it is none of them
+            return False
+
+    return [place for place, found in enumerate(in_parallel(find, images, os.cpu_count(), _AHEAD)) if found]

@@ -107,7 +107,10 @@ class Packed:
         self.path = path
         with reading(path, "a packed split"):
             self._file = pq.ParquetFile(path)
-            content = json.loads((self._file.schema_arrow.metadata or {})[_KEY])
+            metadata = self._file.schema_arrow.metadata or {}
+            if _KEY not in metadata:
+                raise ValueError("a file that split did not write")
+            content = json.loads(metadata[_KEY])
             self.classes: list[str] = content["classes"]
             self.reading: dict[str, Any] = content["reading"]
 
