@@ -432,9 +432,7 @@ def test_compare_tells_ties_from_mistakes() -> None:
     with pytest.raises(UserError, match="onnx: expected the labels that evaluate measured, received another one for b"):
         compare("onnx", expected, flipped, 6e-4, ["a", "b", "c"])
     broken = expected + np.array([[0, 0, 0], [0, 0, 0], [np.nan, 0, 0]])
-    with pytest.raises(
-        UserError, match="onnx: expected probabilities that are numbers, received NaN for c"
-    ):
+    with pytest.raises(UserError, match="onnx: expected probabilities that are numbers, received NaN for c"):
         compare("onnx", expected, broken, 1e-3, ["a", "b", "c"])
 
 
