@@ -72,7 +72,14 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared_project(tmp_path_factory.mktemp("complete") / "project", *stages)
 
 
-@pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage, names in READS.items() for name in names.split()])
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [
+        pytest.param(stage, name, marks=[pytest.mark.slow] if place % 3 else [])
+        for stage, names in READS.items()
+        for place, name in enumerate(names.split())
+    ],
+)
 def test_a_damaged_file_is_named_in_one_line(
     complete: Path,
     tmp_path: Path,

@@ -96,5 +96,5 @@ def test_another_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a packed split, received: a file that split did not write"):
         Packed(tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no table")
-    with pytest.raises(UserError, match="expected a file written by the split stage"):
+    with pytest.raises(UserError, match="expected a packed split, received: Parquet magic bytes not found"):
         Packed(tmp_path / "text.parquet")
