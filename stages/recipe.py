@@ -12,7 +12,7 @@ import difflib
 import subprocess
 from pathlib import Path
 
-from stages.base.files import replace_text
+from stages.base.files import replace
 from stages.base.params import read_yaml
 from stages.base.recipes import apply, changes, summary
 from stages.base.stage import UserError, stage
@@ -53,7 +53,7 @@ def write(name: str, texts: dict[str, str], overwrite: bool) -> None:
             "`git checkout params.yaml`, or add --overwrite."
         )
     before = read_yaml(PARAMS) if PARAMS.exists() else {}
-    replace_text(PARAMS, result)
+    replace(PARAMS, result.encode())
     lines = list(changes(before, read_yaml(PARAMS)))
     print("\n".join(lines) if lines else f"params.yaml is recipe {name} already.")
     if lines:

@@ -13,13 +13,13 @@ from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
 from stages.schema.split import Split
-from stages.sources.assign import SPLITS, check_amounts, select_classes, without_duplicates
+from stages.sources.assign import check_amounts, select_classes, without_duplicates
 from stages.sources.counts import say_found, write_counts
 from stages.sources.examine import Examined, examine
 from stages.sources.groups import Together, divide
 from stages.sources.near import find_near, write_pairs
 from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
-from stages.sources.sample import LeftOut
+from stages.sources.sample import SPLITS, LeftOut
 from stages.sources.samples import read_set
 
 PARAMS = Path("params.yaml")

@@ -18,11 +18,12 @@ import pandas as pd
 
 from stages.base.damage import broken_state
 from stages.base.experiments import check_repository, run, save
-from stages.base.files import read_json, reading, replace_text
+from stages.base.files import read_json, replace
 from stages.base.params import read_section
 from stages.base.recipes import apply
 from stages.base.stage import UserError, locked, say, stage, whole
 from stages.base.workspace import BEFORE, check_outputs, restore, unchanged
+from stages.draw import tables
 from stages.draw.depths import draw_depths, row, table
 from stages.network.comparable import comparable
 from stages.network.depths import from_text
@@ -66,18 +67,16 @@ def main() -> None:
     files = [METRICS, *OWN.glob("*.dvc")]
     with whole(SWEEP) as folder, unchanged(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
         print(f"frozen passes, once for {len(depths)} depths", flush=True)
-        replace_text(PARAMS, texts[AS_EXTRACTED])
+        replace(PARAMS, texts[AS_EXTRACTED].encode())
         shared, _ = repro("extract_test")
         rows = []
         for number, (freeze, frozen) in enumerate(depths.items(), start=1):
             print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
-            replace_text(PARAMS, texts[freeze])
+            replace(PARAMS, texts[freeze].encode())
             seconds, trained = repro("evaluate")
             save(f"sweep-{freeze}", "evaluate", [METRICS])
             scores = read_json(SCORES, "head", "finetuned", "gain")
-            with reading(LAYERS, "a table of layers"):
-                layers = pd.read_csv(LAYERS)
-            rows.append(row(freeze, frozen, read_description(EXTRACT), layers, scores))
+            rows.append(row(freeze, frozen, read_description(EXTRACT), tables.read(LAYERS), scores))
             rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
         results = pd.DataFrame(rows)
         results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)

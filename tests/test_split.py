@@ -22,10 +22,10 @@ from stages.base.files import escape, unescape
 from stages.base.stage import UserError
 from stages.draw import tables
 from stages.images.packed import Packed
-from stages.sources.assign import SPLITS, Amount, assign, check_amounts, select_classes, without_duplicates
+from stages.sources.assign import Amount, assign, check_amounts, select_classes, without_duplicates
 from stages.sources.examine import Examined, examine
 from stages.sources.idx import write_idx
-from stages.sources.sample import LeftOut, Part, Sample
+from stages.sources.sample import SPLITS, LeftOut, Part, Sample
 from stages.sources.samples import read_set
 from stages.split import main
 from tests.copies import set_params

@@ -50,8 +50,8 @@ elif stage == "extract_test":
     (folder / "features.npy").write_text("")
 elif stage == "finetune":
     (folder / "of.txt").write_text(str(freeze))
-    rows = [f"{state},{100}" for state in ["frozen"] * frozen[freeze] + ["thawed"] * (6 - frozen[freeze])]
-    (folder / "layers.csv").write_text("\\n".join(["state,parameters", *rows]))
+    rows = [f"layer,{state},{100}" for state in ["frozen"] * frozen[freeze] + ["thawed"] * (6 - frozen[freeze])]
+    (folder / "layers.csv").write_text("\\n".join(["name,state,parameters", *rows]))
 else:
     right = 0.9 - frozen[freeze] / 100
     rates = {"accuracy": right, "accuracy_low": right - 0.1, "accuracy_high": right + 0.05}
@@ -199,6 +199,12 @@ def test_after_a_kill_the_next_sweep_starts_from_what_was_there(
     call(monkeypatch)
     assert "the workspace is again what it was before the sweep that was killed" in capsys.readouterr().out
     assert state(here) == before
+
+
+def test_a_dvc_lock_that_the_kill_emptied_comes_back(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (killed / "dvc.lock").write_text("")
+    call(monkeypatch)
+    assert ran(run("dvc", "repro", cwd=killed)) == []
 
 
 def test_what_was_edited_after_a_kill_is_not_overwritten(

@@ -1,15 +1,15 @@
 """Find what was damaged on disk: DVC looks at a file's time and size, and does not notice bits that flip."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from stages.base.experiments import cache_folder
+from stages.base.experiments import ask
+from stages.base.files import hash_file
 from stages.base.params import read_yaml
 from stages.base.stage import UserError, progress
-from stages.base.workspace import BEFORE
+from stages.base.workspace import BEFORE, outputs
 
 RWLOCK = Path(".dvc/tmp/rwlock")
 
@@ -50,12 +50,12 @@ def damaged_data(lock: Path, own: Path) -> list[str]:
     Returns:
         What differs, each with what to do; what is not here at all is not among it.
     """
-    cache = cache_folder()
+    cache = Path(ask("cache", "dir").strip())
     objects = sorted(path for path in (cache / "files" / "md5").glob("??/*") if path.is_file())
     wrong = {
         f"{path.parent.name}{path.name}": path
         for path in progress(objects, "hashing the cache", unit="file")
-        if _md5(path) != f"{path.parent.name}{path.name}".removesuffix(".dir")
+        if hash_file(path, "md5") != f"{path.parent.name}{path.name}".removesuffix(".dir")
     }
     found = [
         f"{path} is damaged: its name is the md5 of another content. Remove it: rm -f {path}" for path in wrong.values()
@@ -80,7 +80,7 @@ def _compare(output: _Output, cache: Path, wrong: Iterable[str]) -> Iterator[str
         cached = cache / "files" / "md5" / md5[:2] / md5[2:]
         if not path.is_file():
             continue
-        if _md5(path) != md5:
+        if hash_file(path, "md5") != md5:
             healed = cached.exists() and md5 not in wrong
             remedy = f"To have it back: rm -f {path}; dvc checkout {output.path}" if healed else _again(output)
             yield f"{path} is not what {output.of} wrote: it was edited, or is damaged. {remedy}"
@@ -96,15 +96,8 @@ def _again(output: _Output) -> str:
 
 
 def _outputs(lock: Path, own: Path) -> Iterator[_Output]:
-    stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
-    for name, stage in stages.items():
-        for out in stage.get("outs", []):
-            yield _Output(Path(out["path"]), out["md5"], name)
+    for name, out in outputs(lock):
+        yield _Output(Path(out["path"]), out["md5"], name)
     for file in sorted(own.glob("*.dvc")):
         for out in read_yaml(file).get("outs", []):
             yield _Output(own / out["path"], out["md5"], str(file))
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -93,16 +93,16 @@ def save(name: str, target: str, files: Sequence[Path]) -> None:
         raise UserError(f"`dvc exp save --name {name}` failed:\n{done.stderr}")
 
 
-def cache_folder() -> Path:
-    """Return the folder of DVC's cache.
+def ask(*arguments: str) -> str:
+    """Return what a DVC command prints.
 
     Raises:
-        UserError: DVC does not tell, as outside of a repository.
+        UserError: it fails, as outside of a repository.
     """
-    said = subprocess.run((*DVC, "cache", "dir"), capture_output=True, text=True, check=False)
+    said = subprocess.run((*DVC, *arguments), capture_output=True, text=True, check=False)
     if said.returncode:
-        raise UserError(f"`dvc cache dir` failed:\n{said.stderr}")
-    return Path(said.stdout.strip())
+        raise UserError(f"`dvc {' '.join(arguments)}` failed:\n{said.stderr}")
+    return said.stdout
 
 
 @contextmanager

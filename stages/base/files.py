@@ -1,5 +1,6 @@
 """Read and write the files that stages hand on: whatever is wrong with one is said in one line."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,11 +58,17 @@ def check_names(expected: Iterable[str], received: Iterable[str]) -> None:
         raise ValueError(f"none named {', '.join(missing)}")
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file anew so that it is the old one or the new one, whole, at every moment."""
+def replace(path: Path, content: bytes) -> None:
+    """Write a file anew so that it is the old one or the new one, whole, at every moment."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(path)
+
+
+def hash_file(path: Path, kind: str) -> str:
+    """Return the hash of a file's content, such as its "md5" or "sha256", in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
 def escape(text: str) -> str:

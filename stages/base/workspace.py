@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stages.base.experiments import DVC, handled, uninterrupted
-from stages.base.files import read_json
+from stages.base.experiments import DVC, ask, handled, uninterrupted
+from stages.base.files import read_json, replace
 from stages.base.params import read_yaml
 from stages.base.stage import UserError
 
@@ -21,10 +21,7 @@ _RECORD = "record.json"
 
 def check_outputs() -> None:
     """Raise UserError where the workspace holds outputs that a checkout could not bring back."""
-    said = subprocess.run((*DVC, "data", "status", "--json"), capture_output=True, text=True, check=False)
-    if said.returncode:
-        raise UserError(f"`dvc data status` failed:\n{said.stderr}")
-    status = json.loads(said.stdout)
+    status = json.loads(ask("data", "status", "--json"))
     changed = status.get("uncommitted", {})
     paths = {*changed.get("added", ()), *changed.get("modified", ()), *status.get("not_in_cache", ())}
     if lost := sorted(path for path in paths if Path(path).exists()):
@@ -98,7 +95,9 @@ def restore(before: Path) -> None:
 
 def _bring_back(before: Path, record: dict[str, Any]) -> None:
     lock, index, there = Path(record["lock"]), record["index"], record["there"]
-    made = _outs(lock) - set(there)
+    made: set[str] = set()
+    with suppress(UserError):  # a kill may have cut it
+        made = _outs(lock) - set(there)
     staged = subprocess.run(("git", "diff", "--cached", "--quiet"), check=False).returncode
     for name, copy in record["copies"].items():
         path = Path(name)
@@ -108,9 +107,7 @@ def _bring_back(before: Path, record: dict[str, Any]) -> None:
             path.unlink(missing_ok=True)
         elif not path.exists() or path.read_bytes() != (before / copy).read_bytes():
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f".{path.name}.partial")
-            shutil.copyfile(before / copy, partial)
-            partial.replace(path)
+            replace(path, (before / copy).read_bytes())
     for path in map(Path, made):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     outs = _outs(lock) - record["copies"].keys()
@@ -135,5 +132,12 @@ def _mark(path: Path) -> list[int] | None:
 
 
 def _outs(lock: Path) -> set[str]:
+    return {str(out["path"]) for _, out in outputs(lock)}
+
+
+def outputs(lock: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Go through the outputs in dvc.lock: the stage's name, and what DVC recorded."""
     stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
-    return {out["path"] for stage in stages.values() for out in stage.get("outs", [])}
+    for name, stage in stages.items():
+        for out in stage.get("outs", []):
+            yield name, out

@@ -2,20 +2,17 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from stages.base.ahead import in_parallel
+from stages.base.arrays import open_arrays
 from stages.base.files import reading
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
-from stages.images.load import load
-
-_AHEAD = 64  # images in memory at a time
+from stages.images.load import in_threads, load
 
 
 def pixel_hash(pixels: np.ndarray) -> int:
@@ -38,8 +35,7 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
 
     The same picture is found under another name, in another folder and in another lossless format.
     """
-    # Opened here: np.load leaves a damaged file open that it opens itself.
-    with reading(path, "hashes of images"), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+    with reading(path, "hashes of images"), open_arrays(path) as stored:
         known, contract = set(stored["hashes"].tolist()), Contract(**json.loads(str(stored["contract"])))
 
     def find(image: bytes) -> bool:
@@ -48,4 +44,4 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
         except BadImage:  # in the form of those that were learned it has no handwriting, so it is none of them
             return False
 
-    return [place for place, found in enumerate(in_parallel(find, images, os.cpu_count(), _AHEAD)) if found]
+    return [place for place, found in enumerate(in_threads(find, images)) if found]

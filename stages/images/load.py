@@ -4,7 +4,8 @@ Training, evaluation, prediction and export all call ``load``, so that none of t
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from stages.base.ahead import in_parallel
 from stages.images.contract import Contract
 from stages.images.decode import decode
 
+T = TypeVar("T")
 _AHEAD = 64  # images in memory at a time
 _REDUCED = 2  # a large JPEG is decoded at a scale that leaves at least this many times the size
 
@@ -43,8 +45,13 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
 
 def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray]:
     """Go through ``images`` as ``load`` gives them, in their order, several being decoded at a time."""
+    return in_threads(lambda image: load(image, contract), images)
+
+
+def in_threads(function: Callable[[bytes], T], images: Iterable[bytes]) -> Iterator[T]:
+    """Go through what ``function`` gives for ``images``, in their order, several being decoded at a time."""
     # More threads would only take turns with the network's.
-    return in_parallel(lambda image: load(image, contract), images, os.cpu_count(), _AHEAD)
+    return in_parallel(function, images, os.cpu_count(), _AHEAD)
 
 
 def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.arrays import open_arrays
 from stages.base.files import reading
 
 IMAGES, VIEWS = 6, 8  # at most so many are kept
@@ -63,6 +64,5 @@ def _named(target: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]
 
 def read_seen(path: Path) -> tuple[np.ndarray, list[SeenImage]]:
     """Return what ``write_seen`` wrote: uint8 (images, views, side, side, channels), and what is in them."""
-    # Opened here: np.load leaves a damaged file open that it opens itself.
-    with reading(path, "views of images"), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with reading(path, "views of images"), open_arrays(path) as arrays:
         return arrays["pixels"], [SeenImage(**image) for image in json.loads(str(arrays["captions"]))]

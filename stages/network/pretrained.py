@@ -16,13 +16,14 @@ import keras
 import numpy as np
 import onnx
 
+from stages.base.arrays import open_arrays
 from stages.base.files import reading
 from stages.base.stage import UserError
 from stages.graphs.convert import convert
 from stages.graphs.edit import write
 from stages.graphs.session import Graph
 from stages.network import build
-from stages.network.architecture import GRAPH, NETWORK, Architecture, read_architecture, read_network
+from stages.network.architecture import GRAPH, NETWORK, Architecture, from_json, read_network
 
 # The graph and the framework round differently: up to 1e-5 of the largest value was seen, 1e-4 in deep networks.
 TOLERANCE = 1e-3
@@ -121,15 +122,15 @@ def read_pretrained(folder: Path) -> Pretrained:
     Raises:
         UserError: it is missing or damaged.
     """
-    architecture, content, classifier = read_architecture(folder), read_network(folder), None
+    content, classifier = read_network(folder), None
     with reading(folder / NETWORK, "a network's description"):
+        architecture = from_json(content["architecture"])
         backbone = keras.models.model_from_json(json.dumps(content["backbone"]))
         classes, preprocessing = content["classes"], content["preprocessing"]
     read_weights(backbone, folder / "backbone.weights.h5")
     if classes is not None:
         path = folder / "classifier.npz"
-        # Opened here: np.load leaves a damaged file open that it opens itself.
-        with reading(path, "a classifier"), path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with reading(path, "a classifier"), open_arrays(path) as arrays:
             classifier = arrays["kernel"], arrays["bias"]
     return Pretrained(backbone, architecture, preprocessing, classes, classifier)
 

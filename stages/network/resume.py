@@ -4,7 +4,6 @@ A stage's run keeps the state of its training in a folder of its own, outside it
 It holds for the very same run alone: another param, line of code, input or library, and it is thrown away.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from stages.base.arrays import open_arrays
+from stages.base.files import hash_file
 from stages.base.stage import say
 
 # A state is written when the last one is this old, in seconds, ...
@@ -68,18 +69,12 @@ def fingerprint(params: Any, inputs: Sequence[Path]) -> str:
     backend = keras.backend.backend()
     content = {
         "params": params,
-        "code": {str(file.relative_to(_STAGES)): _hash(file) for file in sorted(code)},
-        "inputs": {str(file): _hash(file) for file in read if file.is_file()},
+        "code": {str(file.relative_to(_STAGES)): hash_file(file, "sha256") for file in sorted(code)},
+        "inputs": {str(file): hash_file(file, "sha256") for file in read if file.is_file()},
         "libraries": {name: sys.modules[name].__version__ for name in ("keras", "numpy", backend)},
         "devices": keras.distribution.list_devices(),
     }
     return json.dumps(content, indent=1, sort_keys=True)
-
-
-def _hash(file: Path) -> str:
-    """Return the hash of a file's content: a checkout by DVC makes the same file newer."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class States:
@@ -93,8 +88,7 @@ class States:
     def read(self) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]] | None:
         """Return progress and arrays as they were written; None where there are none that can be read."""
         try:
-            # Opened here: np.load leaves a damaged file open that it opens itself.
-            with self._file.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with open_arrays(self._file) as stored:
                 progress = json.loads(str(stored["progress"]))
                 arrays = {
                     name: [stored[f"{name}/{place}"] for place in range(count)]

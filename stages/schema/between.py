@@ -7,7 +7,7 @@ from typing import Any
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
 from stages.sources.assign import check_amounts
-from stages.sources.parts import PARTS
+from stages.sources.sample import SPLITS
 from stages.sources.samples import AUTO, read_set
 
 
@@ -21,7 +21,7 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
     found: list[str] = []
     split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
     amounts = {"train": split.train, "val": split.val, "test": split.test}
-    found += _refused(check_amounts, amounts, PARTS)
+    found += _refused(check_amounts, amounts, SPLITS)
     if pretrain.epochs:
         found += _refused(_check_sources, Path(split.source), Path(pretrain.source), split.parts, split.names)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}

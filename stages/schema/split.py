@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stages.base.params import Section, Seed, allowed
 from stages.images.contract import Fit, Form, Polarity
-from stages.sources.parts import PARTS
+from stages.sources.sample import SPLITS
 
 # What YAML takes a name without quotes for; whole numbers are names, too.
 _OTHER = {bool: "the truth value", type(None): "the value", float: "the number", date: "the date", datetime: "the time"}
@@ -41,7 +41,7 @@ def _is_encoding(value: Any) -> bool:
 
 def _is_parts(value: Any) -> bool:
     if isinstance(value, dict):
-        return "train" in value and set(value) <= set(PARTS) and all(isinstance(path, str) for path in value.values())
+        return "train" in value and set(value) <= set(SPLITS) and all(isinstance(path, str) for path in value.values())
     return bool(value == "auto")
 
 

@@ -8,11 +8,15 @@ from contextlib import suppress
 
 from stages.base.stage import UserError
 from stages.sources.examine import Examined
-from stages.sources.sample import LeftOut, Part, nfc
+from stages.sources.sample import SPLITS, LeftOut, Part, nfc
 
 Amount = int | float | str  # a count, a share, or "rest"
 EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
-SPLITS: tuple[Part, ...] = ("train", "val", "test")
+
+
+def rank(seed: int, name: str) -> bytes:
+    """Return the place of an image or a group in the order that a seed gives, by its pixels' hash or its name."""
+    return hashlib.sha256(f"{seed} {name}".encode()).digest()
 
 
 def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -> list[str]:
@@ -137,11 +141,11 @@ def assign(
         UserError: a class has too few images for the amounts.
     """
 
-    def rank(image: Examined) -> bytes:
-        return hashlib.sha256(f"{seed} {image.pixels}".encode()).digest()
+    def order(image: Examined) -> bytes:
+        return rank(seed, image.pixels)
 
     by_class: dict[tuple[str, Part | None], list[Examined]] = {}
-    for image in sorted(images, key=rank):
+    for image in sorted(images, key=order):
         by_class.setdefault((image.sample.class_name, image.sample.part), []).append(image)
     lost: dict[str, Counter[str]] = {name: Counter() for name in classes}
     for entry in left_out:
@@ -154,7 +158,7 @@ def assign(
             for split, count in _counts(asked, len(pool), name, side, lost[name]).items():
                 splits[split] += pool[start : start + count]
                 start += count
-    return {split: sorted(members, key=rank) for split, members in splits.items()}
+    return {split: sorted(members, key=order) for split, members in splits.items()}
 
 
 def pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:

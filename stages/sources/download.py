@@ -3,13 +3,13 @@
 Nothing is ever unpacked or loaded here, and no pickle: a file is bytes with a known hash.
 """
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
+from stages.base.files import hash_file
 from stages.base.stage import UserError, say
 from stages.sources.catalog import Published
 from stages.sources.http import MissingError, Patience, RefusedError, check_room, drop, read_address
@@ -83,8 +83,7 @@ def _fault(path: Path, file: Published) -> str:
     if file.hash is None:
         return ""
     kind, expected = file.hash.split(":")
-    with path.open("rb") as content:
-        found = hashlib.file_digest(content, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+    found = hash_file(path, kind)
     return "" if found == expected else f"wrong bytes: {kind} {found}, expected {expected}"
 
 

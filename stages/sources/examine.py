@@ -28,7 +28,7 @@ class Examined:
         pixels: their hash.
         width: in pixels, when upright.
         height: likewise.
-        picture: see ``stages.sources.near.hash_picture``; None where that was not asked for.
+        picture: see ``stages.images.perceptual.hash_picture``; None where that was not asked for.
     """
 
     sample: Sample

@@ -1,15 +1,14 @@
 """Keep images together that belong together: those of a group (a patient, an object, a burst) never cross splits."""
 
-import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from stages.base.stage import UserError, say
-from stages.sources.assign import SPLITS, Amount, assign, pools, without_duplicates
+from stages.sources.assign import Amount, assign, pools, rank, without_duplicates
 from stages.sources.examine import Examined
-from stages.sources.sample import LeftOut, Part
+from stages.sources.sample import SPLITS, LeftOut, Part
 
 Rule = str | dict[str, str]  # "none", "folder", or {"regex": PATTERN}
 
@@ -132,7 +131,7 @@ def assign_groups(
         pool = [pair for pair in zip(images, groups, strict=True) if pair[0].sample.part == side]
         shares = _shares(asked, len(pool), len(classes))
         for image, group in pool:
-            place = int.from_bytes(_digest(seed, group)[:8], "big") / 2**64
+            place = int.from_bytes(rank(seed, group)[:8], "big") / 2**64
             for split, share in shares.items():
                 if place < share:
                     splits[split].append((image, group))
@@ -156,7 +155,7 @@ def assign_groups(
                 f"class: set split.group: none, take another split.seed, or ask for larger shares."
             )
     ordered = {
-        split: sorted((image for image, _ in members), key=lambda image: _digest(seed, image.pixels))
+        split: sorted((image for image, _ in members), key=lambda image: rank(seed, image.pixels))
         for split, members in splits.items()
     }
     return ordered, sorted(left_out, key=lambda entry: entry.source)
@@ -165,16 +164,9 @@ def assign_groups(
 def _shares(asked: Mapping[str, Amount], found: int, classes: int) -> dict[str, float]:
     """Return the share of a pool's images that each split takes."""
     shares = {
-        split: amount
-        if isinstance(amount, float)
-        else 0.0
-        if amount == "rest"
-        else int(amount) * classes / max(found, 1)
+        split: amount if isinstance(amount, float) else int(amount) * classes / max(found, 1)
         for split, amount in asked.items()
+        if amount != "rest"
     }
     rest = max(0.0, 1 - sum(shares.values()))
-    return {split: rest if asked[split] == "rest" else share for split, share in shares.items()}
-
-
-def _digest(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed} {name}".encode()).digest()
+    return {split: shares.get(split, rest) for split in asked}

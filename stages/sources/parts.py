@@ -7,13 +7,12 @@ from itertools import combinations
 
 from stages.base.stage import UserError
 from stages.sources.archives import is_archive
-from stages.sources.sample import LeftOut, Part, nfc
+from stages.sources.sample import SPLITS, LeftOut, Part, nfc
 from stages.sources.tree import Folder, is_image, natural
 
 # Words in folder names, as in flowers_train, Train-Set or seg_test.
 WORDS: dict[str, Part] = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 WORDS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
-PARTS: tuple[Part, ...] = ("train", "val", "test")
 # Folders inside a part that name no class: test/images/1.jpg is a picture without a label.
 UNLABELLED = frozenset(("data", "images", "image", "imgs", "img", "photos", "pictures", "unknown", "unlabelled"))
 SHOWN = 4  # folders, and class folders of each, in a message
@@ -64,7 +63,7 @@ def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, Root
             and not any(_alike(root, train) for root in others)
             and (len(found) > 1 or not others)
         ):
-            return {part: found[part] for part in PARTS if part in found}
+            return {part: found[part] for part in SPLITS if part in found}
         raise _unclear(siblings, where)
     deep = [root for root in siblings if len(root.classes) > 1]
     if any(_alike(one, other, 2) for one, other in combinations(deep, 2)):
@@ -84,7 +83,7 @@ def named_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Par
         UserError: a folder does not exist, holds no class folders, or lies in another.
     """
     found: dict[Part | None, Root] = {}
-    for part in (part for part in PARTS if part in wanted):
+    for part in (part for part in SPLITS if part in wanted):
         folder, path = root, ""
         for name in filter(lambda name: name not in ("", "."), wanted[part].split("/")):
             known = next((known for known in folder.folders if nfc(known) == nfc(name)), None)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 Part = Literal["train", "val", "test"]
+SPLITS: tuple[Part, ...] = ("train", "val", "test")
 Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "grouped"]
 
 
