@@ -36,6 +36,7 @@ PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
 LOCK = Path("dvc.lock")
 OWN = Path("data/own")
+TABLES = Path("data/tables")
 CATALOG = Path("stages/sources/catalog.yaml")
 SECTIONS: dict[str, type[Section]] = {
     "fetch": Fetch,
@@ -65,7 +66,7 @@ def main() -> None:
         write(Path())
     sections, found = read_all()
     if sections.keys() == SECTIONS.keys():
-        found += [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)))]
+        found += [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)), TABLES)]
     choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
     if {"pretrain", "extract", "finetune"} <= sections.keys():
         network, wrong = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)

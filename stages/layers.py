@@ -21,10 +21,11 @@ from stages.schema.compute import Compute
 from stages.schema.extract import Extract
 from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
+from stages.schema.source import read_source
 from stages.schema.split import Split
-from stages.sources.samples import read_set
 
 PARAMS = Path("params.yaml")
+TABLES = Path("data/tables")
 SUMMARY = Path("data/split/summary.json")
 
 
@@ -62,7 +63,7 @@ def images(extract: Extract) -> Images:
     listed, source = isinstance(split.classes, list), Path(split.source)
     last = read_json(SUMMARY, "images")["images"] if SUMMARY.is_file() else None
     if isinstance(split.train, int) and isinstance(split.val, int) and (listed or source.exists()):
-        classes = len(split.classes if listed else read_set(source, split.parts, split.names).classes)
+        classes = len(split.classes if listed else read_source(split, TABLES).classes)
         train, val, test = split.train * classes, split.val * classes, None
         if isinstance(split.test, int):
             test = split.test * classes

@@ -12,6 +12,7 @@ from pathlib import Path
 from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
+from stages.schema.source import read_source
 from stages.schema.split import Split
 from stages.sources.assign import check_amounts, select_classes, without_duplicates
 from stages.sources.counts import say_found, write_counts
@@ -20,11 +21,11 @@ from stages.sources.groups import Together, divide
 from stages.sources.near import find_near, write_pairs
 from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
 from stages.sources.sample import SPLITS, LeftOut
-from stages.sources.samples import read_set
 
 PARAMS = Path("params.yaml")
 FETCHED = Path("data/fetch")
 OWN = Path("data/own")
+TABLES = Path("data/tables")
 SPLIT = Path("data/split")
 
 REJECTED = SPLIT.with_name(".rejects-split.csv")  # of a run that failed, which leaves no outputs
@@ -35,7 +36,7 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
     source = find(Path(params.source))
-    data_set = read_set(source, params.parts, params.names)
+    data_set = read_source(params, TABLES)
     classes = select_classes(params.classes, data_set.classes)
     known = set(classes)
     chosen = [sample for sample in data_set.samples if sample.class_name in known]
@@ -80,8 +81,8 @@ def main() -> None:
     as_given = f"; {parts} as given" + (f"; {unused} not used" if unused else "") if parts else ""
     say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{as_given}")
     say_found(chosen, classes)
-    for name in data_set.merged:
-        say(f"class {name}: folders whose names look alike (é as one letter, or as e and an accent) are read as one")
+    for note in data_set.notes:
+        say(note)
     for part, path in data_set.parts.items():
         say(f"{part} part: {path}")
     if near:
@@ -101,7 +102,8 @@ def find(source: Path) -> Path:
         raise UserError(f"{missing} Add '{source.name}' to fetch.items in {PARAMS}, then `dvc repro`.")
     raise UserError(
         f"{missing} Expected a catalog item ({FETCHED}/ITEM, with ITEM in fetch.items), a folder of your own with a "
-        f"folder of images for each class ({OWN}/NAME/CLASS/*.jpg), or an archive of one ({OWN}/NAME.zip)."
+        f"folder of images for each class ({OWN}/NAME/CLASS/*.jpg) or a table of labels, or an archive of one "
+        f"({OWN}/NAME.zip)."
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.base.backend import SET
+from stages.schema.split import Split
 from tests.conftest import PROJECT
 
 # The whole graph on real data, as small as it can be.
@@ -119,3 +120,9 @@ def scores(here: Path) -> dict[str, Any]:
     """Return all that evaluate measured on the test images."""
     found: dict[str, Any] = json.loads((here / "data" / "evaluate" / "scores.json").read_text())
     return found
+
+
+def split_section(source: Path, **changes: object) -> Split:
+    """Return the split section of the default recipe for another data set, with changes."""
+    section = YAML().load(PROJECT / "recipes" / "default.yaml")["split"]
+    return Split(**{**section, "source": str(source), **changes})

@@ -21,7 +21,7 @@ from stages.sources.sample import DataSet
 from stages.sources.samples import read_set
 from stages.sources.tree import Folder, file_on_disk
 from stages.split import main
-from tests.copies import set_params
+from tests.copies import set_params, split_section
 
 Make = Callable[..., Path]
 Counts = dict[str | None, int]
@@ -289,11 +289,13 @@ def test_pretrain_reads_the_same_parts(tmp_path: Path) -> None:
 
 def test_a_source_without_a_test_part_is_not_learned_and_split(tmp_path: Path) -> None:
     divided = write(tmp_path / "a", files(*both("train"), *both("test")))
-    _check_sources(divided, divided, "auto", "utf-8")
+    tables = tmp_path / "tables"
+    _check_sources(split_section(divided), divided, tables)
     with pytest.raises(UserError, match="hold the same images"):
-        _check_sources(divided, divided, {"train": "test", "test": "train"}, "utf-8")
+        _check_sources(split_section(divided, parts={"train": "test", "test": "train"}), divided, tables)
+    other = write(tmp_path / "b", files(*both("train"), *both("val")))
     with pytest.raises(UserError, match="hold the same images"):
-        _check_sources(*[write(tmp_path / "b", files(*both("train"), *both("val")))] * 2, "auto", "utf-8")
+        _check_sources(split_section(other), other, tables)
 
 
 def test_pretrain_says_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

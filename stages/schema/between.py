@@ -6,24 +6,30 @@ from typing import Any
 
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
+from stages.schema.source import read_source
+from stages.schema.split import Split
 from stages.sources.assign import check_amounts
 from stages.sources.sample import SPLITS
-from stages.sources.samples import AUTO, read_set
+from stages.sources.samples import AUTO
+from stages.sources.tables import find_labels
 
 
-def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[str]:
+def contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
     """Return one sentence for each place where valid sections contradict each other, the catalog, or what is on disk.
 
     Args:
         sections: the validated sections by their names.
         catalog: names of the items that can be fetched.
+        tables: the folder of tables that git keeps.
     """
     found: list[str] = []
     split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
     amounts = {"train": split.train, "val": split.val, "test": split.test}
     found += _refused(check_amounts, amounts, SPLITS)
     if pretrain.epochs:
-        found += _refused(_check_sources, Path(split.source), Path(pretrain.source), split.parts, split.names)
+        found += _refused(_check_sources, split, Path(pretrain.source), tables)
+    if Path(split.source).exists():
+        found += _refused(find_labels, split.table(), split.columns(), Path(split.source), tables)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
     data_sets = [item for item in catalog if item not in weights]
     found += [
@@ -48,7 +54,7 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str]) -> list[
     return found
 
 
-def _refused(check: Callable[..., None], *values: Any) -> list[str]:
+def _refused(check: Callable[..., object], *values: Any) -> list[str]:
     try:
         check(*values)
     except UserError as error:
@@ -56,21 +62,19 @@ def _refused(check: Callable[..., None], *values: Any) -> list[str]:
     return []
 
 
-def _check_sources(source: Path, learned: Path, parts: dict[str, str] | str, names: str) -> None:
+def _check_sources(split: Split, learned: Path, tables: Path) -> None:
     """Raise UserError where pretrain would learn images that split may put into the test split.
 
     Links and detours are followed; a copy is found by extract_test, which compares pixels. Where the data set has a
-    test part, pretrain learns the training part and split tests with the other; but not where split.parts names parts,
-    which pretrain would not know.
+    test part, pretrain learns the training part and split tests with the other; but not where split.parts or a table
+    names parts, which pretrain would not know.
     """
+    source = Path(split.source)
     places = [path.resolve() for path in (source, learned)]
     if not any(one == other or one in other.parents for one, other in (places, places[::-1])):
         return
-    if (
-        parts == AUTO
-        and source.exists()
-        and any(sample.part == "test" for sample in read_set(source, names=names).samples)
-    ):
+    plain = split.parts == AUTO and not split.table()  # which pretrain would read in the same way
+    if plain and source.exists() and any(sample.part == "test" for sample in read_source(split, tables).samples):
         return
     raise UserError(
         f"pretrain.source: {learned} and split.source: {source} hold the same images, so test images would be learned. "

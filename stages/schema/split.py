@@ -9,6 +9,7 @@ from pydantic import Field
 
 from stages.base.params import Section, Seed, allowed
 from stages.images.contract import Fit, Form, Polarity
+from stages.sources.columns import Columns
 from stages.sources.sample import SPLITS
 
 # What YAML takes a name without quotes for; whole numbers are names, too.
@@ -45,7 +46,16 @@ def _is_parts(value: Any) -> bool:
     return bool(value == "auto")
 
 
+def _is_labels(value: Any) -> bool:
+    if isinstance(value, dict):
+        held = all(isinstance(name, str) and name for name in value.values())
+        return held and bool(value) and set(value) <= {"table", "file", "label", "split"}
+    return isinstance(value, str) and bool(value)
+
+
 def _is_group(value: Any) -> bool:
+    if isinstance(value, dict) and list(value) == ["column"]:
+        return isinstance(value["column"], str) and bool(value["column"])
     if isinstance(value, dict):
         with suppress(re.error):
             return list(value) == ["regex"] and isinstance(value["regex"], str) and bool(re.compile(value["regex"]))
@@ -68,6 +78,10 @@ class Split(Section):
     """Which images of which data set go where, and how an image file becomes pixels."""
 
     source: str
+    labels: Annotated[
+        dict[str, str] | str,
+        allowed(_is_labels, "none, a .csv or .tsv table, or {table: PATH, file: COLUMN, label: COLUMN, split: COLUMN}"),
+    ]
     classes: Annotated[list[str | int] | str, allowed(_is_classes, "'all' or a list of two or more different classes")]
     parts: Parts
     names: Annotated[str, allowed(_is_encoding, "an encoding that Python knows, such as utf-8, cp437 or shift_jis")]
@@ -77,7 +91,21 @@ class Split(Section):
     train: Amount
     val: Amount
     test: Amount
-    group: Annotated[dict[str, str] | str, allowed(_is_group, "none, folder, or {regex: PATTERN}")]
+    group: Annotated[dict[str, str] | str, allowed(_is_group, "none, folder, {column: NAME}, or {regex: PATTERN}")]
     near_duplicates: Literal["keep", "group", "drop"]
     max_rejects: Annotated[float, Field(ge=0, le=1)]
     seed: Seed
+
+    def columns(self) -> Columns:
+        """The columns of tables that are named."""
+        named = (
+            {role: name for role, name in dict(self.labels).items() if role != "table"}
+            if isinstance(self.labels, dict)
+            else {}
+        )
+        return Columns(**named, group=self.group.get("column") if isinstance(self.group, dict) else None)
+
+    def table(self) -> str:
+        """The path of the table of labels; empty for none."""
+        name = self.labels.get("table", "") if isinstance(self.labels, dict) else self.labels
+        return "" if name == "none" else name

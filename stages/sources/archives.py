@@ -95,10 +95,35 @@ class _Shared:
     """A file handle that several stretches of it use in turn."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.lock = threading.Lock()
-        self.file = file
+        self.file, self.lock = file, threading.Lock()
         self.size = file.seek(0, io.SEEK_END)
         weakref.finalize(self, file.close)
+
+
+class Unpacked:
+    """A temporary file without a name, which files are unpacked into one after another."""
+
+    def __init__(self, name: str, allowed: int) -> None:
+        self.name, self.allowed = name, allowed
+        self.shared = _Shared(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as what is read from it
+
+    def add(self, data: bytes) -> File:
+        """Append ``data``, and return it as a file of its own."""
+        start, self.shared.size = self.shared.size, self.shared.size + len(data)
+        if self.shared.size > self.allowed:
+            raise UserError(
+                f"{self.name} unpacks to more than {self.allowed:,} bytes: refused as a decompression bomb."
+            )
+        try:
+            self.shared.file.write(data)
+            self.shared.file.flush()  # a full disk shows here, not at some later reading
+        except OSError as error:
+            raise _no_room(self.name, error) from None
+        return self.file(start)
+
+    def file(self, start: int = 0) -> File:
+        """Return all that was added from byte ``start`` on as one file."""
+        return File(partial(_Stretch, self.shared, start, self.shared.size - start))  # type: ignore[arg-type]
 
 
 class _Stretch(io.RawIOBase):
@@ -134,17 +159,10 @@ class _Stretch(io.RawIOBase):
 
 
 def _unpacked(stream: IO[bytes], name: str, allowed: int) -> File:
-    target = _Shared(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as what is read from it
+    target = Unpacked(name, allowed)
     for chunk in progress(iter(lambda: stream.read(CHUNK), b""), f"unpacking {name}", unit="MiB"):
-        target.size += len(chunk)
-        if target.size > allowed:
-            raise UserError(f"{name} unpacks to more than {allowed:,} bytes: refused as a decompression bomb.")
-        try:
-            target.file.write(chunk)
-            target.file.flush()  # a full disk shows here, not at some later reading
-        except OSError as error:
-            raise _no_room(name, error) from None
-    return File(partial(_Stretch, target, 0, target.size))  # type: ignore[arg-type]
+        target.add(chunk)
+    return target.file()
 
 
 def _no_room(name: str, error: OSError) -> UserError:

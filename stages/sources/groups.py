@@ -10,7 +10,7 @@ from stages.sources.assign import Amount, assign, pools, rank, without_duplicate
 from stages.sources.examine import Examined
 from stages.sources.sample import SPLITS, LeftOut, Part
 
-Rule = str | dict[str, str]  # "none", "folder", or {"regex": PATTERN}
+Rule = str | dict[str, str]  # "none", "folder", {"column": NAME}, or {"regex": PATTERN}
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,14 @@ def name_groups(images: Sequence[Examined], rule: Rule) -> list[str]:
 
     Args:
         images: whose paths name their groups.
-        rule: none, each image is a group; folder, the folders that an image lies in below its class folder; a regex,
-            its first bracket (or all of it) where it is found in the path.
+        rule: none, each image is a group; folder, the folders that an image lies in below its class folder; a column
+            of the table, what it says; a regex, its first bracket (or all of it) where it is found in the path.
 
     Raises:
         UserError: the regex is not found in a path.
     """
+    if isinstance(rule, dict) and "column" in rule:
+        return [image.sample.group for image in images]
     if isinstance(rule, dict):
         return [_match(rule["regex"], image.sample.source) for image in images]
     if rule == "none":

@@ -15,6 +15,8 @@ SHOWN = 10  # entries in a message
 KINDS: dict[Kind, str] = {
     "unreadable": "unreadable",
     "stray": "in no class folder",
+    "unlabelled": "rows of a table that cannot be used",
+    "unlisted": "not in the table",
     "no image": "no images",
     "duplicate": "duplicates",
     "grouped": "of groups that are tested with",
@@ -24,7 +26,8 @@ KINDS: dict[Kind, str] = {
 def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
     """Stop when more than the allowed share of the images cannot be used.
 
-    Images count that are unreadable or lie in no class folder; files that are no images do not.
+    Images count that are unreadable or lie in no class folder, and rows of a table without image or label. Files that
+    are no images do not, nor do images that a table does not list.
 
     Args:
         left_out: everything that is not used.
@@ -34,7 +37,7 @@ def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
     Raises:
         UserError: there are more; the message lists the first.
     """
-    rejects = [entry for entry in left_out if entry.kind in ("unreadable", "stray")]
+    rejects = [entry for entry in left_out if entry.kind in ("unreadable", "stray", "unlabelled")]
     total = len(rejects) + images
     if len(rejects) <= limit * total:
         return

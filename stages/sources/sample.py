@@ -11,7 +11,7 @@ from PIL import Image
 
 Part = Literal["train", "val", "test"]
 SPLITS: tuple[Part, ...] = ("train", "val", "test")
-Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "grouped"]
+Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "grouped", "unlabelled", "unlisted"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,15 @@ class Sample:
         source: path inside the data set, such as "4/img_3.jpg" or "train/12345".
         class_name: what it shows.
         part: which part of the data set it lies in, None where that comes undivided.
+        read: returns the bytes of the image file.
+        group: what a table says it belongs to, such as a patient; empty where no column of groups was asked for.
     """
 
     source: str
     class_name: str
     part: Part | None
     read: Callable[[], bytes]
+    group: str = ""
 
     @property
     def data(self) -> bytes:
@@ -44,7 +47,8 @@ class LeftOut:
         class_name: the class it lies in, empty for none.
         reason: in words.
         kind: "stray" is an image beside the class folders; "unused" a folder or archive there; "no image" a file in a
-            class folder that is none and is not named like one; "grouped" an image whose group is tested with.
+            class folder that is none and is not named like one; "grouped" an image whose group is tested with;
+            "unlabelled" a row of a table without a label or an image; "unlisted" an image that a table does not list.
     """
 
     source: str
@@ -61,15 +65,15 @@ class DataSet:
         classes: their names, in the data set's own order.
         samples: its images, always in the same order.
         left_out: what lies beside the class folders.
-        parts: the folder of each part, where it comes divided into folders.
-        merged: classes whose name is written in several ways that look alike.
+        parts: where each part lies, where it comes divided.
+        notes: what else there is to say of it, in lines.
     """
 
     classes: list[str]
     samples: list[Sample]
     left_out: list[LeftOut] = field(default_factory=list)
     parts: dict[Part, str] = field(default_factory=dict)
-    merged: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def nfc(name: str) -> str:

@@ -1,0 +1,108 @@
+"""Recognize the columns of a table of labels by their names, and refuse tables with more than one label an image."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stages.base.stage import UserError
+
+Role = Literal["file", "label", "split", "group"]
+
+# What people and public data sets call them, in small letters.
+NAMES: dict[Role, re.Pattern[str]] = {
+    "file": re.compile(r"file|(file|image)_?(name|path|file|id)|path|image|img|id"),
+    "label": re.compile(r"labels?|class(_?(id|name))?|category|species|target"),
+    "split": re.compile(r"split|part|set|subset"),
+}
+REQUIRED: tuple[Role, ...] = ("file", "label")
+_BOXES = re.compile(r"bbox(es)?|boxes|objects|x_?(min|max)")
+_MASKS = re.compile(r"masks?|encodedpixels|rle|segmentation|trimap")
+SHOWN = 12  # columns in a message
+ONE_CLASS = "Thaw learns one class an image"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of columns where they were given; None for those to be recognized by ``NAMES``.
+
+    Attributes:
+        file: the image file of a row.
+        label: its class.
+        split: the split it is meant for; there may be none.
+        group: what it belongs to, such as a patient; never recognized.
+    """
+
+    file: str | None = None
+    label: str | None = None
+    split: str | None = None
+    group: str | None = None
+
+
+def pick_columns(
+    held: Sequence[str], asked: Columns, table: str, roles: Sequence[Role], flags: Collection[str] = ()
+) -> dict[Role, str | None]:
+    """Return the column for each role, None for an optional one that the table lacks.
+
+    Args:
+        held: names of all columns.
+        asked: the columns that were named.
+        table: how to call the table in messages.
+        roles: of which to return columns; "group" is always among the keys of the result.
+        flags: columns that hold nothing but 0 and 1.
+
+    Raises:
+        UserError: a column does not exist, cannot be recognized, or speaks of boxes or masks.
+    """
+    found: dict[Role, str | None] = {}
+    path = f"table: {table}, " if "file" in roles else ""
+    for role in (*roles, "group"):
+        name = getattr(asked, role)
+        known = [column for column in held if role in NAMES and NAMES[role].fullmatch(column.lower())]
+        key = "split.group.column" if role == "group" else f"split.labels.{role}"
+        if name is not None:
+            if name not in held:
+                raise UserError(f"{key}: there is no column {name} in {table}. It has: {_listed(held)}.")
+            found[role] = name
+        elif len(known) == 1:
+            found[role] = known[0]
+        elif role == "label" and not known and len(flags) > 1:
+            raise UserError(
+                f"{table}: a column of 0 and 1 for each class ({_listed(sorted(flags))}); expected one column with the "
+                f"names of the classes. {ONE_CLASS}."
+            )
+        elif known or role in REQUIRED:
+            which = f"several columns that may hold it: {_listed(known)}" if known else f"none among {_listed(held)}"
+            raise UserError(
+                f"{table}: expected a column for the {role} of each image, found {which}. Name it: "
+                f"split.labels: {{{path}{role}: COLUMN}}."
+            )
+        else:
+            found[role] = None
+    if asked.label is None:
+        for kind, names in (("boxes", _BOXES), ("masks", _MASKS)):
+            if speaking := [column for column in held if names.fullmatch(column.lower())]:
+                raise UserError(
+                    f"{table}: column {speaking[0]} is of {kind}. {ONE_CLASS}: expected a table of files and classes. "
+                    f"To ignore it, name the labels: split.labels: {{{path}label: {found['label']}}}."
+                )
+    return found
+
+
+def refuse_several(labels: Collection[str], table: str) -> None:
+    """Refuse labels that name several classes at once, such as "scab rust" where "scab" and "rust" are labels, too.
+
+    Raises:
+        UserError: some do.
+    """
+    known = set(labels)
+    for label in sorted(known):
+        words = re.split(r"[\s,;|]+", label.strip("[]{}()"))
+        if "|" in label or label[:1] in ("[", "{") or (len(words) > 1 and known.issuperset(words)):
+            raise UserError(
+                f"{table}: the label '{label}' names several classes. {ONE_CLASS}: expected rows with one label each."
+            )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(columns[:SHOWN]) + (", ..." if len(columns) > SHOWN else "")

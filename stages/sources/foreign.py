@@ -1,0 +1,75 @@
+"""Recognize data that is not images with one class each: boxes, masks, pickles. Say what to use instead."""
+
+import re
+from collections.abc import Iterator
+
+from stages.base.stage import UserError
+from stages.sources.columns import ONE_CLASS
+from stages.sources.tree import Folder, is_image
+
+# Folders that stand beside each other where images come with boxes, masks or key points: their names in small letters.
+_PICTURES = re.compile(r"images?|imgs?|jpegimages|photos|leftimg8bit")
+_ANNOTATIONS = re.compile(
+    r"annotations?|labels|masks?|trimaps|(b|bounding_?)?boxes|segmentation(class|object)?|ground_?truth|gt(fine)?|imagesets"
+)
+_PICKLED = "is pickled, and what is pickled can run any code when it is read"
+_OTHERS = (
+    (r"(data_batch_\d|test_batch|batches\.meta)$", f"{_PICKLED}; use the binary version (fetch.items: [cifar10])"),
+    (r"\.(pkl|pickle|joblib)$", f"{_PICKLED}; save its images as files in class folders, or as .npz"),
+    (r"\.(pt|pth|ckpt)$", f"{_PICKLED}; save its images as files in class folders"),
+    (r"\.mat$", "is a MATLAB file; save its images as files in class folders, or as .npz"),
+    (r"\.(h5|hdf5)$", "is an HDF5 file; save its images as files in class folders, or as .npz"),
+    (r"\.npy$", "is an array without labels; save images and labels together: numpy.savez(file, x_train=…, y_train=…)"),
+    (r"\.(tfrecord|tfrecords)$|\.tfrecord-\d", "is a TFRecord file; save its images as files in class folders"),
+    (r"\.arrow$", "is an Arrow file; write it with to_parquet(), which Thaw reads"),
+    (r"\.(lmdb|mdb)$", "is an LMDB database; save its images as files in class folders"),
+    (r"\.(7z|rar|zst)$", "is an archive of a kind that is not read; pack it as .zip or .tar"),
+)
+_BOXES = (
+    (r"(^|/)(_annotations\.coco|(instances|captions|person_keypoints|panoptic)_\w+)\.json$", "COCO"),
+    (r"(^|/)imagesets/|(^|/)annotations/.*\.xml$", "Pascal VOC"),
+    (r"(^|/)(_annotations|_classes)\.csv$", "Roboflow"),
+)
+
+
+def refuse_annotations(root: Folder, where: str) -> None:
+    """Refuse a data set of boxes or masks, whose folders would else be taken for classes.
+
+    Raises:
+        UserError: a folder of images stands beside one of annotations.
+    """
+    for path, folder in _folders(root):
+        names = sorted(folder.folders)
+        pictures, annotations = (
+            [name for name in names if kind.fullmatch(name.lower())] for kind in (_PICTURES, _ANNOTATIONS)
+        )
+        if pictures and annotations:
+            found = f"{pictures[0]}/ beside {annotations[0]}/"
+            raise UserError(_boxes(f"{where}/{path}".rstrip("/"), found))
+
+
+def explain(root: Folder, where: str) -> str | None:
+    """Return why a data set without class folders cannot be read, where its files say it; None where they do not."""
+    paths = [path for path, _ in root.walk()]
+    for pattern, kind in _BOXES:
+        if found := next((path for path in paths if re.search(pattern, path.lower())), None):
+            return _boxes(where, f"{found}, as of {kind}")
+    if any(map(is_image, paths)):
+        return None
+    foreign = [(path, what) for path in paths for pattern, what in _OTHERS if re.search(pattern, path.lower())]
+    if 2 * len(foreign) < max(len(paths), 1):
+        return None
+    return f"{where}: {foreign[0][0]} {foreign[0][1]}."
+
+
+def _boxes(where: str, found: str) -> str:
+    return (
+        f"{where} holds boxes, masks or several labels an image ({found}). {ONE_CLASS}: expected class folders, or a "
+        "table of files and classes in split.labels. Where these folders are classes, rename them."
+    )
+
+
+def _folders(folder: Folder, path: str = "") -> Iterator[tuple[str, Folder]]:
+    yield path, folder
+    for name in sorted(folder.folders):
+        yield from _folders(folder.folders[name], f"{path}{name}/")

@@ -1,0 +1,175 @@
+"""Read images whose classes a table names.
+
+Files are found by their path or by as much of its end as is unique. The suffix may be missing, as on Kaggle.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from stages.base.stage import UserError
+from stages.sources.columns import ONE_CLASS, refuse_several
+from stages.sources.parts import named_part
+from stages.sources.sample import SPLITS, DataSet, Kind, LeftOut, Part, Sample, nfc
+from stages.sources.tables import SHOWN, Labels, Row, find_tables, part_of, read_rows
+from stages.sources.tree import Folder, is_image, natural
+
+MOST = 0.05  # share of images that may have two labels, by mistake; beyond, the table has several labels an image
+
+
+def read_labelled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str, str] | str, where: str) -> DataSet:
+    """Read a data set whose classes a table names.
+
+    Args:
+        root: what holds the images.
+        outer: what holds the table, if that lies beside an archive of the images.
+        labels: the table.
+        parts: see ``divide``.
+        where: how to call the data set in messages.
+
+    Raises:
+        UserError: the table is missing or no table, or names no files, no labels, or several labels for one image.
+    """
+    tables = {labels.name: labels.file} if labels.file else find_tables(root, outer, labels.name, where)
+    rows, notes = list[Row](), list[str]()
+    for path, table in tables.items():
+        folder = "" if labels.file else path.rpartition("/")[0]
+        rows += read_rows(table, path, folder, labels.columns, notes)
+    refuse_several({row.label for row in rows}, labels.name)
+    index = _Index(root)
+    found: dict[str, list[Row]] = {}
+    left_out = []
+    for row in rows:
+        path, reason = index.find(row)
+        if reason := reason or ("" if row.label else "without label"):
+            left_out.append(LeftOut(f"{labels.name}, row {row.number}: {row.file}", row.label, reason, "unlabelled"))
+        else:
+            found.setdefault(path, []).append(row)
+    chosen = _once(found, labels.name, left_out)
+    division = divide({path: (path, row.split) for path, row in chosen.items()}, parts, labels.name)
+    left_out += [
+        LeftOut(path, chosen[path].label, "in none of split.parts", "unlisted")
+        for path in chosen.keys() - division.keys()
+    ]
+    samples = [
+        Sample(path, chosen[path].label, part, index.files[path].read, chosen[path].group)
+        for path, part in sorted(division.items())
+    ]
+    left_out += _unlisted(root, found, labels.name)
+    given = {part: f"as {labels.name} says" for part in SPLITS if part in division.values()}
+    return DataSet(natural({sample.class_name for sample in samples}), samples, left_out, given, notes)
+
+
+def divide(places: Mapping[str, tuple[str, str]], parts: Mapping[str, str] | str, table: str) -> dict[str, Part | None]:
+    """Return the part of each image that has one, all of them None where the data set comes undivided.
+
+    Args:
+        places: of each image the path that it lies at, and the cell of the column of splits.
+        parts: "auto": what the column says in words such as train, val and test; without it what the folders say that
+            the images lie in. Else the value of the column for each part, or the folder.
+        table: how to call the table in messages.
+
+    Raises:
+        UserError: the column holds other words, there is no training part, or only some images lie in such folders.
+    """
+    split = any(cell for _, cell in places.values())
+    if not isinstance(parts, str):
+        wanted: dict[str, Part] = {parts[part].strip("./"): part for part in SPLITS if part in parts}
+        held = {name: cell if split else path for name, (path, cell) in places.items()}
+        divided: dict[str, Part | None] = {
+            name: part
+            for name, value in held.items()
+            for want, part in wanted.items()
+            if not want or value == want or (not split and value.startswith(f"{want}/"))
+        }
+        if missing := set(wanted.values()) - set(divided.values()):
+            raise UserError(f"split.parts.{min(missing)}: no row of {table} is of {parts[min(missing)]}.")
+        return divided
+    named = {name: named_part(cell) if split else part_of(path) for name, (path, cell) in places.items()}
+    found = set(named.values())
+    if not split and len(found - {None}) < 2:
+        return dict.fromkeys(places)
+    if None in found or "train" not in found:
+        example = next((name for name, part in named.items() if part is None), next(iter(named)))
+        said = f"split '{places[example][1]}'" if split else "no folder"
+        raise UserError(
+            f"{table}: expected each image in train, val or test, some in train; found {said} for {example}. Set "
+            "split.parts: {train: VALUE, val: VALUE, test: VALUE}, or {train: .} for images that are not divided yet."
+        )
+    return named
+
+
+class _Index:
+    """The files of a data set, to be found by what a table calls them."""
+
+    def __init__(self, root: Folder) -> None:
+        self.files = dict(root.walk())
+        self.by_name: dict[str, list[str]] = {}
+        for path in self.files:
+            name = nfc(path.rpartition("/")[2])
+            for known in {name, name.rpartition(".")[0] if is_image(name) else name}:
+                self.by_name.setdefault(known, []).append(path)
+
+    def find(self, row: Row) -> tuple[str, str]:
+        """Return the path of a row's file and an empty text, or the reason why there is none."""
+        if not row.file:
+            return "", "names no file"
+        named = self.by_name.get(row.file.rpartition("/")[2], [])
+        near = f"{row.folder}/{row.file}".strip("/")
+        for want in (near, row.file):
+            if exact := [path for path in named if nfc(path) == want or _stem(path) == want]:
+                return exact[0], "" if len(exact) == 1 else _several(exact)
+        alike = [path for path in named if _ends_alike(row.file, nfc(path)) or _ends_alike(row.file, _stem(path))]
+        if row.folder:
+            alike = [path for path in alike if path.startswith(f"{row.folder}/")]
+        if len(alike) == 1:
+            return alike[0], ""
+        return "", _several(alike) if alike else "no such file"
+
+
+def _stem(path: str) -> str:
+    return nfc(path.rpartition(".")[0]) if is_image(path) else nfc(path)
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    """Whether one path is the end of the other, in whole names."""
+    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")
+
+
+def _several(paths: Sequence[str]) -> str:
+    return f"{len(paths)} files end so ({', '.join(sorted(paths)[:SHOWN])}): write the path"
+
+
+def _once(found: Mapping[str, Sequence[Row]], table: str, left_out: list[LeftOut]) -> dict[str, Row]:
+    """Return the one row of each image; leave out those with several labels, and rows that say the same again."""
+    several = {path: rows for path, rows in found.items() if len({row.label for row in rows}) > 1}
+    if len(several) > max(1, MOST * len(found)):
+        path, rows = next(iter(several.items()))
+        said = ", ".join(sorted({row.label for row in rows})[:SHOWN])
+        raise UserError(
+            f"{table}: {len(several):,} of {len(found):,} images have several labels, such as {path} ({said}). "
+            f"{ONE_CLASS}: expected one label for each."
+        )
+    for path, (first, *others) in found.items():
+        for row in others if path not in several else (first, *others):
+            said = f"labelled {first.label} in row {first.number}"
+            reason = f"{said}, and otherwise elsewhere" if path in several else f"{said}, too"
+            kind: Kind = "unlabelled" if path in several else "duplicate"
+            left_out.append(LeftOut(f"{table}, row {row.number}: {row.file}", row.label, reason, kind))
+    return {path: rows[0] for path, rows in found.items() if path not in several}
+
+
+def _unlisted(root: Folder, listed: Mapping[str, object], table: str) -> Iterator[LeftOut]:
+    """Go through images that a table does not list: one by one, and as a whole where it lists none of a folder."""
+    above = {path[: place + 1] for path in listed for place, letter in enumerate(path) if letter == "/"}
+
+    def look(folder: Folder, path: str) -> Iterator[LeftOut]:
+        for name in sorted(folder.files):
+            if is_image(name) and path + name not in listed:
+                yield LeftOut(path + name, "", f"not in {table}", "unlisted")
+        for name in natural(folder.folders):
+            below = f"{path}{name}/"
+            if below in above:
+                yield from look(folder.folders[name], below)
+            elif count := sum(is_image(file) for file, _ in folder.folders[name].walk()):
+                yield LeftOut(below, "", f"none of its {count:,} images is in {table}", "unused")
+
+    return look(root, "")

@@ -1,0 +1,131 @@
+"""Data sets in Parquet files that hold the images themselves, as Hugging Face stores them.
+
+Each row has the bytes of an image file, alone or in {bytes, path}, and a label: a name, or a number that the file's
+metadata may name (ClassLabel of Hugging Face's datasets).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.base.stage import UserError, progress
+from stages.sources.archives import Unpacked, allowance, seekable
+from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
+from stages.sources.labels import divide
+from stages.sources.sample import SPLITS, DataSet, LeftOut, Sample, nfc
+from stages.sources.tree import File, natural
+
+SUFFIX = ".parquet"
+ROWS = 100  # read at a time
+
+
+def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, str] | str, where: str) -> DataSet:
+    """Read a data set out of Parquet files. Images are unpacked into a temporary file: rows cannot be read one by one.
+
+    Args:
+        files: by their paths in the data set. Where the rows have no column of splits, their names or folders may say
+            train, val or test.
+        asked: the columns that were named.
+        parts: see ``stages.sources.labels.divide``.
+        where: how to call the data set in messages.
+
+    Raises:
+        UserError: a file is damaged, or has no images, no labels, or several labels for one image.
+    """
+    samples, left_out = [], list[LeftOut]()
+    places: dict[str, tuple[str, str]] = {}
+    for path, file in files.items():
+        name = f"{where}/{path}" if len(files) > 1 else where
+        try:
+            with seekable(file, name).open() as opened:
+                found, missing = _read_rows(pq.ParquetFile(opened), path.removesuffix(SUFFIX), asked, name)
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(
+                f"{name}: expected a Parquet file, received another file or a part of one: {reason}."
+            ) from None
+        samples += [sample for sample, _ in found]
+        # A part may be named by the file itself: train-00000-of-00002.parquet.
+        places |= {sample.source: (f"{path}/{sample.source}", split) for sample, split in found}
+        left_out += missing
+    refuse_several({sample.class_name for sample in samples}, where)
+    division = divide(places, parts, where)
+    left_out += [
+        LeftOut(sample.source, sample.class_name, "in none of split.parts", "unlisted")
+        for sample in samples
+        if sample.source not in division
+    ]
+    divided = [
+        Sample(sample.source, sample.class_name, division[sample.source], sample.read, sample.group)
+        for sample in samples
+        if sample.source in division
+    ]
+    given = {part: f"as {where} says" for part in SPLITS if part in division.values()}
+    return DataSet(natural({sample.class_name for sample in divided}), divided, left_out, given)
+
+
+def _read_rows(
+    file: pq.ParquetFile, stem: str, asked: Columns, name: str
+) -> tuple[list[tuple[Sample, str]], list[LeftOut]]:
+    """Return the images of a file, each with its cell of the column of splits, and what has no image or no label."""
+    schema = file.schema_arrow
+    pictures = [field.name for field in schema if _holds_bytes(field.type)]
+    if len(pictures) != 1:
+        raise UserError(
+            f"{name}: expected one column of image bytes, found {', '.join(pictures) or 'none'} among "
+            f"{', '.join(schema.names)}. A table of paths is to be a .csv file: set split.labels."
+        )
+    held = [column for column in schema.names if column not in pictures]
+    picked = pick_columns(held, asked, name, ("label", "split"))
+    label = picked["label"] or ""
+    if pa.types.is_nested(schema.field(label).type):
+        raise UserError(f"{name}: column {label} holds several labels for each image. {ONE_CLASS}.")
+    names = _class_names(schema.metadata or {}, label)
+    size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
+    store = Unpacked(name, allowance(size))
+    samples, left_out = [], []
+    columns = [*pictures, *{column for column in picked.values() if column}]
+    batches = file.iter_batches(ROWS, columns=columns)
+    row = 0
+    for batch in progress(batches, f"unpacking {name}", -(-file.metadata.num_rows // ROWS), f"x {ROWS} images"):
+        for cells in batch.to_pylist():
+            picture, cell = cells[pictures[0]], cells[label]
+            data = picture["bytes"] if isinstance(picture, dict) else picture
+            group, split = (cells[picked[role]] if picked[role] else "" for role in ("group", "split"))
+            source = f"{stem}/{row:06d}"
+            row += 1
+            class_name = _class_name(cell, names)
+            if not data or not class_name:
+                reason = "without label" if data else "without the bytes of an image"
+                left_out.append(LeftOut(source, class_name, reason, "unlabelled"))
+                continue
+            if asked.group and group in ("", None):
+                raise UserError(f"{name}: row {row - 1} has no {asked.group}; expected a group for every image.")
+            stored = store.add(data)
+            samples.append((Sample(source, class_name, None, stored.read, str(group)), str(split or "")))
+    return samples, left_out
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and _holds_bytes(kind.field(place).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _class_names(metadata: Mapping[bytes, bytes], label: str) -> list[str]:
+    """Names of the labels 0, 1, 2, … as Hugging Face's datasets write them into the file; none where it has none."""
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return [str(name) for name in features.get(label, {}).get("names") or []]
+
+
+def _class_name(cell: Any, names: list[str]) -> str:
+    """The class that a cell names; empty for none, which Hugging Face's test files say by -1."""
+    if cell is None or (names and cell == -1):
+        return ""
+    if names and isinstance(cell, int):
+        return nfc(names[cell]) if 0 <= cell < len(names) else ""
+    return nfc(str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip())
