@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stages.base.params import read_section, read_yaml, validate
 from stages.base.stage import UserError
 from stages.check import SECTIONS
+from stages.schema.split import Split
 from tests.conftest import PROJECT
 
 DEFAULT = read_yaml(PROJECT / "recipes" / "default.yaml")
