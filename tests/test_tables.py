@@ -214,6 +214,18 @@ def test_a_damaged_table_is_one_line(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_a_table_that_is_not_used_is_named(tmp_path: Path) -> None:
+    rows = table(PLAIN["names"])
+    with pytest.raises(
+        UserError, match=r"holds one class folder. Where a.csv names the classes, set split.labels: a.csv"
+    ):
+        read(write(tmp_path / "one", {"a.csv": rows, **files("images")}), "none")
+    found = read(
+        write(tmp_path / "two", {"train/a.tsv": rows, **files("train/a", "train/b", "test/a", "test/b")}), "none"
+    )
+    assert why(found)["train/a.tsv"].endswith("split.labels: train/a.tsv takes the classes from it")
+
+
 def test_groups_come_from_a_column(tmp_path: Path) -> None:
     rows = [("file", "label", "group", "patient"), *((f"{n}.png", CLASSES[n], "x", f"p{n // 2}") for n in range(4))]
     write(tmp_path, {"labels.csv": table(rows), **files("images", count=4)})

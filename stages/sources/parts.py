@@ -8,7 +8,7 @@ from itertools import combinations
 from stages.base.stage import UserError
 from stages.sources.archives import is_archive
 from stages.sources.sample import SPLITS, LeftOut, Part, nfc
-from stages.sources.tree import Folder, is_image, natural
+from stages.sources.tree import Folder, is_image, is_table, natural
 
 # Words in folder names, as in flowers_train, Train-Set or seg_test.
 WORDS: dict[str, Part] = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -104,7 +104,7 @@ def named_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Par
 
 
 def beside(root: Folder, roots: Mapping[Part | None, Root]) -> Iterator[LeftOut]:
-    """Go through what a data set holds besides its class folders: images, archives, and folders that hold images."""
+    """Go through what a data set holds besides its class folders: images, archives, tables, and folders that hold images."""
     paths = [found.path for found in roots.values()]
 
     def look(folder: Folder, path: str) -> Iterator[LeftOut]:
@@ -113,6 +113,9 @@ def beside(root: Folder, roots: Mapping[Part | None, Root]) -> Iterator[LeftOut]
                 yield LeftOut(f"{path}{name}", "", "lies beside the class folders, in none of them", "stray")
             elif is_archive(name):
                 yield LeftOut(f"{path}{name}", "", "an archive beside the class folders: unpack it there", "unused")
+            elif is_table(name):
+                said = f"a table beside the class folders; split.labels: {path}{name} takes the classes from it"
+                yield LeftOut(f"{path}{name}", "", said, "unused")
         for name in natural(folder.folders):
             inner, below = folder.folders[name], f"{path}{name}/"
             if path in paths:

@@ -99,6 +99,8 @@ def _read_folders(root: Folder, folder: Folder, above: str, where: str, parts: M
             written.setdefault(nfc(name), set()).add(name)
             for path, file in division.folder.folders[name].walk(f"{division.path}{name}/"):
                 samples.append(Sample(path, nfc(name), part, file.read))
+    if len(written) < 2 and (tables := tables_in(root)):
+        raise UserError(_name_table(f"{where} holds one class folder", tables))
     paths = {part: division.path for part, division in roots.items() if part}
     merged = sorted(name for name, spellings in written.items() if len(spellings) > 1)
     notes = [
@@ -122,8 +124,12 @@ def _none(root: Folder, folder: Folder, where: str) -> str:
     count = len(folder.images())
     found = f"{count} images, but no class folder" if count else "no class folder"
     if tables := tables_in(root):
-        return f"{where} holds {found}. Where {tables[0]} names the classes, set split.labels: {tables[0]}."
+        return _name_table(f"{where} holds {found}", tables)
     return f"{where} holds {found}. A data set is a folder of {LAYOUT}."
+
+
+def _name_table(found: str, tables: list[str]) -> str:
+    return f"{found}. Where {tables[0]} names the classes, set split.labels: {tables[0]}."
 
 
 def _check_plain(parts: Mapping[str, str] | str, labels: Labels, source: Path) -> None:

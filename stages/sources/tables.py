@@ -13,9 +13,8 @@ from stages.base.stage import UserError
 from stages.sources.columns import Columns, pick_columns
 from stages.sources.parts import named_part
 from stages.sources.sample import Part, nfc
-from stages.sources.tree import File, Folder, file_on_disk
+from stages.sources.tree import File, Folder, file_on_disk, is_table
 
-SUFFIXES = (".csv", ".tsv")
 SHOWN = 5  # names in a message
 
 
@@ -107,7 +106,7 @@ def find_tables(root: Folder, outer: Folder, name: str, where: str) -> dict[str,
 
 def tables_in(folder: Folder) -> list[str]:
     """Return the paths of the tables in a folder and below it."""
-    return [path for path, _ in folder.walk() if path.lower().endswith(SUFFIXES)]
+    return [path for path, _ in folder.walk() if is_table(path)]
 
 
 def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list[str]) -> Iterator[Row]:

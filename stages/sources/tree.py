@@ -159,6 +159,11 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
+def is_table(name: str) -> bool:
+    """Whether a file's name is that of a table."""
+    return name.lower().endswith((".csv", ".tsv"))
+
+
 def natural(names: Iterable[str]) -> list[str]:
     """Sort as people do: "2" before "10"."""
 
