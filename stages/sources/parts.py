@@ -104,7 +104,7 @@ def named_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Par
 
 
 def beside(root: Folder, roots: Mapping[Part | None, Root]) -> Iterator[LeftOut]:
-    """Go through what a data set holds besides its class folders: images, archives, tables, and folders that hold images."""
+    """Go through what else than class folders a data set holds: images, archives, tables, and folders of images."""
     paths = [found.path for found in roots.values()]
 
     def look(folder: Folder, path: str) -> Iterator[LeftOut]:
