@@ -22,7 +22,8 @@ from stages.base.files import escape, unescape
 from stages.base.stage import UserError
 from stages.draw import tables
 from stages.images.packed import Packed
-from stages.sources.assign import Amount, assign, check_amounts, select_classes, without_duplicates
+from stages.sources.amounts import Amount, check_amounts
+from stages.sources.assign import assign, select_classes, without_duplicates
 from stages.sources.examine import Examined, examine
 from stages.sources.idx import write_idx
 from stages.sources.sample import SPLITS, LeftOut, Part, Sample

@@ -6,7 +6,7 @@ from typing import Any
 
 from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
-from stages.sources.assign import check_amounts
+from stages.sources.amounts import check_amounts
 from stages.sources.sample import SPLITS
 from stages.sources.samples import AUTO, read_set
 
