@@ -98,7 +98,7 @@ def test_several_mistakes_are_listed_at_once() -> None:
     assert str(error.value).splitlines() == [
         "params.yaml: split.polarity: expected 'light_on_dark' or 'dark_on_light'; received 'upside_down'.",
         "params.yaml: split.seed: expected greater than or equal to 0; received -1.",
-        "params.yaml: split.sede: unknown key. Did you mean 'seed'? Allowed here: source, classes, "
+        "params.yaml: split.sede: unknown key. Did you mean 'seed'? Allowed here: source, about, classes, "
         "parts, names, form, polarity, fit, train, val, test, group, near_duplicates, max_rejects, seed.",
     ]
 
@@ -158,3 +158,22 @@ def test_what_is_frozen_does_not_run_in_bfloat16_without_the_framework() -> None
 def test_a_missing_file_says_where_to_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Run this from the top folder of the project"):
         read_section(tmp_path / "params.yaml", "split", SECTIONS["split"])
+
+
+@pytest.mark.parametrize(
+    "about",
+    ["none", {"source": "x"}, {"license": "CC BY 4.0"}, {"source": "© J. Doe <jane@example.org>", "license": "猫"}],
+)
+def test_source_and_licence_of_the_data_are_a_line_each(about: object) -> None:
+    assert validate(changed(("split", "about"), about), "split", SECTIONS["split"]) is not None
+
+
+@pytest.mark.parametrize(
+    "about", [{}, "", "all", None, {"source": ""}, {"source": " "}, {"source": "a\nb"}, {"source": "a\u2028b"}, {"licence": "CC0"}, {"source": "x" * 201},
+              {"source": 2024}, {"source": "\x1b[31m"}, {"source": "\ud800"}, ["x"], {"source": "x", "license": None}]
+)  # fmt: skip
+def test_what_is_no_line_on_the_data_is_refused(about: object) -> None:
+    with pytest.raises(
+        UserError, match=r"split.about: expected none, or \{source: TEXT, license: TEXT\}, one line each"
+    ):
+        validate(changed(("split", "about"), about), "split", SECTIONS["split"])

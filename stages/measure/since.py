@@ -56,11 +56,9 @@ def _git(*arguments: str) -> str:
 
 
 def _hash_of(path: Path, lock: str) -> str | None:
-    """Return the hash that the text of a dvc.lock records of a stage's output. (Parsing it all would take a second.)"""
-    entry = (
-        rf"^  {path.parent.name}:\n(?:    .*\n)*?    - path: {re.escape(str(path))}\n      hash: md5\n      md5: (\w+)$"
-    )
-    found = re.search(entry, lock, re.MULTILINE)
+    """Return the hash that the text of a dvc.lock records of a stage's output; to parse it all would take a second."""
+    entry = rf"    - path: {re.escape(str(path))}\n      hash: md5\n      md5: (\w+)$"
+    found = re.search(rf"^  {path.parent.name}:\n(?:    .*\n)*?{entry}", lock, re.MULTILINE)
     return found[1] if found else None
 
 

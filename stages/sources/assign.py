@@ -215,7 +215,7 @@ def _keep_locked(
 
 
 def _leave_out(image: Examined, reason: str, kind: Kind = "duplicate") -> LeftOut:
-    return LeftOut(image.sample.source, image.sample.class_name, reason, "duplicate")
+    return LeftOut(image.sample.source, image.sample.class_name, reason, kind)
 
 
 def _other_count(name: str, found: int, wanted: int) -> str:
