@@ -3,13 +3,16 @@
     python -m stages.evaluate
 
 Writes to data/evaluate/: metrics.json (the few numbers that are compared between commits, for git), scores.json (all
-that is measured over the whole test split), predictions.parquet (each test image, both models), per_class.csv,
-and of the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
+that is measured over the whole test split, and over its locked images), predictions.parquet (each test image, both
+models), per_class.csv, and of the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet
+(small pictures).
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,14 +28,18 @@ from stages.images.thumbnail import as_png, thumbnail
 from stages.measure.examples import choose_examples
 from stages.measure.metrics import confusion, key_metrics, measure, per_class
 from stages.measure.predictions import softmax, tabulate
+from stages.measure.said import lines
+from stages.measure.since import say_since
 from stages.network.finetuned import MODELS, predict, read_finetuned
 from stages.network.kept import StoredRows
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
+from stages.sources.locked import read_locked
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
 SUMMARY = Path("data/split/summary.json")
+LOCKED = Path("data/tables/split.csv")
 PRETRAIN = Path("data/pretrain")
 EXTRACT_TEST = Path("data/extract_test")
 FINETUNE = Path("data/finetune")
@@ -46,7 +53,7 @@ def main() -> None:
     """Predict, measure, write."""
     params = read_section(PARAMS, "evaluate", Evaluate)
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
-    split, finetuned = Packed(TEST), read_finetuned(FINETUNE)
+    split, finetuned, locked = Packed(TEST), read_finetuned(FINETUNE), read_locked(LOCKED)
     if split.classes != finetuned.classes:
         raise UserError(
             f"{TEST} holds the classes {split.classes}, the model knows {finetuned.classes}. Run `dvc repro`."
@@ -60,14 +67,20 @@ def main() -> None:
     probabilities = {name: softmax(values) for name, values in logits.items()}
     labels, classes = split.labels(), finetuned.classes
     scores = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
+    content: dict[str, Any] = {"test_images": len(split), **scores}
+    held = np.array([locked.is_test(pixels) for pixels in split.pixels()], dtype=bool)
+    if 0 < held.sum() < len(split):
+        some = {name: values[held] for name, values in probabilities.items()}
+        scores = measure(labels[held], **some, confidence=params.confidence, bins=params.calibration_bins)
+        content["locked"] = {"test_images": int(held.sum()), **scores}
     predictions = tabulate(split, probabilities)
     val, summary = FINETUNE / "val.parquet", read_json(SUMMARY, "images", "rejects", "duplicates")
     with reading(val, "predictions of the validation images"):
-        metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, scores)
+        metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, content)
 
     with whole(EVALUATE) as folder:
-        for name, content in (("metrics", metrics), ("scores", {"test_images": len(split), **scores})):
-            (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for name, numbers in (("metrics", metrics), ("scores", content)):
+            (folder / f"{name}.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
         pq.write_table(predictions, folder / "predictions.parquet")
         pq.write_table(illustrate(split, predictions, Contract(**finetuned.contract)), folder / "examples.parquet")
         named = [escape(name) for name in classes]
@@ -76,11 +89,9 @@ def main() -> None:
         outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas().map(escape)
         outcomes.to_csv(folder / "outcomes.csv", index=False, header=["actual", "predicted"])
 
-    head_only, tuned, gain = ({key: 100 * value for key, value in row.items()} for row in scores.values())
-    said = "{accuracy:.1f} % ({accuracy_low:.1f} to {accuracy_high:.1f})".format_map
-    say(f"{len(split)} test images: head only {said(head_only)} right, fine-tuned {said(tuned)}")
-    said = "{accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f})".format_map
-    say(f"gain {said(gain)}; the intervals are at {params.confidence:.3g}")
+    for line in lines(content, params.confidence):
+        say(line)
+    say_since(TEST, Path("dvc.lock"))
 
 
 def illustrate(split: Packed, predictions: pa.Table, contract: Contract) -> pa.Table:

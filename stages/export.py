@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from stages.base.files import reading
-from stages.base.params import read_section
+from stages.base.params import read_section, read_values
 from stages.base.stage import UserError, say, stage, whole
 from stages.formats.card import FILES, Card, write_card
 from stages.formats.onnx_file import write_onnx
@@ -29,6 +29,7 @@ from stages.images.load import load_all
 from stages.images.packed import Packed
 from stages.network.finetuned import read_finetuned
 from stages.schema.export import Export
+from stages.schema.split import Split
 
 PARAMS = Path("params.yaml")
 PRETRAIN = Path("data/pretrain")
@@ -54,7 +55,9 @@ def main() -> None:
     if says_little(expected, params.max_difference):
         say("note: the network gives all test images the same probabilities, so comparing them shows little")
 
-    card = Card(finetuned.classes, contract, [name for name in FILES if name in params.formats])
+    (about,) = read_values(PARAMS, "split", Split, "about")
+    formats = [name for name in FILES if name in params.formats]
+    card = Card(finetuned.classes, contract, formats, about if isinstance(about, dict) else {})
     write = writers(card)
     report = {}
     with whole(OUT) as folder:

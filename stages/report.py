@@ -2,9 +2,8 @@
 
     python -m stages.report
 
-Reads what split, finetune and evaluate wrote, and what extract kept of views, but not the test split: evaluate keeps
-the few of its images that are shown. Writes curves.png, confusion.png, samples.png, predictions.png, where there are
-augmented views views.png, and report.html to data/report/.
+Reads what split, finetune and evaluate wrote, and the views that extract kept, but not the test split, of which
+evaluate keeps a few images. Writes curves, confusion, samples, predictions and views (.png) and report.html.
 """
 
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.base.files import check_names, read_json, reading
-from stages.base.params import read_section
+from stages.base.params import read_section, read_values
 from stages.base.stage import UserError, say, stage, whole
 from stages.draw import choose, tables, words
 from stages.draw.confusion import draw_confusion
@@ -23,8 +22,10 @@ from stages.draw.sheets import Group, draw_sheet
 from stages.images.packed import Packed
 from stages.images.seen import read_seen
 from stages.images.thumbnail import thumbnail
+from stages.measure.since import say_since
 from stages.schema.evaluate import Evaluate
 from stages.schema.report import Report
+from stages.schema.split import Split
 
 PARAMS = Path("params.yaml")
 TRAIN = Path("data/split/train.parquet")
@@ -52,13 +53,12 @@ def main() -> None:
             raise UserError(f"{path} is missing. `dvc repro` makes it.")
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
     scores = read_json(SCORES, "test_images", "head", "finetuned", "gain")
-    summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates")
+    summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked")
     images, by_class = scores["test_images"], tables.read(BY_CLASS)
     with reading(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)
         check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
-    near = tables.read_pairs(NEAR)
-    history, matrix = tables.read(HISTORY), tables.read_matrix(CONFUSION, images)
+    near, history, matrix = tables.read_pairs(NEAR), tables.read(HISTORY), tables.read_matrix(CONFUSION, images)
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
     right = int(matrix.to_numpy().trace())
@@ -97,10 +97,10 @@ def main() -> None:
             tables.data(summary, by_class, tables.read(LEFT_OUT)),
             tables.layers(tables.read(LAYERS), thawed),
         ]
-        (folder / "report.html").write_text(
-            document("Fine-tuning report", said, tables.facts(summary, len(by_class)), parts), encoding="utf-8"
-        )
+        facts = tables.facts(summary, len(by_class), *read_values(PARAMS, "split", Split, "about"))
+        (folder / "report.html").write_text(document("Fine-tuning report", said, facts, parts), encoding="utf-8")
     say(said.replace("\N{MINUS SIGN}", "-"))
+    say_since(SUMMARY.with_name("test.parquet"), Path("dvc.lock"))
     say(f"open {REPORT / 'report.html'} in a browser")
 
 

@@ -14,10 +14,12 @@ from stages.base.stage import UserError, progress, say, stage, whole
 from stages.images import packed
 from stages.schema.source import read_source
 from stages.schema.split import Split
-from stages.sources.assign import check_amounts, select_classes, without_duplicates
+from stages.sources.amounts import check_amounts
+from stages.sources.assign import select_classes, without_duplicates
 from stages.sources.counts import say_found, write_counts
 from stages.sources.examine import Examined, examine
 from stages.sources.groups import Together, divide
+from stages.sources.locked import read_locked
 from stages.sources.near import find_near, write_pairs
 from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
 from stages.sources.sample import SPLITS, LeftOut
@@ -27,6 +29,7 @@ FETCHED = Path("data/fetch")
 OWN = Path("data/own")
 TABLES = Path("data/tables")
 SPLIT = Path("data/split")
+LOCKED = TABLES / "split.csv"
 
 REJECTED = SPLIT.with_name(".rejects-split.csv")  # of a run that failed, which leaves no outputs
 
@@ -43,6 +46,7 @@ def main() -> None:
     amounts = {"train": params.train, "val": params.val, "test": params.test}
     given = {sample.part for sample in data_set.samples if sample.part}
     check_amounts(amounts, given)
+    locked = read_locked(LOCKED)
 
     near = params.near_duplicates != "keep"
     results = list(
@@ -59,19 +63,24 @@ def main() -> None:
         pairs = find_near([image.picture for image in images if image.picture])
         shown = [(images[one], images[other]) for one, other in pairs]
         together = Together(params.group, params.near_duplicates, pairs)
-        splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out)
+        splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out, locked)
         left_out += excluded
 
     reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit}
     with whole(SPLIT) as folder:
         for name, members in splits.items():
             # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
-            rows = (packed.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height) for i in members)
+            rows = (
+                packed.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels)
+                for i in members
+            )
             packed.write(folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading)
         write_left_out(folder / "rejects.csv", left_out)
         total = {name: len(members) for name, members in splits.items()}
         unused = len(images) - len(excluded) - sum(total.values())
-        summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
+        held = sum(locked.is_test(image.pixels) for image in splits["test"])
+        lost = {"rejects": len(rejects), "duplicates": len(duplicates)}
+        summary = {"images": total, "unused": unused, **lost, "locked": held}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_counts(folder / "classes.csv", splits, classes)
         write_pairs(folder / "near_duplicates.parquet", shown)
@@ -83,6 +92,8 @@ def main() -> None:
     say_found(chosen, classes)
     for note in data_set.notes:
         say(note)
+    if held:
+        say(f"{held} of the {total['test']} test images are locked (see {LOCKED})")
     for part, path in data_set.parts.items():
         say(f"{part} part: {path}")
     if near:

@@ -30,7 +30,10 @@ from stages.measure.predictions import softmax, tabulate
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
 CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
-PARAMS = "export:\n  formats: [{formats}]\n  parity_images: 20\n  max_difference: {bound}\n"
+PARAMS = (
+    "split:\n  about: {{license: CC0}}\n"
+    "export:\n  formats: [{formats}]\n  parity_images: 20\n  max_difference: {bound}\n"
+)
 
 
 def test_rows(images: int) -> Iterator[Row]:
@@ -359,7 +362,7 @@ def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
     assert content["formats"] == FILES
     for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "RGB", "stretched to 16 x 16", "classes[j]"):
         assert said in content["statement"]
-    assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES))
+    assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES), {"license": "CC0"})
 
 
 def test_what_others_see_in_the_files(exported: Path) -> None:

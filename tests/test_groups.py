@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from stages.base.stage import UserError
 from stages.images.decode import decode
 from stages.images.perceptual import hash_picture
-from stages.sources.assign import Amount
+from stages.sources.amounts import Amount
 from stages.sources.examine import Examined
 from stages.sources.groups import assign_groups, join_groups, name_groups
 from stages.sources.near import LIMIT, find_near

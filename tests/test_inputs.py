@@ -35,6 +35,7 @@ SHARED = {
     "compute.frozen": {"extract"},
     "compute.precision": {"extract", "finetune"},
     "evaluate": {"evaluate", "report"},
+    "split.about": {"split", "report", "export"},
     "fetch": set[str](),  # what is fetched are stages, not inputs of them
 }
 # A Python that finds this module runs it first: it notes what is opened below the project, and at the end what is

@@ -70,7 +70,7 @@ def test_pandas_reads_it(tmp_path: Path) -> None:
     written = rows(4)
     write(tmp_path / "a.parquet", written, CLASSES, READING)
     table = pd.read_parquet(tmp_path / "a.parquet")
-    assert list(table) == ["image", "label", "class", "source", "sha256", "width", "height"]
+    assert list(table) == ["image", "label", "class", "source", "sha256", "width", "height", "pixels"]
     assert table["class"].tolist() == [row.class_name for row in written]
     assert table["sha256"][1] == hashlib.sha256(written[1].image).hexdigest()
     assert (table["width"][0], table["height"][0]) == (3, 2)

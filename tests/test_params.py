@@ -158,3 +158,25 @@ def test_what_is_frozen_does_not_run_in_bfloat16_without_the_framework() -> None
 def test_a_missing_file_says_where_to_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Run this from the top folder of the project"):
         read_section(tmp_path / "params.yaml", "split", SECTIONS["split"])
+
+
+@pytest.mark.parametrize(
+    "about",
+    ["none", {"source": "x"}, {"license": "CC BY 4.0"}, {"source": "© J. Doe <jane@example.org>", "license": "猫"}],
+)
+def test_source_and_licence_of_the_data_are_a_line_each(about: object) -> None:
+    assert validate(changed(("split", "about"), about), "split", SECTIONS["split"]) is not None
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        *({}, "", "all", None, ["x"], {"licence": "CC0"}, {"source": "x", "license": None}),
+        *({"source": text} for text in ("", " ", "a\nb", "a\u2028b", "x" * 201, "\x1b[31m", "\ud800", 2024)),
+    ],
+)
+def test_what_is_no_line_on_the_data_is_refused(about: object) -> None:
+    with pytest.raises(
+        UserError, match=r"split.about: expected none, or \{source: TEXT, license: TEXT\}, one line each"
+    ):
+        validate(changed(("split", "about"), about), "split", SECTIONS["split"])

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from stages import recipe
 from stages.base.params import read_yaml, validate
 from stages.check import SECTIONS
+from stages.sources.amounts import check_amounts, count_images
+from stages.sources.sample import SPLITS
 from tests.conftest import PROJECT
 from tests.copies import copy_project, set_params
 
@@ -99,3 +102,10 @@ def test_an_unknown_recipe_is_named(
     said = capsys.readouterr().err
     assert f"there is no recipe '{name}'" in said
     assert "mnist_own_digits" in said
+
+
+def test_twenty_own_photographs_a_class_suffice() -> None:
+    split = read_yaml(PROJECT / "recipes" / "own_photographs_mobilenet_v2.yaml")["split"]
+    amounts = {name: split[name] for name in SPLITS}
+    check_amounts(amounts, ())
+    assert count_images(amounts, 20, "cat", None, Counter()) == {"train": 12, "val": 4, "test": 4}

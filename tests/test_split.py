@@ -22,7 +22,8 @@ from stages.base.files import escape, unescape
 from stages.base.stage import UserError
 from stages.draw import tables
 from stages.images.packed import Packed
-from stages.sources.assign import Amount, assign, check_amounts, select_classes, without_duplicates
+from stages.sources.amounts import Amount, check_amounts
+from stages.sources.assign import assign, select_classes, without_duplicates
 from stages.sources.examine import Examined, examine
 from stages.sources.idx import write_idx
 from stages.sources.sample import SPLITS, LeftOut, Part, Sample
@@ -32,6 +33,7 @@ from tests.copies import set_params
 from tests.test_images import AWKWARD
 
 Assignment = dict[str, list[Examined]]
+NOTHING_LOST = {"rejects": 0, "duplicates": 0, "locked": 0}
 
 
 # The promises of the assignment, on images that are nothing but names.
@@ -377,7 +379,7 @@ def test_images_are_packed_with_all_that_is_known_of_them(
         assert list(packed.images()) == [(folder / source).read_bytes() for source in packed.sources()]
         used += packed.sources()
     assert len(used) == len(set(used)) == 12
-    assert summary() == {"images": {"train": 4, "val": 2, "test": 6}, "unused": 0, "rejects": 0, "duplicates": 0}
+    assert summary() == {"images": {"train": 4, "val": 2, "test": 6}, "unused": 0, **NOTHING_LOST}
     assert by_class() == [["dog", "2", "1", "3"], ["cat", "2", "1", "3"]]
 
 
@@ -389,7 +391,7 @@ def test_classes_of_any_name_are_counted_one_by_one(project_with: Project) -> No
     counts = {"NA": ["2", "2", "3"], "007": ["2", "2", "3"], 'a, "b"': ["2", "2", "3"], "猫": ["2", "3", "3"]}
     assert {name: numbers for name, *numbers in by_class()} == counts
     assert [name for name, *_ in by_class()] == read("train").classes
-    assert summary() == {"images": {"train": 8, "val": 9, "test": 12}, "unused": 16, "rejects": 0, "duplicates": 0}
+    assert summary() == {"images": {"train": 8, "val": 9, "test": 12}, "unused": 16, **NOTHING_LOST}
 
 
 def test_run_again_it_writes_the_same_bytes(project_with: Project) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import ceil, floor
+from typing import Any
 
 from stages.draw.page import Html, note, section, table
 
@@ -44,11 +45,12 @@ def verdict(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
     return f"Fine-tuning {change} ({interval}). The interval {meaning}"
 
 
-def headline(metrics: Mapping[str, Scores], images: int, confidence: float, bins: int, thawed: bool) -> Html:
+def headline(metrics: Mapping[str, Any], images: int, confidence: float, bins: int, thawed: bool) -> Html:
     """Return the numbers of both models as cards and as a table.
 
     Args:
-        metrics: the scores of ``head`` and ``finetuned``, and ``gain``.
+        metrics: the scores of ``head`` and ``finetuned``, and ``gain``; where some test images are locked, ``locked``:
+            the same of these, and their number.
         images: test images.
         confidence: of the intervals.
         bins: of the calibration error.
@@ -76,7 +78,21 @@ def headline(metrics: Mapping[str, Scores], images: int, confidence: float, bins
             f"({methods if thawed else 'Wilson'}). They allow for other test images, not for another training run."
         ),
         table(("Measure", "Head only", "Fine-tuned")[: 1 + len(models)], rows),
+        *([_locked(metrics["locked"], thawed)] if "locked" in metrics else []),
         note(f"The calibration error is the expected one of Guo et al. (2017), over {bins} bins of confidence."),
+    )
+
+
+def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
+    """Return the accuracies over the locked test images alone."""
+    models = {"head only": metrics["head"], **({"fine-tuned": metrics["finetuned"]} if thawed else {})}
+    said = [
+        f"{name} {_percent(row['accuracy'])} % ({_percent(row['accuracy_low'])} to {_percent(row['accuracy_high'])})"
+        for name, row in models.items()
+    ]
+    return note(
+        f"Over the {metrics['test_images']} test images that are locked: {', '.join(said)}. Runs with the same locked "
+        "images compare over these."
     )
 
 

@@ -61,10 +61,12 @@ def read_matrix(path: Path, images: int) -> pd.DataFrame:
         return pd.DataFrame(counts, index=names, columns=names)
 
 
-def facts(summary: dict[str, Any], classes: int) -> str:
-    """Return in a line how much data there is."""
+def facts(summary: dict[str, Any], classes: int, about: dict[str, str] | str) -> str:
+    """Return in a line how much data there is, where it comes from, and what may be done with it."""
     counts = ", ".join(f"{count} {split}" for split, count in summary["images"].items())
-    return f"{classes} classes; images: {counts}"
+    said = {"source": "source", "license": "licence"}
+    named = [f"{said[key]}: {text}" for key, text in about.items()] if isinstance(about, dict) else []
+    return "; ".join([f"{classes} classes", f"images: {counts}", *named])
 
 
 def confusions(matrix: pd.DataFrame) -> Html:
@@ -116,6 +118,8 @@ def data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame
         f"{sum(summary['images'].values())} images in {len(rows)} classes. Left out: {summary['rejects']} unreadable, "
         f"{summary['duplicates']} duplicates. Not used: {summary['unused']}."
     )
+    if summary["locked"]:
+        sentence += f" {summary['locked']} of the test images are locked: they stay test images when data grow."
     parts = [folded("Images by class and split", table(("Class", *splits), [*rows, (Html("<b>All</b>"), *total)]))]
     if len(left_out):
         listed = left_out.head(_LISTED)[["source", "class", "reason"]].itertuples(index=False)

@@ -1,7 +1,7 @@
 """``model.json``: what an exported model takes and gives, for people and for programs outside this project."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,11 +22,13 @@ class Card:
         classes: names, in the order of the probabilities.
         contract: how an image file becomes pixels.
         formats: keys of FILES, in that order.
+        data: "source" and "license" of the images that it learned, as far as they are known.
     """
 
     classes: list[str]
     contract: Contract
     formats: list[str]
+    data: dict[str, str] = field(default_factory=dict)
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -53,6 +55,7 @@ def _content(card: Card) -> dict[str, Any]:
         "output": {"name": OUTPUT, "dtype": "float32", "shape": ["n", len(card.classes)]},
         "signature": SIGNATURE,
         "formats": {name: FILES[name] for name in card.formats},
+        **({"data": card.data} if card.data else {}),
     }
 
 
@@ -71,7 +74,10 @@ def read_card(folder: Path) -> Card:
         raise UserError(f"{path}: expected JSON that can be read, received: {error}.") from None
     try:
         card = Card(
-            [str(name) for name in content["classes"]], _contract(content["contract"]), _known(content["formats"])
+            [str(name) for name in content["classes"]],
+            _contract(content["contract"]),
+            _known(content["formats"]),
+            {str(key): str(text) for key, text in content.get("data", {}).items()},
         )
     except (KeyError, TypeError, AttributeError):
         card = None

@@ -22,18 +22,28 @@ ROWS_PER_GROUP = 1000
 BYTES_PER_GROUP = 16_000_000
 
 _KEY = b"thaw"
-_COLUMNS = ("image", "label", "class", "source", "sha256", "width", "height")
+_COLUMNS = ("image", "label", "class", "source", "sha256", "width", "height", "pixels")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image of a split: where it comes from, what it shows, its file's bytes, its size in pixels when upright."""
+    """One image of a split.
+
+    Attributes:
+        source: where it comes from.
+        class_name: what it shows.
+        image: its file's bytes.
+        width: in pixels, when upright.
+        height: likewise.
+        pixels: the hash of its pixels, in hexadecimal digits.
+    """
 
     source: str
     class_name: str
     image: bytes
     width: int
     height: int
+    pixels: str = ""
 
 
 def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapping[str, str]) -> int:
@@ -62,6 +72,7 @@ def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapp
                 "sha256": [hashlib.sha256(row.image).hexdigest() for row in group],
                 "width": [row.width for row in group],
                 "height": [row.height for row in group],
+                "pixels": [row.pixels for row in group],
             }
             file.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
             count += len(group)
@@ -90,6 +101,7 @@ def _schema(classes: Sequence[str], reading: Mapping[str, str]) -> pa.Schema:
         "sha256": pa.string(),
         "width": pa.int64(),
         "height": pa.int64(),
+        "pixels": pa.string(),
     }
     features: dict[str, Any] = {name: {"dtype": str(kinds[name]), "_type": "Value"} for name in _COLUMNS}
     features |= {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
@@ -124,6 +136,10 @@ class Packed:
     def sources(self) -> list[str]:
         """The path of each image inside its data set."""
         return [str(source) for source in self._column("source").to_pylist()]
+
+    def pixels(self) -> list[str]:
+        """The hash of each image's pixels, in hexadecimal digits: the same picture has the same, whatever its file."""
+        return [str(pixels) for pixels in self._column("pixels").to_pylist()]
 
     def images(self) -> Iterator[bytes]:
         """The bytes of each image's file, in the order of the rows, one row group in memory at a time."""

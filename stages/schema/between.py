@@ -8,7 +8,7 @@ from stages.base.stage import UserError
 from stages.network.backbones import BACKBONES, weights_item
 from stages.schema.source import read_source
 from stages.schema.split import Split
-from stages.sources.assign import check_amounts
+from stages.sources.amounts import check_amounts
 from stages.sources.sample import SPLITS
 from stages.sources.samples import AUTO
 from stages.sources.tables import find_labels

@@ -1,6 +1,7 @@
 """The ``split`` section of params.yaml."""
 
 import re
+import unicodedata
 from contextlib import suppress
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -11,6 +12,8 @@ from stages.base.params import Section, Seed, allowed
 from stages.images.contract import Fit, Form, Polarity
 from stages.sources.columns import Columns
 from stages.sources.sample import SPLITS
+
+LONGEST = 200  # characters of what is said about the data
 
 # What YAML takes a name without quotes for; whole numbers are names, too.
 _OTHER = {bool: "the truth value", type(None): "the value", float: "the number", date: "the date", datetime: "the time"}
@@ -74,6 +77,28 @@ Parts = Annotated[
 ]
 
 
+def _is_about(value: Any) -> bool:
+    if isinstance(value, dict):
+        return len(value) > 0 and set(value) <= {"source", "license"} and all(map(_is_line, value.values()))
+    return bool(value == "none")
+
+
+def _is_line(text: Any) -> bool:
+    """Whether this is one line of text that can be shown, and written as UTF-8."""
+    return (
+        isinstance(text, str)
+        and 0 < len(text.strip()) <= len(text) <= LONGEST
+        and len(text.splitlines()) == 1
+        and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+    )
+
+
+About = Annotated[
+    dict[str, str] | str,
+    allowed(_is_about, f"none, or {{source: TEXT, license: TEXT}}, one line each of at most {LONGEST} characters"),
+]
+
+
 class Split(Section):
     """Which images of which data set go where, and how an image file becomes pixels."""
 
@@ -82,6 +107,7 @@ class Split(Section):
         dict[str, str] | str,
         allowed(_is_labels, "none, a .csv or .tsv table, or {table: PATH, file: COLUMN, label: COLUMN, split: COLUMN}"),
     ]
+    about: About
     classes: Annotated[list[str | int] | str, allowed(_is_classes, "'all' or a list of two or more different classes")]
     parts: Parts
     names: Annotated[str, allowed(_is_encoding, "an encoding that Python knows, such as utf-8, cp437 or shift_jis")]

@@ -132,11 +132,10 @@ class _Stretch(io.RawIOBase):
     def __init__(self, shared: _Shared, start: int, size: int) -> None:
         self.shared, self.start, self.size, self.at = shared, start, size, 0
 
-    def readable(self) -> bool:
-        return True
-
     def seekable(self) -> bool:
         return True
+
+    readable = seekable
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self.at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence])

@@ -1,17 +1,17 @@
 """Decide which image goes into which split: as many as asked for, none into two, and stable when the data set grows."""
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from stages.base.stage import UserError
+from stages.base.stage import UserError, say
+from stages.sources.amounts import Amount, count_images, pools
 from stages.sources.examine import Examined
-from stages.sources.sample import SPLITS, LeftOut, Part, nfc
+from stages.sources.locked import NONE, Locked
+from stages.sources.sample import SPLITS, Kind, LeftOut, Part, nfc
 
-Amount = int | float | str  # a count, a share, or "rest"
-EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
+_SAID = 10  # classes
 
 
 def rank(seed: int, name: str) -> bytes:
@@ -62,25 +62,30 @@ def _number(name: str) -> int | None:
 
 
 def without_duplicates(
-    images: Sequence[Examined], pictures: Sequence[str], what: str = "duplicate"
+    images: Sequence[Examined], pictures: Sequence[str], what: str = "duplicate", locked: Locked = NONE
 ) -> tuple[list[Examined], list[LeftOut]]:
-    """Keep one of several images of the same picture, the first by its source path.
+    """Keep one of several images of the same picture: the first by its source path, of locked ones a test image.
 
     Where the same picture is filed under different classes nobody knows which is right, and all of them are left out.
 
     Args:
         pictures: what each image shows: the same text for the same picture.
         what: to call the others.
+        locked: images that are kept before others.
 
     Returns:
         The images kept, and those left out, each with the reason.
     """
+
+    def order(image: Examined) -> tuple[bool, bool, str]:
+        return not locked.is_test(image.pixels), not locked.is_other(image.pixels), image.sample.source
+
     same: dict[str, list[Examined]] = {}
     for image, picture in zip(images, pictures, strict=True):
         same.setdefault(picture, []).append(image)
     kept, left_out = [], []
     for group in same.values():
-        first, *others = sorted(group, key=lambda image: image.sample.source)
+        first, *others = sorted(group, key=order)
         classes = {image.sample.class_name for image in group}
         if len(classes) == 1:
             kept.append(first)
@@ -92,24 +97,6 @@ def without_duplicates(
     return kept, sorted(left_out, key=lambda entry: entry.source)
 
 
-def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> None:
-    """Check what can be checked before any image is opened; see ``assign``.
-
-    Raises:
-        UserError: more than one split takes the rest, shares add up to more than 1, or train or test stays empty.
-    """
-    for side, asked in pools(amounts, given).items():
-        keys = " and ".join(f"split.{split}" for split in asked)
-        of = f" of the given {side} images" if side else ""
-        if list(asked.values()).count("rest") > 1:
-            raise UserError(f"{keys}: only one of them may be 'rest'{of}; received {_amounts(asked)}.")
-        if math.fsum(amount for amount in asked.values() if isinstance(amount, float)) > 1 + EPSILON:
-            raise UserError(f"{keys}: expected shares{of} that add up to at most 1; received {_amounts(asked)}.")
-    for split in ("train", "test"):
-        if amounts[split] == 0:
-            raise UserError(f"split.{split}: expected at least one image per class; received 0.")
-
-
 def assign(
     images: Iterable[Examined],
     classes: Sequence[str],
@@ -117,6 +104,7 @@ def assign(
     given: Collection[Part],
     seed: int,
     left_out: Iterable[LeftOut] = (),
+    locked: Locked = NONE,
 ) -> dict[str, list[Examined]]:
     """Assign images to train, val and test.
 
@@ -124,6 +112,9 @@ def assign(
     the front, then val, then test. So an image more changes no other class, and in its own class only those images
     change splits that lie where one split ends and the next begins. Where the data set comes divided, each split takes
     from the part of its name, or from the training part where there is no such part.
+
+    Images that are locked as test images go to test before others, however many are asked for, and nowhere else; those
+    that were trained on never do.
 
     Args:
         images: what there is to choose from, without duplicates.
@@ -133,6 +124,7 @@ def assign(
         given: the parts that the data set comes divided into; none where it is not.
         seed: another number gives another order.
         left_out: what cannot be chosen from, to be counted in messages.
+        locked: what was assigned before.
 
     Returns:
         The images of each split, the classes mixed.
@@ -151,66 +143,84 @@ def assign(
     for entry in left_out:
         lost.setdefault(entry.class_name, Counter())[entry.kind] += 1
     splits: dict[str, list[Examined]] = {split: [] for split in SPLITS}
+    others: list[str] = []
     for side, asked in pools(amounts, given).items():
         for name in classes:
             pool = by_class.get((name, side), [])
+            if "test" not in asked:
+                pool = [image for image in pool if not locked.is_test(image.pixels)]
+            counts = count_images(asked, len(pool), name, side, lost[name])
+            if wanted := counts.get("test"):
+                pool, counts = _keep_locked(pool, counts, asked, name, side, lost[name], locked)
+                if counts["test"] != wanted:
+                    others.append(_other_count(name, counts["test"], wanted))
             start = 0
-            for split, count in _counts(asked, len(pool), name, side, lost[name]).items():
+            for split, count in counts.items():
                 splits[split] += pool[start : start + count]
                 start += count
+    for line in [*others[:_SAID], *([f"... and {len(others) - _SAID} more classes"] if len(others) > _SAID else [])]:
+        say(line)
     return {split: sorted(members, key=order) for split, members in splits.items()}
 
 
-def pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
-    """Which splits share the images of which part."""
-    if not given:
-        return {None: {split: amounts[split] for split in SPLITS}}
-    pools: dict[Part | None, dict[str, Amount]] = {}
-    for split in SPLITS:
-        pools.setdefault(split if split in given else "train", {})[split] = amounts[split]
-    return pools
+def misplaced(images: Iterable[Examined], given: Collection[Part], locked: Locked) -> list[LeftOut]:
+    """Return the images that ``assign`` leaves out because they lie in a given part that they must not be used for."""
+    found = []
+    test_part = "test" if "test" in given else "train"
+    for image in images if given else ():
+        part, pixels = image.sample.part, image.pixels
+        if part == test_part == "test" and locked.is_other(pixels):
+            found.append(_leave_out(image, "in the test part, and was trained on before", "locked"))
+        elif part != test_part and locked.is_test(pixels):
+            found.append(_leave_out(image, f"in the {part} part, and was a test image before", "locked"))
+    return found
 
 
-def _counts(
-    asked: Mapping[str, Amount], found: int, name: str, side: Part | None, lost: Mapping[str, int]
-) -> dict[str, int]:
-    """How many of the ``found`` images of a class each split takes."""
-    counts: dict[str, int] = {}
-    share = 0.0
-    for split, amount in asked.items():
-        if isinstance(amount, int):
-            counts[split] = amount
-        elif isinstance(amount, float):
-            # Rounded down together, so that shares that add up to 1 use every image.
-            before = math.floor(share * found + EPSILON)
-            share += amount
-            counts[split] = math.floor(share * found + EPSILON) - before
-        else:
-            counts[split] = 0
-    rest = found - sum(counts.values())
-    for split, amount in asked.items():
-        if amount == "rest":
-            counts[split] = max(rest, 0)
-    empty = [split for split in ("train", "test") if counts.get(split) == 0]
-    if rest < 0 or empty:
-        needed = sum(counts.values()) + len(empty)
-        of = f" in the given {side} part" if side else ""
-        kinds = {"exact duplicates": lost["duplicate"], "unreadable": lost["unreadable"]}
-        others = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
-        more = f" (left out: {others})" if others else ""
+def _keep_locked(
+    pool: list[Examined],
+    counts: dict[str, int],
+    asked: Mapping[str, Amount],
+    name: str,
+    side: Part | None,
+    lost: Counter[str],
+    locked: Locked,
+) -> tuple[list[Examined], dict[str, int]]:
+    """Put the images of a class into the order in which the splits take them, and count how many they take.
+
+    Args:
+        pool: the images, in the order that the seed gives.
+        counts: how many each split takes where nothing is locked; the others are those of ``count_images``.
+    """
+    tested = [image for image in pool if locked.is_test(image.pixels)]
+    new = [image for image in pool if not locked.is_test(image.pixels) and not locked.is_other(image.pixels)]
+    wanted, unused = counts["test"], len(pool) - sum(counts.values())
+    needed = min(max(wanted - len(tested), 0), len(new))
+    end = max(len(new) - unused, needed)  # so that with nothing locked test takes what lies behind train and val
+    tested += new[end - needed : end]
+    hashes = {image.pixels for image in tested}
+    rest = [image for image in pool if image.pixels not in hashes]
+    others = {split: count for split, count in counts.items() if split != "test"}
+    if not tested:
         raise UserError(
-            f"class '{name}': found {found} usable images{of}{more}, needed {needed} or more for {_amounts(asked)} "
-            "(train and test take at least one). Add images, ask for fewer, or leave the class out of split.classes."
+            f"class '{name}': found no test image: all {len(pool)} were trained on, as the table of locked images says."
+            " Add images, or leave the class out of split.classes."
         )
-    return {split: counts[split] for split in asked}
+    if len(tested) != wanted:
+        # The others take as much of what test leaves as they would have taken of what it should have left.
+        whole = len(pool) * len(rest) / max(len(pool) - wanted, 1)
+        left = {split: amount for split, amount in asked.items() if split != "test"}
+        others = count_images(left, len(rest), name, side, lost + Counter(tested=len(tested)), whole)
+    end = sum(others.values())
+    return [*rest[:end], *tested, *rest[end:]], {**others, "test": len(tested)}
 
 
-def _leave_out(image: Examined, reason: str) -> LeftOut:
-    return LeftOut(image.sample.source, image.sample.class_name, reason, "duplicate")
+def _leave_out(image: Examined, reason: str, kind: Kind = "duplicate") -> LeftOut:
+    return LeftOut(image.sample.source, image.sample.class_name, reason, kind)
 
 
-def _amounts(asked: Mapping[str, Amount]) -> str:
-    return ", ".join(f"{split}: {amount}" for split, amount in asked.items())
+def _other_count(name: str, found: int, wanted: int) -> str:
+    why = "those that are locked stay" if found > wanted else "the others were trained on"
+    return f"class {name}: {found} test images instead of {wanted}: {why}"
 
 
 def _names(names: Iterable[str]) -> str:

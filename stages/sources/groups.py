@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from stages.base.stage import UserError, say
-from stages.sources.assign import Amount, assign, pools, rank, without_duplicates
+from stages.sources.amounts import Amount, pools
+from stages.sources.assign import assign, misplaced, rank, without_duplicates
 from stages.sources.examine import Examined
+from stages.sources.locked import NONE, Locked
 from stages.sources.sample import SPLITS, LeftOut, Part
 
 Rule = str | dict[str, str]  # "none", "folder", {"column": NAME}, or {"regex": PATTERN}
@@ -36,6 +38,7 @@ def divide(
     given: Collection[Part],
     seed: int,
     left_out: Sequence[LeftOut],
+    locked: Locked = NONE,
 ) -> tuple[dict[str, list[Examined]], list[LeftOut]]:
     """Assign the images to the splits: each by itself, or those that belong together as one; see ``assign``.
 
@@ -45,13 +48,14 @@ def divide(
     excluded: list[LeftOut] = []
     if together.near == "drop":
         pictures = join_groups(name_groups(images, "none"), together.pairs)
-        images, excluded = without_duplicates(images, pictures, "near duplicate")
+        images, excluded = without_duplicates(images, pictures, "near duplicate", locked)
     if together.rule == "none" and together.near != "group":
-        return assign(images, classes, amounts, given, seed, [*left_out, *excluded]), excluded
+        splits = assign(images, classes, amounts, given, seed, [*left_out, *excluded], locked)
+        return splits, excluded + misplaced(images, given, locked)
     groups = name_groups(images, together.rule)
     if together.near == "group":
         groups = join_groups(groups, together.pairs)
-    splits, crossing = assign_groups(images, groups, classes, amounts, given, seed)
+    splits, crossing = assign_groups(images, groups, classes, amounts, given, seed, locked)
     say("split.train, val and test are approximate: whole groups are drawn")
     return splits, excluded + crossing
 
@@ -111,41 +115,54 @@ def assign_groups(
     amounts: Mapping[str, Amount],
     given: Collection[Part],
     seed: int,
+    locked: Locked = NONE,
 ) -> tuple[dict[str, list[Examined]], list[LeftOut]]:
     """Assign whole groups to train, val and test, each by a hash of its name, so that new images move none.
 
     Each split's share of the images is as asked; a count is taken as a share of what there is. So the numbers of images
     are near those asked for, not equal to them.
 
+    A group with an image that is locked as a test image is tested with; one with images that were trained on never is.
+
     Args:
         groups: of each image.
         images: see ``assign`` for this and the others.
 
     Returns:
-        The images of each split, the classes mixed; and those left out, for their group has images in a given test
-        part, too.
+        The images of each split, the classes mixed; and those left out, for others of their group are tested with, or
+        were trained on and these lie in a given test part.
 
     Raises:
         UserError: a class has no image to train on or none to test with.
     """
     splits: dict[str, list[tuple[Examined, str]]] = {split: [] for split in SPLITS}
+    held = {group for image, group in zip(images, groups, strict=True) if locked.is_test(image.pixels)}
+    learned = {group for image, group in zip(images, groups, strict=True) if locked.is_other(image.pixels)}
+    left_out = []
+
+    def leave_out(image: Examined, group: str, why: str) -> None:
+        reason = f"of the group {group}, which {why}"
+        left_out.append(LeftOut(image.sample.source, image.sample.class_name, reason, "grouped"))
+
     for side, asked in pools(amounts, given).items():
         pool = [pair for pair in zip(images, groups, strict=True) if pair[0].sample.part == side]
         shares = _shares(asked, len(pool), len(classes))
         for image, group in pool:
             place = int.from_bytes(rank(seed, group)[:8], "big") / 2**64
-            for split, share in shares.items():
-                if place < share:
-                    splits[split].append((image, group))
-                    break
-                place -= share
-    tested = {group for _, group in splits["test"]}
-    left_out = [
-        LeftOut(image.sample.source, image.sample.class_name, f"of the group {group}, which has test images", "grouped")
-        for split in ("train", "val")
-        for image, group in splits[split]
-        if group in tested
-    ]
+            split = _find(place, shares)
+            if "test" in shares and group in held:
+                split = "train" if locked.is_other(image.pixels) else "test"  # those are left out below
+            elif split == "test" and group in learned:
+                split = _instead_of_test(place, shares)
+                if not split:
+                    leave_out(image, group, "was trained on")
+            if split:
+                splits[split].append((image, group))
+    tested = held | {group for _, group in splits["test"]}
+    for split in ("train", "val"):
+        for image, group in splits[split]:
+            if group in tested:
+                leave_out(image, group, "has test images")
     splits = {
         split: [(image, group) for image, group in members if split == "test" or group not in tested]
         for split, members in splits.items()
@@ -161,6 +178,22 @@ def assign_groups(
         for split, members in splits.items()
     }
     return ordered, sorted(left_out, key=lambda entry: entry.source)
+
+
+def _find(place: float, shares: Mapping[str, float]) -> str | None:
+    """Return the split whose share a place between 0 and 1 lies in; None behind all of them."""
+    for split, share in shares.items():
+        if place < share:
+            return split
+        place -= share
+    return None
+
+
+def _instead_of_test(place: float, shares: Mapping[str, float]) -> str | None:
+    """Return the other split for a place in the share of test, which lies last; None where there is no other."""
+    others = {split: share for split, share in shares.items() if split != "test"}
+    before = sum(others.values())
+    return _find((place - before) / shares["test"] * before, others)
 
 
 def _shares(asked: Mapping[str, Amount], found: int, classes: int) -> dict[str, float]:

@@ -20,6 +20,7 @@ KINDS: dict[Kind, str] = {
     "no image": "no images",
     "duplicate": "duplicates",
     "grouped": "of groups that are tested with",
+    "locked": "locked to another split",
 }
 
 

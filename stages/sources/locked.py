@@ -1,0 +1,91 @@
+"""The table of locked images: what was a test image stays one, and what was learned from never becomes one."""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.base.files import escape, replace, unescape
+from stages.base.stage import UserError
+
+DIGITS = 16  # of the hash of an image's pixels, which name it in the table
+_HEADER = ["pixels", "class", "split"]
+_PIXELS = re.compile(f"[0-9a-f]{{{DIGITS}}}")
+_SPLITS = ("test", "other")
+
+Rows = dict[str, tuple[str, str]]  # by the first digits of the hash: the class, and "test" or "other"
+
+
+@dataclass(frozen=True)
+class Locked:
+    """Which images are locked, by the first DIGITS hexadecimal digits of the hash of their pixels.
+
+    Attributes:
+        test: those that are test images.
+        other: those that were in train or val, and must not become test images.
+    """
+
+    test: frozenset[str] = frozenset()
+    other: frozenset[str] = frozenset()
+
+    def is_test(self, pixels: str) -> bool:
+        """Whether the image of this hash is locked as a test image."""
+        return pixels[:DIGITS] in self.test
+
+    def is_other(self, pixels: str) -> bool:
+        """Whether the image of this hash was in train or val."""
+        return pixels[:DIGITS] in self.other
+
+
+NONE = Locked()
+
+
+def read_locked(path: Path) -> Locked:
+    """Read the table; see ``read_rows``."""
+    rows = read_rows(path)
+    test, other = (frozenset(pixels for pixels, (_, split) in rows.items() if split == name) for name in _SPLITS)
+    return Locked(test, other)
+
+
+def read_rows(path: Path) -> Rows:
+    """Read the rows of the table; none where there is no table.
+
+    Raises:
+        UserError: it is damaged, or says two things of one image.
+    """
+    try:
+        lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
+        table = [(lines.line_num, row) for row in lines]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(path, 1, "a table of comma-separated values, UTF-8", str(error)) from None
+    if not table or table[0][1] != _HEADER:
+        raise _damaged(path, 1, f"the header {','.join(_HEADER)}", ",".join(table[0][1]) if table else "nothing")
+    rows: Rows = {}
+    for number, row in table[1:]:
+        if len(row) != len(_HEADER) or not _PIXELS.fullmatch(row[0]) or row[2] not in _SPLITS:
+            expected = f"{DIGITS} hexadecimal digits, a class, and test or other"
+            raise _damaged(path, number, expected, ",".join(row) or "an empty line")
+        pixels, name, split = row
+        if rows.setdefault(pixels, (unescape(name), split))[1] != split:
+            raise _damaged(path, number, f"image {pixels} in one split", "test in one line and other in another")
+    return rows
+
+
+def write_rows(path: Path, rows: Rows) -> None:
+    """Write the table, sorted, so that git merges what two people add."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows((pixels, escape(name), split) for pixels, (name, split) in sorted(rows.items()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, text.getvalue().encode())
+
+
+def _damaged(path: Path, line: int, expected: str, received: str) -> UserError:
+    return UserError(
+        f"{path}, line {line}: expected {expected}; received: {received[:100]}. Mend the line, or bring the committed "
+        f"table back with `git checkout {path}`."
+    )
