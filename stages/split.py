@@ -15,9 +15,10 @@ from stages.images import packed
 from stages.schema.split import Split
 from stages.sources.assign import check_amounts, select_classes, without_duplicates
 from stages.sources.counts import say_found, write_counts
-from stages.sources.examine import Examined, examine
+from stages.sources.examine import Examined, examine, lacks_handwriting
 from stages.sources.groups import Together, divide
 from stages.sources.near import find_near, write_pairs
+from stages.sources.ranges import about_range, choose_range
 from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
 from stages.sources.sample import SPLITS, LeftOut
 from stages.sources.samples import read_set
@@ -43,25 +44,30 @@ def main() -> None:
     given = {sample.part for sample in data_set.samples if sample.part}
     check_amounts(amounts, given)
 
-    near = params.near_duplicates != "keep"
-    results = list(
-        progress(
-            examine(chosen, near, params.polarity if params.form == "ink" else None), "opening images", len(chosen)
-        )
-    )
+    near, handwriting = params.near_duplicates != "keep", params.polarity if params.form == "ink" else None
+    results = list(progress(examine(chosen, near, handwriting), "opening images", len(chosen)))
     rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
     readable = [result for result in results if isinstance(result, Examined)]
     images, duplicates = without_duplicates(readable, [image.pixels for image in readable])
     left_out = [*rejects, *duplicates]
     with listed(REJECTED, left_out):
-        refuse_many(left_out, len(readable), params.max_rejects)
-        pairs = find_near([image.picture for image in images if image.picture])
-        shown = [(images[one], images[other]) for one, other in pairs]
-        together = Together(params.group, params.near_duplicates, pairs)
-        splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out)
+        while True:
+            refuse_many(left_out, len(readable), params.max_rejects)
+            pairs = find_near([image.picture for image in images if image.picture])
+            shown = [(images[one], images[other]) for one, other in pairs]
+            together = Together(params.group, params.near_duplicates, pairs)
+            splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out)
+            values = choose_range(params.range, splits["train"])
+            lacking = lacks_handwriting(images, values, handwriting)
+            if not lacking:
+                break
+            rejects += lacking
+            left_out += lacking
+            lost = {entry.source for entry in lacking}  # the others are drawn anew
+            readable, images = ([i for i in some if i.sample.source not in lost] for some in (readable, images))
         left_out += excluded
 
-    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit}
+    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": values}
     with whole(SPLIT) as folder:
         for name, members in splits.items():
             # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
@@ -73,13 +79,15 @@ def main() -> None:
         summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_counts(folder / "classes.csv", splits, classes)
-        write_pairs(folder / "near_duplicates.parquet", shown)
+        write_pairs(folder / "near_duplicates.parquet", shown, values)
 
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
     parts = " and ".join(name for name in SPLITS[1:] if name in given)
     as_given = f"; {parts} as given" + (f"; {unused} not used" if unused else "") if parts else ""
     say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{as_given}")
     say_found(chosen, classes)
+    for line in about_range(values, params.range, splits):
+        say(line)
     for name in data_set.merged:
         say(f"class {name}: folders whose names look alike (é as one letter, or as e and an accent) are read as one")
     for part, path in data_set.parts.items():

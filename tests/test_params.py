@@ -99,7 +99,7 @@ def test_several_mistakes_are_listed_at_once() -> None:
         "params.yaml: split.polarity: expected 'light_on_dark' or 'dark_on_light'; received 'upside_down'.",
         "params.yaml: split.seed: expected greater than or equal to 0; received -1.",
         "params.yaml: split.sede: unknown key. Did you mean 'seed'? Allowed here: source, classes, "
-        "parts, names, form, polarity, fit, train, val, test, group, near_duplicates, max_rejects, seed.",
+        "parts, names, form, polarity, fit, range, train, val, test, group, near_duplicates, max_rejects, seed.",
     ]
 
 
@@ -127,7 +127,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, text: str) -> None:
         ("split: " + "[" * 100_000, "is nested too deeply"),
         ("split: " + "{a: " * 100_000, "is nested too deeply"),
         ("split:\n  seed: " + "9" * 5000, "is no valid YAML: Exceeds the limit"),
-        ("split:\n" + "".join(f"  key{n}: 1\n" for n in range(1000)), "... and 994 more"),
+        ("split:\n" + "".join(f"  key{n}: 1\n" for n in range(1000)), "... and 995 more"),
         ("split: {seed: [" + "1, " * 5000 + "1]}", "(15,003 characters)"),
         ("split: [" + "1, " * 500_000, "expected at most 1,048,576 bytes, received 1,500,008"),
         ("split: {seed: \x07}", "is no valid YAML"),

@@ -372,7 +372,7 @@ def test_images_are_packed_with_all_that_is_known_of_them(
     for split in SPLITS:
         packed = read(split)
         assert packed.classes == ["dog", "cat"]
-        assert packed.reading == {"form": "photo", "polarity": "dark_on_light", "fit": "pad"}
+        assert packed.reading == {"form": "photo", "polarity": "dark_on_light", "fit": "pad", "range": None}
         assert [packed.classes[label] for label in packed.labels()] == [s.split("/")[0] for s in packed.sources()]
         assert list(packed.images()) == [(folder / source).read_bytes() for source in packed.sources()]
         used += packed.sources()
