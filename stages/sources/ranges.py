@@ -24,9 +24,8 @@ def about_range(
     if not deep:
         return
     training = len(extents["train"])
-    found = (
-        f"of {training} training images of more than 8 bits" if training else "no training image has more than 8 bits"
-    )
+    images = f"{training} training image{'s' * (training != 1)}"
+    found = f"of {images} of more than 8 bits" if training else "no training image has more than 8 bits"
     yield f"range: {in_words(values)}, {found if asked == 'auto' else 'as split.range says'}"
     if beyond := sum(not extent.within(values) for extent in deep):
         yield f"{beyond} of {len(deep)} images of more than 8 bits hold values beyond it, which become black or white"
