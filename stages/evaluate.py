@@ -101,7 +101,7 @@ def illustrate(split: Packed, predictions: pa.Table, contract: Contract) -> pa.T
     chosen = choose_examples(table, EXAMPLES)
     wanted, ink = set(chosen.index), contract.form == "ink"
     pictures = {
-        place: (thumbnail(image), as_png(load(image, contract)) if ink else None)
+        place: (thumbnail(image, contract.range), as_png(load(image, contract)) if ink else None)
         for place, image in enumerate(split.images())
         if place in wanted
     }

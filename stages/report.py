@@ -111,7 +111,8 @@ def sample(path: Path, count: int) -> Group:
         rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
     chosen = choose.spread(rows, split.classes, count)
     wanted = set(chosen.index)
-    pictures = {place: thumbnail(image) for place, image in enumerate(split.images()) if place in wanted}
+    values = split.reading.get("range")
+    pictures = {place: thumbnail(image, values) for place, image in enumerate(split.images()) if place in wanted}
     return choose.samples(path.stem, len(split), chosen.assign(picture=chosen.index.map(pictures)))
 
 

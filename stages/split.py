@@ -16,13 +16,14 @@ from stages.schema.source import read_source
 from stages.schema.split import Split
 from stages.sources.amounts import check_amounts
 from stages.sources.assign import select_classes, without_duplicates
-from stages.sources.counts import say_found, write_counts
-from stages.sources.examine import Examined, examine
+from stages.sources.counts import say_splits, write_counts
+from stages.sources.examine import Examined, examine, lacks_handwriting
 from stages.sources.groups import Together, divide
 from stages.sources.locked import read_locked
-from stages.sources.near import find_near, write_pairs
+from stages.sources.near import about_pairs, find_near, write_pairs
+from stages.sources.ranges import about_range, choose_range
 from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
-from stages.sources.sample import SPLITS, LeftOut
+from stages.sources.sample import LeftOut
 
 PARAMS = Path("params.yaml")
 FETCHED = Path("data/fetch")
@@ -48,25 +49,30 @@ def main() -> None:
     check_amounts(amounts, given)
     locked = read_locked(LOCKED)
 
-    near = params.near_duplicates != "keep"
-    results = list(
-        progress(
-            examine(chosen, near, params.polarity if params.form == "ink" else None), "opening images", len(chosen)
-        )
-    )
+    near, handwriting = params.near_duplicates != "keep", params.polarity if params.form == "ink" else None
+    results = list(progress(examine(chosen, near, handwriting), "opening images", len(chosen)))
     rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
     readable = [result for result in results if isinstance(result, Examined)]
     images, duplicates = without_duplicates(readable, [image.pixels for image in readable])
     left_out = [*rejects, *duplicates]
     with listed(REJECTED, left_out):
-        refuse_many(left_out, len(readable), params.max_rejects)
-        pairs = find_near([image.picture for image in images if image.picture])
-        shown = [(images[one], images[other]) for one, other in pairs]
-        together = Together(params.group, params.near_duplicates, pairs)
-        splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out, locked)
+        while True:
+            refuse_many(left_out, len(readable), params.max_rejects)
+            pairs = find_near([image.picture for image in images if image.picture])
+            shown = [(images[one], images[other]) for one, other in pairs]
+            together = Together(params.group, params.near_duplicates, pairs)
+            splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out, locked)
+            values = choose_range(params.range, splits["train"])
+            lacking = lacks_handwriting(images, values, handwriting)
+            if not lacking:
+                break
+            rejects += lacking
+            left_out += lacking
+            without = {entry.source for entry in lacking}  # the others are drawn anew
+            readable, images = ([i for i in some if i.sample.source not in without] for some in (readable, images))
         left_out += excluded
 
-    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit}
+    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": values}
     with whole(SPLIT) as folder:
         for name, members in splits.items():
             # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
@@ -79,26 +85,18 @@ def main() -> None:
         total = {name: len(members) for name, members in splits.items()}
         unused = len(images) - len(excluded) - sum(total.values())
         held = sum(locked.is_test(image.pixels) for image in splits["test"])
-        lost = {"rejects": len(rejects), "duplicates": len(duplicates)}
-        summary = {"images": total, "unused": unused, **lost, "locked": held}
+        summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
+        summary |= {"locked": held}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_counts(folder / "classes.csv", splits, classes)
-        write_pairs(folder / "near_duplicates.parquet", shown)
+        write_pairs(folder / "near_duplicates.parquet", shown, values)
 
-    counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
-    parts = " and ".join(name for name in SPLITS[1:] if name in given)
-    as_given = f"; {parts} as given" + (f"; {unused} not used" if unused else "") if parts else ""
-    say(f"{source}: {len(classes)} classes, {len(results)} images: {counts}{as_given}")
-    say_found(chosen, classes)
-    for note in data_set.notes:
-        say(note)
+    say_splits(source, chosen, classes, splits, given, unused)
+    parts = (f"{part} part: {path}" for part, path in data_set.parts.items())
+    for line in (*parts, *data_set.notes, *about_range(values, params.range, splits), *about_pairs(shown, near)):
+        say(line)
     if held:
         say(f"{held} of the {total['test']} test images are locked (see {LOCKED})")
-    for part, path in data_set.parts.items():
-        say(f"{part} part: {path}")
-    if near:
-        crossing = sum(one.sample.class_name != other.sample.class_name for one, other in shown)
-        say(f"near duplicates: {len(shown)} pairs, {crossing} of them in two classes")
     say_left_out(left_out, ("unreadable", "duplicate"), f" (see {SPLIT / 'rejects.csv'})")
 
 

@@ -355,7 +355,7 @@ def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
     content = json.loads((exported / "model.json").read_text(encoding="utf-8"))
     assert content["classes"] == CLASSES
     assert content["contract"] == {
-        "size": 16, "channels": 3, "form": "photo", "polarity": "light_on_dark", "fit": "stretch"
+        "size": 16, "channels": 3, "form": "photo", "polarity": "light_on_dark", "fit": "stretch", "range": None
     }  # fmt: skip
     assert content["input"] == {"name": "pixels", "dtype": "uint8", "shape": ["n", 16, 16, 3]}
     assert content["output"] == {"name": "probabilities", "dtype": "float32", "shape": ["n", 4]}
@@ -451,6 +451,8 @@ def test_a_network_that_says_the_same_of_all_images_is_noticed() -> None:
         (Contract(28, 3, "ink", "light_on_dark", "pad"), ["light strokes on a dark ground", "three equal channels"]),
         (Contract(96, 1, "photo", "dark_on_light", "crop"), ["greyscale", "largest square in the middle", "inverted"]),
         (Contract(96, 3, "photo", "light_on_dark", "pad"), ["RGB", "the rest black", "channels last"]),
+        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["of more than 8 bits the range 0 to 65535 ("]),
+        (Contract(96, 3, "photo", "light_on_dark", "pad", (0, 4095)), ["the range 0 to 4095 (12 bits) becomes 0-255"]),
     ],
 )
 def test_the_statement_follows_the_contract(contract: Contract, said: list[str]) -> None:

@@ -153,11 +153,9 @@ def test_16_bit_grey_is_scaled_by_its_full_range(value: int, expected: int) -> N
     ("values", "expected"),
     [
         (np.array([[0.0, 0.5, 1.0]], dtype=np.float32), [0, 128, 255]),  # shares of white
-        (np.array([[0.0, 64.0, 255.0]], dtype=np.float32), [0, 64, 255]),
-        (np.array([[-10.0, 0.0, 10.0]], dtype=np.float32), [0, 128, 255]),  # no agreed range: darkest to brightest
+        (np.array([[-10.0, 0.0, 10.0]], dtype=np.float32), [0, 0, 255]),  # what lies outside is black or white
         (np.array([[0, 32896, 65535]], dtype=np.int32), [0, 128, 255]),
-        (np.array([[0, 1 << 20, 1 << 21]], dtype=np.int32), [0, 128, 255]),
-        (np.array([[70000, 70000]], dtype=np.int32), [0, 0]),
+        (np.array([[-5, 0, 1 << 21]], dtype=np.int32), [0, 0, 255]),
     ],
 )
 def test_grey_values_of_other_types(values: np.ndarray, expected: list[int]) -> None:
@@ -192,7 +190,6 @@ def test_of_an_animation_it_is_the_first_frame() -> None:
         (b"", "empty file"),
         (b"These are words, not an image.", "not an image"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100), "HEIC"),
         (encode(picture())[:60], BROKEN),
         (encode(picture(), "JPEG")[:-40], BROKEN),
     ],
@@ -236,8 +233,6 @@ OTHER_FORMATS = {
     "ORF": (b"IIRO\x08\0\0\0" + bytes(50), "a camera's raw file"),
     "RW2": (b"IIU\0\x18\0\0\0" + bytes(50), "a camera's raw file"),
     "RAF": (b"FUJIFILMCCD-RAW 0201" + bytes(50), "a camera's raw file"),
-    **{brand: (box(brand.encode(), b"mif1"), "HEIC") for brand in ("heic", "heix", "hevc", "heim", "msf1")},
-    "HEIC by its second brand": (box(b"mif1", b"miaf", b"heic"), "HEIC"),
     "DICOM": (bytes(128) + b"DICM" + bytes(50), "a DICOM image"),
     "SVG": (b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
     "SVG with a mark": (b'\xef\xbb\xbf<SVG width="1"/>', "an SVG drawing"),

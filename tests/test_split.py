@@ -374,7 +374,7 @@ def test_images_are_packed_with_all_that_is_known_of_them(
     for split in SPLITS:
         packed = read(split)
         assert packed.classes == ["dog", "cat"]
-        assert packed.reading == {"form": "photo", "polarity": "dark_on_light", "fit": "pad"}
+        assert packed.reading == {"form": "photo", "polarity": "dark_on_light", "fit": "pad", "range": None}
         assert [packed.classes[label] for label in packed.labels()] == [s.split("/")[0] for s in packed.sources()]
         assert list(packed.images()) == [(folder / source).read_bytes() for source in packed.sources()]
         used += packed.sources()
@@ -422,7 +422,7 @@ def test_every_awkward_file_is_split_or_listed(
     main()
     output = capfd.readouterr()
     assert output.err == ""
-    assert len(output.out.splitlines()) == 3
+    assert len(output.out.splitlines()) == 4  # the third says the range of 16-bit images
     refused = {f"awkward/{name}": reason for name, reason in AWKWARD.items() if isinstance(reason, str)}
     reasons = {source: reason for source, _, reason in left_out()}
     for source, expected in refused.items():

@@ -23,6 +23,9 @@ _LIBRARIES = {
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "pandas": "pandas",
+    # Optional, and recorded all the same: where it is installed, it has this version. Where it is not, HEIC photographs
+    # are left out, which DVC cannot know: split says how to run it again.
+    "pi_heif": "pi-heif",
     "pyarrow": "pyarrow",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
@@ -53,7 +56,9 @@ def unknown(imports: Iterable[str]) -> set[str]:
 def pins(project: Path) -> dict[str, str]:
     """Return the version of each of the libraries that the file ``pyproject.toml`` pins with ==."""
     content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-    listed = map(Requirement, [*content["dependencies"], *content["optional-dependencies"].get("jax", [])])
+    extras = content["optional-dependencies"]
+    optional = (one for extra in ("jax", "heic") for one in extras.get(extra, []))
+    listed = map(Requirement, [*content["dependencies"], *optional])
     found: dict[str, str] = {}
     for one in listed:
         found |= {canonicalize_name(one.name): pin.version for pin in one.specifier if pin.operator == "=="}

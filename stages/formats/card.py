@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stages.base.stage import UserError
-from stages.images.contract import Contract, Fit, Form, Polarity
+from stages.images.contract import Contract, Fit, Form, Polarity, Range
+from stages.images.deep import in_words, is_range
 
 # Format → its file in the folder, in the order in which a reader prefers them: the quickest to start first.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}
@@ -98,8 +99,16 @@ def statement(card: Card) -> str:
         f"values 0-255{order}, and gives '{OUTPUT}', float32, shape (n, {classes}): each row sums to 1, and column j "
         f"belongs to classes[j]. Pixels go in as they are: scaling and any other arithmetic on them is inside the "
         f"file. An image file becomes pixels in this way, done by stages/images/load.py: turned upright by its EXIF "
-        f"orientation, first frame of an animation, transparent parts over white, {_reading(contract)}. "
+        f"orientation, first frame of an animation, transparent parts over white, {_range(contract.range)}, "
+        f"{_reading(contract)}. "
         f"A LiteRT file says n = 1 until its input is resized."
+    )
+
+
+def _range(values: Range | None) -> str:
+    return (
+        f"of grey values of more than 8 bits the range {in_words(values)} becomes 0-255, rounded, "
+        f"and what lies outside 0 or 255"
     )
 
 
@@ -130,7 +139,11 @@ def _contract(content: dict[str, Any]) -> Contract:
     contract = Contract(**content)
     sizes = isinstance(contract.size, int) and contract.size > 0 and contract.channels in (1, 3)
     words = ((contract.form, Form), (contract.polarity, Polarity), (contract.fit, Fit))
-    if not sizes or any(word not in get_args(choices) for word, choices in words):
+    if (
+        not sizes
+        or not (contract.range is None or is_range(contract.range))
+        or any(word not in get_args(choices) for word, choices in words)
+    ):
         raise TypeError("a value that no contract has")
     return contract
 

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from stages.base.stage import UserError
+from stages.images.contract import Range
+from stages.images.deep import in_8_bits, is_deep
+
 # Pixels of the largest image that is decoded: Pillow's own limit, a quarter of a gigabyte in RGB. Pillow itself only
 # warns from there to twice as many; here the limit is a limit.
 MAX_PIXELS = 89_478_485
@@ -38,7 +42,9 @@ _OTHERS = (
 )
 # Brands of HEIF with HEVC inside (ISO 23008-12); mif1 and msf1 say HEIF alone.
 _HEIC = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 heif".split())
+_AVIF = frozenset((b"avif", b"avis"))
 _CANNOT = "{}, which cannot be read here; export it as {}"
+HEIC_EXTRA = "pip install -e '.[heic]'"
 _SUBFILE, _SUB_IFDS, _DNG = 254, 330, 50706  # tags of TIFF
 _BOMB = f"declares more than {MAX_PIXELS:,} pixels, the largest size allowed (a decompression bomb?)"
 _ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
@@ -64,19 +70,36 @@ class NoImage(BadImage):
     """A file that shows no sign of being an image, of whatever format."""
 
 
-def decode(data: bytes, enough: int = 0) -> Image.Image:
+class NoReader(BadImage, UserError):  # noqa: N818 - as above
+    """An image that can be read where an optional library is installed. Where a stage needs it, its user must mend it.
+
+    What split read on one machine another may lack the library for.
+    """
+
+
+def decode(data: bytes, enough: int = 0, values: Range | None = None) -> Image.Image:
+    """Decode an image file to its last pixel (see ``read_image``), and bring it into 8 bits (see ``in_8_bits``).
+
+    Returns:
+        The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``.
+    """
+    return in_8_bits(read_image(data, enough), values)
+
+
+def read_image(data: bytes, enough: int = 0) -> Image.Image:
     """Decode an image file to its last pixel.
 
     The image is turned upright (EXIF orientation). Of an animation it is the first frame. Transparent parts are laid
-    over white. 16-bit grey becomes 8-bit by its full range (value / 257), whatever range a single image uses.
+    over white.
 
     Args:
-        data: the bytes of the file, in one of ``FORMATS``.
+        data: the bytes of the file, in one of ``FORMATS``, or HEIC where pi-heif is installed.
         enough: pixels that each side may be reduced to while decoding, where the format can: a JPEG then comes at 1/2,
             1/4 or 1/8 of its size, and is that much faster. 0: never.
 
     Returns:
-        The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``.
+        The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``; grey values of more than 8 bits as they
+        are, in the file's own mode (see ``stages.images.deep``).
 
     Raises:
         BadImage: the file is empty, of no known format, truncated, broken, or a decompression bomb.
@@ -85,7 +108,8 @@ def decode(data: bytes, enough: int = 0) -> Image.Image:
         raise NoImage("empty file")
     with _quiet():
         try:
-            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+            heic = _is_heic(data)
+            image = _open_heic(data) if heic else Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(_BOMB)
             if _is_raw(image, data):
@@ -93,7 +117,9 @@ def decode(data: bytes, enough: int = 0) -> Image.Image:
             if enough:
                 image.draft(None, (enough, enough))
             image.load()
-            return _plain(_upright(image))
+            if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
+                raise BadImage("holds values that are not finite numbers")
+            return _plain(image if heic else _upright(image))  # HEIC says by itself how it is turned, and that is done
         except BadImage:
             raise
         except Image.DecompressionBombError:
@@ -113,9 +139,9 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to "L" or "RGB"."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_grey8(image))
+    """Bring any of Pillow's modes to "L" or "RGB", but those of more than 8 bits."""
+    if is_deep(image):
+        return image
     grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -123,22 +149,26 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L" if grey else "RGB")
 
 
-def _grey8(image: Image.Image) -> np.ndarray:
-    """Grey values of 16 bits, 32 bits or floating point as 8-bit values.
+def _brands(data: bytes) -> set[bytes]:
+    """The brands of a file in one of MPEG's containers; none of any other file."""
+    if data[4:8] != b"ftyp":
+        return set()
+    return {data[at : at + 4] for at in range(8, min(int.from_bytes(data[:4]), 256), 4)}
 
-    Whole numbers up to 65,535 count as 16-bit, whatever the file's own width; floating point up to 1 as a share of
-    white, up to 255 as 8-bit. Beyond these no range is agreed on: the darkest value becomes black, the brightest white.
-    """
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise BadImage("holds values that are not finite numbers")
-    low, high = float(values.min()), float(values.max())
-    white = 65535.0 if image.mode != "F" else 255.0 if high > 1 else 1.0
-    if low < 0 or high > white:
-        values, white = values - low, high - low or 1.0
-    grey = np.rint(values * (255.0 / white)).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
+
+def _is_heic(data: bytes) -> bool:
+    brands = _brands(data)
+    return bool(brands & _HEIC) and not brands & _AVIF
+
+
+def _open_heic(data: bytes) -> Image.Image:
+    try:
+        from pi_heif import HeifImageFile  # here: it is optional, and most data sets are read without it
+    except ImportError:
+        raise NoReader(f"a HEIC photograph, which needs `{HEIC_EXTRA}`; or export it as JPEG") from None
+    # Opened by its class: not every brand is known to what it would register with Pillow.
+    image: Image.Image = HeifImageFile(io.BytesIO(data))
+    return image
 
 
 def _is_raw(image: Image.Image, data: bytes) -> bool:
@@ -157,10 +187,7 @@ def _unknown(data: bytes) -> BadImage:
         if data[start : start + len(mark)] == mark:
             return BadImage(_CANNOT.format(what, "JPEG" if what == _RAW else "PNG"))
     if data[4:8] == b"ftyp":
-        brands = {data[at : at + 4] for at in range(8, min(int.from_bytes(data[:4]), 256), 4)}
-        if b"avif" not in brands and brands & _HEIC:
-            return BadImage(_CANNOT.format("a HEIC photograph", "JPEG"))
-        if not brands & {b"avif", b"avis"}:
+        if not _brands(data) & _AVIF:
             return NoImage("not an image but a video or sound")
         return BadImage("truncated or broken: its header cannot be read")
     begin = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()

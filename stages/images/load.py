@@ -12,7 +12,8 @@ from PIL import Image
 
 from stages.base.ahead import in_parallel
 from stages.images.contract import Contract
-from stages.images.decode import decode
+from stages.images.decode import read_image
+from stages.images.deep import in_8_bits
 
 T = TypeVar("T")
 _AHEAD = 64  # images in memory at a time
@@ -32,7 +33,17 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
     Raises:
         BadImage: the file cannot be decoded, or its form is ink and no handwriting can be told from the paper.
     """
-    image = decode(data, 0 if contract.form == "ink" else _REDUCED * contract.size)
+    return as_pixels(read_for(data, contract), contract)
+
+
+def read_for(data: bytes, contract: Contract) -> Image.Image:
+    """Decode an image file as far as a contract needs it; the first half of ``load``."""
+    return read_image(data, 0 if contract.form == "ink" else _REDUCED * contract.size)
+
+
+def as_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
+    """Turn an image that ``read_for`` decoded into the pixels a network takes; the second half of ``load``."""
+    image = in_8_bits(image, contract.range)
     dark_on_light = contract.polarity == "dark_on_light"
     if contract.form == "ink":
         from stages.images.ink import ink  # here: it imports SciPy, which photographs do not need

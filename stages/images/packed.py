@@ -46,14 +46,15 @@ class Row:
     pixels: str = ""
 
 
-def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapping[str, str]) -> int:
+def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapping[str, Any]) -> int:
     """Write rows to a packed file, a row group at a time; the same rows give the same bytes.
 
     Args:
         path: the file to write.
         rows: the images, taken one at a time.
         classes: all class names, in the order of the network's outputs; a row's label is the place of its class here.
-        reading: how the images become pixels: "form", "polarity" and "fit" of ``stages.images.contract.Contract``.
+        reading: how the images become pixels: "form", "polarity", "fit" and "range" of
+            ``stages.images.contract.Contract``.
 
     Returns:
         The number of rows written.
@@ -92,7 +93,7 @@ def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield group
 
 
-def _schema(classes: Sequence[str], reading: Mapping[str, str]) -> pa.Schema:
+def _schema(classes: Sequence[str], reading: Mapping[str, Any]) -> pa.Schema:
     kinds = {
         "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
         "label": pa.int64(),

@@ -5,13 +5,19 @@ import io
 import numpy as np
 from PIL import Image
 
+from stages.images.contract import Range
 from stages.images.decode import decode
 
 
-def thumbnail(data: bytes, side: int = 144) -> bytes:
+def thumbnail(data: bytes, values: Range | None = None, side: int = 144) -> bytes:
     """Return an image file of any kind as a picture of at most ``side`` pixels either way, its proportions kept.
 
     A small image is enlarged by a whole factor without smoothing, so that its pixels can be seen.
+
+    Args:
+        data: the file.
+        values: see ``stages.images.contract.Contract.range``.
+        side: the longest that the picture may have.
 
     Returns:
         A PNG file where the image is grey, a JPEG file where it has colours.
@@ -19,7 +25,7 @@ def thumbnail(data: bytes, side: int = 144) -> bytes:
     Raises:
         BadImage: the file cannot be decoded.
     """
-    image = decode(data)
+    image = decode(data, values=values)
     longest = max(image.size)
     if longest > side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -63,7 +63,7 @@ def _learn(
     contract = Contract(params.image_size, architecture.pixels[-1], params.form, params.polarity, "stretch")
     images = read_pixels(source, contract, folder / "pixels.npy")
     if images.unreadable:
-        say(f"{images.unreadable} images of {source.name} cannot be read and are left out")
+        say(f"{images.unreadable} images of {source.name} cannot be read and are left out: {images.reason}")
     classes, labels = images.classes, images.labels
     say(f"{params.backbone} learns {len(classes)} classes from {len(images.train):,} images of {source.name}")
     classifier = build.head(architecture.features("average"), hidden=(), dropout=0.0, classes=len(classes))
@@ -76,7 +76,7 @@ def _learn(
     accuracy = measure(Forward(model), test)["accuracy"]
     say(f"{accuracy:.2%} of the {len(test):,} test images of {source.name} right")
     (folder / "pixels.npy").unlink()
-    write_learned(folder / "learned.npz", images.hashes[images.train], contract)
+    write_learned(folder / "learned.npz", images.hashes[images.train], images.contract)
     kernel, bias = classifier.get_layer("classifier").get_weights()
     learned = replace(pretrained, classes=classes, classifier=(kernel, bias))
     return learned, history, {"source_test_accuracy": round(accuracy, 4)}

@@ -4,8 +4,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from stages.base.ahead import in_parallel
 from stages.base.stage import UserError, progress, say
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
+from stages.images.deep import Extent, extent, find_range, in_words, is_deep
 from stages.images.learned import pixel_hash
-from stages.images.load import load
+from stages.images.load import as_pixels, read_for
 from stages.network.kept import RowWriter, StoredRows, readable
 from stages.sources.rejects import say_left_out
 from stages.sources.sample import Sample
@@ -38,6 +40,8 @@ class Pixels:
         train: places of the images to learn, int64; the training part where there is one.
         test: places of the images to measure with, likewise; the validation part where there is no test part.
         unreadable: how many images are in neither because they could not be decoded.
+        reason: why the first of them could not; empty where all could.
+        contract: how the files became pixels, with the range that was found.
     """
 
     classes: list[str]
@@ -47,6 +51,8 @@ class Pixels:
     train: np.ndarray
     test: np.ndarray
     unreadable: int
+    reason: str
+    contract: Contract
 
 
 def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
@@ -72,14 +78,15 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
             f"pretrain.source: the pixels of {len(samples):,} images take {readable(needed)} of disk while they are "
             f"learned; {readable(free)} are free. Free some, or lower pretrain.image_size."
         )
-    writer, orders, hashes = RowWriter(file, len(samples)), list[bytes](), list[int]()
+    writer, read = RowWriter(file, len(samples)), list[_Read]()
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     cores = os.cpu_count() or 1
     bar = progress(chunks, f"reading {source.name}", len(chunks), f"x {_CHUNK} images")
-    for pixels, order, found in in_parallel(lambda chunk: _read(chunk, contract), bar, cores, cores + 2):
+    for pixels, found in in_parallel(lambda chunk: _read_chunk(chunk, contract), bar, cores, cores + 2):
         writer.add(pixels)
-        orders += order
-        hashes += found
+        read += found
+    contract = _read_deep(samples, contract, read, file)
+    orders, hashes = [each.order for each in read], [each.hash for each in read]
     label = {name: index for index, name in enumerate(classes)}
     labels = np.array([label[sample.class_name] for sample in samples], dtype=np.int64)
     usable = np.array([bool(order) for order in orders], dtype=bool)
@@ -98,22 +105,65 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
         if not len(chosen):
             raise UserError(f"{source}: expected readable images to {purpose}, found none.")
     unreadable = len(samples) - int(usable.sum())
+    reason = next(
+        (f"{sample.source}: {one.reason}" for sample, one in zip(samples, read, strict=True) if one.reason), ""
+    )
     train, held = places.values()
-    return Pixels(classes, StoredRows(file), labels, known, train, held, unreadable)
+    return Pixels(classes, StoredRows(file), labels, known, train, held, unreadable, reason, contract)
 
 
-def _read(samples: Sequence[Sample], contract: Contract) -> tuple[np.ndarray, list[bytes], list[int]]:
-    """Return the pixels of some images, a hash of each file, and one of its pixels; of unreadable ones nothing."""
+class _Read(NamedTuple):
+    """What is known of an image: a hash of its file and one of its pixels; of one that cannot be read the reason.
+
+    Of one of more than 8 bits it is its extent, until the range of all is known.
+    """
+
+    order: bytes = b""
+    hash: int = 0
+    extent: Extent | None = None
+    reason: str = ""
+
+
+def _read_chunk(samples: Sequence[Sample], contract: Contract) -> tuple[np.ndarray, list[_Read]]:
+    """Return the pixels of some images, and what is known of each; of more than 8 bits the pixels are left out."""
     pixels = np.zeros((len(samples), contract.size, contract.size, contract.channels), np.uint8)
-    orders, hashes = [], []
-    for row, sample in zip(pixels, samples, strict=True):
-        try:
-            data = sample.data
-            row[:] = load(data, contract)
-        except (BadImage, OSError):
-            orders.append(b"")
-            hashes.append(0)
-            continue
-        orders.append(hashlib.sha256(data).digest())
-        hashes.append(pixel_hash(row))
-    return pixels, orders, hashes
+    return pixels, [_read(sample, contract, row) for row, sample in zip(pixels, samples, strict=True)]
+
+
+def _read(sample: Sample, contract: Contract, row: np.ndarray, deep: bool = False) -> _Read:
+    try:
+        data = sample.data
+        image = read_for(data, contract)
+        if is_deep(image) and not deep:
+            return _Read(extent=extent(image))
+        row[:] = as_pixels(image, contract)
+    except (BadImage, OSError) as error:
+        return _Read(reason=str(error))
+    return _Read(hashlib.sha256(data).digest(), pixel_hash(row))
+
+
+def _read_deep(samples: Sequence[Sample], contract: Contract, read: list[_Read], file: Path) -> Contract:
+    """Find the range of the images of more than 8 bits that may be learned, read all of that kind, fill them in.
+
+    They alone are decoded twice.
+
+    Returns:
+        The contract with that range.
+    """
+    places = [place for place, each in enumerate(read) if each.extent]
+    if not places:
+        return contract
+    learned = [each for place in places if samples[place].part in (None, "train") and (each := read[place].extent)]
+    contract = replace(contract, range=find_range(learned))
+    found = f"of {len(learned)} images of more than 8 bits" if learned else "no image to learn has more than 8 bits"
+    say(f"range: {in_words(contract.range)}, {found}")
+    rows = np.load(file, mmap_mode="r+")
+
+    def fill(place: int) -> _Read:
+        return _read(samples[place], contract, rows[place], deep=True)
+
+    cores = os.cpu_count() or 1
+    for place, filled in zip(places, in_parallel(fill, places, cores, cores + 2), strict=True):
+        read[place] = filled
+    rows.flush()
+    return contract

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from stages.base.params import Section, Seed, allowed
 from stages.images.contract import Fit, Form, Polarity
+from stages.images.deep import is_range
 from stages.sources.columns import Columns
 from stages.sources.sample import SPLITS
 
@@ -99,6 +100,17 @@ About = Annotated[
 ]
 
 
+Values = Annotated[
+    list[int | float] | str,
+    allowed(
+        lambda value: (
+            value in ("auto", "full") if isinstance(value, str) else isinstance(value, list) and is_range(value)
+        ),
+        "auto, full, or two numbers, the lower one first, such as [0, 4095]",
+    ),
+]
+
+
 class Split(Section):
     """Which images of which data set go where, and how an image file becomes pixels."""
 
@@ -114,6 +126,7 @@ class Split(Section):
     form: Form
     polarity: Polarity
     fit: Fit
+    range: Values
     train: Amount
     val: Amount
     test: Amount

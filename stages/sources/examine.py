@@ -2,18 +2,24 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
-from stages.images.contract import Polarity
-from stages.images.decode import BadImage, NoImage, decode
+from stages.images.contract import Polarity, Range
+from stages.images.decode import BadImage, NoImage, read_image
+from stages.images.deep import Extent, by_own_extent, exact, extent, in_8_bits, is_deep
 from stages.images.perceptual import hash_picture
 from stages.sources.sample import LeftOut, Sample
 from stages.sources.tree import is_image
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 # Images a thread takes at a time: enough that handing them over costs nothing beside decoding even the smallest.
 CHUNK = 16
@@ -29,6 +35,7 @@ class Examined:
         width: in pixels, when upright.
         height: likewise.
         picture: see ``stages.images.perceptual.hash_picture``; None where that was not asked for.
+        extent: of its values, where they have more than 8 bits.
     """
 
     sample: Sample
@@ -36,6 +43,7 @@ class Examined:
     width: int
     height: int
     picture: tuple[int, int] | None = None
+    extent: Extent | None = None
 
 
 def examine(
@@ -47,31 +55,62 @@ def examine(
         samples: to be decoded.
         near: whether to hash what they show, too, for finding near duplicates.
         handwriting: how it was written, where the samples are to be brought into the ink form; None for other images.
+            In images of more than 8 bits ``lacks_handwriting`` looks for it, when their range is known.
 
     Yields:
         For each sample, in the order given, what is known of it, or the reason why it cannot be decoded, or why it
         cannot be brought into the ink form.
     """
-    chunks = [samples[start : start + CHUNK] for start in range(0, len(samples), CHUNK)]
-    one = partial(_examine, near=near, handwriting=handwriting)
+    return _in_threads(partial(_examine, near=near, handwriting=handwriting), samples)
+
+
+def lacks_handwriting(images: Sequence[Examined], values: Range | None, polarity: Polarity | None) -> list[LeftOut]:
+    """Return those images of more than 8 bits that cannot be brought into the ink form where ``values`` is their range.
+
+    Args:
+        images: of any depth; those of 8 bits, in which ``examine`` has looked, are passed over.
+        values: see ``stages.images.contract.Contract.range``.
+        polarity: how it was written; None for other images, which lack nothing.
+    """
+    if polarity is None:
+        return []
+
+    def find(image: Examined) -> LeftOut | None:
+        try:
+            _find_handwriting(in_8_bits(read_image(image.sample.data), values), polarity)
+        except BadImage as error:
+            return LeftOut(image.sample.source, image.sample.class_name, str(error))
+        return None
+
+    return [lacking for lacking in _in_threads(find, [image for image in images if image.extent]) if lacking]
+
+
+def _in_threads(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for examined in pool.map(lambda chunk: [one(sample) for sample in chunk], chunks):
-            yield from examined
+        for found in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
+            yield from found
 
 
 def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> Examined | LeftOut:
     try:
-        image = decode(sample.data)
-        if handwriting is not None:
-            from stages.images.ink import find_handwriting  # here: it imports SciPy, which photographs do not need
-
-            find_handwriting(np.asarray(image.convert("L")), handwriting == "dark_on_light")
+        image = read_image(sample.data)
+        deep = is_deep(image)
+        if handwriting is not None and not deep:
+            _find_handwriting(image, handwriting)
     except BadImage as error:
         is_none = isinstance(error, NoImage) and not is_image(sample.source)
         return LeftOut(sample.source, sample.class_name, str(error), "no image" if is_none else "unreadable")
     except OSError as error:
         return LeftOut(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
-    # A grey image is the same picture when its file holds it in three equal channels.
     pixels = hashlib.sha256(f"{image.width}x{image.height}".encode())
-    pixels.update(image.convert("RGB").tobytes())
-    return Examined(sample, pixels.hexdigest(), image.width, image.height, hash_picture(image) if near else None)
+    # A grey image is the same picture when its file holds it in three equal channels.
+    pixels.update((deep and exact(image)) or in_8_bits(image, None).convert("RGB").tobytes())
+    picture = hash_picture(by_own_extent(image)) if near else None
+    return Examined(sample, pixels.hexdigest(), image.width, image.height, picture, extent(image) if deep else None)
+
+
+def _find_handwriting(image: Image.Image, polarity: Polarity) -> None:
+    from stages.images.ink import find_handwriting  # here: it imports SciPy, which photographs do not need
+
+    find_handwriting(np.asarray(image.convert("L")), polarity == "dark_on_light")

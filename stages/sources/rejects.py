@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stages.base.files import escape
 from stages.base.stage import UserError, say
+from stages.images.decode import HEIC_EXTRA
 from stages.sources.sample import Kind, LeftOut
 
 SHOWN = 10  # entries in a message
@@ -88,3 +89,6 @@ def say_left_out(left_out: Sequence[LeftOut], always: Sequence[Kind] = (), note:
     if counts:
         said = [f"{counts[kind]} {word}" for kind, word in KINDS.items() if counts[kind] or kind in always]
         say(f"left out: {', '.join(said)}{note}")
+    if heic := sum(HEIC_EXTRA in entry.reason for entry in left_out):
+        # DVC does not know what is installed, and would skip the stage.
+        say(f"{heic} of them HEIC photographs: `{HEIC_EXTRA}`, then `dvc repro -f split && dvc repro`")
