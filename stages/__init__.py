@@ -8,7 +8,8 @@ from types import TracebackType
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Say of Ctrl-C in one line that it came, also while a module is imported, before its ``main`` is there."""
     if issubclass(kind, KeyboardInterrupt):
-        print(f"{Path(sys.argv[0]).stem}: interrupted.", file=sys.stderr)
+        name = Path(sys.argv[0]).stem  # "__main__" until `python -m stages NAME` has read NAME
+        print(f"{'stages' if name == '__main__' else name}: interrupted.", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -17,24 +17,23 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.base.backend import choose_backend
+from stages.base.arrays import StoredRows
 from stages.base.files import escape, read_json, reading
 from stages.base.params import read_section, read_values
 from stages.base.stage import UserError, say, stage, whole
+from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.packed import Packed
+from stages.images.split_file import Packed
 from stages.images.thumbnail import as_png, thumbnail
-from stages.measure.examples import choose_examples
-from stages.measure.metrics import confusion, key_metrics, measure, per_class
+from stages.measure.comparison import say_since
+from stages.measure.metrics import choose_examples, confusion, key_metrics, measure, per_class
 from stages.measure.predictions import softmax, tabulate
-from stages.measure.said import lines
-from stages.measure.since import say_since
-from stages.network.finetuned import MODELS, predict, read_finetuned
-from stages.network.kept import StoredRows
+from stages.measure.summary import lines
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
-from stages.sources.locked import read_locked
+from stages.splitting.lock_table import read_locked
+from stages.transfer.model_pair import MODELS, predict, read_finetuned
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")

@@ -26,10 +26,10 @@ from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load_all
-from stages.images.packed import Packed
-from stages.network.finetuned import read_finetuned
+from stages.images.split_file import Packed
 from stages.schema.export import Export
 from stages.schema.split import Split
+from stages.transfer.model_pair import read_finetuned
 
 PARAMS = Path("params.yaml")
 PRETRAIN = Path("data/pretrain")

@@ -15,20 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.backend import choose_backend
+from stages.base.arrays import RowWriter
 from stages.base.params import read_section, read_values
 from stages.base.stage import progress, say, stage, whole
+from stages.compute.architecture import FEATURES, PIXELS, read_architecture
+from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
 from stages.images.load import load_all
-from stages.images.mix import Drawn, all_views
-from stages.images.packed import Packed
-from stages.images.seen import VIEWS, choose, write_seen
-from stages.network.architecture import read_architecture
-from stages.network.depths import depths, lines
-from stages.network.frozen import Frozen, open_frozen
-from stages.network.kept import FEATURES, PIXELS, Description, RowWriter, room, shapes, stored, write_description
+from stages.images.mixup import Drawn, all_views
+from stages.images.preview import VIEWS, choose, write_seen
+from stages.images.split_file import Packed
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
+from stages.transfer.activations import Description, room, shapes, stored, write_description
+from stages.transfer.depths import depths, lines
+from stages.transfer.feature_extractor import Frozen, open_frozen
 
 PARAMS = Path("params.yaml")
 TRAIN = Path("data/split/train.parquet")

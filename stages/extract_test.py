@@ -12,17 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.backend import choose_backend
+from stages.backbones.leakage import find_learned
+from stages.base.arrays import RowWriter
 from stages.base.params import read_values
 from stages.base.stage import UserError, progress, say, stage, whole
+from stages.compute.architecture import read_architecture
+from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
-from stages.images.learned import find_learned
 from stages.images.load import load_all
-from stages.images.packed import Packed
-from stages.network.architecture import read_architecture
-from stages.network.frozen import open_frozen
-from stages.network.kept import RowWriter, read_description, room, shapes
+from stages.images.split_file import Packed
 from stages.schema.compute import Compute
+from stages.transfer.activations import read_description, room, shapes
+from stages.transfer.feature_extractor import open_frozen
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")

@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from stages.base.stage import UserError, say, stage, whole
-from stages.sources.catalog import CLASSES_FILE, Download, Made, items, read_entry
-from stages.sources.download import is_right, obtain, sources
-from stages.sources.http import Patience
+from stages.downloads.catalog import CLASSES_FILE, Download, Made, items, read_entry
+from stages.downloads.download import is_right, obtain, sources
+from stages.downloads.http import Patience
 
-CATALOG = Path("stages/sources/catalog.yaml")
+CATALOG = Path("stages/downloads/catalog.yaml")
 FETCH = Path("data/fetch")
 MIRROR = "THAW_MIRROR"
 
@@ -53,8 +53,8 @@ def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: 
 
 
 def _make(item: str, entry: Made, folder: Path) -> str:
-    from stages.sources.digits import write_digits  # here: they import SciPy, which downloads do not need
-    from stages.sources.paper import write_paper
+    from stages.demo.digits import write_digits  # here: they import SciPy, which downloads do not need
+    from stages.demo.paper import write_paper
 
     generators: dict[str, Callable[[Path], str]] = {"digits": write_digits, "paper_digits": write_paper}
     if entry.generator not in generators:

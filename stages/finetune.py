@@ -8,14 +8,15 @@ the validation images, and the table of layers. A run that was interrupted goes 
 
 from pathlib import Path
 
-from stages.base.backend import choose_backend
 from stages.base.params import read_section, read_values
 from stages.base.stage import UserError, stage, whole
-from stages.images.packed import Packed
-from stages.network.data import read_data
-from stages.network.kept import FEATURES, Description, read_description
+from stages.compute.architecture import FEATURES
+from stages.compute.backend import choose_backend
+from stages.images.split_file import Packed
 from stages.schema.compute import Compute
 from stages.schema.finetune import Finetune
+from stages.transfer.activations import Description, read_description
+from stages.transfer.data import read_data
 
 PARAMS = Path("params.yaml")
 VAL = Path("data/split/val.parquet")
@@ -32,7 +33,7 @@ def main() -> None:
     choose_backend(backend, precision)
     kept, val = read_description(EXTRACT), Packed(VAL)
     check(params, kept, val)
-    from stages.network.finetuning import Inputs, train  # here: it imports the framework
+    from stages.transfer.finetuning import Inputs, train  # here: it imports the framework
 
     inputs = Inputs(PRETRAIN, EXTRACT, kept, val)
     with whole(FINETUNE) as folder:

@@ -8,10 +8,10 @@ training, which images it learned from.
 
 from pathlib import Path
 
-from stages.base.backend import choose_backend
+from stages.backbones.registry import find
 from stages.base.params import read_section, read_values
 from stages.base.stage import UserError, stage, whole
-from stages.network.backbones import find
+from stages.compute.backend import choose_backend
 from stages.schema.compute import Compute
 from stages.schema.pretrain import Pretrain
 from stages.sources.archives import is_archive
@@ -36,7 +36,7 @@ def main() -> None:
     find(params.backbone, params.image_size)  # refuses one that does not exist, before the framework is imported
     weights = published_weights(Path(params.source))
     choose_backend(backend)
-    from stages.network.pretraining import make_backbone  # here: it imports the framework
+    from stages.backbones.pretraining import make_backbone  # here: it imports the framework
 
     with whole(PRETRAIN) as folder:
         make_backbone(folder, params, weights, devices, PRETRAIN.with_name(f".resume-{PRETRAIN.name}"))

@@ -13,16 +13,16 @@ import pandas as pd
 from stages.base.files import check_names, read_json, reading
 from stages.base.params import read_section, read_values
 from stages.base.stage import UserError, say, stage, whole
-from stages.draw import choose, tables, words
+from stages.draw import captions, selection, tables
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
 from stages.draw.headline import headline, verdict
 from stages.draw.page import document, note, picture, section, sheet
 from stages.draw.sheets import Group, draw_sheet
-from stages.images.packed import Packed
-from stages.images.seen import read_seen
+from stages.images.preview import read_seen
+from stages.images.split_file import Packed
 from stages.images.thumbnail import thumbnail
-from stages.measure.since import say_since
+from stages.measure.comparison import say_since
 from stages.schema.evaluate import Evaluate
 from stages.schema.report import Report
 from stages.schema.split import Split
@@ -62,12 +62,12 @@ def main() -> None:
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
     right = int(matrix.to_numpy().trace())
-    predictions = choose.predictions(examples, images - right, right, params.predictions)
-    tested = choose.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
-    samples = [sample(path, params.samples) for path in (TRAIN, VAL)] + [choose.samples("test", images, tested)]
+    predictions = selection.predictions(examples, images - right, right, params.predictions)
+    tested = selection.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
+    samples = [sample(path, params.samples) for path in (TRAIN, VAL)] + [selection.samples("test", images, tested)]
     samples = [group for group in samples if group.tiles]
-    views = choose.views(*read_seen(SEEN))
-    about_views = words.VIEWS + words.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
+    views = selection.views(*read_seen(SEEN))
+    about_views = captions.VIEWS + captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
     said = verdict(scores["gain"], images, measures.confidence, thawed)
 
     with whole(REPORT) as folder:
@@ -81,19 +81,23 @@ def main() -> None:
         parts = [
             headline(scores, images, measures.confidence, measures.calibration_bins, thawed),
             section(
-                "Learning", picture(curves, "Learning curves", 780), note(words.CURVES + words.CURVES_THAWED * thawed)
+                "Learning",
+                picture(curves, "Learning curves", 780),
+                note(captions.CURVES + captions.CURVES_THAWED * thawed),
             ),
-            section("Right and wrong", words.PREDICTIONS + words.PREDICTIONS_SEEN * seen, sheet(predictions, 130)),
+            section(
+                "Right and wrong", captions.PREDICTIONS + captions.PREDICTIONS_SEEN * seen, sheet(predictions, 130)
+            ),
             section(
                 "What was taken for what",
                 picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),
-                note(words.MATRIX),
+                note(captions.MATRIX),
                 tables.confusions(matrix),
             ),
-            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(words.CLASSES)),
+            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(captions.CLASSES)),
             section("The images", sheet(samples, 80)),
             *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
-            *([section("Near duplicates", words.NEAR, sheet([choose.pairs(near)], 96))] if len(near) else []),
+            *([section("Near duplicates", captions.NEAR, sheet([selection.pairs(near)], 96))] if len(near) else []),
             tables.data(summary, by_class, tables.read(LEFT_OUT)),
             tables.layers(tables.read(LAYERS), thawed),
         ]
@@ -109,11 +113,11 @@ def sample(path: Path, count: int) -> Group:
     split = Packed(path)
     with reading(path, "a packed split"):
         rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
-    chosen = choose.spread(rows, split.classes, count)
+    chosen = selection.spread(rows, split.classes, count)
     wanted = set(chosen.index)
     values = split.reading.get("range")
     pictures = {place: thumbnail(image, values) for place, image in enumerate(split.images()) if place in wanted}
-    return choose.samples(path.stem, len(split), chosen.assign(picture=chosen.index.map(pictures)))
+    return selection.samples(path.stem, len(split), chosen.assign(picture=chosen.index.map(pictures)))
 
 
 if __name__ == "__main__":

@@ -11,19 +11,19 @@ from pathlib import Path
 
 from stages.base.params import read_section
 from stages.base.stage import UserError, progress, say, stage, whole
-from stages.images import packed
-from stages.schema.source import read_source
+from stages.images import split_file
 from stages.schema.split import Split
-from stages.sources.amounts import check_amounts
-from stages.sources.assign import select_classes, without_duplicates
-from stages.sources.counts import say_splits, write_counts
-from stages.sources.examine import Examined, examine, lacks_handwriting
-from stages.sources.groups import Together, divide
-from stages.sources.locked import read_locked
-from stages.sources.near import about_pairs, find_near, write_pairs
-from stages.sources.ranges import about_range, choose_range
+from stages.sources.data_set import LeftOut
 from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
-from stages.sources.sample import LeftOut
+from stages.splitting.amounts import check_amounts
+from stages.splitting.assign import select_classes, without_duplicates
+from stages.splitting.counts import say_splits, write_counts
+from stages.splitting.examine import Examined, examine, lacks_handwriting
+from stages.splitting.grey_range import about_range, choose_range
+from stages.splitting.groups import Together, divide
+from stages.splitting.lock_table import read_locked
+from stages.splitting.near_duplicates import about_pairs, find_near, write_pairs
+from stages.splitting.source import read_source
 
 PARAMS = Path("params.yaml")
 FETCHED = Path("data/fetch")
@@ -77,10 +77,12 @@ def main() -> None:
         for name, members in splits.items():
             # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
             rows = (
-                packed.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels)
+                split_file.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels)
                 for i in members
             )
-            packed.write(folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading)
+            split_file.write(
+                folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading
+            )
         write_left_out(folder / "rejects.csv", left_out)
         total = {name: len(members) for name, members in splits.items()}
         unused = len(images) - len(excluded) - sum(total.values())

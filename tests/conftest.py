@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.base.backend import ensure_backend
+from stages.compute.backend import ensure_backend
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the stages do; JAX, imported first, would let TensorFlow log
 ensure_backend()  # as the stages do, also where a test imports Keras before them
@@ -60,7 +60,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project whose graph has run, on a few own photographs; committed. Copy it before changing it."""
-    from tests.copies import SMALL, commit, copy_project, ran, run, set_params
+    from tests.helpers.copies import SMALL, commit, copy_project, ran, run, set_params
 
     here = copy_project(tmp_path_factory.mktemp("finished") / "project")
     own = here / "data" / "own" / "digits"
@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project whose split and pretrain have run."""
     from stages import pretrain, split
-    from tests.small import prepared_project
+    from tests.helpers.small import prepared_project
 
     return prepared_project(tmp_path_factory.mktemp("pretrained") / "project", split, pretrain)
 

@@ -24,14 +24,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from stages.backbones.pretraining_data import read_pixels
 from stages.base.stage import UserError
 from stages.images.contract import Contract
-from stages.network.source_images import read_pixels
 from stages.sources import archives
-from stages.sources.sample import DataSet
-from stages.sources.samples import read_set
+from stages.sources.data_set import DataSet
+from stages.sources.read import read_set
 from stages.split import main
-from tests.copies import set_params
+from tests.helpers.copies import set_params
 
 FORMATS = ("zip", "tar", "tar.gz", "tgz", "tar.bz2", "tar.xz")
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from keras.src.utils import file_utils
 
-from stages import backbones
+from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
+from stages.backbones.registry import BACKBONES, Backbone, find, weights_item
+from stages.backbones.weights import load_published
 from stages.base.stage import UserError
-from stages.network.architecture import read_architecture
-from stages.network.backbones import BACKBONES, Backbone, find, weights_item
-from stages.network.build import output_of, pool, preprocess
-from stages.network.freeze import boundary
-from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
-from stages.network.published import load_published
-from stages.sources.catalog import Download, read_entry
+from stages.compute.architecture import read_architecture
+from stages.compute.build import output_of, pool, preprocess
+from stages.downloads.catalog import Download, read_entry
+from stages.tools import backbones
+from stages.transfer.freeze import boundary
 from tests.conftest import PROJECT
-from tests.families import FAMILIES, QUICK
-from tests.published import vary, write_published
+from tests.helpers.families import FAMILIES, QUICK
+from tests.helpers.published import vary, write_published
 
 SLOW_ONES = [name for name in FAMILIES if name not in QUICK]
 REPRESENTATIVES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_ONES)]
@@ -60,7 +60,7 @@ def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest
     kinds = [[type(layer) for layer in network.layers] for network in (backbone, published)]
     assert kinds[0][4:] == kinds[1][4:]
     [(url, checksum)] = asked
-    entry = read_entry(PROJECT / "stages/sources/catalog.yaml", weights_item(name))
+    entry = read_entry(PROJECT / "stages/downloads/catalog.yaml", weights_item(name))
     assert isinstance(entry, Download)
     [file] = entry.files
     assert (file.urls, file.name) == ([url], url.rsplit("/", 1)[1])

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages import pretrain, split
-from stages.base.backend import choose_backend, ensure_backend
+from stages.backbones.registry import BACKBONES
 from stages.base.stage import UserError
-from stages.network.backbones import BACKBONES
+from stages.compute.backend import choose_backend, ensure_backend
 from tests.conftest import PROJECT
-from tests.copies import run, set_params
-from tests.published import vary, write_published
-from tests.small import FEW, small_project
+from tests.helpers.copies import run, set_params
+from tests.helpers.published import vary, write_published
+from tests.helpers.small import FEW, small_project
 
 # A backbone without dropout, which every device and backend draws for itself.
 NETWORK = {"source": "data/own/weights.h5", "backbone": "mobilenet_v2_035", "image_size": 32}
@@ -150,7 +150,7 @@ def test_a_variable_that_names_another_backend_is_refused(prepared: Path, tmp_pa
 
 def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "")
-    monkeypatch.setattr("stages.base.backend.find_spec", lambda name: None)
+    monkeypatch.setattr("stages.compute.backend.find_spec", lambda name: None)
     choose_backend("jax")
     with pytest.raises(UserError, match=r"jax is not installed. Run `pip install -e '\.\[jax\]'`"):
         ensure_backend()
@@ -164,7 +164,7 @@ def test_files_and_variables_outside_the_project_change_nothing(tmp_path: Path, 
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text(content)
     code = (
-        "import stages.network.runtime, keras.config as c, gc, sklearn.metrics; print(c.backend(), c.floatx(), "
+        "import stages.compute.runtime, keras.config as c, gc, sklearn.metrics; print(c.backend(), c.floatx(), "
         "c.epsilon(), c.image_data_format(), c.dtype_policy().name, c.is_nnx_enabled(), gc.isenabled())"
     )
     own = {"KERAS_HOME": str(tmp_path / ".keras"), "HOME": str(tmp_path), "KERAS_NNX_ENABLED": "true"}

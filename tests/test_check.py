@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from stages import check
-from tests.copies import ran, run, set_params
+from stages.tools import check
+from tests.helpers.copies import ran, run, set_params
 
 
 def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,8 +212,8 @@ def test_flipped_bits_are_found_and_the_remedy_heals(repository: Path, name: str
     right, copy = (repository / path).read_bytes(), cached(repository, path)
     for damaged in {"data": [repository / path], "cache": [copy], "both": [repository / path, copy]}[where]:
         flip(damaged)
-    assert "is valid" in run("python", "-m", "stages.check", cwd=repository), "DVC and a quick look notice nothing"
-    said = run("python", "-m", "stages.check", "--data", cwd=repository, fails=True)
+    assert "is valid" in run("python", "-m", "stages", "check", cwd=repository), "DVC and a quick look notice nothing"
+    said = run("python", "-m", "stages", "check", "--data", cwd=repository, fails=True)
     assert str(path) in said
     if where == "both" and name.startswith("data/own"):
         assert "Where it was pushed: rm -rf data/own/digits; dvc pull data/own/digits" in said
@@ -222,7 +222,7 @@ def test_flipped_bits_are_found_and_the_remedy_heals(repository: Path, name: str
         assert ": " in line
         run("bash", "-c", line.rpartition(": ")[2], cwd=repository)
     assert "data/ and DVC's cache are what their hashes say" in run(
-        "python", "-m", "stages.check", "--data", cwd=repository
+        "python", "-m", "stages", "check", "--data", cwd=repository
     )
     assert (repository / path).read_bytes() == right
     assert ran(run("dvc", "repro", cwd=repository)) == []
@@ -233,7 +233,7 @@ def test_what_a_full_disk_cuts_is_named_with_its_remedy(repository: Path) -> Non
     (repository / "dvc.lock").write_bytes(lock[:1000] + b"\n  - {")
     (repository / ".dvc" / "tmp" / "rwlock").write_text('{"read": {"/da')
     run("dvc", "repro", cwd=repository, fails=True)
-    said = run("python", "-m", "stages.check", cwd=repository, fails=True)
+    said = run("python", "-m", "stages", "check", cwd=repository, fails=True)
     assert ".dvc/tmp/rwlock is cut off, and DVC stops at it. When no other dvc runs: rm .dvc/tmp/rwlock" in said
     assert "dvc.lock is no valid YAML" in said
     assert "Bring it back with `git checkout dvc.lock`." in said

@@ -9,9 +9,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from stages import evaluate, export, extract, extract_test, finetune, layers, predict, pretrain, report, split
-from tests.copies import set_params
-from tests.small import prepared_project
+from stages import evaluate, export, extract, extract_test, finetune, pretrain, report, split
+from stages.tools import layers, predict
+from tests.helpers.copies import set_params
+from tests.helpers.small import prepared_project
 
 # What each stage reads of the others. (fetch and split read what users bring: tests of their own.)
 READS: dict[ModuleType, str] = {

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages.graphs.session import Graph
+from stages.compute.graphs.session import Graph
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.packed import Packed, Row, write
+from stages.images.split_file import Packed, Row, write
 
 CLASSES = ["red", "green", "blue"]
 SUMMARY = {"images": {"train": 9, "val": 4, "test": 8}, "unused": 5, "rejects": 1, "duplicates": 2}
@@ -50,17 +50,17 @@ def put_models(folder: Path) -> None:
 
     Of the two models "head" takes every image for red, and "finetuned" names the strongest colour channel.
     """
-    from stages.network.runtime import start
+    from stages.compute.runtime import start
 
     start(seed=0)
     import keras
 
-    from stages.network import build
-    from stages.network.architecture import describe
-    from stages.network.finetuned import Finetuned, write_finetuned
-    from stages.network.finetuned_keras import write_model
-    from stages.network.kept import Depth
-    from stages.network.pretrained import Pretrained, write_pretrained
+    from stages.backbones.pretrained import Pretrained, write_pretrained
+    from stages.compute import build
+    from stages.compute.architecture import describe
+    from stages.transfer.freeze import Depth
+    from stages.transfer.model_pair import Finetuned, write_finetuned
+    from stages.transfer.model_pair_keras import write_model
 
     pretrain, extract_test, finetune = (folder / "data" / name for name in ("pretrain", "extract_test", "finetune"))
     for path in (pretrain, extract_test, finetune):
@@ -246,9 +246,9 @@ def test_batches_change_nothing(workplace: Path, copy: Path, monkeypatch: pytest
         sizes.append(batch_size)
         return Graph(model, batch_size)
 
-    monkeypatch.setattr("stages.network.finetuned.Graph", graph)
+    monkeypatch.setattr("stages.transfer.model_pair.Graph", graph)
     monkeypatch.setattr(
-        "stages.network.finetuned.graph_batch_size", lambda _: 3
+        "stages.transfer.model_pair.graph_batch_size", lambda _: 3
     )  # 3 + 3 + 2 images instead of 8 at once
     run_in(copy)
     assert sizes == [3, 3]

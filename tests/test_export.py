@@ -25,7 +25,7 @@ from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.packed import Packed, Row, write
+from stages.images.split_file import Packed, Row, write
 from stages.measure.predictions import softmax, tabulate
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
@@ -58,12 +58,12 @@ def miniature(pixels: np.ndarray) -> tuple[Any, Any]:
 
     So probabilities vary. It ends, as InceptionV3 does for small images, in branches on maps of one pixel.
     """
-    from stages.network.runtime import start  # isort: skip
+    from stages.compute.runtime import start  # isort: skip
 
     import keras
     from keras import layers
 
-    from stages.network import build
+    from stages.compute import build
 
     def unit(x: Any, filters: int, size: Any, name: str, **options: Any) -> Any:
         x = layers.Conv2D(filters, size, use_bias=False, name=f"{name}_conv", **options)(x)
@@ -103,12 +103,12 @@ def hand_on(
     folder: Path, backbone: Any, mode: str, head: Any, freeze: int | str, contract: Contract, classes: list[str]
 ) -> Any:
     """Write data/pretrain and data/finetune of a project; return the whole network, from pixels to logits."""
-    from stages.network import build
-    from stages.network.architecture import describe
-    from stages.network.depths import depths
-    from stages.network.finetuned import Finetuned, write_finetuned
-    from stages.network.finetuned_keras import write_model
-    from stages.network.pretrained import Pretrained, write_pretrained
+    from stages.backbones.pretrained import Pretrained, write_pretrained
+    from stages.compute import build
+    from stages.compute.architecture import describe
+    from stages.transfer.depths import depths
+    from stages.transfer.model_pair import Finetuned, write_finetuned
+    from stages.transfer.model_pair_keras import write_model
 
     pretrain, finetune = (folder / "data" / name for name in ("pretrain", "finetune"))
     for path in (pretrain, finetune):
@@ -292,11 +292,11 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     """A sigmoid's logits are (0, z), so that the softmax of every format is right for it too."""
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # as above
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    from stages.compute.build import head, network
+    from stages.compute.runtime import start
     from stages.formats.tensorflow_files import tensorflow_writers
-    from stages.network.build import head, network
-    from stages.network.runtime import start
-    from tests.miniature import miniature as backbone
-    from tests.miniature import pictures
+    from tests.helpers.miniature import miniature as backbone
+    from tests.helpers.miniature import pictures
 
     start(seed=1)
     classifier = head(12, [6], 0.3, 2, batchnorm=True, output="sigmoid")
@@ -336,7 +336,7 @@ def test_parity_is_reported_for_a_network_whose_probabilities_vary(exported: Pat
 def test_each_format_gives_the_keras_probabilities_for_any_number_of_images(
     which: str, exported: Path, work: Path
 ) -> None:
-    from stages.network.finetuned_keras import read_model
+    from stages.transfer.model_pair_keras import read_model
 
     model = read_model(work / "data/finetune", work / "data/pretrain", "finetuned", whole=True)
     pixels = pixels_of(work / "data/split/test.parquet")

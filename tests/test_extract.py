@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 
 from stages import extract
+from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
+from stages.backbones.registry import BACKBONES
+from stages.base.arrays import RowWriter, StoredRows
 from stages.base.stage import UserError
+from stages.compute.build import bottom
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.packed import Packed
-from stages.images.seen import read_seen
-from stages.network.backbones import BACKBONES
-from stages.network.build import bottom
-from stages.network.data import read_data
-from stages.network.kept import Depth, RowWriter, StoredRows, bytes_needed, read_description, stored
-from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
-from tests.copies import set_params
-from tests.published import vary
+from stages.images.preview import read_seen
+from stages.images.split_file import Packed
+from stages.transfer.activations import bytes_needed, read_description, stored
+from stages.transfer.data import read_data
+from stages.transfer.freeze import Depth
+from tests.helpers.copies import set_params
+from tests.helpers.published import vary
 
 
 @pytest.fixture
@@ -64,8 +66,8 @@ def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.Monk
     set_params(prepared, {"extract": {"freeze": -2, "views": 2}, "compute": {"frozen": frozen}})
     results, written = [], []
     for size in (3, 64):
-        monkeypatch.setattr("stages.network.frozen.graph_batch_size", lambda _, size=size: size)
-        monkeypatch.setattr("stages.network.forward.automatic", lambda _, size=size: size)
+        monkeypatch.setattr("stages.transfer.feature_extractor.graph_batch_size", lambda _, size=size: size)
+        monkeypatch.setattr("stages.compute.forward.automatic", lambda _, size=size: size)
         extract.main()
         results.append([kept(name) for name in ("train_flatten", "train_features", "val_features")])
         written.append(files())
@@ -103,7 +105,7 @@ def test_what_runs_the_frozen_part_is_said(
     compute: dict[str, object],
     where: str,
 ) -> None:
-    monkeypatch.setattr("stages.network.frozen.gpus", lambda: 0)
+    monkeypatch.setattr("stages.transfer.feature_extractor.gpus", lambda: 0)
     set_params(prepared, {"compute": compute})
     extract.main()
     assert re.search(rf"frozen part: .*{where}\n", capsys.readouterr().out)
@@ -113,9 +115,9 @@ def test_what_runs_the_frozen_part_is_said(
 def test_a_gpu_that_nothing_can_use_is_said(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("stages.network.frozen.gpus", lambda: 1)
-    monkeypatch.setattr("stages.network.frozen.has_cuda", lambda: False)
-    monkeypatch.setattr("stages.network.runtime.on_gpu", lambda: False)
+    monkeypatch.setattr("stages.transfer.feature_extractor.gpus", lambda: 1)
+    monkeypatch.setattr("stages.transfer.feature_extractor.has_cuda", lambda: False)
+    monkeypatch.setattr("stages.compute.runtime.on_gpu", lambda: False)
     extract.main()
     said = capsys.readouterr().out
     assert "does not see the GPU of this machine, so the CPU computes: pip install -e '.[gpu]'" in said
@@ -241,7 +243,7 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
     results = []
     for size in (5, 64):
         augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0, "rand_augment": {"operations": 1}}
-        monkeypatch.setattr("stages.network.frozen.graph_batch_size", lambda _, size=size: size)
+        monkeypatch.setattr("stages.transfer.feature_extractor.graph_batch_size", lambda _, size=size: size)
         run_with(prepared, views=3, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
         results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from stages import extract, extract_test, pretrain
+from stages.backbones.leakage import find_learned, pixel_hash, write_learned
+from stages.backbones.pretrained import read_pretrained
+from stages.compute.build import bottom
 from stages.images.contract import Contract
-from stages.images.learned import find_learned, pixel_hash, write_learned
 from stages.images.load import load
-from stages.images.packed import Packed
-from stages.network.build import bottom
-from stages.network.kept import read_description
-from stages.network.pretrained import read_pretrained
-from stages.sources.sample import png
-from tests.copies import set_params
+from stages.images.split_file import Packed
+from stages.sources.data_set import png
+from stages.transfer.activations import read_description
+from tests.helpers.copies import set_params
 
 TEST = Path("data/split/test.parquet")
 

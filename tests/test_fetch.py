@@ -24,13 +24,13 @@ import yaml
 from PIL import Image
 
 from stages.base.stage import UserError
+from stages.demo.digits import division
+from stages.demo.paper import QUALITY, photograph
+from stages.downloads.catalog import Download, items, read_entry
+from stages.downloads.http import Patience
 from stages.fetch import fetch
-from stages.sources.catalog import Download, items, read_entry
-from stages.sources.digits import division
-from stages.sources.http import Patience
 from stages.sources.idx import read_idx
-from stages.sources.paper import QUALITY, photograph
-from stages.sources.samples import read_set
+from stages.sources.read import read_set
 from tests.test_archives import PUBLISHED
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -162,7 +162,7 @@ def run(*arguments: str, folder: Path, **environment: str) -> subprocess.Complet
 
 def catalog(folder: Path, **entries: Any) -> Path:
     """Write a project's catalog below ``folder``."""
-    path = folder / "stages/sources/catalog.yaml"
+    path = folder / "stages/downloads/catalog.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(yaml.safe_dump(entries))
     return path
@@ -445,7 +445,7 @@ def test_a_broken_entry_is_named(tmp_path: Path, broken: Any, message: str) -> N
 
 
 def test_every_entry_of_the_catalog_is_sound(project: Path) -> None:
-    path = project / "stages/sources/catalog.yaml"
+    path = project / "stages/downloads/catalog.yaml"
     sets = ["digits", "paper_digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "caltech101", "caltech256"]
     assert list(items(path))[:9] == [*sets, "cats_vs_dogs"]
     for item in items(path):
@@ -462,7 +462,7 @@ def test_published_archives_are_kept_as_downloaded_and_read(
 ) -> None:
     """Each in miniature: with the catalog's own name of the file, and the hash of what the server has."""
     _, made, classes, count = PUBLISHED[item]
-    real = read_entry(project / "stages/sources/catalog.yaml", item)
+    real = read_entry(project / "stages/downloads/catalog.yaml", item)
     assert isinstance(real, Download)
     (file,) = real.files
     assert file.name == PUBLISHED[item][0]
@@ -493,7 +493,7 @@ def test_too_little_room_is_said_before_anything_is_asked_for(
 
 def test_mnist_comes_from_a_mirror_as_published(project: Path, shared: Path, tmp_path: Path) -> None:
     path = catalog(tmp_path)
-    path.write_bytes((project / "stages/sources/catalog.yaml").read_bytes())
+    path.write_bytes((project / "stages/downloads/catalog.yaml").read_bytes())
     done = run("mnist", folder=tmp_path, THAW_MIRROR=str(shared / "mirror"))
     assert done.returncode == 0, done.stderr
     assert "mnist: 4 files, 11.6 MB" in done.stdout
@@ -510,7 +510,7 @@ def test_mnist_comes_from_a_mirror_as_published(project: Path, shared: Path, tmp
 def made(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     for item in ("digits", "paper_digits"):
-        fetch(item, read_entry(project / "stages/sources/catalog.yaml", item), folder, "", QUICK)
+        fetch(item, read_entry(project / "stages/downloads/catalog.yaml", item), folder, "", QUICK)
     return folder
 
 
@@ -546,7 +546,7 @@ def test_the_paper_digits_are_photographs_of_ink_on_paper(made: Path) -> None:
 
 
 def test_made_sets_are_the_same_bytes_each_time(made: Path, project: Path, tmp_path: Path) -> None:
-    fetch("digits", read_entry(project / "stages/sources/catalog.yaml", "digits"), tmp_path, "", QUICK)
+    fetch("digits", read_entry(project / "stages/downloads/catalog.yaml", "digits"), tmp_path, "", QUICK)
     assert all((tmp_path / name).read_bytes() == (made / name).read_bytes() for name in names(tmp_path))
     paper = division()["paper"]  # an image does not depend on those before it, so a few tell of all
     for digit in range(10):

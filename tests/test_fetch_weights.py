@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from stages.base.stage import UserError
+from stages.downloads.catalog import Download
 from stages.fetch import fetch
-from stages.sources.catalog import Download
 from tests.test_fetch import CONTENT, CUT, NAME, NEWER, QUICK, Server, server  # noqa: F401  (a fixture)
 
 
@@ -99,7 +99,7 @@ def test_a_body_that_does_not_end_is_given_up_for_the_next(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("stages.sources.http.UNSTATED", CUT - 1)
+    monkeypatch.setattr("stages.downloads.http.UNSTATED", CUT - 1)
     fetch("set", item(None, server.url("endless", "close"), server.url("good")), tmp_path, "", QUICK)
     assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
     assert "/endless: more than 99,999 bytes, the most that is taken of a file whose size" in capsys.readouterr().out

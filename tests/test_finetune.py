@@ -13,23 +13,23 @@ import pandas as pd
 import pytest
 
 from stages import extract, finetune, pretrain, split
+from stages.backbones.pretrained import Pretrained, read_pretrained
+from stages.backbones.registry import BACKBONES
 from stages.base.params import read_section
 from stages.base.stage import UserError
-from stages.graphs.session import Graph
+from stages.compute import build
+from stages.compute.architecture import describe
+from stages.compute.graphs.session import Graph
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.packed import Packed
-from stages.network import build
-from stages.network.architecture import describe
-from stages.network.backbones import BACKBONES
-from stages.network.finetuned import read_finetuned
-from stages.network.finetuned_keras import read_model
-from stages.network.heads import make_head, start_from_source
-from stages.network.kept import Depth
-from stages.network.pretrained import Pretrained, read_pretrained
+from stages.images.split_file import Packed
 from stages.schema.finetune import Finetune
-from tests.copies import set_params
-from tests.small import prepared_project, small_project
+from stages.transfer.freeze import Depth
+from stages.transfer.heads import make_head, start_from_source
+from stages.transfer.model_pair import read_finetuned
+from stages.transfer.model_pair_keras import read_model
+from tests.helpers.copies import set_params
+from tests.helpers.small import prepared_project, small_project
 
 
 @pytest.fixture(scope="module")

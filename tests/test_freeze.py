@@ -4,17 +4,17 @@ import keras
 import numpy as np
 import pytest
 
+from stages.backbones.registry import BACKBONES
 from stages.base.stage import UserError
-from stages.network.architecture import describe
-from stages.network.backbones import BACKBONES
-from stages.network.batches import Kept
-from stages.network.build import bottom, head, pool, top
-from stages.network.build import network as whole_network
-from stages.network.freeze import boundary, layer_table
-from stages.network.optimizers import Rule, by_depth
-from stages.network.thawing import thaw
-from stages.network.train import Schedule, fit
-from tests.miniature import miniature, pictures
+from stages.compute.architecture import describe
+from stages.compute.build import bottom, head, pool, top
+from stages.compute.build import network as whole_network
+from stages.compute.optimizers import Rule, by_depth
+from stages.training.dataloader import Kept
+from stages.training.train import Schedule, fit
+from stages.transfer.freeze import boundary, layer_table
+from stages.transfer.thaw import thaw
+from tests.helpers.miniature import miniature, pictures
 
 BLOCKS = {"stem": "stem_conv", "block1": "block1_conv", "block2": "block2_conv"}
 

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from stages.network.backbones import BACKBONES
-from stages.network.build import bottom, head, pool, top
-from stages.network.freeze import boundary, layer_table
-from stages.network.thawing import thaw
-from tests.families import FAMILIES
-from tests.published import vary
+from stages.backbones.registry import BACKBONES
+from stages.compute.build import bottom, head, pool, top
+from stages.transfer.freeze import boundary, layer_table
+from stages.transfer.thaw import thaw
+from tests.helpers.families import FAMILIES
+from tests.helpers.published import vary
 
 FORMS = ["all", "none", "count", "negative", "block", "layer"]
 CASES = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.copies import commit, name_author, ran, run, set_params
+from tests.helpers.copies import commit, name_author, ran, run, set_params
 
 BELOW_FINETUNE = ["finetune", "evaluate", "report", "export"]
 BELOW_EXTRACT = sorted(["extract", "extract_test", *BELOW_FINETUNE])

@@ -7,17 +7,17 @@ import numpy as np
 import onnx
 import pytest
 
+from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
+from stages.backbones.registry import BACKBONES, Backbone
 from stages.base.stage import UserError
-from stages.graphs.convert import convert
-from stages.graphs.edit import cut, join, read, write
-from stages.graphs.session import Graph
-from stages.network import build
-from stages.network.architecture import Architecture, from_json
-from stages.network.backbones import BACKBONES, Backbone
-from stages.network.pretrained import Pretrained, read_pretrained, write_pretrained
-from tests.families import FAMILIES, QUICK
-from tests.miniature import miniature, pictures
-from tests.published import vary
+from stages.compute import build
+from stages.compute.architecture import Architecture, from_json
+from stages.compute.graphs.convert import convert
+from stages.compute.graphs.edit import cut, join, read, write
+from stages.compute.graphs.session import Graph
+from tests.helpers.families import FAMILIES, QUICK
+from tests.helpers.miniature import miniature, pictures
+from tests.helpers.published import vary
 
 
 def made(name: str) -> tuple[keras.Model, Architecture, Backbone]:
@@ -178,7 +178,7 @@ def test_pretrain_refuses_a_graph_that_computes_something_else(tmp_path: Path, m
     backbone = BACKBONES["mnist_cnn"].build(28)
     pretrained = Pretrained(backbone, BACKBONES["mnist_cnn"].describe(backbone), "unit")
     write_pretrained(tmp_path, pretrained)
-    monkeypatch.setattr("stages.network.pretrained.convert", lambda network: convert(build.taps(*other(network))))
+    monkeypatch.setattr("stages.backbones.pretrained.convert", lambda network: convert(build.taps(*other(network))))
     with pytest.raises(UserError, match=r"backbone\.onnx: expected what the network in \w+ puts out .* difference of"):
         write_pretrained(tmp_path, pretrained)
 

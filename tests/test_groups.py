@@ -13,13 +13,12 @@ from PIL import Image, ImageOps
 
 from stages.base.stage import UserError
 from stages.images.decode import decode
-from stages.images.perceptual import hash_picture
-from stages.sources.amounts import Amount
-from stages.sources.examine import Examined
-from stages.sources.groups import assign_groups, join_groups, name_groups
-from stages.sources.near import LIMIT, find_near
-from stages.sources.sample import Sample
-from stages.sources.samples import read_set
+from stages.sources.data_set import Sample
+from stages.sources.read import read_set
+from stages.splitting.amounts import Amount
+from stages.splitting.examine import Examined, hash_picture
+from stages.splitting.groups import assign_groups, join_groups, name_groups
+from stages.splitting.near_duplicates import LIMIT, find_near
 
 SHARES: dict[str, Amount] = {"train": 0.5, "val": 0.2, "test": "rest"}
 

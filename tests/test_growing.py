@@ -14,17 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from stages import lock, split
+from stages import split
+from stages.base.splits import SPLITS
 from stages.base.stage import UserError
-from stages.images.packed import Packed
-from stages.measure.since import since_head
-from stages.sources.amounts import Amount
-from stages.sources.assign import assign, without_duplicates
-from stages.sources.examine import Examined
-from stages.sources.groups import Together, assign_groups, divide, name_groups
-from stages.sources.locked import DIGITS, Locked, Rows, read_locked, read_rows, write_rows
-from stages.sources.sample import SPLITS, Sample
-from tests.copies import commit, name_author, run, set_params
+from stages.images.split_file import Packed
+from stages.measure.comparison import since_head
+from stages.sources.data_set import Sample
+from stages.splitting.amounts import Amount
+from stages.splitting.assign import assign, without_duplicates
+from stages.splitting.examine import Examined
+from stages.splitting.groups import Together, assign_groups, divide, name_groups
+from stages.splitting.lock_table import DIGITS, Locked, Rows, read_locked, read_rows, write_rows
+from stages.tools import lock
+from tests.helpers.copies import commit, name_author, run, set_params
 
 CLASSES = ("cat", "dog")
 SHARES: dict[str, Amount] = {"train": "rest", "val": 0.2, "test": 0.2}
@@ -42,7 +44,7 @@ def some(count: int, classes: Iterable[str] = CLASSES) -> list[Examined]:
 
 
 def locks(splits: Splits, before: Locked | None = None) -> Locked:
-    """What `stages.lock` makes of splits."""
+    """What `stages.tools.lock` makes of splits."""
     test, other = ({i.pixels[:DIGITS] for s in names for i in splits[s]} for names in (["test"], ["train", "val"]))
     return Locked(
         *(
@@ -424,9 +426,9 @@ def test_the_whole_graph_on_data_that_grow(finished: Path, tmp_path: Path) -> No
 
     here = shutil.copytree(finished, tmp_path / "project", symlinks=True)
     assert "locked 50 test images and 50 others of data/own/digits; commit" in run(
-        "python", "-m", "stages.lock", cwd=here
+        "python", "-m", "stages", "lock", cwd=here
     )
-    again = run("python", "-m", "stages.lock", cwd=here)
+    again = run("python", "-m", "stages", "lock", cwd=here)
     assert "nothing to add: 50 test images" in again
     commit(here, "Lock")
     for folder in sorted((here / "data/fetch/paper_digits").iterdir()):

@@ -12,7 +12,7 @@ from stages.base.stage import stage
 from stages.images.contract import Contract
 from stages.images.decode import HEIC_EXTRA, BadImage, NoImage, decode
 from stages.images.load import load, load_all
-from stages.sources.find import Found, find_images
+from stages.sources.image_files import Found, find_images
 from tests.conftest import PROJECT
 from tests.test_images import box, encode, picture
 from tests.test_range import Project

@@ -14,7 +14,7 @@ from scipy import ndimage
 from stages.images.decode import BadImage, decode
 from stages.images.ink import ink
 from stages.images.ruling import remove_ruling
-from tests.drawn_paper import KINDS, Kind, draw_paper
+from tests.helpers.drawn_paper import KINDS, Kind, draw_paper
 
 
 def page(width: int = 300, height: int = 400, paper: int = 200) -> Image.Image:

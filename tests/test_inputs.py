@@ -18,11 +18,11 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from stages.base.declared import closure
-from stages.base.libraries import libraries
 from stages.base.params import read_yaml
+from stages.pipeline.dependencies import closure
+from stages.pipeline.libraries import libraries
 from tests.conftest import PROJECT
-from tests.copies import run
+from tests.helpers.copies import run
 
 Watched = dict[str, dict[str, set[str]]]  # of each stage: "modules" and "opened" files, and what it "imported"
 

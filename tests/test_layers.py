@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from stages import layers
-from stages.network.backbones import BACKBONES
-from stages.network.costs import Images, disk
-from stages.network.depths import depths
-from tests.copies import set_params
-from tests.small import small_project
+from stages.backbones.registry import BACKBONES
+from stages.tools import layers
+from stages.transfer.costs import Images, disk
+from stages.transfer.depths import depths
+from tests.helpers.copies import set_params
+from tests.helpers.small import small_project
 
 SMALLEST = {"backbone": "mnist_cnn", "image_size": 28}
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from stages.base.stage import UserError
-from stages.images.packed import Packed, Row, write
+from stages.images.split_file import Packed, Row, write
 from stages.measure.intervals import paired_difference, wilson
 from stages.measure.metrics import calibration_error, confusion, key_metrics, measure, per_class, scores
 from stages.measure.predictions import softmax, tabulate

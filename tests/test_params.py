@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stages.base.params import read_section, read_yaml, validate
 from stages.base.stage import UserError
-from stages.check import SECTIONS
 from stages.schema.split import Split
+from stages.tools.check import SECTIONS
 from tests.conftest import PROJECT
 
 DEFAULT = read_yaml(PROJECT / "recipes" / "default.yaml")

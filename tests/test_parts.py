@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.backbones.pretraining_data import read_pixels
 from stages.base.stage import UserError
 from stages.images.contract import Contract
-from stages.network.source_images import read_pixels
-from stages.schema.between import _check_sources
+from stages.pipeline.consistency import _check_sources
+from stages.sources.data_set import DataSet
 from stages.sources.idx import write_idx
 from stages.sources.parts import find_parts, named_part
-from stages.sources.sample import DataSet
-from stages.sources.samples import read_set
+from stages.sources.read import read_set
 from stages.sources.tree import Folder, file_on_disk
 from stages.split import main
-from tests.copies import set_params, split_section
+from tests.helpers.copies import set_params, split_section
 
 Make = Callable[..., Path]
 Counts = dict[str | None, int]

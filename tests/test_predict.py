@@ -16,9 +16,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from stages import predict
 from stages.formats.card import Card, write_card
 from stages.images.contract import Contract
+from stages.tools import predict
 
 CONTRACT = Contract(size=8, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
 COLOURS = {"red": (200, 20, 10), "green": (10, 200, 20), "blue": (20, 10, 200)}
@@ -151,7 +151,7 @@ def test_a_folder_means_the_images_in_it_whatever_their_names(run: Predict) -> N
 
 
 def test_an_image_on_standard_input(model: Path, project: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "stages.predict", "-", "--model", str(model)]
+    command = [sys.executable, "-m", "stages", "predict", "-", "--model", str(model)]
     options: dict[str, Any] = {"env": os.environ | {"PYTHONPATH": str(project)}, "capture_output": True, "check": False}
     content = image(tmp_path / "one", "blue").read_bytes()
     process = subprocess.run(command, cwd=tmp_path, input=content, **options)
@@ -267,7 +267,8 @@ def test_the_command_starts_without_tensorflow(model: Path, project: Path, tmp_p
     image(tmp_path / "one.png", "green")
     code = (
         "import runpy, sys\n"
-        "try: runpy.run_module('stages.predict', run_name='__main__')\n"
+        "sys.argv.insert(1, 'predict')\n"
+        "try: runpy.run_module('stages', run_name='__main__')\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "print(sorted({'tensorflow', 'keras', 'ai_edge_litert', 'pandas'} & set(sys.modules)))"
     )

@@ -18,17 +18,17 @@ import pandas as pd
 import pytest
 
 from stages import pretrain
-from stages.graphs.convert import convert
-from stages.graphs.edit import cut, read
-from stages.graphs.session import Graph
-from stages.images.learned import find_learned
-from stages.network.backbones import BACKBONES
-from stages.network.build import network as whole_network
-from stages.network.build import preprocess, taps
-from stages.network.pretrained import read_pretrained
+from stages.backbones.leakage import find_learned
+from stages.backbones.pretrained import read_pretrained
+from stages.backbones.registry import BACKBONES
+from stages.compute.build import network as whole_network
+from stages.compute.build import preprocess, taps
+from stages.compute.graphs.convert import convert
+from stages.compute.graphs.edit import cut, read
+from stages.compute.graphs.session import Graph
 from tests.conftest import PROJECT
-from tests.copies import set_params
-from tests.small import small_project
+from tests.helpers.copies import set_params
+from tests.helpers.small import small_project
 
 WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5"
 
@@ -82,7 +82,7 @@ def test_a_graph_that_computes_something_else_is_not_handed_on(
                 weights.CopyFrom(onnx.numpy_helper.from_array(1.1 * onnx.numpy_helper.to_array(weights), weights.name))
         return model
 
-    monkeypatch.setattr("stages.network.pretrained.convert", wrong)
+    monkeypatch.setattr("stages.backbones.pretrained.convert", wrong)
     with pytest.raises(SystemExit):
         pretrain.main()
     said = capsys.readouterr().err

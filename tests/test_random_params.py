@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from stages import check, evaluate, export, extract, extract_test, finetune, pretrain, report, split
-from stages.check import SECTIONS
+from stages import evaluate, export, extract, extract_test, finetune, pretrain, report, split
+from stages.tools import check
+from stages.tools.check import SECTIONS
 from tests.conftest import PROJECT
-from tests.small import small_project
+from tests.helpers.small import small_project
 
 STAGES = (split, pretrain, extract, extract_test, finetune, evaluate, report, export)
 # Values that people write, and values that nobody should.

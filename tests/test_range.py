@@ -12,23 +12,22 @@ import pytest
 from PIL import Image, ImageDraw
 
 from stages import pretrain, split
+from stages.backbones.leakage import find_learned
+from stages.backbones.pretraining_data import read_pixels
 from stages.base.params import UserError, read_yaml, validate
 from stages.formats.card import Card, read_card, write_card
+from stages.images.bit_depth import Extent, exact, extent, find_range, in_words, is_deep
 from stages.images.contract import Contract, Range
 from stages.images.decode import decode, read_image
-from stages.images.deep import Extent, exact, extent, find_range, in_words, is_deep
-from stages.images.learned import find_learned
 from stages.images.load import load
-from stages.images.packed import Packed
-from stages.images.perceptual import hash_picture
+from stages.images.split_file import Packed
 from stages.images.thumbnail import thumbnail
-from stages.network.source_images import read_pixels
 from stages.schema.split import Split
-from stages.sources.examine import Examined, examine
-from stages.sources.sample import Sample
+from stages.sources.data_set import Sample
+from stages.splitting.examine import Examined, examine, hash_picture
 from tests.conftest import PROJECT
-from tests.copies import set_params
-from tests.small import small_project
+from tests.helpers.copies import set_params
+from tests.helpers.small import small_project
 
 Project = Callable[..., Path]
 PLAIN = Contract(16, 1, "photo", "light_on_dark", "stretch")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from stages import recipe
 from stages.base.params import read_yaml, validate
-from stages.check import SECTIONS
-from stages.sources.amounts import check_amounts, count_images
-from stages.sources.sample import SPLITS
+from stages.base.splits import SPLITS
+from stages.splitting.amounts import check_amounts, count_images
+from stages.tools import recipe
+from stages.tools.check import SECTIONS
 from tests.conftest import PROJECT
-from tests.copies import copy_project, set_params
+from tests.helpers.copies import copy_project, set_params
 
 RECIPES = sorted(path.stem for path in (PROJECT / "recipes").glob("*.yaml"))
 

@@ -16,12 +16,11 @@ from PIL import Image
 from stages import report
 from stages.base.files import escape
 from stages.draw.headline import verdict
-from stages.images.packed import Row, write
-from stages.images.seen import write_seen
+from stages.images.preview import write_seen
+from stages.images.split_file import Row, write
 from stages.images.thumbnail import as_png, thumbnail
-from stages.measure.examples import choose_examples
-from stages.measure.metrics import confusion, measure, per_class
-from stages.sources.near import write_pairs
+from stages.measure.metrics import choose_examples, confusion, measure, per_class
+from stages.splitting.near_duplicates import write_pairs
 
 PICTURES = ["curves.png", "confusion.png", "samples.png", "predictions.png"]
 

@@ -8,11 +8,11 @@ import keras
 import pytest
 
 from stages import split
-from stages.network.backbones import BACKBONES
+from stages.backbones.registry import BACKBONES
 from tests.conftest import PROJECT
-from tests.copies import run, set_params
-from tests.published import vary, write_published
-from tests.small import small_project
+from tests.helpers.copies import run, set_params
+from tests.helpers.published import vary, write_published
+from tests.helpers.small import small_project
 
 STAGES = ("pretrain", "extract", "extract_test", "finetune", "evaluate")
 NETWORKS: dict[str, dict[str, dict[str, object]]] = {

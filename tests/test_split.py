@@ -19,17 +19,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stages.base.files import escape, unescape
+from stages.base.splits import SPLITS, Part
 from stages.base.stage import UserError
 from stages.draw import tables
-from stages.images.packed import Packed
-from stages.sources.amounts import Amount, check_amounts
-from stages.sources.assign import assign, select_classes, without_duplicates
-from stages.sources.examine import Examined, examine
+from stages.images.split_file import Packed
+from stages.sources.data_set import LeftOut, Sample
 from stages.sources.idx import write_idx
-from stages.sources.sample import SPLITS, LeftOut, Part, Sample
-from stages.sources.samples import read_set
+from stages.sources.read import read_set
 from stages.split import main
-from tests.copies import set_params
+from stages.splitting.amounts import Amount, check_amounts
+from stages.splitting.assign import assign, select_classes, without_duplicates
+from stages.splitting.examine import Examined, examine
+from tests.helpers.copies import set_params
 from tests.test_images import AWKWARD
 
 Assignment = dict[str, list[Examined]]

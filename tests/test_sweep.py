@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from stages import sweep
 from stages.base.params import read_yaml
+from stages.tools import sweep
 from tests.conftest import PROJECT
-from tests.copies import commit, name_author, ran, run, set_params
+from tests.helpers.copies import commit, name_author, ran, run, set_params
 
 # Stages that take no time: what they write depends on the depth alone.
 STAGES = """
@@ -177,7 +177,10 @@ def killed(here: Path) -> Path:
     run("dvc", "repro", cwd=here)
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "THAW_TEST_END": "waits"}
     sweep = subprocess.Popen(
-        (sys.executable, "-P", "-m", "stages.sweep", "all", "none"), cwd=here, env=environment, start_new_session=True
+        (sys.executable, "-P", "-m", "stages", "sweep", "all", "none"),
+        cwd=here,
+        env=environment,
+        start_new_session=True,
     )
     while not (here / "waiting").exists():
         assert sweep.poll() is None
@@ -241,7 +244,7 @@ def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
 @pytest.mark.parametrize(
     ("depths", "changes", "said"),
     [
-        (["all"], {}, "expected two or more depths, such as: all none; received 1. `python -m stages.backbones mnist_"),
+        (["all"], {}, "expected two or more depths, such as: all none; received 1. `python -m stages backbones mnist_"),
         (["all", "dens"], {}, "depth: expected 'all', 'none', a count, or a layer or block of the backbone (blocks: c"),
         (["all", "-7"], {}, "depth: expected a count from -6 to 6, for the backbone has 6 layers; received -7."),
         (["all", "none", "6"], {}, "depth: all and 6 freeze the same 6 layers. Leave one of them out."),
@@ -296,13 +299,13 @@ def test_a_depth_of_the_sweep_is_what_it_is_alone(finished: Path, tmp_path: Path
     shutil.copytree(finished, alone, symlinks=True)
     depths: list[int | str] = ["all", -1]
     before = state(here)
-    said = run("python", "-m", "stages.sweep", *map(str, depths), cwd=here)
+    said = run("python", "-m", "stages", "sweep", *map(str, depths), cwd=here)
     assert [stage for stage in ran(said) if stage != "evaluate"] == ["extract", "extract_test", *["finetune"] * 2]
     assert state(here) == before
     results = pd.read_csv(here / "data" / "sweep" / "sweep.csv").set_index("freeze")
     saved = experiments(here)
     assert set(saved) == {f"sweep-{freeze}" for freeze in depths}
-    said = run("python", "-m", "stages.sweep", "-1", "all", cwd=here)
+    said = run("python", "-m", "stages", "sweep", "-1", "all", cwd=here)
     assert ran(said) == [], "what the cache holds was run again"
     assert [line.split()[-1] for line in said.splitlines()[-3:-1]] == ["cached"] * 2
     assert set(experiments(here)) == set(saved), "the same names are the same experiments"

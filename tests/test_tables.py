@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.base.stage import UserError
-from stages.schema.source import read_source
-from stages.sources.sample import DataSet
-from stages.sources.samples import read_set
+from stages.sources.data_set import DataSet
+from stages.sources.read import read_set
 from stages.split import main
-from tests.copies import set_params, split_section
+from stages.splitting.source import read_source
+from tests.helpers.copies import set_params, split_section
 from tests.test_parts import files, picture, write
 
 Rows = list[tuple[Any, ...]]

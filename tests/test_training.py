@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 
 from stages.base.stage import UserError
-from stages.network.architecture import describe
-from stages.network.batches import Kept
-from stages.network.build import bottom, head, network
-from stages.network.depths import gradually
-from stages.network.forward import Forward, automatic
-from stages.network.optimizers import Rates, Rule, by_depth
-from stages.network.thawing import Thawing
-from stages.network.train import Schedule, fit
-from tests.miniature import miniature, pictures
+from stages.compute.architecture import describe
+from stages.compute.build import bottom, head, network
+from stages.compute.forward import Forward, automatic
+from stages.compute.optimizers import Rates, Rule, by_depth
+from stages.training.dataloader import Kept
+from stages.training.train import Schedule, fit
+from stages.transfer.depths import gradually
+from stages.transfer.thaw import Thawing
+from tests.helpers.miniature import miniature, pictures
 
 BLOCKS = {"block1": "block1_conv", "block2": "block2_conv"}
 SGD = Rule("sgd", momentum=0.0)
@@ -267,7 +267,7 @@ def test_patience_begins_with_the_last_step_of_gradual_thawing() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 2**24])
 def test_rows_that_fill_a_batch_up_do_not_count(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.network.batches.CHUNK", chunk)
+    monkeypatch.setattr("stages.training.dataloader.CHUNK", chunk)
     data = vectors(19)
     keras.utils.set_random_seed(0)
     model = head(5, [], 0.0, 2)

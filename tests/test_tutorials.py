@@ -11,12 +11,13 @@ from pathlib import Path
 import keras
 import pytest
 
-from stages import evaluate, extract, extract_test, finetune, pretrain, recipe, report, split
+from stages import evaluate, extract, extract_test, finetune, pretrain, report, split
+from stages.backbones.registry import BACKBONES
 from stages.base.params import read_yaml
-from stages.network.backbones import BACKBONES
+from stages.tools import recipe
 from tests.conftest import PROJECT
-from tests.copies import set_params
-from tests.published import vary, write_published
+from tests.helpers.copies import set_params
+from tests.helpers.published import vary, write_published
 
 FEW = {
     "split": {"classes": "all", "train": 4, "val": 2, "test": 4},

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from stages import check, split
-from stages.base.declared import problems, write
-from stages.base.libraries import pins
+from stages import split
 from stages.base.params import read_yaml
 from stages.base.versions import differing, other_versions
+from stages.pipeline.dependencies import problems, write
+from stages.pipeline.libraries import pins
+from stages.tools import check
 from tests.conftest import PROJECT
-from tests.copies import ran, run
+from tests.helpers.copies import ran, run
 
 VERSIONS = Path("stages/versions.yaml")
 
@@ -61,7 +62,7 @@ def test_check_names_another_version(here: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         check.main()
     said = capsys.readouterr().err
-    assert f"numpy is {version('numpy')}, and pyproject.toml pins 2.0.0. Run `python -m stages.check --write`." in said
+    assert f"numpy is {version('numpy')}, and pyproject.toml pins 2.0.0. Run `python -m stages check --write`." in said
     write(Path())
     with pytest.raises(SystemExit):
         check.main()
@@ -79,7 +80,8 @@ def test_a_library_that_is_not_pinned_or_not_known_is_named(here: Path, capsys: 
     said = capsys.readouterr().err
     assert "pyproject.toml: expected scipy pinned with ==, because results depend on its version." in said
     assert (
-        "dvc.yaml: extract: imports cv2, and stages/base/libraries.py does not say whether bytes depend on it" in said
+        "dvc.yaml: extract: imports cv2, and stages/pipeline/libraries.py does not say whether bytes depend on it"
+        in said
     )
 
 

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.images.augment import Augment, view
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.mix import WINDOW, all_views, mixed
+from stages.images.mixup import WINDOW, all_views, mixed
 from stages.images.rand_augment import OPERATIONS, rand_augment
-from stages.images.views import view
-from stages.network.fresh import Fresh
-from stages.schema.extract import Augment
-from tests.miniature import pictures
+from stages.training.augmentation import Fresh
+from tests.helpers.miniature import pictures
 
 NOTHING: dict[str, Any] = {
     **dict.fromkeys(("rotation", "shift", "shear", "zoom", "brightness", "contrast", "colour"), 0),

@@ -1,11 +1,15 @@
-"""Open files of arrays."""
+"""Arrays in files that are read, or written, as needed."""
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
+
+from stages.base.files import reading
 
 
 @contextmanager
@@ -13,3 +17,82 @@ def open_arrays(path: Path) -> Iterator[NpzFile]:
     """Open a ``.npz`` file within the block: np.load leaves a damaged file open that it opens itself."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         yield arrays
+
+
+class Rows(Protocol):
+    """An array, or a file that is read like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, places: np.ndarray, /) -> np.ndarray: ...
+
+
+class Subset:
+    """Some rows of many.
+
+    Args:
+        rows: all of them.
+        places: of those meant, int64 (n,).
+    """
+
+    def __init__(self, rows: Rows, places: np.ndarray) -> None:
+        self._rows, self._places = rows, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        return self._rows[self._places[places]]
+
+
+class RowWriter:
+    """A ``.npy`` file of ``rows`` rows that is written batch by batch.
+
+    Written, not mapped: pages of a mapped file count as the process's memory, however large the file.
+    """
+
+    def __init__(self, path: Path, rows: int) -> None:
+        self._path, self._rows, self._begun = path, rows, False
+
+    def add(self, batch: np.ndarray) -> None:
+        """Write the next rows; the first batch sets dtype and shape."""
+        with self._path.open("ab" if self._begun else "wb") as file:
+            if not self._begun:
+                header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (self._rows, *batch.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+                self._begun = True
+            file.write(np.ascontiguousarray(batch).data)
+
+
+class StoredRows:
+    """The rows of a ``.npy`` file, read when they are asked for: ``rows[places]`` for an array of places.
+
+    Attributes:
+        shape: of all rows together.
+
+    Raises:
+        UserError: the file is missing or broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with reading(path, "a whole array of rows"):
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
+            self._bytes = mapped[:1].nbytes
+        self._file = path.open("rb", buffering=0)
+        weakref.finalize(self, self._file.close)  # it is open as long as there are rows to read
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        rows = np.empty((len(places), *self.shape[1:]), self._dtype)
+        target = rows.reshape(-1).view(np.uint8).data
+        # Neighbours are read at once.
+        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        for begin, end in zip([0, *breaks], [*breaks, len(places)], strict=True):
+            self._file.seek(self._start + int(places[begin]) * self._bytes)
+            part = target[begin * self._bytes : end * self._bytes]
+            while read := self._file.readinto(part):
+                part = part[read:]
+        return rows

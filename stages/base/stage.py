@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from stages.base.follow import follow_parent
+from stages.base.parent import follow_parent
 from stages.base.versions import other_versions
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _MEMORY = (
 )
 _OTHER = (
     "these libraries differ from the versions that the results were recorded with: {}. Install the recorded ones with "
-    "`pip install -e .`. Or record those installed: pin them in pyproject.toml, run `python -m stages.check --write`, "
+    "`pip install -e .`. Or record those installed: pin them in pyproject.toml, run `python -m stages check --write`, "
     "then `dvc repro` (or `dvc commit -f` to keep the results as they are)."
 )
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from stages.base.files import check_names, reading, unescape
 from stages.draw.page import Html, bar, chip, folded, note, section, table
-from stages.network.history import COLUMNS
+from stages.training.history import COLUMNS
 
 _LISTED = 200  # rows of a long list; its file has them all
 _CONFUSED = 10

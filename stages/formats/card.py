@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stages.base.stage import UserError
+from stages.images.bit_depth import in_words, is_range
 from stages.images.contract import Contract, Fit, Form, Polarity, Range
-from stages.images.deep import in_words, is_range
 
 # Format → its file in the folder, in the order in which a reader prefers them: the quickest to start first.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}

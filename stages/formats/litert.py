@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from stages.base.quiet import quiet
 from stages.base.stage import UserError
+from stages.compute.native_logs import quiet
 
 
 def write(module: Any, path: Path) -> None:

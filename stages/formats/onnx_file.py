@@ -5,11 +5,10 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from stages.compute.architecture import FEATURES, GRAPH, PIXELS, pooled
+from stages.compute.graphs.edit import cut, join, read, write
 from stages.formats.card import INPUT, OUTPUT, Card, as_metadata
-from stages.graphs.edit import cut, join, read, write
-from stages.network.architecture import GRAPH
-from stages.network.finetuned import read_finetuned
-from stages.network.kept import FEATURES, PIXELS, pooled
+from stages.transfer.model_pair import read_finetuned
 
 
 def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:

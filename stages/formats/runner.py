@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.quiet import quiet
 from stages.base.stage import UserError
+from stages.compute.native_logs import quiet
 from stages.formats.card import FILES, INPUT, OUTPUT, SIGNATURE, read_card
 
 Run = Callable[[np.ndarray], np.ndarray]

@@ -5,7 +5,7 @@ import os
 
 os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}  # nothing here takes a GPU
 
-from stages.network.runtime import start  # before Keras: it imports the framework quietly
+from stages.compute.runtime import start  # before Keras: it imports the framework quietly
 
 # isort: on
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from pathlib import Path
 from stages.formats import litert, saved_model
 from stages.formats.card import Card
 from stages.formats.serving import serving
-from stages.network.finetuned_keras import read_model
+from stages.transfer.model_pair_keras import read_model
 
 
 def tensorflow_writers(finetune: Path, pretrain: Path, card: Card) -> dict[str, Callable[[Path], None]]:

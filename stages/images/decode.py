@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from stages.base.stage import UserError
+from stages.images.bit_depth import in_8_bits, is_deep
 from stages.images.contract import Range
-from stages.images.deep import in_8_bits, is_deep
 
 # Pixels of the largest image that is decoded: Pillow's own limit, a quarter of a gigabyte in RGB. Pillow itself only
 # warns from there to twice as many; here the limit is a limit.
@@ -99,7 +99,7 @@ def read_image(data: bytes, enough: int = 0) -> Image.Image:
 
     Returns:
         The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``; grey values of more than 8 bits as they
-        are, in the file's own mode (see ``stages.images.deep``).
+        are, in the file's own mode (see ``stages.images.bit_depth``).
 
     Raises:
         BadImage: the file is empty, of no known format, truncated, broken, or a decompression bomb.

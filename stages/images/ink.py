@@ -12,8 +12,8 @@ from PIL import Image
 from scipy import ndimage
 
 from stages.images.decode import BadImage
+from stages.images.resample import shrink
 from stages.images.ruling import remove_ruling
-from stages.images.shrink import shrink
 
 BOX = 20 / 28  # side of the box the ink fills, as a share of the image's side
 CENTRE = 14.5 / 28  # where the centre of mass lies: in MNIST in the middle of pixel 14, not between 13 and 14

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from stages.base.ahead import in_parallel
+from stages.base.prefetch import in_parallel
+from stages.images.bit_depth import in_8_bits
 from stages.images.contract import Contract
 from stages.images.decode import read_image
-from stages.images.deep import in_8_bits
 
 T = TypeVar("T")
 _AHEAD = 64  # images in memory at a time

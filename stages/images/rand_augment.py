@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from stages.images.warp import warp
+from stages.images.resample import warp
 
 HIGHEST = 30  # magnitude
 _SHEAR, _SHIFT, _TURN, _ENHANCE, _BITS = 0.3, 150 / 331, 30.0, 0.9, 4

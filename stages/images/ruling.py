@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from stages.images.shrink import shrink
+from stages.images.resample import shrink
 
 LONGEST = 640  # longest side, in pixels, at which lines are looked for
 SMALLEST = 64  # shorter side, in pixels, of the smallest image in which they are

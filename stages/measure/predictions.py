@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.stage import UserError
-from stages.images.packed import Packed
+from stages.images.split_file import Packed
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -19,7 +19,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     if not np.isfinite(logits).all():
         raise UserError(
             "expected logits that are numbers, received NaN or infinity: the training diverged, or a file is damaged. "
-            "Lower finetune's learning rates, or look with `python -m stages.check --data`."
+            "Lower finetune's learning rates, or look with `python -m stages check --data`."
         )
     wide = logits.astype(np.float64)
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))

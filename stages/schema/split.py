@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from stages.base.params import Section, Seed, allowed
+from stages.base.splits import SPLITS
+from stages.images.bit_depth import is_range
 from stages.images.contract import Fit, Form, Polarity
-from stages.images.deep import is_range
-from stages.sources.columns import Columns
-from stages.sources.sample import SPLITS
 
 LONGEST = 200  # characters of what is said about the data
 
@@ -134,15 +133,6 @@ class Split(Section):
     near_duplicates: Literal["keep", "group", "drop"]
     max_rejects: Annotated[float, Field(ge=0, le=1)]
     seed: Seed
-
-    def columns(self) -> Columns:
-        """The columns of tables that are named."""
-        named = (
-            {role: name for role, name in dict(self.labels).items() if role != "table"}
-            if isinstance(self.labels, dict)
-            else {}
-        )
-        return Columns(**named, group=self.group.get("column") if isinstance(self.group, dict) else None)
 
     def table(self) -> str:
         """The path of the table of labels; empty for none."""

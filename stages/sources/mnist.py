@@ -3,9 +3,10 @@
 from functools import partial
 from pathlib import Path
 
+from stages.base.splits import Part
 from stages.base.stage import UserError
+from stages.sources.data_set import DataSet, Sample, nfc, png
 from stages.sources.idx import read_idx
-from stages.sources.sample import DataSet, Part, Sample, nfc, png
 
 STEMS: dict[Part, str] = {"train": "train", "test": "t10k"}
 

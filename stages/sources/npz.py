@@ -5,11 +5,12 @@ from functools import partial
 
 import numpy as np
 
+from stages.base.splits import SPLITS, Part
 from stages.base.stage import UserError
 from stages.sources.archives import seekable
 from stages.sources.columns import ONE_CLASS
+from stages.sources.data_set import DataSet, Sample, png
 from stages.sources.parts import WORDS
-from stages.sources.sample import SPLITS, DataSet, Part, Sample, png
 from stages.sources.tree import DAMAGED, File, natural
 
 SUFFIX = ".npz"

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.base.splits import SPLITS
 from stages.base.stage import UserError, progress
 from stages.sources.archives import Unpacked, allowance, seekable
 from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
+from stages.sources.data_set import DataSet, LeftOut, Sample, nfc
 from stages.sources.labels import divide
-from stages.sources.sample import SPLITS, DataSet, LeftOut, Sample, nfc
 from stages.sources.tree import File, natural
 
 SUFFIX = ".parquet"

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+from stages.base.splits import SPLITS, Part
 from stages.base.stage import UserError
 from stages.sources.archives import is_archive
-from stages.sources.sample import SPLITS, LeftOut, Part, nfc
+from stages.sources.data_set import LeftOut, nfc
 from stages.sources.tree import Folder, is_image, is_table, natural
 
 # Words in folder names, as in flowers_train, Train-Set or seg_test.

@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.base.files import escape
 from stages.base.stage import UserError, say
 from stages.images.decode import HEIC_EXTRA
-from stages.sources.sample import Kind, LeftOut
+from stages.sources.data_set import Kind, LeftOut
 
 SHOWN = 10  # entries in a message
 # In the order in which they are said.

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stages.base.splits import Part
 from stages.base.stage import UserError
 from stages.sources.columns import Columns, pick_columns
+from stages.sources.data_set import nfc
 from stages.sources.parts import named_part
-from stages.sources.sample import Part, nfc
 from stages.sources.tree import File, Folder, file_on_disk, is_table
 
 SHOWN = 5  # names in a message

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from stages.graphs.edit import cut, read
+from stages.compute.architecture import FEATURES, GRAPH, pooled, read_architecture
+from stages.compute.graphs.edit import cut, read
 from stages.images.contract import Contract
 from stages.images.load import load_all
-from stages.images.packed import Packed
-from stages.network.architecture import GRAPH, read_architecture
-from stages.network.frozen import graph_batch_size
-from stages.network.kept import FEATURES, pooled, read_description
+from stages.images.split_file import Packed
+from stages.transfer.activations import read_description
+from stages.transfer.feature_extractor import graph_batch_size
 
 PRETRAIN, EXTRACT, SPLIT = Path("data/pretrain"), Path("data/extract"), Path("data/split")
 READY = 8  # batches in memory, taken in turn

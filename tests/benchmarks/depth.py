@@ -10,7 +10,7 @@ Prints a table and, for each network, the correlation of seconds and multiply-ad
 """
 
 # isort: off
-from stages.network.runtime import start  # first: it imports the framework quietly
+from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
 import argparse
@@ -23,11 +23,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from stages.network import build, train
-from stages.network.backbones import BACKBONES
-from stages.network.batches import Kept
-from stages.network.freeze import boundary
-from stages.network.thawing import thaw
+from stages.backbones.registry import BACKBONES
+from stages.compute import build
+from stages.training import train
+from stages.training.dataloader import Kept
+from stages.transfer.freeze import boundary
+from stages.transfer.thaw import thaw
 from tests.benchmarks.measured import table, time_epochs
 
 NETWORKS = {

@@ -18,11 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from stages.backbones import cells
-from stages.network.backbones import BACKBONES
+from stages.backbones.registry import BACKBONES
+from stages.tools.backbones import cells
 from tests.benchmarks.measured import measured, processor
-from tests.copies import copy_project, run, set_params
-from tests.families import FAMILIES
+from tests.helpers.copies import copy_project, run, set_params
+from tests.helpers.families import FAMILIES
 
 IMAGES = 14  # of each class: 6 to train, 2 to validate, 6 to test
 TITLES = (
@@ -33,8 +33,8 @@ WRITE_WEIGHTS = """
 import sys
 from pathlib import Path
 import keras
-from stages.network.backbones import BACKBONES
-from tests.published import vary, write_published
+from stages.backbones.registry import BACKBONES
+from tests.helpers.published import vary, write_published
 
 keras.utils.set_random_seed(1)
 backbone = BACKBONES[sys.argv[1]].build(int(sys.argv[2]))
@@ -78,7 +78,7 @@ def outcome(here: Path, name: str) -> tuple[str, ...]:
         own = here / "data" / "own"
         run("python", "-c", WRITE_WEIGHTS, name, str(side), str(own / f"{name}.h5"), cwd=here)
         set_params(here, choices(name, side))
-        run("python", "-m", "stages.check", cwd=here)
+        run("python", "-m", "stages", "check", cwd=here)
         run("dvc", "repro", "export", cwd=here)
         kept = json.loads((here / "data" / "extract" / "boundary.json").read_text())
         parity = json.loads((here / "data" / "export" / "parity.json").read_text())

@@ -10,7 +10,7 @@ framework compiled and both with batches of one size that lie in memory, the bes
 """
 
 # isort: off
-from stages.network.runtime import start  # first: it imports the framework quietly
+from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
 import argparse
@@ -22,15 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from stages.graphs.convert import convert
-from stages.graphs.edit import cut, read
-from stages.graphs.session import Graph
-from stages.network import build
-from stages.network.architecture import GRAPH
-from stages.network.forward import Forward
-from stages.network.frozen import graph_batch_size
-from stages.network.kept import FEATURES, pooled
-from stages.network.pretrained import read_pretrained
+from stages.backbones.pretrained import read_pretrained
+from stages.compute import build
+from stages.compute.architecture import FEATURES, GRAPH, pooled
+from stages.compute.forward import Forward
+from stages.compute.graphs.convert import convert
+from stages.compute.graphs.edit import cut, read
+from stages.compute.graphs.session import Graph
+from stages.transfer.feature_extractor import graph_batch_size
 
 PRETRAIN = Path("data/pretrain")
 FEATURES_AVERAGE = pooled("average")

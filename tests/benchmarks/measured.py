@@ -27,7 +27,7 @@ from itertools import pairwise  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from stages.base.backend import SET  # noqa: E402
+from stages.compute.backend import SET  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ def main() -> None:
 
 def time_epochs(fits: list[list[float]]) -> None:
     """Let each training add the seconds of its epochs to ``fits``; what comes before the first counts as part of it."""
-    from stages.network import runtime  # noqa: F401, I001  (first: it imports the framework quietly)
-    from stages.network import train
+    from stages.compute import runtime  # noqa: F401  (first: it imports the framework quietly)
+    from stages.training import train
 
     fit, test, ends = train.fit, train._epoch, list[float]()
 

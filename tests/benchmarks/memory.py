@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from tests.benchmarks.measured import Measured, stage, table
-from tests.copies import copy_project, set_params
+from tests.helpers.copies import copy_project, set_params
 
 SIDE = 224
 CLASSES = 10

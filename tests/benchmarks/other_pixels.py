@@ -9,7 +9,7 @@ predict it computes 1 - x/255 (0 to 1). Prints what both say of the test photogr
 """
 
 # isort: off
-from stages.network.runtime import start  # first: it imports the framework quietly
+from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
 import argparse
@@ -24,7 +24,7 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from tests.copies import bring, copy_project, repro, run, set_params
+from tests.helpers.copies import bring, copy_project, repro, run, set_params
 
 SIDE = 96
 
@@ -42,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages.recipe", "mobilenet_own_digits", cwd=here)
+        run("python", "-m", "stages", "recipe", "mobilenet_own_digits", cwd=here)
         source, weights = (bring(here, path) for path in (arguments.photographs, arguments.weights))
         set_params(here, {"fetch": {"items": []}, "split": {"source": source}, "pretrain": {"source": weights}})
         repro(here)
@@ -52,7 +52,7 @@ def main() -> None:
         )
         chosen = np.flatnonzero(np.array([Path(name).parent.name for name in sources]) == arguments.digit)
         files = [f"{source}/{sources[number]}" for number in chosen]
-        print(run("python", "-m", "stages.predict", *files, cwd=here))
+        print(run("python", "-m", "stages", "predict", *files, cwd=here))
     network = tutorial(train, labels, arguments.weights)
     for title, pixels in (
         ("on the pixels it was trained with", (1.0 - test) / 255),

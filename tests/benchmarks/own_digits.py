@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.copies import commit, copy_project, run, scores, set_params
+from tests.helpers.copies import commit, copy_project, run, scores, set_params
 
 RECIPES = {"mnist_own_digits": "with MNIST first", "mnist_own_digits_from_scratch": "from scratch"}
 
@@ -31,7 +31,7 @@ def main() -> None:
         shutil.copytree(arguments.photographs, here / "data" / "own" / "digits")
         run("chmod", "-R", "u+w", str(here / "data"), cwd=here)
         rows = {name: [accuracies(here, name, seed) for seed in range(1, arguments.seeds + 1)] for name in RECIPES}
-        run("python", "-m", "stages.recipe", "mnist_own_digits", "--overwrite", cwd=here)
+        run("python", "-m", "stages", "recipe", "mnist_own_digits", "--overwrite", cwd=here)
         run("dvc", "repro", "pretrain", cwd=here)
         source = json.loads((here / "data" / "pretrain" / "metrics.json").read_text())["source_test_accuracy"]
     print(f"MNIST's own test images: {source:.2%}")
@@ -48,7 +48,7 @@ def main() -> None:
 
 def accuracies(here: Path, recipe: str, seed: int) -> dict[str, Any]:
     """Return the scores that ``recipe`` gives with ``seed``."""
-    run("python", "-m", "stages.recipe", recipe, "--overwrite", cwd=here)
+    run("python", "-m", "stages", "recipe", recipe, "--overwrite", cwd=here)
     set_params(here, {name: {"seed": seed} for name in ("split", "extract", "finetune")})
     run("dvc", "repro", "evaluate", cwd=here, **{"THAW_MIRROR": os.environ.get("THAW_MIRROR", "")})
     commit(here, f"{recipe}, seed {seed}")

@@ -4,9 +4,9 @@
 
 PHOTOGRAPHS is a folder of class folders 0 … 9, of dark ink on blank paper. MNIST is downloaded, or comes from
 THAW_MIRROR. Each seed draws other training images, for the recipe mnist_own_digits, and other paper under the test
-images (tests/drawn_paper.py). "before" leaves the lines in. Prints a table with the milliseconds that an image takes on
-one core, and writes a sheet: photographs, each beside its ink form before and after. Takes about ten minutes on two
-cores.
+images (tests/helpers/drawn_paper.py). "before" leaves the lines in. Prints a table with the milliseconds that an
+image takes on one core, and writes a sheet: photographs, each beside its ink form before and after. Takes about ten
+minutes on two cores.
 """
 
 import argparse
@@ -28,10 +28,10 @@ from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.decode import BadImage, decode
 from stages.images.load import load
-from stages.images.packed import Packed
+from stages.images.split_file import Packed
 from tests.benchmarks.measured import processor, table
-from tests.copies import commit, copy_project, run, set_params
-from tests.drawn_paper import draw_paper
+from tests.helpers.copies import commit, copy_project, run, set_params
+from tests.helpers.drawn_paper import draw_paper
 
 KINDS = ("blank", "ruled", "squared")
 WAYS = ("before", "after")
@@ -83,7 +83,7 @@ def main() -> None:
 
 def train(here: Path, seed: int) -> Runner:
     """Run the recipe with ``seed`` and return its reader."""
-    run("python", "-m", "stages.recipe", "mnist_own_digits", "--overwrite", cwd=here)
+    run("python", "-m", "stages", "recipe", "mnist_own_digits", "--overwrite", cwd=here)
     set_params(here, {name: {"seed": seed} for name in ("split", "extract", "finetune")})
     run("dvc", "repro", "export", cwd=here, **{"THAW_MIRROR": os.environ.get("THAW_MIRROR", "")})
     commit(here, f"seed {seed}")

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from tests.benchmarks.measured import processor, table
-from tests.copies import run
+from tests.helpers.copies import run
 
 EXTRACT, FINETUNE = Path("data/extract"), Path("data/finetune")
 THREADS, INSTRUCTIONS = "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA"
@@ -26,7 +26,7 @@ SETTINGS: dict[str, tuple[dict[str, str], list[str]]] = {
 }
 CODE = """
 import time
-from stages.base import backend
+from stages.compute import backend
 backend.SET.update({changes})
 from stages.finetune import main
 began = time.perf_counter()

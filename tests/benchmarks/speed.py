@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.images.packed import Packed
+from stages.images.split_file import Packed
 from stages.measure.intervals import wilson
 from tests.benchmarks.measured import measured, processor, settled, table
-from tests.copies import bring, copy_project, run, scores, set_params
+from tests.helpers.copies import bring, copy_project, run, scores, set_params
 
 SIZE = 160
 SECOND = {
@@ -116,7 +116,7 @@ def main() -> None:
         graph = (here / "dvc.yaml").read_text(encoding="utf-8")  # a stage also says what its work took
         graph = graph.replace("cmd: python -m stages.", "cmd: python -m tests.benchmarks.measured ")
         (here / "dvc.yaml").write_text(graph, encoding="utf-8")
-        run("python", "-m", "stages.recipe", "cats_dogs_mobilenet_v2", cwd=here)
+        run("python", "-m", "stages", "recipe", "cats_dogs_mobilenet_v2", cwd=here)
         images, backbone = (bring(here, path) for path in (arguments.images, weights))
         set_params(here, choices(images, backbone, arguments))
         turns = []

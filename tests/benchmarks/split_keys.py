@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.benchmarks.measured import Measured, processor, stage, table
 from tests.benchmarks.memory import CLASSES, write_images
-from tests.copies import copy_project, set_params
+from tests.helpers.copies import copy_project, set_params
 
 PLAIN = {"form": "photo", "polarity": "light_on_dark", "train": 0.8, "val": 0.1, "test": "rest"}
 SETS = 100  # groups of images, named by digits of their numbers

@@ -20,7 +20,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.base.params import read_yaml
-from tests.copies import copy_project, ran, run, set_params
+from tests.helpers.copies import copy_project, ran, run, set_params
 
 FRAMEWORKS = {"tensorflow", "keras", "jax", "torch"}
 STAGES = ["fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate", "report", "export"]

@@ -4,7 +4,7 @@
 
 IMAGES is a folder of class folders or an archive, WEIGHTS a weights file of MobileNetV2 without classifier. Recipe
 cats_dogs_mobilenet_v2 with the plain loop's choices: one view, a head of 128 units for 10 epochs, thawed layers for 5.
-Prints the table of `python -m stages.sweep`, run from nothing but IMAGES, and what tests/benchmarks/plain_loop.py takes
+Prints the table of `python -m stages sweep`, run from nothing but IMAGES, and what tests/benchmarks/plain_loop.py takes
 on the very same images. --picture FILE keeps the sweep's picture.
 """
 
@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from stages.images.packed import Packed
-from tests.copies import bring, commit, copy_project, run, set_params
+from stages.images.split_file import Packed
+from tests.helpers.copies import bring, commit, copy_project, run, set_params
 
 DEPTHS = ["all", "Conv_1", "block_16", "block_15", "block_14", "-30", "block_13", "block_12"]
 AS_THE_PLAIN_LOOP = {
@@ -47,14 +47,14 @@ def main() -> None:
     test = int(arguments.test) if arguments.test.isdigit() else arguments.test
     with tempfile.TemporaryDirectory() as folder:
         here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages.recipe", "cats_dogs_mobilenet_v2", cwd=here)
+        run("python", "-m", "stages", "recipe", "cats_dogs_mobilenet_v2", cwd=here)
         source, weights = (bring(here, path) for path in (arguments.images, arguments.weights))
         set_params(here, {"fetch": {"items": []}, "split": {"source": source, "classes": "all"}})
         set_params(here, {"split": {"train": arguments.train, "val": arguments.val, "test": test}})
         set_params(here, {"pretrain": {"source": weights}, **AS_THE_PLAIN_LOOP})
         commit(here, "Begin")
         started = time.monotonic()
-        print(run("python", "-m", "stages.sweep", *arguments.depths, cwd=here))
+        print(run("python", "-m", "stages", "sweep", *arguments.depths, cwd=here))
         sweep = time.monotonic() - started
         if arguments.picture:
             shutil.copy(here / "data" / "sweep" / "sweep.png", arguments.picture)

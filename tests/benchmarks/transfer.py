@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from stages.base.params import read_yaml
-from tests.copies import bring, commit, copy_project, repro, run, set_params
+from tests.helpers.copies import bring, commit, copy_project, repro, run, set_params
 
 FROM_SCRATCH = {
     "pretrain": {"backbone": "three_conv_cnn", "epochs": 0},
@@ -43,7 +43,7 @@ def main() -> None:
     seconds: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages.recipe", arguments.recipe, cwd=here)
+        run("python", "-m", "stages", "recipe", arguments.recipe, cwd=here)
         source, weights = (bring(here, path) for path in (arguments.images, arguments.weights))
         set_params(here, {"fetch": {"items": []}, "split": {"source": source, "classes": "all"}})
         for seed in range(1, arguments.seeds + 1):

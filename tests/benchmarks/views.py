@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measured import stage, table
-from tests.copies import bring, copy_project, run, scores, set_params
+from tests.helpers.copies import bring, copy_project, run, scores, set_params
 
 VIEWS: tuple[int | str, ...] = (1, 4, 8, "fresh")
 
@@ -38,7 +38,7 @@ def main() -> None:
     found: dict[int | str, list[dict[str, Any]]] = {views: [] for views in VIEWS}
     with tempfile.TemporaryDirectory() as folder:
         here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages.recipe", arguments.recipe, cwd=here)
+        run("python", "-m", "stages", "recipe", arguments.recipe, cwd=here)
         source, weights = (bring(here, path) for path in (arguments.images, arguments.weights))
         set_params(here, {"fetch": {"items": []}, "pretrain": {"source": weights}})
         set_params(here, {"split": {"source": source, "classes": "all", "train": arguments.train}})

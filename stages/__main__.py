@@ -1,0 +1,51 @@
+"""Run a command that is no stage: `python -m stages NAME`. The stages of dvc.yaml run as `python -m stages.NAME`.
+
+python -m stages --help            lists the commands
+python -m stages check --help      says what one of them takes
+"""
+
+import argparse
+import ast
+import difflib
+import importlib
+import sys
+from pathlib import Path
+
+_TOOLS = Path(__file__).with_name("tools")
+
+
+def main() -> None:
+    """Run the command that the command line names, with the arguments after its name."""
+    commands = {path.stem: summary(path) for path in sorted(_TOOLS.glob("[!_]*.py"))}
+    width = max(map(len, commands))
+    parser = argparse.ArgumentParser(
+        prog="python -m stages",
+        usage="%(prog)s [-h] COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="\n".join(["commands:", *(f"  {name:<{width}}  {line}" for name, line in commands.items())]),
+        epilog="`python -m stages COMMAND --help` says what a command takes. `dvc repro` runs the stages.",
+    )
+    parser.add_argument("command", metavar="COMMAND", help="one of those above; arguments after it are its own")
+    name = parser.parse_args(sys.argv[1:2]).command
+    if name not in commands:
+        parser.error(unknown(name, list(commands)))
+    sys.argv = [name, *sys.argv[2:]]
+    importlib.import_module(f"stages.tools.{name}").main()
+
+
+def summary(path: Path) -> str:
+    """Return the first line of a module's docstring. The module is not imported: some take seconds."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def unknown(name: str, commands: list[str]) -> str:
+    """Say what to write instead of ``name``."""
+    if name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file():
+        return f"{name} is a stage. Run `dvc repro {name}`, or `python -m stages.{name}`."
+    close = difflib.get_close_matches(name, commands, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"expected one of {', '.join(commands)}; received '{name}'.{hint}"
+
+
+if __name__ == "__main__":
+    main()

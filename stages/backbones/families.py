@@ -1,0 +1,128 @@
+"""The families of backbones: what members share in preprocessing, smallest size, and the names of their blocks."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the members of a family have in common.
+
+    Attributes:
+        name: as its authors call it.
+        preprocessing: a key of ``stages.compute.build.PREPROCESSING``. It is ``raw`` where Keras's own network begins
+            with the preprocessing: its layers stay, so that layers count as in keras.applications.
+        smallest: the smallest side it takes, in pixels.
+        shown: the names of the blocks in short.
+        rules: from layer names to block names: (template, regular expression), where the template may use groups.
+        ends: whether the layers that match end a block, which then starts behind the block before it; else they start
+            one. It serves families whose other layers have no names of their own (conv2d_7).
+    """
+
+    name: str
+    preprocessing: str
+    smallest: int
+    shown: str
+    rules: tuple[tuple[str, str], ...]
+    ends: bool = False
+
+    def blocks(self, layers: Sequence[str]) -> dict[str, str]:
+        """Return each block of a network with the layers ``layers`` and the first of its layers, from the input on."""
+        found: dict[str, str] = {}
+        first = layers[1]  # behind the input
+        for index, layer in enumerate(layers):
+            for template, pattern in self.rules:
+                match = re.fullmatch(pattern, layer)
+                if match and match.expand(template) not in found:
+                    found[match.expand(template)] = first if self.ends else layer
+                    first = layers[min(index + 1, len(layers) - 1)]
+        return found
+
+
+NUMBERED = ((r"block\1", r"block(\d+)_.*"),)
+OWN = Family("own", "unit", 32, "block1 … block3", NUMBERED)
+MNIST = Family("own", "unit", 8, "conv, dense", (("conv", "conv"), ("dense", "dense")))
+VGG = Family("VGG", "caffe", 32, "block1 … block5", NUMBERED)
+XCEPTION = Family("Xception", "symmetric", 71, "block1 … block14", NUMBERED)
+_STAGES = ((r"conv\1", r"conv(\d+)_.*"),)
+RESNET = Family("ResNet", "caffe", 32, "conv1 … conv5", _STAGES)
+RESNET_V2 = Family("ResNetV2", "symmetric", 32, "conv1 … conv5", _STAGES)
+DENSENET = Family("DenseNet", "normalised", 32, "conv1 … conv5", _STAGES)
+INCEPTION = Family(
+    "Inception",
+    "symmetric",
+    75,
+    "stem, mixed0 … mixed10",
+    (("stem", "max_pooling2d_1"), (r"mixed\1", r"mixed(\d+)")),
+    ends=True,
+)
+INCEPTION_RESNET = Family(
+    "InceptionResNet",
+    "symmetric",
+    75,
+    "stem, mixed_5b, block35, mixed_6a, block17, mixed_7a, block8, conv_7b",
+    (
+        ("stem", "max_pooling2d_1"),
+        (r"\1", "(mixed_5b|mixed_6a|mixed_7a)"),
+        (r"\1", "(block35)_10_ac"),
+        (r"\1", "(block17)_20_ac"),
+        ("block8", "custom_scale_layer_39"),
+        ("conv_7b", "conv_7b_ac"),
+    ),
+    ends=True,
+)
+MOBILENET = Family(
+    "MobileNet",
+    "symmetric",
+    32,
+    "conv1, block_1 … block_13",
+    (("conv1", "conv1"), (r"block_\1", r"conv_(?:pad|dw)_(\d+)")),
+)
+MOBILENET_V2 = Family(
+    "MobileNetV2",
+    "symmetric",
+    32,
+    "Conv1, expanded_conv, block_1 … block_16, Conv_1",
+    (("Conv1", "Conv1"), ("expanded_conv", "expanded_conv_.*"), (r"block_\1", r"block_(\d+)_.*"), ("Conv_1", "Conv_1")),
+)
+MOBILENET_V3 = Family(
+    "MobileNetV3",
+    "raw",
+    32,
+    "conv, expanded_conv, expanded_conv_1 …, conv_1",
+    (
+        ("conv", "conv"),
+        ("expanded_conv", r"expanded_conv_\D.*"),
+        (r"expanded_conv_\1", r"expanded_conv_(\d+)_.*"),
+        ("conv_1", "conv_1"),
+    ),
+)
+_EFFICIENT = (("stem", "stem_conv(_pad)?"), (r"block\1", r"block(\d+)[a-z]_.*"), ("top", "top_conv"))
+EFFICIENTNET = Family("EfficientNet", "raw", 32, "stem, block1 … block7, top", _EFFICIENT)
+EFFICIENTNET_V2 = Family("EfficientNetV2", "raw", 32, "stem, block1 …, top", _EFFICIENT)
+CONVNEXT = Family(
+    "ConvNeXt",
+    "raw",
+    32,
+    "stem, stage_0 … stage_3",
+    (
+        ("stem", ".*_stem"),
+        ("stage_0", ".*_stage_0_.*"),
+        ("stage_1", ".*_downsampling_block_0"),
+        ("stage_2", ".*_downsampling_block_1"),
+        ("stage_3", ".*_downsampling_block_2"),
+    ),
+)
+NASNET = Family(
+    "NASNet",
+    "symmetric",
+    32,
+    "stem, cell_0 …, reduce_…, cell_…",
+    (
+        ("stem", "reduction_concat_stem_2"),
+        (r"cell_\1", r"normal_concat_(\d+)"),
+        (r"reduce_\1", r"reduction_concat_reduce_(\d+)"),
+    ),
+    ends=True,
+)

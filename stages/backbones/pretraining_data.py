@@ -1,0 +1,170 @@
+"""The pixels of a whole data set in one file: what a network is pretrained on."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.backbones.leakage import pixel_hash
+from stages.base.arrays import RowWriter, StoredRows
+from stages.base.prefetch import in_parallel
+from stages.base.stage import UserError, progress, say
+from stages.base.text import readable
+from stages.images.bit_depth import Extent, extent, find_range, in_words, is_deep
+from stages.images.contract import Contract
+from stages.images.decode import BadImage
+from stages.images.load import as_pixels, read_for
+from stages.sources.data_set import Sample
+from stages.sources.read import read_set
+from stages.sources.rejects import say_left_out
+
+# Where a data set has neither a test nor a validation part, this share of each class is held back, picked by each
+# image's bytes.
+HELD_BACK = 0.1
+_CHUNK = 64  # images that a thread takes at a time: handing them over costs nothing beside decoding even the smallest
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A data set.
+
+    Attributes:
+        classes: names, in the order of the labels.
+        rows: the pixels of all images, uint8 (n, size, size, channels).
+        labels: int64 (n,).
+        hashes: of the pixels of each image, uint64 (n,).
+        train: places of the images to learn, int64; the training part where there is one.
+        test: places of the images to measure with, likewise; the validation part where there is no test part.
+        unreadable: how many images are in neither because they could not be decoded.
+        reason: why the first of them could not; empty where all could.
+        contract: how the files became pixels, with the range that was found.
+    """
+
+    classes: list[str]
+    rows: StoredRows
+    labels: np.ndarray
+    hashes: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    unreadable: int
+    reason: str
+    contract: Contract
+
+
+def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
+    """Read every image of the data set at ``source`` (a folder or an archive) through the one loader.
+
+    Images are decoded in threads and written to ``file`` as they come: memory holds a few hundred at a time.
+
+    Raises:
+        UserError: there is no data set, it has one class alone, nothing in it to learn from or to test with, or its
+            pixels do not fit on the disk.
+    """
+    data_set = read_set(source)
+    classes, samples = data_set.classes, data_set.samples
+    for part, path in data_set.parts.items():
+        say(f"{source}: {part} part: {path}")
+    say_left_out(data_set.left_out)
+    if len(classes) < 2:
+        raise UserError(f"pretrain.source: expected two or more classes in {source}, found {', '.join(classes)}.")
+    side, channels = contract.size, contract.channels
+    needed, free = len(samples) * side * side * channels, shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise UserError(
+            f"pretrain.source: the pixels of {len(samples):,} images take {readable(needed)} of disk while they are "
+            f"learned; {readable(free)} are free. Free some, or lower pretrain.image_size."
+        )
+    writer, read = RowWriter(file, len(samples)), list[_Read]()
+    chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
+    cores = os.cpu_count() or 1
+    bar = progress(chunks, f"reading {source.name}", len(chunks), f"x {_CHUNK} images")
+    for pixels, found in in_parallel(lambda chunk: _read_chunk(chunk, contract), bar, cores, cores + 2):
+        writer.add(pixels)
+        read += found
+    contract = _read_deep(samples, contract, read, file)
+    orders, hashes = [each.order for each in read], [each.hash for each in read]
+    label = {name: index for index, name in enumerate(classes)}
+    labels = np.array([label[sample.class_name] for sample in samples], dtype=np.int64)
+    usable = np.array([bool(order) for order in orders], dtype=bool)
+    given = {sample.part for sample in samples}
+    held_back = "test" if "test" in given else "val"
+    learn = np.array([sample.part in (None, "train") for sample in samples], dtype=bool)
+    test = np.array([sample.part == held_back for sample in samples], dtype=bool)
+    if not {"test", "val"} & given:
+        for number in range(len(classes)):
+            rows = sorted(np.flatnonzero(usable & (labels == number)), key=lambda row: orders[row])
+            test[rows[: max(1, round(HELD_BACK * len(rows)))]] = True
+    known = np.array(hashes, np.uint64)
+    twice = np.isin(known, known[usable & test & (known != 0)])  # pictures of the test part are not learned
+    places = {"learn from": np.flatnonzero(usable & learn & ~test & ~twice), "test with": np.flatnonzero(usable & test)}
+    for purpose, chosen in places.items():
+        if not len(chosen):
+            raise UserError(f"{source}: expected readable images to {purpose}, found none.")
+    unreadable = len(samples) - int(usable.sum())
+    reason = next(
+        (f"{sample.source}: {one.reason}" for sample, one in zip(samples, read, strict=True) if one.reason), ""
+    )
+    train, held = places.values()
+    return Pixels(classes, StoredRows(file), labels, known, train, held, unreadable, reason, contract)
+
+
+class _Read(NamedTuple):
+    """What is known of an image: a hash of its file and one of its pixels; of one that cannot be read the reason.
+
+    Of one of more than 8 bits it is its extent, until the range of all is known.
+    """
+
+    order: bytes = b""
+    hash: int = 0
+    extent: Extent | None = None
+    reason: str = ""
+
+
+def _read_chunk(samples: Sequence[Sample], contract: Contract) -> tuple[np.ndarray, list[_Read]]:
+    """Return the pixels of some images, and what is known of each; of more than 8 bits the pixels are left out."""
+    pixels = np.zeros((len(samples), contract.size, contract.size, contract.channels), np.uint8)
+    return pixels, [_read(sample, contract, row) for row, sample in zip(pixels, samples, strict=True)]
+
+
+def _read(sample: Sample, contract: Contract, row: np.ndarray, deep: bool = False) -> _Read:
+    try:
+        data = sample.data
+        image = read_for(data, contract)
+        if is_deep(image) and not deep:
+            return _Read(extent=extent(image))
+        row[:] = as_pixels(image, contract)
+    except (BadImage, OSError) as error:
+        return _Read(reason=str(error))
+    return _Read(hashlib.sha256(data).digest(), pixel_hash(row))
+
+
+def _read_deep(samples: Sequence[Sample], contract: Contract, read: list[_Read], file: Path) -> Contract:
+    """Find the range of the images of more than 8 bits that may be learned, read all of that kind, fill them in.
+
+    They alone are decoded twice.
+
+    Returns:
+        The contract with that range.
+    """
+    places = [place for place, each in enumerate(read) if each.extent]
+    if not places:
+        return contract
+    learned = [each for place in places if samples[place].part in (None, "train") and (each := read[place].extent)]
+    contract = replace(contract, range=find_range(learned))
+    found = f"of {len(learned)} images of more than 8 bits" if learned else "no image to learn has more than 8 bits"
+    say(f"range: {in_words(contract.range)}, {found}")
+    rows = np.load(file, mmap_mode="r+")
+
+    def fill(place: int) -> _Read:
+        return _read(samples[place], contract, rows[place], deep=True)
+
+    cores = os.cpu_count() or 1
+    for place, filled in zip(places, in_parallel(fill, places, cores, cores + 2), strict=True):
+        read[place] = filled
+    rows.flush()
+    return contract

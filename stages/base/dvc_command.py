@@ -1,0 +1,20 @@
+"""Ask DVC."""
+
+import subprocess
+import sys
+
+from stages.base.stage import UserError
+
+DVC = (sys.executable, "-m", "dvc")
+
+
+def ask(*arguments: str) -> str:
+    """Return what a DVC command prints.
+
+    Raises:
+        UserError: it fails, as outside of a repository.
+    """
+    said = subprocess.run((*DVC, *arguments), capture_output=True, text=True, check=False)
+    if said.returncode:
+        raise UserError(f"`dvc {' '.join(arguments)}` failed:\n{said.stderr}")
+    return said.stdout

@@ -1,0 +1,77 @@
+"""Write a Keras network as an ONNX graph: what it computes in inference, for every runtime that reads ONNX.
+
+Keras's own exporter goes through TensorFlow and tf2onnx: it takes up to a minute, gives other bytes at every run and
+under JAX another graph, and folds constants as the processor at hand rounds them. The layers that image networks are
+made of are few, so they are written one by one (``stages.compute.graphs.layers``): in milliseconds, and always the
+same bytes.
+"""
+
+from functools import partial
+from typing import Any
+
+import keras
+import onnx
+from onnx import helper
+
+from stages.base.stage import UserError
+from stages.compute.graphs.layers import LAYERS
+from stages.compute.graphs.writer import Tensor, Writer
+
+
+def convert(network: keras.Model) -> onnx.ModelProto:
+    """Return ``network`` as an ONNX model whose first dimension, the images, is open.
+
+    Args:
+        network: a functional model of one input, uint8 or float32, and one output or a dictionary of outputs. Models
+            may be nested in it.
+
+    Returns:
+        A model with the input's name, and the outputs' names: the keys of the dictionary, or ``logits``.
+
+    Raises:
+        UserError: it has a layer that is not known here.
+    """
+    writer, pixels = Writer(), network.input
+    integer = str(pixels.dtype) == "uint8"
+    kind = onnx.TensorProto.UINT8 if integer else onnx.TensorProto.FLOAT
+    x = Tensor(pixels.name, len(pixels.shape))
+    if integer:
+        writer.enter("float")
+        x = writer.node("Cast", [x], x, to=onnx.TensorProto.FLOAT)
+    found = _through(writer, network, x)
+    outputs = network.output if isinstance(network.output, dict) else {"logits": network.output}
+    tensors = found if isinstance(found, dict) else {"logits": found}
+    info = helper.make_tensor_value_info(pixels.name, kind, ["n", *pixels.shape[1:]])
+    model = writer.model([info], {name: (tensors[name], tensor.shape[1:]) for name, tensor in outputs.items()})
+    onnx.checker.check_model(model)
+    return model
+
+
+def _through(writer: Writer, network: keras.Model, x: Tensor) -> Any:
+    """Write the layers of ``network`` for the input ``x``; return its output in its structure."""
+    if isinstance(network, keras.Sequential):
+        for layer in network.layers:
+            x = _write(writer, layer, x)
+        return x
+    return network._run_through_graph(x, operation_fn=lambda operation: partial(_write, writer, operation))
+
+
+def _write(writer: Writer, layer: Any, *inputs: Any, **options: Any) -> Any:
+    if isinstance(layer, keras.Model):
+        return _through(writer, layer, *inputs)
+    kind = type(layer).__name__
+    options = {name: value for name, value in options.items() if name not in ("training", "mask")}
+    if kind not in LAYERS or not type(layer).__module__.startswith("keras.") or _channels_first(layer):
+        raise UserError(f"the layer {layer.name} ({kind}) of the network {_WITHOUT}")
+    writer.enter(layer.name)
+    try:
+        return LAYERS[kind](writer, layer, *inputs, **options)
+    except NotImplementedError as error:
+        raise UserError(f"the layer {layer.name} of the network ({error}) {_WITHOUT}") from None
+
+
+_WITHOUT = "cannot be written as an ONNX graph."
+
+
+def _channels_first(layer: Any) -> bool:
+    return getattr(layer, "data_format", None) == "channels_first"

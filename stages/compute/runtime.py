@@ -1,0 +1,153 @@
+"""Import the framework quietly and set it up: seeds, repeatable operations, and the devices that compute.
+
+Import this module before any other that needs Keras, and after ``stages.compute.backend.choose_backend``. What only one
+backend needs is here and in ``on_tensorflow`` and ``on_jax``; the rest of the network modules speak Keras and NumPy.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from stages.base.stage import UserError, say
+from stages.compute.backend import ensure_backend
+from stages.compute.native_logs import quiet
+
+_entered = ExitStack()
+_started = False
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ensure_backend()
+
+
+@contextmanager
+def _quick() -> Iterator[None]:
+    """Import the framework in half the time: without its adapters of libraries that nothing here uses it with.
+
+    Nothing that it brings is garbage, neither now nor when the process ends, and looking for it takes two seconds.
+    """
+    unused = {"matplotlib", "sklearn"} | ({"jax"} if os.environ["KERAS_BACKEND"] == "tensorflow" else set())
+    unused -= set(sys.modules)
+    enabled = gc.isenabled()
+    gc.disable()
+    sys.modules |= dict.fromkeys(unused)  # type: ignore[arg-type]  # "not installed"
+    try:
+        yield
+    finally:
+        for name in unused:
+            del sys.modules[name]
+        gc.freeze()
+        if enabled:
+            gc.enable()
+
+
+with quiet(), _quick():  # TensorFlow logs about itself before its log level can be set
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+    elif keras.backend.backend() == "jax":
+        import jax
+
+
+def start(seed: int, devices: int | str = 1) -> None:
+    """Seed every random generator and make operations repeatable, so that a second run writes the same bytes.
+
+    Args:
+        seed: for Python, NumPy and the Keras backend.
+        devices: how many compute, each a part of every batch: so many GPUs, or ``auto`` for all of them. Where there is
+            no GPU, so many parts of the CPU, which makes nothing faster, and ``auto`` is 1.
+
+    Raises:
+        UserError: there are fewer GPUs, or Keras is of a version that this does not fit.
+    """
+    global _started
+    _started = True
+    backend = keras.backend.backend()
+    if backend == "jax" and not isinstance(devices, str):
+        jax.config.update("jax_num_cpu_devices", devices)  # before JAX looks for devices
+    _check_private_names()
+    keras.utils.clear_session(free_memory=False)  # layers are numbered from the start
+    with quiet():  # under JAX this imports TensorFlow where it is installed
+        keras.utils.set_random_seed(seed)
+    gpus = _gpus()
+    count = max(1, gpus) if isinstance(devices, str) else devices
+    if gpus and count > gpus:
+        raise UserError(f"compute.devices: expected at most {gpus}, for there are {gpus} GPUs; received {count}.")
+    if backend == "tensorflow":
+        _start_tensorflow(count, gpus)
+    elif count > 1:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=jax.devices()[:count]))
+
+
+def _check_private_names() -> None:
+    """Raise UserError where this version of Keras lacks something that the code uses and Keras does not promise."""
+    tensor = keras.Input((1,))
+    used = {tensor: ["_keras_history"], keras.Model(tensor, tensor): ["_flatten_layers", "_run_through_graph"]}
+    if keras.backend.backend() == "tensorflow":  # no variable is made: devices are not set up yet
+        used[keras.optimizers.Optimizer] = ["_all_reduce_sum_gradients"]
+    else:
+        used[keras.optimizers.SGD()] = ["_learning_rate"]
+    if missing := [name for owner, names in used.items() for name in names if not hasattr(owner, name)]:
+        raise UserError(f"Keras {keras.__version__} has no {', '.join(missing)}. Run `pip install -e .`.")
+
+
+def start_once() -> None:
+    """Start on all devices, unless the process has started already: a training keeps its seed and devices."""
+    if not _started:
+        start(seed=0, devices="auto")
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Let a GPU multiply with all digits of float32 inside the block; by itself it takes 10 bits of each (TF32)."""
+    if keras.backend.backend() == "jax":
+        with jax.default_matmul_precision("highest"):
+            yield
+        return
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def sees_gpu() -> bool:
+    """Whether the framework sees the GPU of this machine; say what is missing where it does not."""
+    if not on_gpu():
+        package = "pip install -e '.[gpu]'" if keras.backend.backend() == "tensorflow" else "pip install 'jax[cuda]'"
+        say(f"{keras.backend.backend()} does not see the GPU of this machine, so the CPU computes: {package}")
+    return on_gpu()
+
+
+def _start_tensorflow(count: int, gpus: int) -> None:
+    tf.config.experimental.enable_op_determinism()
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)  # leave the rest of the GPU to others
+    if count > 1:
+        if not gpus:
+            parts = [tf.config.LogicalDeviceConfiguration()] * count
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+        names = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
+        # Entered for good: networks must be built inside, and a stage is a process of its own. It ends when forgotten.
+        _entered.enter_context(tf.distribute.MirroredStrategy(names[:count]).scope())
+
+
+def device_count() -> int:
+    """Return how many devices compute."""
+    if keras.backend.backend() == "tensorflow":
+        return int(tf.distribute.get_strategy().num_replicas_in_sync)
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else len(distribution.device_mesh.devices.flatten())
+
+
+def on_gpu() -> bool:
+    """Whether a GPU computes."""
+    return _gpus() > 0
+
+
+def _gpus() -> int:
+    if keras.backend.backend() == "tensorflow":
+        return len(tf.config.list_physical_devices("GPU"))
+    return jax.device_count() if jax.default_backend() == "gpu" else 0

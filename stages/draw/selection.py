@@ -1,0 +1,99 @@
+"""Which images a contact sheet shows, and what it says of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stages.draw.sheets import Group, Tile
+from stages.images.preview import SeenImage
+from stages.images.thumbnail import as_png, thumbnail
+
+
+def spread(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFrame:
+    """Return up to ``count`` of ``rows``, as many of each class as of any other where there are enough, class by class.
+
+    Args:
+        rows: images with their ``class``; earlier rows are preferred.
+        classes: all names, in the order to show them.
+        count: how many to choose.
+    """
+    turn = rows.groupby("class").cumcount().sort_values(kind="stable")
+    chosen = rows.loc[turn.index].head(count)
+    places = {name: place for place, name in enumerate(classes)}
+    return chosen.sort_values("class", key=lambda names: names.map(places), kind="stable")
+
+
+def samples(split: str, images: int, chosen: pd.DataFrame) -> Group:
+    """Return the sheet of ``chosen`` images (class, source, picture) of a split that holds so many ``images``."""
+    shown = "" if len(chosen) == images else f", {len(chosen)} of them here"
+    tiles = [Tile(row["picture"], row["class"], row["source"]) for _, row in chosen.iterrows()]
+    return Group(f"{split}: {images} image{'s' if images != 1 else ''}{shown}", tiles)
+
+
+def pairs(near: pd.DataFrame) -> Group:
+    """Return the sheet of near duplicates, one beside the other."""
+    shown = near[near["picture"].notna()]
+    more = f", {len(shown)} of them here" if len(shown) < len(near) else ""
+    tiles = [
+        Tile(row[f"{name}picture"], row[f"{name}class"], row[f"{name}source"])
+        for _, row in shown.iterrows()
+        for name in ("", "other_")
+    ]
+    return Group(f"{len(near)} pair{'s' if len(near) != 1 else ''}{more}", tiles)
+
+
+def predictions(examples: pd.DataFrame, wrong: int, right: int, count: int) -> list[Group]:
+    """Return the sheet of predictions: mistakes, then right ones, half and half where there are enough of both.
+
+    Args:
+        examples: kind ("wrong", "right" or another), source, class, predicted, confidence, picture; each kind in the
+            order to show it, and what the network saw (seen), where kept.
+        wrong: mistakes among all test images.
+        right: test images predicted right.
+        count: how many images to show in all.
+    """
+    kept = {kind: examples[examples["kind"] == kind] for kind in ("wrong", "right")}
+    half = (count + 1) // 2
+    mistakes = kept["wrong"].head(max(half, count - len(kept["right"])))
+    others = kept["right"].head(count - len(mistakes))
+    groups = []
+    if len(mistakes):
+        order = "" if wrong == 1 else ", the most confident first"
+        tiles = [_tile(row, False) for _, row in mistakes.iterrows()]
+        groups.append(Group(f"Wrong: {_part(len(mistakes), wrong)}{order}", tiles))
+    if len(others):
+        order = "" if len(others) == right else ", drawn by lot"
+        tiles = [_tile(row, True) for _, row in others.iterrows()]
+        groups.append(Group(f"Right: {_part(len(others), right)}{order}", tiles))
+    return groups
+
+
+def _tile(row: Any, right: bool) -> Tile:
+    percent = "> 99" if row["confidence"] > 0.995 else f"{100 * row['confidence']:.0f}"
+    actual = "" if right else f"is {row['class']}"
+    return Tile(row["picture"], row["predicted"], row["source"], right, f"{percent} %", actual, row["seen"])
+
+
+def views(pixels: np.ndarray, images: Sequence[SeenImage]) -> list[Group]:
+    """Return the sheet of what the network saw: for each image a row of its views, the image itself first.
+
+    Args:
+        pixels: uint8 (images, views, side, side, channels).
+        images: what is in them.
+    """
+    mixed = any(len(shares) > 1 for image in images for shares in image.shares)
+    groups = []
+    for row, image in zip(pixels, images, strict=True):
+        tiles = []
+        for number, (one, shares) in enumerate(zip(row, image.shares, strict=True)):
+            parts = [f"{100 * share:.0f} % {name}" for name, share in shares if share >= 0.005]
+            words = parts if mixed and number else [f"view {number}" if number else "the image"]
+            tiles.append(Tile(thumbnail(as_png(one)), words[0], "", second=", ".join(words[1:])))
+        groups.append(Group(f"{image.class_name}: {image.source}", tiles))
+    return groups
+
+
+def _part(shown: int, total: int) -> str:
+    return str(total) if shown == total else f"{shown} of {total}"

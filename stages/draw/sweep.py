@@ -1,0 +1,133 @@
+"""A sweep over freeze depths as a picture and as a table: accuracy and time against depth."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from stages.draw.save import save
+from stages.transfer.activations import Description
+
+# Okabe and Ito's blue, vermilion and grey: told apart with any kind of colour vision.
+TUNED, HEAD, TIME = "#0072B2", "#D55E00", "#999999"
+INK, GRID = "#333333", "#E4E4E4"
+
+
+def draw_depths(results: pd.DataFrame, shared: float, confidence: float, path: Path) -> None:
+    """Draw ``results`` into the PNG file ``path``.
+
+    Args:
+        results: one row a depth, columns freeze (as of ``extract.freeze``), frozen (layers), accuracy, head_accuracy
+            (shares, with their intervals in *_low and *_high) and seconds (NaN where nothing was trained).
+        shared: seconds that all depths share.
+        confidence: of the intervals, such as 0.95.
+        path: written, the same bytes for the same results.
+    """
+    figure = Figure(figsize=(max(6.4, 2.2 + 0.85 * len(results)), 6.4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    places = np.arange(len(results))
+    for axes in (top, bottom):
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#999999")
+        axes.tick_params(colors=INK, labelsize=10.5)
+    _accuracies(top, results, places, f"{100 * confidence:.4g} % interval")
+    bottom.bar(places, results["seconds"], width=0.6, color=TIME)
+    for place, seconds in zip(places, results["seconds"], strict=True):
+        said = "cached" if np.isnan(seconds) else f"{seconds:.0f} s"
+        bottom.annotate(
+            said, (place, 0 if np.isnan(seconds) else seconds), (0, 2), textcoords="offset points",
+            ha="center", va="bottom", color=INK, fontsize=10,
+        )  # fmt: skip
+    bottom.margins(y=0.18)
+    bottom.set_ylabel("seconds", color=INK, fontsize=12)
+    bottom.set_title(f"besides {shared:.0f} s that all depths share", loc="right", fontsize=10.5, color=INK)
+    names = [f"{row.freeze}\n{row.frozen} frozen" for row in results.itertuples()]
+    bottom.set_xticks(places, names, fontsize=10, parse_math=False)
+    if max(len(line) for name in names for line in name.split("\n")) > 11:
+        bottom.tick_params(axis="x", labelrotation=30)
+    bottom.set_xlim(-0.6, len(results) - 0.4)
+    bottom.set_xlabel("extract.freeze: more is thawed from left to right", color=INK, fontsize=12)
+    figure.align_ylabels()
+    handles, labels = top.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
+    save(figure, path, dpi=160)
+
+
+def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval: str) -> None:
+    head = results.iloc[0]
+    axes.axhspan(head["head_accuracy_low"], head["head_accuracy_high"], color=HEAD, alpha=0.1, linewidth=0)
+    axes.axhline(head["head_accuracy"], color=HEAD, linewidth=1.5, linestyle=(0, (4, 3)), label="head only")
+    accuracy = results["accuracy"]
+    reach = np.stack([accuracy - results["accuracy_low"], results["accuracy_high"] - accuracy])
+    axes.errorbar(
+        places, accuracy, reach, fmt="o", color=TUNED, linewidth=2, markersize=7, capsize=4,
+        label=f"fine-tuned, {interval}",
+    )  # fmt: skip
+    axes.plot(places, accuracy, color=TUNED, linewidth=1, alpha=0.5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    axes.set_ylabel("test accuracy", color=INK, fontsize=12)
+
+
+def row(
+    freeze: int | str, frozen: int, description: Description, layers: pd.DataFrame, scores: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the columns of one depth, but for its seconds.
+
+    Args:
+        freeze: the depth.
+        frozen: how many layers it freezes.
+        description: of what was kept for it.
+        layers: the table of layers that finetune wrote.
+        scores: what evaluate measured on the test images.
+    """
+    depth = next(depth for depth in description.depths if depth.frozen == frozen)
+    accuracies = {
+        f"{prefix}{end}": scores[model][f"accuracy{end}"]
+        for model, prefix in (("finetuned", "accuracy"), ("head", "head_accuracy"), ("gain", "gain"))
+        for end in ("", "_low", "_high")
+    }
+    return {
+        "freeze": freeze,
+        "frozen": frozen,
+        "kept": description.trains_from(depth),
+        "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
+        **accuracies,
+    }
+
+
+def table(results: pd.DataFrame, shared: float, total: float, confidence: float) -> Iterator[str]:
+    """Go through the lines of a table of ``results``, which are those of ``draw_depths`` with more columns.
+
+    Those are: kept (where activations are kept), parameters (of thawed layers), gain (the accuracy fine-tuning adds to
+    the head-only model's, with its interval in gain_low and gain_high). ``total`` is the seconds of the whole sweep.
+    """
+    level = f"{100 * confidence:.4g} % interval"
+    rows = [("freeze", "frozen", "kept at", "thawed parameters", "accuracy", level, "over head only", "seconds")]
+    for row in results.to_dict("records"):
+        gain, low, high = (100 * row[name] for name in ("gain", "gain_low", "gain_high"))
+        seconds = "cached" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"
+        rows.append(
+            (
+                *(str(row["freeze"]), str(row["frozen"]), row["kept"], f"{row['parameters']:,}"),
+                f"{100 * row['accuracy']:.1f} %",
+                f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}",
+                f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
+                seconds,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for cells in rows:
+        yield "  ".join(
+            cell.ljust(width) if place in (0, 2) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+    trained = results["seconds"].sum()
+    frozen = f"{shared:.0f} s for the frozen passes, once for all"
+    yield f"{frozen}; {trained:.0f} s from there; in all, with saving, {total:.0f} s"

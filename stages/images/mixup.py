@@ -1,0 +1,108 @@
+"""Mix the views of two images, and say how much of each class there is in the mixture.
+
+mixup: Zhang, Cisse, Dauphin and Lopez-Paz, mixup: Beyond Empirical Risk Minimization (2018): a weighted sum.
+CutMix: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (2019): a
+piece of one in the other. Where both are on, each view is mixed in one of the two ways, as likely as in the other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+import numpy as np
+
+from stages.base.prefetch import in_parallel
+from stages.images.augment import Augment, generator, view
+
+WINDOW = 64  # images among which a partner is drawn; fixed, so that views depend on nothing that only saves memory
+_MIXING = 1  # keeps these draws apart from those of the view itself
+
+Drawn = tuple[np.ndarray, np.ndarray]  # the pixels of a view, and the share of each class in it
+
+
+def all_views(
+    images: Iterable[np.ndarray], labels: np.ndarray, views: int, classes: int, limits: Augment, seed: int
+) -> Iterator[Drawn]:
+    """Go through all views of each image, in order, several being drawn at a time.
+
+    Args:
+        images: uint8, (side, side, channels) each.
+        labels: their classes, int64 (images,).
+        views: how many of each; the first is the image itself, never mixed.
+        classes: how many there are.
+        limits: how far views may differ.
+        seed: another one draws other views.
+
+    Returns:
+        The views as ``mixed`` gives them, partners being drawn among the WINDOW images that an image comes with.
+    """
+
+    def jobs() -> Iterator[Callable[[], Drawn]]:
+        stream, start = iter(images), 0
+        while window := list(islice(stream, WINDOW)):
+            targets = np.eye(classes, dtype=np.float32)[labels[start : start + len(window)]]
+            start += len(window)
+            for place in range(len(window)):
+                for number in range(views):
+                    draw = partial(_view_at, window, number, limits, seed)
+                    yield partial(mixed, place, window, targets, number, limits, seed, draw)
+
+    return in_parallel(lambda job: job(), jobs(), None, WINDOW)
+
+
+def _view_at(images: Sequence[np.ndarray], number: int, limits: Augment, seed: int, place: int) -> np.ndarray:
+    return view(images[place], number, limits, seed)
+
+
+def mixed(
+    place: int,
+    images: Sequence[np.ndarray],
+    targets: np.ndarray,
+    number: int,
+    limits: Augment,
+    seed: int,
+    views: Callable[[int], np.ndarray],
+) -> Drawn:
+    """Return view ``number`` of the image at ``place``, mixed with that of another of ``images`` where mixing is on.
+
+    The partner and its share depend on the seed, the view's number and the pixels of the image at ``place`` alone.
+
+    Args:
+        images: uint8, (side, side, channels) each.
+        targets: the share of each class in them, float32 (images, classes).
+        views: gives view ``number`` of the image at a place.
+
+    Returns:
+        The pixels, uint8 (side, side, channels), and the share of each class in them, float32 (classes,).
+    """
+    own, others = views(place), len(images) - 1
+    if number == 0 or others == 0 or not limits.mixes:
+        return own, targets[place]
+    draw = generator(images[place], number, seed, _MIXING)
+    partner = (place + int(draw.integers(1, others + 1))) % len(images)
+    cut = limits.cutmix > 0 and (limits.mixup == 0 or draw.random() < 0.5)
+    alpha = limits.cutmix if cut else limits.mixup
+    pixels, share = (cutmix if cut else mixup)(own, views(partner), float(draw.beta(alpha, alpha)), draw)
+    return pixels, share * targets[place] + (1 - share) * targets[partner]
+
+
+def mixup(own: np.ndarray, other: np.ndarray, share: float, draw: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Return the weighted sum of two images (uint8), and the weight of the first."""
+    return np.rint(share * own.astype(np.float32) + (1 - share) * other.astype(np.float32)).astype(np.uint8), share
+
+
+def cutmix(own: np.ndarray, other: np.ndarray, share: float, draw: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Return the first image (uint8) with a rectangle of the second, and the share of the area left to the first.
+
+    The rectangle has the proportions of the image; it lies around a point drawn from anywhere, so that it may be cut
+    off at the edges. The share returned is that of the pixels, after that.
+    """
+    height, width = own.shape[:2]
+    length, middle = np.sqrt(1 - share), draw.random(2)
+    top, left = (int(np.rint((m - length / 2) * n)) for m, n in zip(middle, (height, width), strict=True))
+    bottom, right = top + int(np.rint(length * height)), left + int(np.rint(length * width))
+    inside = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+    pixels = own.copy()
+    pixels[inside] = other[inside]
+    area = (inside[0].stop - inside[0].start) * (inside[1].stop - inside[1].start)
+    return pixels, 1 - area / (height * width)

@@ -1,0 +1,66 @@
+"""Say how far a test split is that of the last commit: accuracies compare over the images that both have."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from stages.base.dvc_command import ask
+from stages.base.stage import UserError, say
+
+
+def say_since(path: Path, lock: Path) -> None:
+    """Print how many images a test split has in common with HEAD's, where the two differ; see ``since_head``.
+
+    It is printed alone: what a stage writes does not depend on git.
+    """
+    if line := since_head(path, lock):
+        say(line)
+
+
+def since_head(path: Path, lock: Path) -> str | None:
+    """Return a line on how many images a test split has in common with HEAD's. Both are looked up in DVC's cache.
+
+    Args:
+        path: the packed test split, data/STAGE/FILE.
+        lock: dvc.lock, of which HEAD has a version.
+
+    Returns:
+        None where they are the same, or nobody can say: there is no git, no commit, no split in it.
+    """
+    try:
+        now, commit = _hash_of(path, lock.read_text(encoding="utf-8")), _git("rev-parse", "--short", "HEAD")
+        before = _hash_of(path, _git("show", f"HEAD:./{lock}"))
+        if not now or not before or now == before:
+            return None
+        cache = Path(ask("cache", "dir").strip()) / "files" / "md5"
+        old, new = (cache / md5[:2] / md5[2:] for md5 in (before, now))
+        if not old.is_file():
+            return (
+                f"test split: another one than that of HEAD ({commit}), which DVC's cache does not hold; to see how "
+                f"many images they share: dvc fetch --all-branches {path}"
+            )
+        was, is_now = _pixels(old), _pixels(new)
+    except (UserError, OSError, ValueError, KeyError):
+        return None
+    if was == is_now:
+        return None
+    shared = f"test split: {len(was & is_now)} of {len(is_now)} images are among the {len(was)} of HEAD ({commit})"
+    return f"{shared}; compare accuracies over these alone" if was & is_now else f"{shared}; accuracies do not compare"
+
+
+def _git(*arguments: str) -> str:
+    """Return what git says; nothing where it fails."""
+    return subprocess.run(("git", *arguments), capture_output=True, encoding="utf-8", check=False).stdout.strip()
+
+
+def _hash_of(path: Path, lock: str) -> str | None:
+    """Return the hash that the text of a dvc.lock records of a stage's output; to parse it all would take a second."""
+    entry = rf"    - path: {re.escape(str(path))}\n      hash: md5\n      md5: (\w+)$"
+    found = re.search(rf"^  {path.parent.name}:\n(?:    .*\n)*?{entry}", lock, re.MULTILINE)
+    return found[1] if found else None
+
+
+def _pixels(path: Path) -> set[str]:
+    return set(pq.read_table(path, columns=["pixels"])["pixels"].to_pylist())

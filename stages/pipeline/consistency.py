@@ -1,0 +1,93 @@
+"""What the sections of params.yaml ask of each other."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.backbones.registry import BACKBONES, weights_item
+from stages.base.splits import SPLITS
+from stages.base.stage import UserError
+from stages.schema.split import Split
+from stages.sources.read import AUTO
+from stages.sources.tables import find_labels
+from stages.splitting.amounts import check_amounts
+from stages.splitting.source import columns, read_source
+
+
+def contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
+    """Return one sentence for each place where valid sections contradict each other, the catalog, or what is on disk.
+
+    Args:
+        sections: the validated sections by their names.
+        catalog: names of the items that can be fetched.
+        tables: the folder of tables that git keeps.
+    """
+    found: list[str] = []
+    split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
+    amounts = {"train": split.train, "val": split.val, "test": split.test}
+    found += _refused(check_amounts, amounts, SPLITS)
+    if pretrain.epochs:
+        found += _refused(_check_sources, split, Path(pretrain.source), tables)
+    if Path(split.source).exists():
+        found += _refused(find_labels, split.table(), columns(split), Path(split.source), tables)
+    weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
+    data_sets = [item for item in catalog if item not in weights]
+    found += [
+        f"fetch.items: expected items of the catalog ({', '.join(data_sets)}, or the weights of a backbone: "
+        f"{next(iter(weights))} …); received '{item}'."
+        for item in items
+        if item not in catalog
+    ]
+    for name in ("split", "pretrain"):
+        source = Path(sections[name].source)
+        fetched = source.parts[:2] == ("data", "fetch") and len(source.parts) == 3
+        if fetched and source.name not in items:
+            found.append(f"{name}.source: {source} is fetched only when fetch.items lists {source.name}.")
+        elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
+            found.append(f"{name}.source: there is no {source}. Put it there, or run `dvc pull`.")
+        if fetched and source.name in weights and (name == "split" or weights[source.name] != pretrain.backbone):
+            found.append(_misplaced(name, source, weights[source.name], pretrain.backbone))
+    if split.val == 0 and sections["finetune"].checkpoint == "best":
+        found.append("finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last.")
+    if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
+        found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
+    return found
+
+
+def _refused(check: Callable[..., object], *values: Any) -> list[str]:
+    try:
+        check(*values)
+    except UserError as error:
+        return [str(error)]
+    return []
+
+
+def _check_sources(split: Split, learned: Path, tables: Path) -> None:
+    """Raise UserError where pretrain would learn images that split may put into the test split.
+
+    Links and detours are followed; a copy is found by extract_test, which compares pixels. Where the data set has a
+    test part, pretrain learns the training part and split tests with the other; but not where split.parts or a table
+    names parts, which pretrain would not know.
+    """
+    source = Path(split.source)
+    places = [path.resolve() for path in (source, learned)]
+    if not any(one == other or one in other.parents for one, other in (places, places[::-1])):
+        return
+    plain = split.parts == AUTO and not split.table()  # which pretrain would read in the same way
+    if plain and source.exists() and any(sample.part == "test" for sample in read_source(split, tables).samples):
+        return
+    raise UserError(
+        f"pretrain.source: {learned} and split.source: {source} hold the same images, so test images would be learned. "
+        f"Expected another data set, a weights file, or pretrain.epochs: 0."
+    )
+
+
+def _misplaced(section: str, source: Path, owner: str, backbone: str) -> str:
+    if section == "split":
+        return f"split.source: {source} holds weights. Expected a data set."
+    has_weights = backbone in BACKBONES and not BACKBONES[backbone].own
+    right = f", or pretrain.source: data/fetch/{weights_item(backbone)}" if has_weights else ""
+    return (
+        f"pretrain.source: {source} holds the weights of {owner}, and pretrain.backbone is {backbone}. "
+        f"Set pretrain.backbone: {owner}{right}."
+    )

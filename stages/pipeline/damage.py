@@ -1,0 +1,103 @@
+"""Find what was damaged on disk: DVC looks at a file's time and size, and does not notice bits that flip."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from stages.base.dvc_command import ask
+from stages.base.files import hash_file
+from stages.base.params import read_yaml
+from stages.base.stage import UserError, progress
+from stages.pipeline.workspace import BEFORE, outputs
+
+RWLOCK = Path(".dvc/tmp/rwlock")
+
+
+class _Output(NamedTuple):
+    """A file or folder that DVC tracks: its path, its hash, the stage or .dvc file that it is of."""
+
+    path: Path
+    md5: str
+    of: str
+
+
+def broken_state(lock: Path) -> list[str]:
+    """Return what a full disk or a kill has cut of the files that DVC cannot start with, each with its remedy."""
+    found = []
+    if RWLOCK.is_file():
+        try:
+            json.loads(RWLOCK.read_bytes())
+        except ValueError:
+            found.append(f"{RWLOCK} is cut off, and DVC stops at it. When no other dvc runs: rm {RWLOCK}")
+    if BEFORE.exists():
+        found.append("params.yaml is that of a sweep that was killed. `python -m stages sweep` brings yours back.")
+    try:
+        if lock.exists():
+            read_yaml(lock)
+    except UserError as error:
+        found.append(f"{error} Bring it back with `git checkout {lock}`.")
+    return found
+
+
+def damaged_data(lock: Path, own: Path) -> list[str]:
+    """Compare all data with their hashes: each object of the cache with its name, each output with ``lock``.
+
+    Args:
+        lock: dvc.lock.
+        own: folder of data that were added with `dvc add`.
+
+    Returns:
+        What differs, each with what to do; what is not here at all is not among it.
+    """
+    cache = Path(ask("cache", "dir").strip())
+    objects = sorted(path for path in (cache / "files" / "md5").glob("??/*") if path.is_file())
+    wrong = {
+        f"{path.parent.name}{path.name}": path
+        for path in progress(objects, "hashing the cache", unit="file")
+        if hash_file(path, "md5") != f"{path.parent.name}{path.name}".removesuffix(".dir")
+    }
+    found = [
+        f"{path} is damaged: its name is the md5 of another content. Remove it: rm -f {path}" for path in wrong.values()
+    ]
+    for output in progress(list(_outputs(lock, own)), "hashing outputs", unit="output"):
+        found += _compare(output, cache, wrong.keys())
+    return found
+
+
+def _compare(output: _Output, cache: Path, wrong: Iterable[str]) -> Iterator[str]:
+    """Go through what is wrong with the files of an output."""
+    listing = cache / "files" / "md5" / output.md5[:2] / output.md5[2:]
+    members = {output.path: output.md5}
+    if output.md5.endswith(".dir"):
+        if not listing.exists() or output.md5 in wrong:
+            if output.path.exists():
+                yield f"{output.path} cannot be compared: DVC's cache does not list its files. {_again(output)}"
+            return
+        entries = json.loads(listing.read_bytes())
+        members = {output.path / entry["relpath"]: entry["md5"] for entry in entries}
+    for path, md5 in members.items():
+        cached = cache / "files" / "md5" / md5[:2] / md5[2:]
+        if not path.is_file():
+            continue
+        if hash_file(path, "md5") != md5:
+            healed = cached.exists() and md5 not in wrong
+            remedy = f"To have it back: rm -f {path}; dvc checkout {output.path}" if healed else _again(output)
+            yield f"{path} is not what {output.of} wrote: it was edited, or is damaged. {remedy}"
+        elif md5 in wrong:
+            yield f"{path} is right. When its copy in the cache is removed: dvc commit -f {output.of}"
+
+
+def _again(output: _Output) -> str:
+    """Say how to have an output that no cache holds."""
+    if output.of.endswith(".dvc"):
+        return f"Where it was pushed: rm -rf {output.path}; dvc pull {output.path}"
+    return f"To have it again: rm -rf {output.path}; dvc repro --force {output.of}"
+
+
+def _outputs(lock: Path, own: Path) -> Iterator[_Output]:
+    for name, out in outputs(lock):
+        yield _Output(Path(out["path"]), out["md5"], name)
+    for file in sorted(own.glob("*.dvc")):
+        for out in read_yaml(file).get("outs", []):
+            yield _Output(own / out["path"], out["md5"], str(file))

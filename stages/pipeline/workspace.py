@@ -1,0 +1,144 @@
+"""Bring the workspace back to what it was, whatever a command did in it meanwhile and however it ended."""
+
+import hashlib
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from stages.base.dvc_command import DVC, ask
+from stages.base.files import read_json, replace
+from stages.base.params import read_yaml
+from stages.base.stage import UserError
+from stages.pipeline.experiments import handled, uninterrupted
+
+BEFORE = Path("data/.before-sweep")  # what the workspace was, while a sweep runs
+_RECORD = "record.json"
+
+
+def check_outputs() -> None:
+    """Raise UserError where the workspace holds outputs that a checkout could not bring back."""
+    status = json.loads(ask("data", "status", "--json"))
+    changed = status.get("uncommitted", {})
+    paths = {*changed.get("added", ()), *changed.get("modified", ()), *status.get("not_in_cache", ())}
+    if lost := sorted(path for path in paths if Path(path).exists()):
+        raise UserError(
+            f"{', '.join(lost)}: expected outputs that DVC's cache holds, since others take their place meanwhile; "
+            f"received what it does not hold. Run `dvc commit` to keep it, or `dvc checkout` to drop it."
+        )
+
+
+@contextmanager
+def unchanged(
+    before: Path, lock: Path, data: Path, files: Sequence[Path], params: Path, texts: Sequence[str]
+) -> Iterator[None]:
+    """Bring the workspace back to what it was when the block ends, however it ends.
+
+    Where the process is killed, ``restore`` does it later.
+
+    Args:
+        before: folder that holds what the workspace was until it is brought back.
+        lock: dvc.lock; outputs that the block changed are checked out as it says, those that were not there removed.
+        data: folder of all outputs, which lie in it or in a folder of it.
+        files: others that the pipeline or the block writes, outputs that DVC does not keep among them.
+        params: the file that the block edits.
+        texts: all that it writes into it.
+    """
+    partial = before.with_name(f".partial-{before.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    index = Path(_git("rev-parse", "--git-path", "index"))
+    copies: dict[str, str | None] = {}
+    for number, path in enumerate((params, lock, index, *files)):
+        copies[str(path)] = str(number) if path.exists() else None
+        if path.exists():
+            shutil.copyfile(path, partial / str(number))
+    record = {
+        "commit": _git("rev-parse", "HEAD"),
+        "lock": str(lock),
+        "params": str(params),
+        "index": str(index),
+        "copies": copies,
+        "there": {str(path): _mark(path) for path in (*data.glob("*"), *data.glob("*/*"))},
+        "texts": [_hash(text.encode()) for text in (params.read_text(encoding="utf-8"), *texts)],
+    }
+    (partial / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+    partial.rename(before)
+    try:
+        with handled(signal.default_int_handler):
+            yield
+    finally:
+        with uninterrupted():
+            _bring_back(before, record)
+
+
+def restore(before: Path) -> None:
+    """Bring the workspace back where a process was killed in the block of ``unchanged``.
+
+    Raises:
+        UserError: the params or the commit are others since then, so that nobody knows what is wanted.
+    """
+    record = read_json(before / _RECORD)
+    params = Path(record["params"])
+    now = _hash(params.read_bytes()) if params.exists() else None
+    if now not in record["texts"] or _git("rev-parse", "HEAD") != record["commit"]:
+        raise UserError(
+            f"an earlier run was killed, and {params} or the commit changed since. To keep what is there now: "
+            f"rm -r {before}. To go back to the text from before that run: cp {before}/0 {params}"
+        )
+    with uninterrupted():
+        _bring_back(before, record)
+
+
+def _bring_back(before: Path, record: dict[str, Any]) -> None:
+    lock, index, there = Path(record["lock"]), record["index"], record["there"]
+    made: set[str] = set()
+    with suppress(UserError):  # a kill may have cut it
+        made = _outs(lock) - set(there)
+    staged = subprocess.run(("git", "diff", "--cached", "--quiet"), check=False).returncode
+    for name, copy in record["copies"].items():
+        path = Path(name)
+        if name == index and staged:  # `dvc exp save` leaves nothing staged: this is of someone else
+            continue
+        if copy is None:
+            path.unlink(missing_ok=True)
+        elif not path.exists() or path.read_bytes() != (before / copy).read_bytes():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, (before / copy).read_bytes())
+    for path in map(Path, made):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    outs = _outs(lock) - record["copies"].keys()
+    changed = [path for path, mark in there.items() if path in outs and mark != _mark(Path(path))]
+    command = (*DVC, "checkout", "--quiet", "--force", *changed)
+    if changed and subprocess.run(command, start_new_session=True, check=False).returncode:
+        raise UserError(f"`dvc checkout {' '.join(changed)}` failed; it says above why. Run it again.")
+    shutil.rmtree(before)
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(("git", *arguments), capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _mark(path: Path) -> list[int] | None:
+    """Return what differs once a file or folder was written anew."""
+    return [stat.st_ino, stat.st_mtime_ns] if path.exists() and (stat := path.stat()) else None
+
+
+def _outs(lock: Path) -> set[str]:
+    return {str(out["path"]) for _, out in outputs(lock)}
+
+
+def outputs(lock: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Go through the outputs in dvc.lock: the stage's name, and what DVC recorded."""
+    stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
+    for name, stage in stages.items():
+        for out in stage.get("outs", []):
+            yield name, out

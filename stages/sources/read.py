@@ -1,0 +1,184 @@
+"""What a data set holds: images with their classes, from a folder or an archive.
+
+SET/CLASS/*.jpg|png|...                    class folders; images may lie in folders below, too
+SET/train/CLASS/..., SET/val/..., SET/test/...  class folders in each of the parts it comes divided into
+SET.zip, SET.tar, SET.tar.gz|bz2|xz        an archive of such folders; read without unpacking it to files
+SET/SET.zip                                a folder that holds just the archive, as fetched; or one in another
+cifar-10-batches-bin/*.bin                 CIFAR-10 or CIFAR-100 in binary form, in an archive or not
+SET/train-images-idx3-ubyte.gz, ...        the four idx files of MNIST, under their published names, packed or not
+SET.parquet, SET/*.parquet                 images and labels in rows, as Hugging Face stores them
+SET.npz                                    arrays of images and labels, as Keras and MedMNIST publish them
+SET/**/*.jpg and a table                   images whose classes a CSV or TSV file names: see stages.sources.labels
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stages.base.stage import UserError
+from stages.sources.annotations import explain, refuse_annotations
+from stages.sources.archives import allowance, is_archive, read_archive
+from stages.sources.cifar import is_cifar, read_cifar
+from stages.sources.columns import Columns
+from stages.sources.data_set import DataSet, Sample, nfc
+from stages.sources.labels import read_labelled
+from stages.sources.mnist import is_mnist, read_mnist
+from stages.sources.npz import SUFFIX as NPZ
+from stages.sources.npz import read_npz
+from stages.sources.parquet import SUFFIX as PARQUET
+from stages.sources.parquet import read_parquet
+from stages.sources.parts import beside, find_parts, named_part, named_parts
+from stages.sources.tables import Labels, tables_in
+from stages.sources.tree import UTF8, File, Folder, file_on_disk, is_image, natural, on_disk
+
+AUTO = "auto"
+NESTED = 2  # archives in archives
+
+LAYOUT = (
+    "class folders (NAME/CLASS/*.jpg|png|...), an archive of such folders (NAME.zip, NAME.tar.gz, ...), images with a "
+    "table of labels in split.labels, Parquet files with images, an .npz file, or the four idx files of MNIST "
+    "(train-images-idx3-ubyte.gz, ...)"
+)
+
+
+def read_set(
+    source: Path, parts: Mapping[str, str] | str = AUTO, names: str = UTF8, labels: Labels | None = None
+) -> DataSet:
+    """Read the data set that ``source``, a folder or an archive, holds; its images are read when they are asked for.
+
+    A single folder around the class folders is entered, and so is an archive that nothing else than papers lie beside.
+
+    Args:
+        source: the folder, archive, or file of rows or arrays.
+        parts: "auto", or the folders of its parts: see ``named_parts``.
+        names: the encoding of the names in it that are not marked as Unicode.
+        labels: the table that names its classes, and the columns that were named.
+
+    Raises:
+        UserError: it is no data set; the message says what one looks like.
+    """
+    labels = labels or Labels()
+    if source.is_dir():
+        if is_mnist(source):
+            _check_plain(parts, labels, source)
+            return read_mnist(source)
+        outer, allowed = on_disk(source, names), _allowed(source)
+    elif source.is_file():
+        file = file_on_disk(source)
+        if is_archive(source.name):
+            allowed = allowance(source.stat().st_size)
+            outer = read_archive(file, str(source), allowed, names)
+        else:
+            outer, allowed = Folder(files={source.name: file}), 0
+    else:
+        raise UserError(f"{source} is missing. A data set is a folder of {LAYOUT}.")
+    where, root, above, folder = _entered(outer, str(source), allowed, names)
+    if labels.name:
+        return read_labelled(root, outer, labels, parts, where)
+    if rows := _packed(root, PARQUET):
+        return read_parquet(rows, labels.columns, parts, where)
+    if labels.columns != Columns():
+        raise UserError(
+            f"split.labels, split.group: {where} has no columns. Expected Parquet files, or a table in split.labels."
+        )
+    arrays = _packed(root, NPZ)
+    if is_cifar(folder) or len(arrays) == 1:
+        _check_plain(parts, labels, source)
+        return read_cifar(folder, where) if is_cifar(folder) else read_npz(next(iter(arrays.values())), where)
+    refuse_annotations(root, where)
+    if not folder.folders or explain(root, where):
+        raise UserError(_none(root, folder, where))
+    return _read_folders(root, folder, above, where, parts)
+
+
+def _read_folders(root: Folder, folder: Folder, above: str, where: str, parts: Mapping[str, str] | str) -> DataSet:
+    roots = find_parts(folder, above, where) if isinstance(parts, str) else named_parts(root, parts, where)
+    written: dict[str, set[str]] = {}
+    samples = []
+    for part, division in roots.items():
+        for name in natural(division.folder.folders):
+            written.setdefault(nfc(name), set()).add(name)
+            for path, file in division.folder.folders[name].walk(f"{division.path}{name}/"):
+                samples.append(Sample(path, nfc(name), part, file.read))
+    if len(written) < 2 and (tables := tables_in(root)):
+        raise UserError(_name_table(f"{where} holds one class folder", tables))
+    paths = {part: division.path for part, division in roots.items() if part}
+    merged = sorted(name for name, spellings in written.items() if len(spellings) > 1)
+    notes = [
+        f"class {name}: folders whose names look alike (é as one letter, or as e and an accent) are read as one"
+        for name in merged
+    ]
+    return DataSet(natural(written), samples, list(beside(root, roots)), paths, notes)
+
+
+def _packed(root: Folder, suffix: str) -> dict[str, File]:
+    """The files of rows or arrays in a data set that has no image files."""
+    files = dict(root.walk())
+    found = {path: files[path] for path in natural(files) if path.lower().endswith(suffix)}
+    return {} if found and any(map(is_image, files)) else found
+
+
+def _none(root: Folder, folder: Folder, where: str) -> str:
+    """Why a folder is no data set."""
+    if reason := explain(root, where):
+        return reason
+    count = len(folder.images())
+    found = f"{count} images, but no class folder" if count else "no class folder"
+    if tables := tables_in(root):
+        return _name_table(f"{where} holds {found}", tables)
+    return f"{where} holds {found}. A data set is a folder of {LAYOUT}."
+
+
+def _name_table(found: str, tables: list[str]) -> str:
+    return f"{found}. Where {tables[0]} names the classes, set split.labels: {tables[0]}."
+
+
+def _check_plain(parts: Mapping[str, str] | str, labels: Labels, source: Path) -> None:
+    if parts != AUTO:
+        raise UserError(f"split.parts: {source} has parts of its own. Expected auto; received {parts}.")
+    if labels != Labels():
+        raise UserError(f"split.labels, split.group: {source} has labels of its own, and no columns.")
+
+
+def _entered(root: Folder, where: str, allowed: int, names: str) -> tuple[str, Folder, str, Folder]:
+    """Return the folder that the class folders or parts lie in.
+
+    Returns:
+        What to call the data set, all that it holds, the folder's path in it, and the folder.
+    """
+    folder, above, nested = root, "", 0
+    while True:
+        archives = sorted(filter(is_archive, folder.files))
+        if len(folder.folders) == 1:
+            ((name, inner),) = folder.folders.items()
+            packed = any(name.lower().endswith((PARQUET, NPZ)) or is_archive(name) for name in inner.files)
+            if not (inner.folders or is_cifar(inner) or packed):
+                break  # it is a class
+            above, folder = f"{above}{name}/", inner
+        elif archives and not folder.folders and not folder.images() and nested < NESTED:
+            opened = {
+                name: read_archive(folder.files[name], f"{where}/{above}{name}", allowed, names) for name in archives
+            }
+            found = {name: inner for name, inner in opened.items() if _holds_images(inner)}
+            if len({named_part(name) for name in found} - {None}) == len(found) > 1:  # train.zip beside test.zip
+                where, above = f"{where}/{above}".rstrip("/"), ""
+                root = folder = Folder({name.split(".")[0]: inner for name, inner in found.items()})
+                break
+            if len(found) != 1:
+                raise UserError(
+                    f"{where}: expected one archive of images, found {len(found)} among {', '.join(archives)}. "
+                    "Name the one to use, or move the others away."
+                )
+            ((name, root),) = found.items()
+            where, above, folder, nested = f"{where}/{above}{name}", "", root, nested + 1
+        else:
+            break
+    return where, root, above, folder
+
+
+def _holds_images(folder: Folder) -> bool:
+    return any(is_image(path) or is_archive(path) or path.endswith(".bin") for path, _ in folder.walk())
+
+
+def _allowed(folder: Path) -> int:
+    """What the archives in ``folder`` may unpack to."""
+    return allowance(sum(path.stat().st_size for path in folder.iterdir() if is_archive(path.name) and path.is_file()))

@@ -1,0 +1,94 @@
+"""How many images of a class each split takes: counts, shares, and the rest."""
+
+import math
+from collections.abc import Collection, Mapping
+
+from stages.base.splits import SPLITS, Part
+from stages.base.stage import UserError
+
+Amount = int | float | str  # a count, a share, or "rest"
+EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
+
+
+def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> None:
+    """Check what can be checked before any image is opened; see ``stages.splitting.assign.assign``.
+
+    Raises:
+        UserError: more than one split takes the rest, shares add up to more than 1, or train or test stays empty.
+    """
+    for side, asked in pools(amounts, given).items():
+        keys = " and ".join(f"split.{split}" for split in asked)
+        of = f" of the given {side} images" if side else ""
+        if list(asked.values()).count("rest") > 1:
+            raise UserError(f"{keys}: only one of them may be 'rest'{of}; received {_amounts(asked)}.")
+        if math.fsum(amount for amount in asked.values() if isinstance(amount, float)) > 1 + EPSILON:
+            raise UserError(f"{keys}: expected shares{of} that add up to at most 1; received {_amounts(asked)}.")
+    for split in ("train", "test"):
+        if amounts[split] == 0:
+            raise UserError(f"split.{split}: expected at least one image per class; received 0.")
+
+
+def pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
+    """Which splits share the images of which part."""
+    if not given:
+        return {None: {split: amounts[split] for split in SPLITS}}
+    pools: dict[Part | None, dict[str, Amount]] = {}
+    for split in SPLITS:
+        pools.setdefault(split if split in given else "train", {})[split] = amounts[split]
+    return pools
+
+
+def count_images(
+    asked: Mapping[str, Amount],
+    found: int,
+    name: str,
+    side: Part | None,
+    lost: Mapping[str, int],
+    whole: float | None = None,
+) -> dict[str, int]:
+    """Return how many images of a class each split takes.
+
+    Args:
+        asked: the amounts of the splits that share them.
+        found: how many there are.
+        name: of the class.
+        side: the given part that they lie in, if any.
+        lost: how many there are besides that cannot be taken, by kind, for the message.
+        whole: what shares are of; without it the images that there are.
+
+    Raises:
+        UserError: there are too few.
+    """
+    counts: dict[str, int] = {}
+    share = 0.0
+    whole = found if whole is None else whole
+    for split, amount in asked.items():
+        if isinstance(amount, int):
+            counts[split] = amount
+        elif isinstance(amount, float):
+            # Rounded down together, so that shares that add up to 1 use every image.
+            before = math.floor(share * whole + EPSILON)
+            share += amount
+            counts[split] = math.floor(share * whole + EPSILON) - before
+        else:
+            counts[split] = 0
+    rest = found - sum(counts.values())
+    for split, amount in asked.items():
+        if amount == "rest":
+            counts[split] = max(rest, 0)
+    empty = [split for split in ("train", "test") if counts.get(split) == 0]
+    if rest < 0 or empty:
+        needed = sum(counts.values()) + len(empty)
+        of = f" in the given {side} part" if side else ""
+        kinds = {"duplicate": "exact duplicates", "unreadable": "unreadable", "tested": "test images"}
+        others = ", ".join(f"{lost[kind]} {words}" for kind, words in kinds.items() if lost[kind])
+        more = f" (left out: {others})" if others else ""
+        raise UserError(
+            f"class '{name}': found {found} usable images{of}{more}, needed {needed} or more for {_amounts(asked)} "
+            "(train and test take at least one). Add images, ask for fewer, or leave the class out of split.classes."
+        )
+    return {split: counts[split] for split in asked}
+
+
+def _amounts(asked: Mapping[str, Amount]) -> str:
+    return ", ".join(f"{split}: {amount}" for split, amount in asked.items())

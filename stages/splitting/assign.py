@@ -1,0 +1,228 @@
+"""Decide which image goes into which split: as many as asked for, none into two, and stable when the data set grows."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from stages.base.splits import SPLITS, Part
+from stages.base.stage import UserError, say
+from stages.sources.data_set import Kind, LeftOut, nfc
+from stages.splitting.amounts import Amount, count_images, pools
+from stages.splitting.examine import Examined
+from stages.splitting.lock_table import NONE, Locked
+
+_SAID = 10  # classes
+
+
+def rank(seed: int, name: str) -> bytes:
+    """Return the place of an image or a group in the order that a seed gives, by its pixels' hash or its name."""
+    return hashlib.sha256(f"{seed} {name}".encode()).digest()
+
+
+def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -> list[str]:
+    """Return the classes to learn, in the order of the network's outputs: as listed, or all of them as they come.
+
+    Raises:
+        UserError: one does not exist, or there are fewer than two.
+    """
+    classes = list(existing) if isinstance(wanted, str) else [_as_written(name, existing) for name in wanted]
+    known = set(existing)
+    missing = [name for name in classes if name not in known]
+    if missing:
+        raise UserError(f"split.classes: no class {_names(missing)} in the data set. It has: {_names(existing)}.")
+    if len(classes) < 2:
+        raise UserError(
+            f"split.source: expected two or more classes, found {len(classes)}: {_names(existing)}. "
+            "A class is a folder of images (CLASS/*.jpg)."
+        )
+    return classes
+
+
+def _as_written(name: str | int, existing: Sequence[str]) -> str:
+    """Return a class name as it was meant: YAML reads 001, 0x1 and 1 alike as the number 1."""
+    if isinstance(name, str):
+        return nfc(name)
+    alike = [known for known in existing if known != str(name) and _number(known) == name]
+    if alike:
+        raise UserError(
+            f"split.classes: YAML reads {alike[0]} as the number {name}: write '{alike[0]}'"
+            + (f", or '{name}' for the class of that name." if str(name) in existing else ".")
+        )
+    return str(name)
+
+
+def _number(name: str) -> int | None:
+    """The whole number that YAML reads a name as, if it does."""
+    digits = name.lower().replace("_", "").removeprefix("+")
+    for base, begin in ((16, "0x"), (8, "0o"), (10, "")):
+        if digits.startswith(begin) and digits.removeprefix(begin).isascii():
+            with suppress(ValueError):
+                return int(digits.removeprefix(begin), base)
+    return None
+
+
+def without_duplicates(
+    images: Sequence[Examined], pictures: Sequence[str], what: str = "duplicate", locked: Locked = NONE
+) -> tuple[list[Examined], list[LeftOut]]:
+    """Keep one of several images of the same picture: the first by its source path, of locked ones a test image.
+
+    Where the same picture is filed under different classes nobody knows which is right, and all of them are left out.
+
+    Args:
+        pictures: what each image shows: the same text for the same picture.
+        what: to call the others.
+        locked: images that are kept before others.
+
+    Returns:
+        The images kept, and those left out, each with the reason.
+    """
+
+    def order(image: Examined) -> tuple[bool, bool, str]:
+        return not locked.is_test(image.pixels), not locked.is_other(image.pixels), image.sample.source
+
+    same: dict[str, list[Examined]] = {}
+    for image, picture in zip(images, pictures, strict=True):
+        same.setdefault(picture, []).append(image)
+    kept, left_out = [], []
+    for group in same.values():
+        first, *others = sorted(group, key=order)
+        classes = {image.sample.class_name for image in group}
+        if len(classes) == 1:
+            kept.append(first)
+            left_out += [_leave_out(image, f"{what} of {first.sample.source}") for image in others]
+        else:
+            for image in group:
+                elsewhere = sorted(classes - {image.sample.class_name})
+                left_out.append(_leave_out(image, f"also in class {_names(elsewhere)}"))
+    return kept, sorted(left_out, key=lambda entry: entry.source)
+
+
+def assign(
+    images: Iterable[Examined],
+    classes: Sequence[str],
+    amounts: Mapping[str, Amount],
+    given: Collection[Part],
+    seed: int,
+    left_out: Iterable[LeftOut] = (),
+    locked: Locked = NONE,
+) -> dict[str, list[Examined]]:
+    """Assign images to train, val and test.
+
+    Each class by itself is put in an order given by the seed and its images' pixels alone; train takes its amount from
+    the front, then val, then test. So an image more changes no other class, and in its own class only those images
+    change splits that lie where one split ends and the next begins. Where the data set comes divided, each split takes
+    from the part of its name, or from the training part where there is no such part.
+
+    Images that are locked as test images go to test before others, however many are asked for, and nowhere else; those
+    that were trained on never do.
+
+    Args:
+        images: what there is to choose from, without duplicates.
+        classes: all classes, also those without any image.
+        amounts: for "train", "val" and "test" a count of images per class, a share of the class (of what it has in
+            that part, where the data set comes divided), or "rest".
+        given: the parts that the data set comes divided into; none where it is not.
+        seed: another number gives another order.
+        left_out: what cannot be chosen from, to be counted in messages.
+        locked: what was assigned before.
+
+    Returns:
+        The images of each split, the classes mixed.
+
+    Raises:
+        UserError: a class has too few images for the amounts.
+    """
+
+    def order(image: Examined) -> bytes:
+        return rank(seed, image.pixels)
+
+    by_class: dict[tuple[str, Part | None], list[Examined]] = {}
+    for image in sorted(images, key=order):
+        by_class.setdefault((image.sample.class_name, image.sample.part), []).append(image)
+    lost: dict[str, Counter[str]] = {name: Counter() for name in classes}
+    for entry in left_out:
+        lost.setdefault(entry.class_name, Counter())[entry.kind] += 1
+    splits: dict[str, list[Examined]] = {split: [] for split in SPLITS}
+    others: list[str] = []
+    for side, asked in pools(amounts, given).items():
+        for name in classes:
+            pool = by_class.get((name, side), [])
+            if "test" not in asked:
+                pool = [image for image in pool if not locked.is_test(image.pixels)]
+            counts = count_images(asked, len(pool), name, side, lost[name])
+            if wanted := counts.get("test"):
+                pool, counts = _keep_locked(pool, counts, asked, name, side, lost[name], locked)
+                if counts["test"] != wanted:
+                    others.append(_other_count(name, counts["test"], wanted))
+            start = 0
+            for split, count in counts.items():
+                splits[split] += pool[start : start + count]
+                start += count
+    for line in [*others[:_SAID], *([f"... and {len(others) - _SAID} more classes"] if len(others) > _SAID else [])]:
+        say(line)
+    return {split: sorted(members, key=order) for split, members in splits.items()}
+
+
+def misplaced(images: Iterable[Examined], given: Collection[Part], locked: Locked) -> list[LeftOut]:
+    """Return the images that ``assign`` leaves out because they lie in a given part that they must not be used for."""
+    found = []
+    test_part = "test" if "test" in given else "train"
+    for image in images if given else ():
+        part, pixels = image.sample.part, image.pixels
+        if part == test_part == "test" and locked.is_other(pixels):
+            found.append(_leave_out(image, "in the test part, and was trained on before", "locked"))
+        elif part != test_part and locked.is_test(pixels):
+            found.append(_leave_out(image, f"in the {part} part, and was a test image before", "locked"))
+    return found
+
+
+def _keep_locked(
+    pool: list[Examined],
+    counts: dict[str, int],
+    asked: Mapping[str, Amount],
+    name: str,
+    side: Part | None,
+    lost: Counter[str],
+    locked: Locked,
+) -> tuple[list[Examined], dict[str, int]]:
+    """Put the images of a class into the order in which the splits take them, and count how many they take.
+
+    Args:
+        pool: the images, in the order that the seed gives.
+        counts: how many each split takes where nothing is locked; the others are those of ``count_images``.
+    """
+    tested = [image for image in pool if locked.is_test(image.pixels)]
+    new = [image for image in pool if not locked.is_test(image.pixels) and not locked.is_other(image.pixels)]
+    wanted, unused = counts["test"], len(pool) - sum(counts.values())
+    needed = min(max(wanted - len(tested), 0), len(new))
+    end = max(len(new) - unused, needed)  # so that with nothing locked test takes what lies behind train and val
+    tested += new[end - needed : end]
+    hashes = {image.pixels for image in tested}
+    rest = [image for image in pool if image.pixels not in hashes]
+    others = {split: count for split, count in counts.items() if split != "test"}
+    if not tested:
+        raise UserError(
+            f"class '{name}': found no test image: all {len(pool)} were trained on, as the table of locked images says."
+            " Add images, or leave the class out of split.classes."
+        )
+    if len(tested) != wanted:
+        # The others take as much of what test leaves as they would have taken of what it should have left.
+        whole = len(pool) * len(rest) / max(len(pool) - wanted, 1)
+        left = {split: amount for split, amount in asked.items() if split != "test"}
+        others = count_images(left, len(rest), name, side, lost + Counter(tested=len(tested)), whole)
+    end = sum(others.values())
+    return [*rest[:end], *tested, *rest[end:]], {**others, "test": len(tested)}
+
+
+def _leave_out(image: Examined, reason: str, kind: Kind = "duplicate") -> LeftOut:
+    return LeftOut(image.sample.source, image.sample.class_name, reason, kind)
+
+
+def _other_count(name: str, found: int, wanted: int) -> str:
+    why = "those that are locked stay" if found > wanted else "the others were trained on"
+    return f"class {name}: {found} test images instead of {wanted}: {why}"
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

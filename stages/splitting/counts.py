@@ -1,0 +1,50 @@
+"""Count the images of each class: in words as they were found, in a table as they were split."""
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from stages.base.files import escape
+from stages.base.splits import SPLITS, Part
+from stages.base.stage import say
+from stages.sources.data_set import Sample
+from stages.splitting.examine import Examined
+
+SHOWN = 10  # classes that are printed
+
+
+def say_splits(
+    source: Path,
+    found: Sequence[Sample],
+    classes: Sequence[str],
+    splits: Mapping[str, Sequence[Examined]],
+    given: Collection[Part],
+    unused: int,
+) -> None:
+    """Print how many images each split has, and how many each class: the first ones, where there are many.
+
+    Args:
+        source: the data set.
+        found: all images of these classes.
+        classes: their names.
+        splits: the images of each.
+        given: the parts that the data set came divided into.
+        unused: how many images are in no split, and were not left out.
+    """
+    counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
+    parts = " and ".join(name for name in SPLITS[1:] if name in given)
+    as_given = f"; {parts} as given" + (f"; {unused} not used" if unused else "") if parts else ""
+    say(f"{source}: {len(classes)} classes, {len(found)} images: {counts}{as_given}")
+    held = Counter(sample.class_name for sample in found)
+    more = f", ... and {len(classes) - SHOWN} more" if len(classes) > SHOWN else ""
+    say(f"classes: {', '.join(f'{name} {held[name]}' for name in classes[:SHOWN])}{more}")
+
+
+def write_counts(path: Path, splits: dict[str, list[Examined]], classes: list[str]) -> None:
+    """Write one row a class: its name, and how many of its images each split holds."""
+    counts = {split: Counter(image.sample.class_name for image in members) for split, members in splits.items()}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", *counts])
+        writer.writerows([escape(name), *(count[name] for count in counts.values())] for name in classes)

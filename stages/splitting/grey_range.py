@@ -1,0 +1,31 @@
+"""The range of a data set's grey values of more than 8 bits: found in the images that train, and said."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from stages.images.bit_depth import find_range, in_words
+from stages.images.contract import Range
+from stages.splitting.examine import Examined
+
+
+def choose_range(asked: str | Sequence[float], training: Sequence[Examined]) -> Range | None:
+    """Return what ``split.range`` asks for, as ``stages.images.contract.Contract.range`` has it."""
+    if isinstance(asked, str):
+        return find_range(image.extent for image in training if image.extent) if asked == "auto" else None
+    low, high = asked
+    return low, high
+
+
+def about_range(
+    values: Range | None, asked: str | Sequence[float], splits: Mapping[str, Sequence[Examined]]
+) -> Iterator[str]:
+    """Return what is to be said of a range: how it was found, and what lies outside; nothing, where all have 8 bits."""
+    extents = {name: [image.extent for image in members if image.extent] for name, members in splits.items()}
+    deep = [extent for found in extents.values() for extent in found]
+    if not deep:
+        return
+    training = len(extents["train"])
+    images = f"{training} training image{'s' * (training != 1)}"
+    found = f"of {images} of more than 8 bits" if training else "no training image has more than 8 bits"
+    yield f"range: {in_words(values)}, {found if asked == 'auto' else 'as split.range says'}"
+    if beyond := sum(not extent.within(values) for extent in deep):
+        yield f"{beyond} of {len(deep)} images of more than 8 bits hold values beyond it, which become black or white"

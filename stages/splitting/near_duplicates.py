@@ -1,0 +1,76 @@
+"""Find near duplicates: pictures that were recompressed, resized, brightened a little or mirrored."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.images.contract import Range
+from stages.images.thumbnail import thumbnail
+from stages.splitting.examine import Examined
+
+# Bits that may differ: 0 to 2 in photographs recompressed (quality 50), resized to 2/3 or mirrored, and up to 4 in the
+# small images of CIFAR-10. From 6 on CIFAR-10 has pairs that show different things.
+LIMIT = 4
+_CHUNKS = LIMIT + 1  # in one of so many parts two hashes are equal where no more than LIMIT bits differ
+_WIDTH = -(-64 // _CHUNKS)
+_PAIRS = 2**22  # compared at a time
+_PICTURES = 24  # pairs that are shown
+
+
+def find_near(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the pairs of places, the smaller first, whose pictures are near duplicates of each other.
+
+    Args:
+        hashes: as ``hash_picture`` gives them.
+    """
+    plain, mirrored = np.array(hashes, np.uint64).reshape(-1, 2).T
+    found: set[tuple[int, int]] = set()
+    for number in range(_CHUNKS):
+        keys, others = (_chunk(values, number) for values in (plain, mirrored))
+        for places, queries in _equal(keys, others):
+            for start in range(0, len(queries), step := max(1, _PAIRS // len(places))):
+                some = queries[start : start + step]
+                near = np.bitwise_count(plain[places, None] ^ plain[some]) <= LIMIT
+                near |= np.bitwise_count(plain[places, None] ^ mirrored[some]) <= LIMIT
+                rows, columns = np.nonzero(near)
+                found |= set(zip(places[rows].tolist(), some[columns].tolist(), strict=True))
+    return sorted({(min(pair), max(pair)) for pair in found if pair[0] != pair[1]})
+
+
+def about_pairs(pairs: Sequence[tuple[Examined, Examined]], asked: bool) -> Iterator[str]:
+    """Return what is to be said of near duplicates: nothing, where nobody asked for them."""
+    if asked:
+        crossing = sum(one.sample.class_name != other.sample.class_name for one, other in pairs)
+        yield f"near duplicates: {len(pairs)} pairs, {crossing} of them in two classes"
+
+
+def write_pairs(path: Path, pairs: Sequence[tuple[Examined, Examined]], values: Range | None = None) -> None:
+    """Write pairs of images, the first of them with pictures to look at (``values``: see ``Contract.range``)."""
+    rows = []
+    for number, pair in enumerate(pairs):
+        row: dict[str, Any] = {}
+        for name, image in zip(("", "other_"), pair, strict=True):
+            row |= {f"{name}source": image.sample.source, f"{name}class": image.sample.class_name}
+            row[f"{name}picture"] = thumbnail(image.sample.data, values) if number < _PICTURES else None
+        rows.append(row)
+    kinds = {"source": pa.string(), "class": pa.string(), "picture": pa.binary()}
+    schema = pa.schema([(f"{name}{column}", kind) for name in ("", "other_") for column, kind in kinds.items()])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def _chunk(hashes: np.ndarray, number: int) -> np.ndarray:
+    return (hashes >> np.uint64(number * _WIDTH)) & np.uint64(2**_WIDTH - 1)
+
+
+def _equal(keys: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Go through places of equal ``keys``, each with the places whose key or other key is the same."""
+    both = np.concatenate([keys, others])
+    order = np.argsort(both, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(both[order])) + 1):
+        places = group[group < len(keys)]
+        if len(group) > 1 and len(places):
+            yield places, np.unique(group % len(keys))

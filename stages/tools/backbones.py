@@ -1,0 +1,65 @@
+"""List the backbones that pretrain.backbone may name, or show one.
+
+python -m stages backbones              all: size, depth, accuracy on ImageNet, blocks
+python -m stages backbones vgg16        one, with the first layer of each of its blocks
+"""
+
+import argparse
+
+from stages.backbones.registry import BACKBONES, Backbone, find, weights_item
+from stages.base.stage import stage
+
+HEADER = ("name", "parameters", "MB", "depth", "px", "smallest", "top-1", "top-5", "blocks")
+
+
+@stage("backbones")
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m stages backbones", description="List the backbones, or show one.")
+    parser.add_argument("name", nargs="?", help="of one backbone")
+    name = parser.parse_args().name
+    if name is None:
+        everything()
+    else:
+        one(name, find(name, 10**6))
+
+
+def everything() -> None:
+    """Print the table."""
+    rows = [HEADER, *(cells(name, row) for name, row in BACKBONES.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    for cell_row in rows:
+        line = "  ".join(
+            cell.ljust(width) if title in ("name", "blocks") else cell.rjust(width)
+            for cell, width, title in zip(cell_row, widths, HEADER, strict=True)
+        )
+        print(line.rstrip())
+    print("\nParameters and MB (float32): without classifier. px: the side of the images the weights were made for.")
+    print("Depth and top-1, top-5 (percent right on ImageNet's validation images) as published:")
+    for source in dict.fromkeys(row.source for row in BACKBONES.values() if row.top1 is not None):
+        names = [name for name, row in BACKBONES.items() if row.source == source and row.top1 is not None]
+        print(f"  {source}: {', '.join(names) if len(names) < 12 else 'all others'}")
+
+
+def cells(name: str, row: Backbone) -> tuple[str, ...]:
+    """Return what the table says of one backbone."""
+    numbers = ["-" if number is None else f"{number}" for number in (row.depth, row.native, row.smallest)]
+    accuracy = ["-" if number is None else f"{number:.1f}" for number in (row.top1, row.top5)]
+    size = f"{row.parameters * 4 / 1e6:,.0f}"
+    return (name, f"{row.parameters:,}", size, *numbers, *accuracy, row.family.shown)
+
+
+def one(name: str, row: Backbone) -> None:
+    """Print what there is to know about one backbone."""
+    backbone = row.describe(row.native)
+    for title, cell in zip(HEADER[1:-1], cells(name, row)[1:-1], strict=True):
+        print(f"{title:<12}{cell}")
+    print(f"{'layers':<12}{len(backbone.layers)}")
+    print(f"{'features':<12}{' x '.join(map(str, backbone.shape(backbone.output)))} at {row.native} px")
+    print(f"{'pixels':<12}{row.channels} channel{'s' * (row.channels > 1)}, 0-255; preprocessing: {row.preprocessing}")
+    print(f"{'source':<12}{row.source}")
+    if not row.own:
+        print(f"{'weights':<12}fetch.items: [{weights_item(name)}], pretrain.source: data/fetch/{weights_item(name)}")
+    print("\nextract.freeze takes a block, and thaws from its first layer on:")
+    for block, first in backbone.blocks.items():
+        print(f"  {block:<{max(map(len, backbone.blocks))}}  layer {backbone.names.index(first):>4}  {first}")

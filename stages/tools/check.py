@@ -1,0 +1,116 @@
+"""Check params.yaml as a whole, and dvc.yaml against the code, before anything runs.
+
+    python -m stages check             says what is wrong
+    python -m stages check --data      compares data/ and DVC's cache with their hashes, too: it reads all of them
+    python -m stages check --write     first writes what follows from code and pins: into dvc.yaml the modules and
+                                       libraries of each stage, into stages/versions.yaml the versions
+
+Every stage checks its own section when it starts. This checks all of them at once, that the layers or blocks named by
+extract.freeze and extract.depths exist and, once each section is valid, what they ask of each other.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from stages.backbones.registry import find
+from stages.base.params import Section, read_section, read_yaml
+from stages.base.stage import UserError, stage
+from stages.base.versions import differing
+from stages.compute.backend import BACKENDS, choose_backend
+from stages.pipeline.consistency import contradictions
+from stages.pipeline.damage import broken_state, damaged_data
+from stages.pipeline.dependencies import problems, write
+from stages.schema.compute import Compute
+from stages.schema.evaluate import Evaluate
+from stages.schema.export import Export
+from stages.schema.extract import Extract
+from stages.schema.fetch import Fetch
+from stages.schema.finetune import Finetune, Thawed
+from stages.schema.pretrain import Pretrain
+from stages.schema.report import Report
+from stages.schema.split import Split
+from stages.transfer.depths import chosen, depths, gradually
+
+PARAMS = Path("params.yaml")
+PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
+OWN = Path("data/own")
+TABLES = Path("data/tables")
+CATALOG = Path("stages/downloads/catalog.yaml")
+SECTIONS: dict[str, type[Section]] = {
+    "fetch": Fetch,
+    "split": Split,
+    "pretrain": Pretrain,
+    "extract": Extract,
+    "finetune": Finetune,
+    "evaluate": Evaluate,
+    "report": Report,
+    "export": Export,
+    "compute": Compute,
+}
+
+
+@stage("check")
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m stages check", description="Check params.yaml and dvc.yaml.")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the code, params and libraries of each stage into dvc.yaml, and versions into stages/versions.yaml",
+    )
+    parser.add_argument("--data", action="store_true", help="compare data/ and DVC's cache with their hashes")
+    options = parser.parse_args()
+    if options.write:
+        write(Path())
+    sections, found = read_all()
+    if sections.keys() == SECTIONS.keys():
+        found += [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)), TABLES)]
+    choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
+    if {"pretrain", "extract", "finetune"} <= sections.keys():
+        network, wrong = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
+        found += [line for line in wrong if line not in found]
+    found += problems(Path(), read_yaml(PIPELINE))
+    found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in differing()]
+    found += broken_state(LOCK) + (damaged_data(LOCK, OWN) if options.data else [])
+    if found:
+        raise UserError("\n".join(["", *found]))
+    if options.data:
+        print("data/ and DVC's cache are what their hashes say.")
+    print(f"params.yaml is valid: {', '.join(SECTIONS)}.\n{network}\ndvc.yaml declares what the stages use.")
+
+
+def read_all() -> tuple[dict[str, Any], list[str]]:
+    """Return the sections of params.yaml that are valid, and what is wrong with the others."""
+    sections, found = {}, []
+    for name in read_yaml(PARAMS):
+        if name not in SECTIONS:
+            found.append(f"{PARAMS}: {name}: unknown section. There are: {', '.join(SECTIONS)}.")
+    for name, schema in SECTIONS.items():
+        try:
+            sections[name] = read_section(PARAMS, name, schema)
+        except UserError as error:
+            found.append(str(error))
+    return sections, found
+
+
+def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
+    """Build the backbone and find what ``thawed`` freezes; say what they are, or what is wrong."""
+    try:
+        backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
+        cut = chosen(backbone, depths(backbone, extract.freeze, extract.depths), thawed.freeze)
+        gradually(backbone, [(step.epoch, step.freeze) for step in thawed.gradual], cut.frozen)
+    except UserError as error:
+        return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]
+    names = backbone.names
+    kept = f"activations are kept at {cut.layer or 'the pixels'}"
+    if extract.views == "fresh":
+        kept = "the pixels alone are kept"
+    elif cut.frozen == len(names):
+        kept = "the features alone are kept"
+    rest = f"thawed from {names[cut.frozen]} on" if cut.frozen < len(names) else "none thawed"
+    return (
+        f"{pretrain.backbone} at {pretrain.image_size} px: {cut.frozen} of {len(names)} layers frozen, {rest}; {kept}.",
+        [],
+    )

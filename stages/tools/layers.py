@@ -1,0 +1,74 @@
+"""Show the backbone's layers, what is frozen of them, and what keeping the activations costs on disk.
+
+    python -m stages layers                     what params.yaml says
+    python -m stages layers --freeze block5     another value of extract.freeze: a block, a layer, a count, all, none
+
+Nothing is trained or loaded: it may be run before `dvc repro`.
+"""
+
+import argparse
+from pathlib import Path
+
+from stages.backbones.registry import find
+from stages.base.files import read_json
+from stages.base.params import read_section, read_values
+from stages.base.stage import stage
+from stages.compute.backend import choose_backend
+from stages.schema.compute import Compute
+from stages.schema.extract import Extract
+from stages.schema.finetune import Finetune
+from stages.schema.pretrain import Pretrain
+from stages.schema.split import Split
+from stages.splitting.source import read_source
+from stages.transfer.costs import Images, disk, layer_lines, totals
+from stages.transfer.depths import AS_EXTRACTED, chosen, depths, from_text
+
+PARAMS = Path("params.yaml")
+TABLES = Path("data/tables")
+SUMMARY = Path("data/split/summary.json")
+
+
+@stage("layers")
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m stages layers", description="Show what is frozen, and its cost.")
+    parser.add_argument("--freeze", metavar="VALUE", help="instead of extract.freeze in params.yaml")
+    given = parser.parse_args().freeze
+    pretrain = read_section(PARAMS, "pretrain", Pretrain)
+    extract = read_section(PARAMS, "extract", Extract)
+    thawed = read_section(PARAMS, "finetune", Finetune).thawed
+    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
+    train_batchnorm = thawed.batchnorm == "train"
+    backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
+    kept = depths(backbone, extract.freeze if given is None else from_text(given), extract.depths)
+    freeze = AS_EXTRACTED if given is not None else thawed.freeze
+    depth = chosen(backbone, kept, freeze)
+    for line in layer_lines(backbone, depth.frozen, train_batchnorm):
+        print(line)
+    key = "finetune.thawed.freeze"
+    if freeze == AS_EXTRACTED:
+        key, freeze = "extract.freeze", extract.freeze if given is None else given
+    print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {freeze}")
+    for line in totals(backbone, depth.frozen, train_batchnorm):
+        print(line)
+    for line in disk(backbone, kept, extract.pooling, extract.precision, images(extract)):
+        print(line)
+
+
+def images(extract: Extract) -> Images:
+    """Count the images: those that params.yaml asks for, where it says how many, else those that were split last."""
+    views = 0 if isinstance(extract.views, str) else extract.views
+    split = read_section(PARAMS, "split", Split)
+    listed, source = isinstance(split.classes, list), Path(split.source)
+    last = read_json(SUMMARY, "images")["images"] if SUMMARY.is_file() else None
+    if isinstance(split.train, int) and isinstance(split.val, int) and (listed or source.exists()):
+        classes = len(split.classes if listed else read_source(split, TABLES).classes)
+        train, val, test = split.train * classes, split.val * classes, None
+        if isinstance(split.test, int):
+            test = split.test * classes
+        elif last and (last["train"], last["val"]) == (train, val):
+            test = last["test"]
+        return Images(train, val, test, views, "by params.yaml")
+    if last:
+        return Images(last["train"], last["val"], last["test"], views, "as split last")
+    return Images(None, None, None, views, "how many images there are is known after `dvc repro split`")

@@ -1,0 +1,72 @@
+"""Lock the test images, before data grow: they stay test images, and those of train and val never become any.
+
+    python -m stages lock
+
+Adds what data/split holds to data/tables/split.csv, which split reads: an image a row, named by the hash of its pixels.
+Rows that are there stay, also those of other data sets. Commit the table.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from stages.base.dvc_command import ask
+from stages.base.params import read_values
+from stages.base.splits import SPLITS
+from stages.base.stage import UserError, say, stage
+from stages.images.split_file import Packed
+from stages.schema.split import Split
+from stages.splitting.lock_table import DIGITS, Rows, read_rows, write_rows
+
+PARAMS = Path("params.yaml")
+SPLIT = Path("data/split")
+TABLES = Path("data/tables")
+LOCKED = TABLES / "split.csv"
+
+
+@stage("lock")
+def main() -> None:
+    """Run the command."""
+    argparse.ArgumentParser(
+        prog="python -m stages lock", description="Lock the test images: they stay test images when data grow."
+    ).parse_args()
+    (source,) = read_values(PARAMS, "split", Split, "source")
+    changed = changes()
+    if changed - {str(TABLES)}:
+        raise UserError(
+            f"{SPLIT} is not what params.yaml and the data give now (changed: {', '.join(sorted(changed))}). Run "
+            "`dvc repro split` first."
+        )
+    before = read_rows(LOCKED)
+    found = current(SPLIT)
+    new = {pixels: row for pixels, row in found.items() if pixels not in before}
+    if not new:
+        test = sum(split == "test" for _, split in found.values())
+        say(f"nothing to add: {test} test images and {len(found) - test} others of {source} are locked already")
+        return
+    if changed:
+        raise UserError(f"{TABLES} has changed since {SPLIT} was written. Run `dvc repro split` first.")
+    write_rows(LOCKED, {**before, **new})
+    test = sum(split == "test" for _, split in new.values())
+    more = f" ({len(found) - len(new)} of its images were locked before)" if len(new) < len(found) else ""
+    say(f"locked {test} test images and {len(new) - test} others of {source}{more}; commit {LOCKED}")
+
+
+def changes() -> set[str]:
+    """Return what has changed since split ran: dependencies, params, and outputs that were edited or are not here."""
+    status = json.loads(ask("status", "split", "--json"))
+    found: set[str] = set()
+    for change in status.get("split", []):
+        for paths in change.values() if isinstance(change, dict) else [[change]]:
+            found |= set(paths)
+    return found
+
+
+def current(folder: Path) -> Rows:
+    """Return the rows that lock the images of ``folder``. Those that it does not use may become test images yet."""
+    rows: Rows = {}
+    for name in SPLITS:
+        split = Packed(folder / f"{name}.parquet")
+        for pixels, label in zip(split.pixels(), split.labels(), strict=True):
+            rows[pixels[:DIGITS]] = (split.classes[label], "test" if name == "test" else "other")
+    return rows

@@ -1,0 +1,80 @@
+"""List the recipes, or write one into params.yaml.
+
+    python -m stages recipe                 list them
+    python -m stages recipe NAME            write one
+    python -m stages recipe NAME --overwrite    even over edits that are not committed
+
+A recipe is a complete experiment: recipes/default.yaml with what recipes/NAME.yaml changes.
+"""
+
+import argparse
+import difflib
+import subprocess
+from pathlib import Path
+
+from stages.base.files import replace
+from stages.base.params import read_yaml
+from stages.base.stage import UserError, stage
+from stages.pipeline.recipes import apply, changes, summary
+
+PARAMS = Path("params.yaml")
+RECIPES = Path("recipes")
+DEFAULT = "default"
+
+
+@stage("recipe")
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m stages recipe", description="List recipes, or write one.")
+    parser.add_argument("name", nargs="?", help="the recipe to write into params.yaml; without it they are listed")
+    parser.add_argument("--overwrite", action="store_true", help="write even over edits that are not committed")
+    arguments = parser.parse_args()
+    if not RECIPES.is_dir():
+        raise UserError("there is no folder recipes/ here. Run this from the top folder of the project.")
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(RECIPES.glob("*.yaml"))}
+    if arguments.name is None:
+        width = max(len(name) for name in texts)
+        for name, text in texts.items():
+            print(f"{name:<{width}}  {summary(text)}")
+    else:
+        write(arguments.name, texts, arguments.overwrite)
+
+
+def write(name: str, texts: dict[str, str], overwrite: bool) -> None:
+    """Write recipe ``name`` into params.yaml and print what changed."""
+    if name not in texts:
+        close = difflib.get_close_matches(name, texts, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        raise UserError(f"there is no recipe '{name}'.{hint} There are: {', '.join(texts)}.")
+    result = text_of(name, texts)
+    if PARAMS.exists() and not overwrite and edited() and not is_recipe(PARAMS.read_text(encoding="utf-8"), texts):
+        raise UserError(
+            "params.yaml has edits that are not committed; they would be lost. Commit them, or undo them with "
+            "`git checkout params.yaml`, or add --overwrite."
+        )
+    before = read_yaml(PARAMS) if PARAMS.exists() else {}
+    replace(PARAMS, result.encode())
+    lines = list(changes(before, read_yaml(PARAMS)))
+    print("\n".join(lines) if lines else f"params.yaml is recipe {name} already.")
+    if lines:
+        print(f"params.yaml is now recipe {name}. Next: dvc repro")
+
+
+def text_of(name: str, texts: dict[str, str]) -> str:
+    """Return the text of params.yaml that recipe ``name`` means."""
+    return texts[DEFAULT] if name == DEFAULT else apply(texts[DEFAULT], texts[name], name)
+
+
+def is_recipe(text: str, texts: dict[str, str]) -> bool:
+    """Whether ``text`` is that of params.yaml for one of the recipes."""
+    return any(text == text_of(name, texts) for name in texts)
+
+
+def edited() -> bool:
+    """Whether params.yaml has edits that are not committed, as far as git can tell."""
+    command = ["git", "status", "--porcelain", "--", str(PARAMS)]
+    try:
+        status = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git: nobody can say
+        return True
+    return status.returncode != 0 or bool(status.stdout.strip())

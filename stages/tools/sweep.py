@@ -1,0 +1,127 @@
+"""Compare freeze depths: train from each, with one pass over the images for all of them.
+
+    python -m stages sweep all block_16 block_13 -30      two or more values as of extract.freeze
+
+Each depth becomes a DVC experiment, sweep-DEPTH (`dvc exp show`), of what params.yaml says otherwise; one of that name
+on the same commit is replaced. Writes data/sweep/: sweep.csv, and sweep.png with accuracy and time. The workspace is
+then as it was, also after an interruption; what was trained by then comes from DVC's cache when it is run again. After
+a run that was killed the next one brings the workspace back first; without a DEPTH that is all it does.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from stages.backbones.registry import find
+from stages.base.files import read_json, replace
+from stages.base.params import read_section, read_values
+from stages.base.stage import UserError, locked, say, stage, whole
+from stages.compute.backend import choose_backend
+from stages.draw import tables
+from stages.draw.sweep import draw_depths, row, table
+from stages.pipeline.damage import broken_state
+from stages.pipeline.experiments import check_repository, run, save
+from stages.pipeline.recipes import apply
+from stages.pipeline.workspace import BEFORE, check_outputs, restore, unchanged
+from stages.schema.compute import Compute
+from stages.schema.evaluate import Evaluate
+from stages.schema.extract import Extract
+from stages.schema.finetune import Finetune
+from stages.schema.pretrain import Pretrain
+from stages.transfer.activations import read_description
+from stages.transfer.depths import AS_EXTRACTED, distinct, from_text, gradually
+
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+DATA = Path("data")
+OWN = Path("data/own")
+EXTRACT = Path("data/extract")
+LAYERS = Path("data/finetune/layers.csv")
+METRICS = Path("data/evaluate/metrics.json")
+SCORES = Path("data/evaluate/scores.json")
+SWEEP = Path("data/sweep")
+
+
+@stage("sweep")
+def main() -> None:
+    """Run the command."""
+    started = time.monotonic()
+    parser = argparse.ArgumentParser(prog="python -m stages sweep", description="Compare freeze depths.")
+    parser.add_argument(
+        "depths", nargs="*", metavar="DEPTH", help="as extract.freeze: a block, a layer, a count, all, none"
+    )
+    given = [from_text(text) for text in parser.parse_args().depths]
+    if BEFORE.exists():
+        with locked(SWEEP):
+            restore(BEFORE)
+        say("the workspace is again what it was before the sweep that was killed")
+        if not given:
+            return
+    depths = comparable(PARAMS, given)
+    if broken := broken_state(LOCK):
+        raise UserError("\n".join(broken))
+    check_repository()
+    check_outputs()
+    confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
+    text = PARAMS.read_text(encoding="utf-8")
+    texts = {freeze: with_depths(text, list(depths), freeze) for freeze in (AS_EXTRACTED, *depths)}
+    files = [METRICS, *OWN.glob("*.dvc")]
+    with whole(SWEEP) as folder, unchanged(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
+        print(f"frozen passes, once for {len(depths)} depths", flush=True)
+        replace(PARAMS, texts[AS_EXTRACTED].encode())
+        shared, _ = repro("extract_test")
+        rows = []
+        for number, (freeze, frozen) in enumerate(depths.items(), start=1):
+            print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
+            replace(PARAMS, texts[freeze].encode())
+            seconds, trained = repro("evaluate")
+            save(f"sweep-{freeze}", "evaluate", [METRICS])
+            scores = read_json(SCORES, "head", "finetuned", "gain")
+            rows.append(row(freeze, frozen, read_description(EXTRACT), tables.read(LAYERS), scores))
+            rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
+        results = pd.DataFrame(rows)
+        results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
+        draw_depths(results, shared, confidence, folder / "sweep.png")
+    print("\n".join(["", *table(results, shared, time.monotonic() - started, confidence)]))
+
+
+def with_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
+    """Return ``text``, of params.yaml, with one of ``depths`` to be trained."""
+    changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
+    return apply(text, json.dumps(changes), "sweep")
+
+
+def repro(target: str) -> tuple[float, bool]:
+    """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran (or came from the cache)."""
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        if line.startswith(("  ", "Running stage")) or "is cached" in line:
+            say(line)
+
+    started = time.monotonic()
+    run("repro", target, tell=tell)
+    return time.monotonic() - started, "Running stage 'finetune':" in lines
+
+
+def comparable(params: Path, given: list[int | str]) -> dict[int | str, int]:
+    """Return how many layers each depth freezes, the most frozen first; refuse those that cannot be compared."""
+    pretrain, finetune = read_section(params, "pretrain", Pretrain), read_section(params, "finetune", Finetune)
+    read_section(params, "extract", Extract)
+    if len(given) < 2:
+        hint = f"`python -m stages backbones {pretrain.backbone}` lists blocks."
+        raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
+    if not finetune.thawed.epochs:
+        raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
+    choose_backend(*read_values(params, "compute", Compute, "backend"))
+    found = find(pretrain.backbone, pretrain.image_size)
+    backbone = found.describe(pretrain.image_size)
+    frozen, plan = distinct(backbone, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
+    for count in frozen.values():
+        gradually(backbone, plan, count)
+    return dict(sorted(frozen.items(), key=lambda item: -item[1]))

@@ -1,0 +1,58 @@
+"""Images whose views are drawn anew in every epoch, while training runs."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from stages.base.arrays import Rows
+from stages.images.augment import Augment, view
+from stages.images.mixup import mixed
+
+
+class Fresh:
+    """``Data`` (see stages.training.dataloader) of decoded images: in epoch e a row is view ``first`` + e of its image.
+
+    Where mixing is on, partners are drawn among the rows of the batch.
+
+    Args:
+        pixels: uint8 (n, side, side, channels); they may be in a file.
+        labels: their classes, int64 (n,).
+        classes: how many there are.
+        augment: how far views may differ, as the plain fields of ``stages.images.augment.Augment``.
+        seed: another one draws other views.
+        first: number of the first view; two phases of a training see different ones where it differs.
+    """
+
+    def __init__(
+        self,
+        pixels: Rows,
+        labels: np.ndarray,
+        classes: int,
+        augment: dict[str, Any],
+        seed: int,
+        first: int = 1,
+    ) -> None:
+        self.labels, self.classes, self._first = labels, classes, first
+        self._pixels, self._limits, self._seed = pixels, Augment(**augment), seed
+        self._pool = ThreadPoolExecutor()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Data``; several views are drawn at a time."""
+        images, number = list(self._pixels[rows]), self._first + epoch
+        views = list(self._pool.map(lambda image: view(image, number, self._limits, self._seed), images))
+        mix = partial(
+            mixed,
+            images=images,
+            targets=np.eye(self.classes, dtype=np.float32)[self.labels[rows]],
+            number=number,
+            limits=self._limits,
+            seed=self._seed,
+            views=views.__getitem__,
+        )
+        drawn = list((self._pool.map if self._limits.mixes else map)(mix, range(len(rows))))
+        return np.stack([pixels for pixels, _ in drawn]), np.stack([target for _, target in drawn])

@@ -1,0 +1,52 @@
+"""Make a head: new, or from the classifier that the backbone was pretrained with."""
+
+import keras
+
+from stages.backbones.pretrained import Pretrained
+from stages.base.stage import UserError
+from stages.compute import build
+from stages.schema.finetune import Head
+
+
+def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[str]) -> keras.Model:
+    """Return the head that ``params`` describe, from features pooled so, to logits of ``classes``.
+
+    Raises:
+        UserError: it is to start from the source's classifier, and cannot, or has one output for more than two classes.
+    """
+    if params.output == "sigmoid" and len(classes) != 2:
+        raise UserError(f"finetune.head.output: expected softmax for {len(classes)} classes; received sigmoid.")
+    features = pretrained.architecture.features(pooling)
+    head = build.head(features, params.hidden, params.dropout, len(classes), params.batchnorm, params.output)
+    if params.initial == "source":
+        vectors = len(pretrained.architecture.shape(pretrained.architecture.output)) == 1
+        if pooling != "average" and not vectors:
+            raise UserError(
+                f"finetune.head.initial: 'source' needs extract.pooling: average, with which its classifier learned; "
+                f"received {pooling}. Set that, or finetune.head.initial: new."
+            )
+        start_from_source(head, pretrained, classes)
+    return head
+
+
+def start_from_source(head: keras.Model, pretrained: Pretrained, classes: list[str]) -> None:
+    """Give ``head`` the source classifier's weights for ``classes``, in their order.
+
+    Raises:
+        UserError: there is no such classifier, it lacks a class, or the head has another shape.
+    """
+    remedy = "Set finetune.head.initial: new."
+    if pretrained.classifier is None or pretrained.classes is None:
+        raise UserError(f"finetune.head.initial: 'source' needs a backbone trained by pretrain on a data set. {remedy}")
+    missing = [name for name in classes if name not in pretrained.classes]
+    if missing:
+        raise UserError(
+            f"finetune.head.initial: 'source' needs classes that the source has too ({', '.join(pretrained.classes)}); "
+            f"{', '.join(missing)} it has not. {remedy}"
+        )
+    kernel, bias = pretrained.classifier
+    columns = [pretrained.classes.index(name) for name in classes]
+    classifier = head.get_layer("classifier")
+    if tuple(classifier.kernel.shape) != (len(kernel), len(classes)) or len(head.weights) != 2:
+        raise UserError(f"finetune.head.initial: 'source' needs a head of the classifier's shape. {remedy}")
+    classifier.set_weights([kernel[:, columns], bias[columns]])

@@ -1,0 +1,107 @@
+"""What ``finetune`` hands on, for those who only run it: two models as graphs, from what the frozen part puts out.
+
+``head.onnx`` goes from features to logits; ``finetuned.onnx`` from the activations at the freeze boundary, through the
+thawed layers. Where nothing was thawed the second is not there, and the first is both.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.base.arrays import Rows
+from stages.base.files import read_json, reading
+from stages.base.prefetch import in_parallel
+from stages.compute.architecture import FEATURES, read_architecture
+from stages.compute.devices import gpus
+from stages.compute.graphs.edit import read
+from stages.compute.graphs.session import Graph, has_cuda
+from stages.transfer.feature_extractor import graph_batch_size
+from stages.transfer.freeze import Depth
+
+MODELS = ("head", "finetuned")
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What is needed to run the two models.
+
+    Attributes:
+        classes: names, in the order of the logits.
+        contract: how an image file becomes pixels, as the plain fields of ``stages.images.contract.Contract``.
+        pooling: how feature maps become features; see ``stages.compute.build.pool``.
+        depth: from which the thawed layers were trained; None where nothing was thawed.
+        head: the head's architecture, as Keras writes it in JSON.
+    """
+
+    classes: list[str]
+    contract: dict[str, Any]
+    pooling: str
+    depth: Depth | None
+    head: dict[str, Any]
+
+    def reads(self, model: str) -> str:
+        """Return what ``head`` or ``finetuned`` takes: "features", or what is kept at the depth."""
+        return FEATURES if model == "head" or self.depth is None else self.depth.kept
+
+    def stem(self, model: str) -> str:
+        """Return the name, without suffix, of the files of ``head`` or ``finetuned``."""
+        return "head" if self.depth is None else model
+
+
+def write_finetuned(folder: Path, finetuned: Finetuned) -> None:
+    """Write ``model.json``."""
+    text = json.dumps(asdict(finetuned), ensure_ascii=False) + "\n"
+    (folder / "model.json").write_text(text, encoding="utf-8")
+
+
+def read_finetuned(folder: Path) -> Finetuned:
+    """Read ``model.json``.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    content = read_json(folder / "model.json")
+    with reading(folder / "model.json", "a model's description"):
+        depth = Depth(**content["depth"]) if content["depth"] else None
+        return Finetuned(**{**content, "depth": depth})
+
+
+def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[str, np.ndarray]:
+    """Return the logits, float32 (n, classes), of ``head`` and ``finetuned``.
+
+    Args:
+        folder: where ``finetune`` wrote the models.
+        pretrain: where ``pretrain`` wrote the backbone.
+        inputs: what the frozen part put out for n images, by name.
+    """
+    finetuned, size = read_finetuned(folder), graph_batch_size(read_architecture(pretrain))
+    logits: dict[str, np.ndarray] = {}
+    for model in MODELS:
+        stem = finetuned.stem(model)
+        if stem in logits:
+            logits[model] = logits[stem]
+            continue
+        (run, threads), rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[finetuned.reads(model)]
+        batches = (rows[np.arange(start, min(start + size, len(rows)))] for start in range(0, len(rows), size))
+        with reading(folder / f"{stem}.onnx", f"a model of {finetuned.reads(model)}"):
+            logits[model] = np.concatenate(list(in_parallel(run, batches, threads, threads + 1)))
+    return logits
+
+
+def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """Return the model in ``file``, and how many calls of it at a time serve the machine best.
+
+    On a GPU that ONNX Runtime cannot use, the framework computes it.
+    """
+    if gpus() and not has_cuda():
+        from stages.transfer.model_pair_keras import open_keras  # here: it imports the framework
+
+        if run := open_keras(file, pretrain):
+            return run, 1
+    with reading(file, "a graph"):
+        graph = Graph(read(file), size)
+    return (lambda rows: graph(rows)["logits"]), graph.threads

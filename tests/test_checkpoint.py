@@ -1,0 +1,310 @@
+"""Resuming: a training that was killed goes on where it was, and ends with the bytes it would have ended with."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import extract, pretrain, split
+from stages.compute.build import head
+from stages.compute.optimizers import Rule
+from stages.training import checkpoint
+from stages.training.checkpoint import States, resumable
+from stages.training.dataloader import Kept
+from stages.training.train import Schedule, fit
+from tests.conftest import PROJECT
+from tests.helpers.copies import run, set_params
+from tests.helpers.small import prepared_project
+
+CHANGES: dict[str, object] = {
+    "head": {"hidden": [8], "dropout": 0.4, "batchnorm": True, "epochs": 40},
+    "thawed": {
+        "epochs": 40,
+        "layer_decay": 0.5,
+        "gradual": [{"epoch": 1, "freeze": "all"}, {"epoch": 3, "freeze": -2}],
+    },
+    "optimizer": {"name": "adamw", "weight_decay": 0.01, "clip_norm": 1.0},
+    "early_stopping": 0,
+}
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.finetune"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def killed(folder: Path, phase: str) -> str:
+    """Run finetune until a state of ``phase`` is there, and kill it; return what it said."""
+    process, state = start(folder), folder / "data" / ".resume-finetune" / f"{phase}.npz"
+    old = state.stat().st_mtime_ns if state.exists() else 0
+    while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns != old):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    output, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, output
+    return output
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "data" / "finetune").iterdir())}
+
+
+@pytest.mark.slow
+def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    folder = prepared_project(tmp_path, split, pretrain, extract)
+    set_params(folder, {"finetune": CHANGES})
+    killed(folder, "head")
+    assert not (folder / "data" / "finetune").exists()
+    said = killed(folder, "thawed")
+    assert re.search(r"goes on from epoch \d+ of 40 \(head\)\n", said), said
+    output, _ = start(folder).communicate()
+    assert re.search(r"goes on from epoch \d+ of 40 \(thawed\)\n", output), output
+    assert "(head)" not in output
+    resumed = written(folder)
+    assert sorted(path.name for path in (folder / "data").iterdir() if path.name.startswith(".")) == []
+    shutil.rmtree(folder / "data" / "finetune")
+    output, _ = start(folder).communicate()  # from the start
+    assert "goes on" not in output
+    assert written(folder) == resumed
+    assert len(pd.read_csv(folder / "data" / "finetune" / "history.csv")) == 80
+
+
+def noise(rows: int = 20, seed: int = 0) -> Kept:
+    draw = np.random.default_rng(seed)
+    return Kept(draw.normal(size=(rows, 5)).astype(np.float32), draw.integers(0, 3, rows), 3)
+
+
+class Interrupted(Kept):
+    """Data with which training is interrupted in an epoch."""
+
+    stop = 10**9
+
+    def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        if epoch == self.stop:
+            raise InterruptedError
+        return super().batch(rows, epoch)
+
+
+def trained(schedule: Schedule, folder: Path | None, stops: list[int]) -> tuple[pd.DataFrame, list[np.ndarray]]:
+    """Train a head, as in so many new processes, interrupted in the epochs ``stops``."""
+    for stop in [*stops, 10**9]:
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(0)
+        model = head(5, [8, 4], 0.5, 3, batchnorm=True)
+        last = model.get_layer("classifier")
+
+        def turn(trainable: bool, layer: keras.Layer = last) -> Callable[[], None]:
+            return lambda: setattr(layer, "trainable", trainable)
+
+        data = Interrupted(noise().batch(np.arange(20), 0)[0], noise().labels, 3)
+        data.stop = stop
+        try:
+            history = fit(model, "head", data, noise(seed=1), schedule, folder, steps={0: turn(False), 3: turn(True)})
+        except InterruptedError:
+            continue
+        return history, [value.numpy() for value in model.variables]
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("schedule", "stops"),
+    [
+        pytest.param(Schedule(7, 0.01, 8, 1, keep_best=True, plateau_patience=1), [1, 3, -1], id="plateau"),
+        pytest.param(
+            Schedule(7, 0.01, 8, 1, rule=Rule("sgd"), kind="cosine", warmup=2, label_smoothing=0.1, balanced=True),
+            [3],
+            id="cosine",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            Schedule(50, 0.05, 8, 1, keep_best=True, early_stopping=2, rule=Rule("adamw", weight_decay=0.1)),
+            [-1],
+            id="early stopping",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_interrupted_in_any_epoch_it_is_the_same_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, stops: list[int]
+) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 0)
+    history, variables = trained(schedule, None, [])
+    resumed, same = trained(schedule, tmp_path, [stop % len(history) for stop in stops])
+    pd.testing.assert_frame_equal(resumed, history, check_exact=True)
+    for ours, theirs in zip(same, variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    finished, again = trained(schedule, tmp_path, [])  # interrupted after the phase: nothing is trained
+    pd.testing.assert_frame_equal(finished, history, check_exact=True)
+    for ours, theirs in zip(again, variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_every_variable_is_in_the_state(tmp_path: Path) -> None:
+    model = head(5, [8], 0.5, 3, batchnorm=True)
+    fit(model, "head", noise(), None, Schedule(2, 0.01, 8, 1), tmp_path)
+    progress, arrays = States(tmp_path, "head").read() or ({}, {})
+    assert progress["epoch"] == 2
+    # Dense, BatchNormalization, the seed of Dropout, Dense
+    assert [array.shape for array in arrays["model"]] == [(5, 8), (8,), (8,), (8,), (8,), (8,), (2,), (8, 3), (3,)]
+    assert [array.shape for array in arrays["optimizer"][:2]] == [(), ()]  # steps, learning rate
+    assert len(arrays["optimizer"]) == 2 + 2 * 6
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the state of a run that was interrupted, the input that it read, and its code."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("input/file", "stages/code.py"):
+        Path(name).parent.mkdir()
+        Path(name).write_text("abc")
+    module = ModuleType("stages.code")
+    module.__file__ = "stages/code.py"
+    monkeypatch.setattr(checkpoint, "_STAGES", tmp_path / "stages")
+    monkeypatch.setitem(sys.modules, "stages.code", module)
+    with suppress(InterruptedError), resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
+        States(folder, "head").write({"epoch": 3}, {"model": [np.arange(3)]})
+        raise InterruptedError
+    return tmp_path
+
+
+def goes_on(params: dict[str, object]) -> bool:
+    with resumable(Path("data/states"), params, [Path("input")]) as folder:
+        return folder is not None and States(folder, "head").read() is not None
+
+
+def test_the_same_run_goes_on_and_leaves_nothing(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.utime("input/file", ns=(1, 1))  # as `dvc checkout` would
+    with resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
+        stored = States(folder, "head").read()
+        assert stored is not None
+        assert stored[0] == {"epoch": 3}
+        np.testing.assert_array_equal(stored[1]["model"][0], np.arange(3))
+    assert not Path("data/states").exists()
+    assert capsys.readouterr().out == ""
+
+
+def change_code(_: pytest.MonkeyPatch) -> dict[str, object]:
+    Path("stages/code.py").write_text("abd")
+    return {"seed": 1}
+
+
+def change_input(_: pytest.MonkeyPatch) -> dict[str, object]:
+    Path("input/file").write_bytes(Path("input/file").read_bytes()[::-1])
+    return {"seed": 1}
+
+
+def change_params(_: pytest.MonkeyPatch) -> dict[str, object]:
+    return {"seed": 2}
+
+
+def change_library(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    monkeypatch.setattr(keras, "__version__", "4.0")
+    return {"seed": 1}
+
+
+@pytest.mark.parametrize("change", [change_params, change_code, change_input, change_library])
+def test_another_run_starts_anew(
+    begun: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[pytest.MonkeyPatch], dict[str, object]],
+) -> None:
+    params = change(monkeypatch)
+    assert not goes_on(params)
+    assert "starts anew: params, code, inputs or libraries differ" in capsys.readouterr().out
+
+
+def test_half_a_state_is_none(begun: Path) -> None:
+    file = Path("data/states/head.npz")
+    file.write_bytes(file.read_bytes()[:-30])
+    assert not goes_on({"seed": 1})
+
+
+def not_utf8(folder: Path) -> None:
+    (folder / "run.json").write_bytes(b"\xff\xfe")
+
+
+def a_folder(folder: Path) -> None:
+    (folder / "run.json").unlink()
+    (folder / "run.json").mkdir()
+
+
+def nested(folder: Path) -> None:
+    (folder / "run.json").write_text("[" * 100_000)
+
+
+def a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("not a folder")
+
+
+def a_link_to_nowhere(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("damage", [not_utf8, a_folder, nested, a_file, a_link_to_nowhere])
+def test_damaged_states_are_thrown_away(begun: Path, damage: Callable[[Path], None]) -> None:
+    damage(Path("data/states"))
+    assert not goes_on({"seed": 1})
+    assert not Path("data/states").exists()
+
+
+def test_where_no_state_can_be_written_the_training_goes_on(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("data")
+    Path("data").write_text("not a folder")
+    with resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
+        assert folder is None
+    assert "no state can be kept in data/states (Not a directory): if this is interrupted, it starts anew" in (
+        capsys.readouterr().out
+    )
+
+
+def test_states_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 11.0, 30.9, 31.1])
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: next(clock))
+    states = States(tmp_path, "head")
+    assert states.due  # at 0 s
+    states.write({}, {})  # from 10 s to 11 s
+    assert not states.due  # at 30.9 s
+    assert states.due  # at 31.1 s
+
+
+def test_states_stay_out_of_git() -> None:
+    assert run("git", "check-ignore", "data/.resume-finetune/head.npz", cwd=PROJECT)
+
+
+def test_a_full_disk_costs_the_state_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    states = States(tmp_path, "head")
+    states.write({"epoch": 1}, {"model": [np.zeros(3)]})
+    monkeypatch.setattr(np, "savez", full)
+    for _ in range(2):
+        states.write({"epoch": 2}, {"model": [np.ones(3)]})
+    assert capsys.readouterr().out.count("No space left on device") == 1
+    progress, _ = states.read() or ({}, {})
+    assert progress == {"epoch": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["head.npz"]

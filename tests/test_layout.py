@@ -1,0 +1,92 @@
+"""The layout of the code: each folder of stages/ answers one question, and imports run one way.
+
+Commands are started as `python -m stages NAME`.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stages.__main__ import main
+from tests.conftest import PROJECT
+from tests.helpers.copies import run
+
+# From the ground up: a folder imports itself and folders of earlier lines; "" is the stages.
+ORDER = [
+    {"base"},
+    {"images"},
+    {"compute", "measure", "schema", "sources", "downloads"},
+    {"demo", "splitting", "training"},
+    {"backbones"},
+    {"transfer"},
+    {"draw", "formats"},
+    {"pipeline"},
+    {"", "tools"},
+]
+LEVEL = {folder: level for level, folders in enumerate(ORDER) for folder in folders}
+LARGEST = 0.15  # of all lines
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted((PROJECT / "stages").rglob("*.py")):
+        parts = path.relative_to(PROJECT / "stages").parts
+        if path.name != "__main__.py":
+            yield parts[0] if len(parts) > 1 else "", path
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_imports_run_one_way() -> None:
+    for folder, path in modules():
+        for name in imports(path):
+            top, _, rest = name.partition(".")
+            if top == "stages":
+                target = rest.split(".")[0] if (PROJECT / "stages" / rest.split(".")[0]).is_dir() else ""
+                allowed = target == folder != "" or LEVEL[target] < LEVEL[folder]
+                assert allowed, f"{path.relative_to(PROJECT)} imports {name}"
+
+
+def test_no_folder_is_too_large() -> None:
+    lines: dict[str, int] = {}
+    for folder, path in modules():
+        lines[folder] = lines.get(folder, 0) + len(path.read_text().splitlines())
+    assert lines.keys() == LEVEL.keys()
+    for folder, count in lines.items():
+        assert count <= LARGEST * sum(lines.values()), f"stages/{folder} has {count} of {sum(lines.values())} lines"
+
+
+def test_help_lists_the_commands_with_a_line_each() -> None:
+    said = run("python", "-m", "stages", "--help", cwd=PROJECT)
+    for path in sorted((PROJECT / "stages" / "tools").glob("*.py")):
+        assert f"  {path.stem}  " in said
+        assert f"usage: python -m stages {path.stem} " in run(
+            "python", "-m", "stages", path.stem, "--help", cwd=PROJECT
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("chek", "received 'chek'. Did you mean check?"),
+        ("../x", "expected one of backbones, check"),
+        ("split", "split is a stage. Run `dvc repro split`, or `python -m stages.split`."),
+    ],
+)
+def test_what_is_no_command_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stages", name])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
