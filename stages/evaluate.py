@@ -18,9 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.arrays import StoredRows
+from stages.base.errors import UserError
 from stages.base.files import escape, read_json, reading
+from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
-from stages.base.stage import UserError, say, stage, whole
+from stages.base.stage import stage
+from stages.base.terminal import say
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
 from stages.images.load import load
@@ -77,7 +80,7 @@ def main() -> None:
     with reading(val, "predictions of the validation images"):
         metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, content)
 
-    with whole(EVALUATE) as folder:
+    with replace_folder(EVALUATE) as folder:
         for name, numbers in (("metrics", metrics), ("scores", content)):
             (folder / f"{name}.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
         pq.write_table(predictions, folder / "predictions.parquet")

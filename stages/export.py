@@ -17,9 +17,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from stages.base.errors import UserError
 from stages.base.files import reading
+from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
-from stages.base.stage import UserError, say, stage, whole
+from stages.base.stage import stage
+from stages.base.terminal import say
 from stages.formats.card import FILES, Card, write_card
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, says_little
@@ -60,7 +63,7 @@ def main() -> None:
     card = Card(finetuned.classes, contract, formats, about if isinstance(about, dict) else {})
     write = writers(card)
     report = {}
-    with whole(OUT) as folder:
+    with replace_folder(OUT) as folder:
         write_card(folder, card)
         for name in reversed(card.formats):  # SavedModel first: it numbers its functions on from what ran before
             file = folder / FILES[name]

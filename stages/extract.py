@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.base.arrays import RowWriter
+from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
-from stages.base.stage import progress, say, stage, whole
+from stages.base.stage import stage
+from stages.base.terminal import say, show_progress
 from stages.compute.architecture import FEATURES, PIXELS, read_architecture
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
@@ -62,13 +64,13 @@ def main() -> None:
     say(room(kept, rows, shutil.disk_usage(EXTRACT.parent).free, less))
     frozen = open_frozen(PRETRAIN, description.files, params.pooling, runner, precision)
     say(f"{len(train)} training images in {params.views} views; frozen part: {frozen.where}")
-    with whole(EXTRACT) as folder:
+    with replace_folder(EXTRACT) as folder:
         write_description(folder, description)
         if description.fresh:
             draws = params.model_dump(include={"augment", "seed"})
             (folder / "fresh.json").write_text(json.dumps(draws, indent=2) + "\n", encoding="utf-8")
         for name, packed, views in (("train", train, params.kept_views), ("val", val, 1)):
-            images = load_all(progress(packed.images(), f"{name} images", len(packed)), contract)
+            images = load_all(show_progress(packed.images(), f"{name} images", len(packed)), contract)
             drawn = all_views(images, packed.labels(), views, len(packed.classes), params.augment, params.seed)
             seen = looked_at(folder, drawn, packed, params) if name == "train" else drawn
             if len(packed):

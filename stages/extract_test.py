@@ -14,8 +14,11 @@ import numpy as np
 
 from stages.backbones.leakage import find_learned
 from stages.base.arrays import RowWriter
+from stages.base.errors import UserError
+from stages.base.folders import replace_folder
 from stages.base.params import read_values
-from stages.base.stage import UserError, progress, say, stage, whole
+from stages.base.stage import stage
+from stages.base.terminal import say, show_progress
 from stages.compute.architecture import read_architecture
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
@@ -47,8 +50,8 @@ def main() -> None:
     refuse_learned(split)
     frozen = open_frozen(PRETRAIN, description.outputs, description.pooling)
     say(f"frozen part: {frozen.where}")
-    images = load_all(progress(split.images(), "test images", len(split)), Contract(**description.contract))
-    with whole(EXTRACT_TEST) as folder:
+    images = load_all(show_progress(split.images(), "test images", len(split)), Contract(**description.contract))
+    with replace_folder(EXTRACT_TEST) as folder:
         files = {name: RowWriter(folder / f"{name}.npy", len(split)) for name in kept}
         batches = map(np.stack, iter(lambda: list(islice(images, frozen.batch_size)), []))
         for outputs in frozen.outputs(batches):
@@ -60,7 +63,7 @@ def refuse_learned(split: Packed) -> None:
     """Raise UserError where ``pretrain`` has learned from one of the test images."""
     if not LEARNED.exists():  # the weights were published, or are random
         return
-    images = progress(split.images(), "comparing with what pretrain learned", len(split))
+    images = show_progress(split.images(), "comparing with what pretrain learned", len(split))
     if places := find_learned(LEARNED, images):
         sources = split.sources()
         named = [sources[place] for place in places[:SHOWN]]

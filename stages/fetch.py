@@ -13,7 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from stages.base.stage import UserError, say, stage, whole
+from stages.base.errors import UserError
+from stages.base.folders import replace_folder
+from stages.base.stage import stage
+from stages.base.terminal import say
 from stages.downloads.catalog import CLASSES_FILE, Download, Made, items, read_entry
 from stages.downloads.download import is_right, obtain, sources
 from stages.downloads.http import Patience
@@ -42,7 +45,7 @@ def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: 
         UserError: a file can be had from nowhere, or the entry asks for an unknown generator.
     """
     parts = root / ".part" / item  # outside the working folder, so that a killed download is not begun anew
-    with whole(root / item) as folder:
+    with replace_folder(root / item) as folder:
         if isinstance(entry, Made):
             say(f"{item}: {_make(item, entry, folder)}")
         else:

@@ -8,8 +8,10 @@ the validation images, and the table of layers. A run that was interrupted goes 
 
 from pathlib import Path
 
+from stages.base.errors import UserError
+from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
-from stages.base.stage import UserError, stage, whole
+from stages.base.stage import stage
 from stages.compute.architecture import FEATURES
 from stages.compute.backend import choose_backend
 from stages.images.split_file import Packed
@@ -36,7 +38,7 @@ def main() -> None:
     from stages.transfer.finetuning import Inputs, train  # here: it imports the framework
 
     inputs = Inputs(PRETRAIN, EXTRACT, kept, val)
-    with whole(FINETUNE) as folder:
+    with replace_folder(FINETUNE) as folder:
         train(params, precision, devices, inputs, folder, FINETUNE.with_name(f".resume-{FINETUNE.name}"))
 
 

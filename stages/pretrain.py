@@ -9,8 +9,10 @@ training, which images it learned from.
 from pathlib import Path
 
 from stages.backbones.registry import find
+from stages.base.errors import UserError
+from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
-from stages.base.stage import UserError, stage, whole
+from stages.base.stage import stage
 from stages.compute.backend import choose_backend
 from stages.schema.compute import Compute
 from stages.schema.pretrain import Pretrain
@@ -38,7 +40,7 @@ def main() -> None:
     choose_backend(backend)
     from stages.backbones.pretraining import make_backbone  # here: it imports the framework
 
-    with whole(PRETRAIN) as folder:
+    with replace_folder(PRETRAIN) as folder:
         make_backbone(folder, params, weights, devices, PRETRAIN.with_name(f".resume-{PRETRAIN.name}"))
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.base.errors import UserError
 from stages.base.files import check_names, read_json, reading
+from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
-from stages.base.stage import UserError, say, stage, whole
+from stages.base.stage import stage
+from stages.base.terminal import say
 from stages.draw import captions, selection, tables
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
@@ -70,7 +73,7 @@ def main() -> None:
     about_views = captions.VIEWS + captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
     said = verdict(scores["gain"], images, measures.confidence, thawed)
 
-    with whole(REPORT) as folder:
+    with replace_folder(REPORT) as folder:
         draw_curves(history, folder / "curves.png")
         draw_confusion(matrix, folder / "confusion.png")
         draw_sheet(samples, 10, folder / "samples.png")

@@ -9,8 +9,11 @@ was left out, and why), summary.json and classes.csv (how many images there are,
 import json
 from pathlib import Path
 
+from stages.base.errors import UserError
+from stages.base.folders import replace_folder
 from stages.base.params import read_section
-from stages.base.stage import UserError, progress, say, stage, whole
+from stages.base.stage import stage
+from stages.base.terminal import say, show_progress
 from stages.images import split_file
 from stages.schema.split import Split
 from stages.sources.data_set import LeftOut
@@ -50,7 +53,7 @@ def main() -> None:
     locked = read_locked(LOCKED)
 
     near, handwriting = params.near_duplicates != "keep", params.polarity if params.form == "ink" else None
-    results = list(progress(examine(chosen, near, handwriting), "opening images", len(chosen)))
+    results = list(show_progress(examine(chosen, near, handwriting), "opening images", len(chosen)))
     rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
     readable = [result for result in results if isinstance(result, Examined)]
     images, duplicates = without_duplicates(readable, [image.pixels for image in readable])
@@ -73,7 +76,7 @@ def main() -> None:
         left_out += excluded
 
     reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": values}
-    with whole(SPLIT) as folder:
+    with replace_folder(SPLIT) as folder:
         for name, members in splits.items():
             # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
             rows = (
@@ -81,7 +84,7 @@ def main() -> None:
                 for i in members
             )
             split_file.write(
-                folder / f"{name}.parquet", progress(rows, f"writing {name}", len(members)), classes, reading
+                folder / f"{name}.parquet", show_progress(rows, f"writing {name}", len(members)), classes, reading
             )
         write_left_out(folder / "rejects.csv", left_out)
         total = {name: len(members) for name, members in splits.items()}

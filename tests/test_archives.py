@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 
 from stages.backbones.pretraining_data import read_pixels
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.images.contract import Contract
 from stages.sources import archives
 from stages.sources.data_set import DataSet

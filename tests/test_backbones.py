@@ -12,7 +12,7 @@ from keras.src.utils import file_utils
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.backbones.registry import BACKBONES, Backbone, find, weights_item
 from stages.backbones.weights import load_published
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.architecture import read_architecture
 from stages.compute.build import output_of, pool, preprocess
 from stages.downloads.catalog import Download, read_entry

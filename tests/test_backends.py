@@ -13,7 +13,7 @@ import pytest
 
 from stages import pretrain, split
 from stages.backbones.registry import BACKBONES
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.backend import choose_backend, ensure_backend
 from tests.conftest import PROJECT
 from tests.helpers.copies import run, set_params

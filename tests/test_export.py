@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.formats.card import FILES, Card, read_card, statement, write_card
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, says_little

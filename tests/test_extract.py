@@ -12,7 +12,7 @@ from stages import extract
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.backbones.registry import BACKBONES
 from stages.base.arrays import RowWriter, StoredRows
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.build import bottom
 from stages.images.contract import Contract
 from stages.images.load import load

@@ -23,7 +23,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.demo.digits import division
 from stages.demo.paper import QUALITY, photograph
 from stages.downloads.catalog import Download, items, read_entry

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.downloads.catalog import Download
 from stages.fetch import fetch
 from tests.test_fetch import CONTENT, CUT, NAME, NEWER, QUICK, Server, server  # noqa: F401  (a fixture)

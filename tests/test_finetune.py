@@ -15,8 +15,8 @@ import pytest
 from stages import extract, finetune, pretrain, split
 from stages.backbones.pretrained import Pretrained, read_pretrained
 from stages.backbones.registry import BACKBONES
+from stages.base.errors import UserError
 from stages.base.params import read_section
-from stages.base.stage import UserError
 from stages.compute import build
 from stages.compute.architecture import describe
 from stages.compute.graphs.session import Graph

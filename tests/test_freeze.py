@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stages.backbones.registry import BACKBONES
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.architecture import describe
 from stages.compute.build import bottom, head, pool, top
 from stages.compute.build import network as whole_network

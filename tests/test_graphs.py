@@ -9,7 +9,7 @@ import pytest
 
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.backbones.registry import BACKBONES, Backbone
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute import build
 from stages.compute.architecture import Architecture, from_json
 from stages.compute.graphs.convert import convert

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.images.decode import decode
 from stages.sources.data_set import Sample
 from stages.sources.read import read_set

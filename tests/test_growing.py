@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from stages import split
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS
-from stages.base.stage import UserError
 from stages.images.split_file import Packed
 from stages.measure.comparison import since_head
 from stages.sources.data_set import Sample

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.sources.idx import read_idx, write_idx
 
 LABELS = b"\0\0\x08\x01" + struct.pack(">I", 3) + bytes([7, 0, 9])

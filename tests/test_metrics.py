@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.images.split_file import Packed, Row, write
 from stages.measure.intervals import paired_difference, wilson
 from stages.measure.metrics import calibration_error, confusion, key_metrics, measure, per_class, scores

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.base.errors import UserError
 from stages.base.params import read_section, read_yaml, validate
-from stages.base.stage import UserError
 from stages.schema.split import Split
 from stages.tools.check import SECTIONS
 from tests.conftest import PROJECT

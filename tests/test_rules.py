@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from stages.base.errors import UserError
+from stages.base.folders import replace_folder
 from stages.base.params import read_yaml
-from stages.base.stage import UserError, stage, whole
+from stages.base.stage import stage
 from stages.compute.devices import gpus
 from stages.pipeline.dependencies import closure, problems
 from tests.conftest import PROJECT
@@ -202,28 +204,28 @@ def test_the_sandbox_catches_what_reading_the_code_may_miss(
 
 def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
     target = tmp_path / "result"
-    with pytest.raises(FileNotFoundError), whole(target) as folder:
+    with pytest.raises(FileNotFoundError), replace_folder(target) as folder:
         (folder / "half").rename(folder / "missing")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".partial-result").mkdir()
     (tmp_path / ".partial-result" / "left by a killed run").touch()
-    with whole(target) as folder:
+    with replace_folder(target) as folder:
         (folder / "first").touch()
         assert not target.exists()
-    with pytest.raises(KeyboardInterrupt), whole(target):
+    with pytest.raises(KeyboardInterrupt), replace_folder(target):
         raise KeyboardInterrupt
     assert [path.name for path in target.iterdir()] == ["first"], (
         "an interrupted second run lost the first one's result"
     )
-    with whole(target) as folder:
+    with replace_folder(target) as folder:
         (folder / "second").touch()
     assert [path.name for path in target.iterdir()] == ["second"]
 
 
 def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from stages.base.stage import whole\n"
-        "with whole(Path(sys.argv[1])) as folder:\n"
+        "import sys, time; from pathlib import Path; from stages.base.folders import replace_folder\n"
+        "with replace_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'first').touch(); print('writing', flush=True); time.sleep(60)"
     )
     target = tmp_path / "result"
@@ -231,12 +233,12 @@ def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     assert other.stdout is not None
     assert other.stdout.readline() == "writing\n"
     said = f"process {other.pid} is writing result already. Wait until it ends, or end it: kill {other.pid}"
-    with pytest.raises(UserError, match=said), whole(target):
+    with pytest.raises(UserError, match=said), replace_folder(target):
         pass
     assert (tmp_path / ".partial-result" / "first").exists(), "the second run harmed the first"
     other.kill()
     other.communicate()
-    with whole(target) as folder:
+    with replace_folder(target) as folder:
         (folder / "second").touch()
     assert [path.name for path in target.iterdir()] == ["second"]
 
@@ -290,7 +292,10 @@ def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str],
 
 
 def test_what_a_terminal_cannot_show_ends_no_stage() -> None:
-    code = "from stages.base.stage import UserError, say, stage\nwith stage('split'): say('花'); raise UserError('猫')"
+    code = (
+        "from stages.base.errors import UserError\nfrom stages.base.stage import stage\n"
+        "from stages.base.terminal import say\nwith stage('split'): say('花'); raise UserError('猫')"
+    )
     said = run("python", "-c", code, cwd=PROJECT, fails=True, PYTHONIOENCODING="cp1252")
     assert said == "  \\u82b1\nsplit: \\u732b\n"
 
@@ -362,7 +367,7 @@ def test_killed_while_it_is_swapped_in_a_result_is_old_or_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
     target = tmp_path / "result"
-    with whole(target) as folder:
+    with replace_folder(target) as folder:
         (folder / "first").touch()
     rename, calls = Path.rename, []
 
@@ -374,9 +379,9 @@ def test_killed_while_it_is_swapped_in_a_result_is_old_or_new(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killing)
-        with pytest.raises(KeyboardInterrupt), whole(target) as folder:
+        with pytest.raises(KeyboardInterrupt), replace_folder(target) as folder:
             (folder / "second").touch()
-    with pytest.raises(FileNotFoundError), whole(target) as folder:
+    with pytest.raises(FileNotFoundError), replace_folder(target) as folder:
         (folder / "third").rename(folder / "missing")
     assert [path.name for path in target.iterdir()] == ["first"]
 

@@ -18,9 +18,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from stages.base.errors import UserError
 from stages.base.files import escape, unescape
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import UserError
 from stages.draw import tables
 from stages.images.split_file import Packed
 from stages.sources.data_set import LeftOut, Sample

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.images import split_file
 from stages.images.split_file import Packed, Row, write
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.sources.data_set import DataSet
 from stages.sources.read import read_set
 from stages.split import main

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.architecture import describe
 from stages.compute.build import bottom, head, network
 from stages.compute.forward import Forward, automatic

@@ -10,7 +10,7 @@ import pytest
 
 from stages.backbones.registry import BACKBONES
 from stages.backbones.weights import load_published
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from tests.helpers.published import vary, write_published
 
 

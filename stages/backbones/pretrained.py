@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 
 from stages.base.arrays import open_arrays
+from stages.base.errors import UserError
 from stages.base.files import reading
-from stages.base.stage import UserError
 from stages.compute import build
 from stages.compute.architecture import GRAPH, NETWORK, Architecture, from_json, read_network
 from stages.compute.graphs.convert import convert

@@ -16,7 +16,7 @@ from stages.backbones.pretraining_data import read_pixels
 from stages.backbones.registry import find
 from stages.backbones.weights import load_published
 from stages.base.arrays import Subset
-from stages.base.stage import say
+from stages.base.terminal import say
 from stages.compute import build
 from stages.compute.forward import Forward
 from stages.images.contract import Contract

@@ -12,9 +12,9 @@ import numpy as np
 
 from stages.backbones.leakage import pixel_hash
 from stages.base.arrays import RowWriter, StoredRows
+from stages.base.errors import UserError
 from stages.base.prefetch import in_parallel
-from stages.base.stage import UserError, progress, say
-from stages.base.text import readable
+from stages.base.terminal import readable, say, show_progress
 from stages.images.bit_depth import Extent, extent, find_range, in_words, is_deep
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
@@ -82,7 +82,7 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
     writer, read = RowWriter(file, len(samples)), list[_Read]()
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     cores = os.cpu_count() or 1
-    bar = progress(chunks, f"reading {source.name}", len(chunks), f"x {_CHUNK} images")
+    bar = show_progress(chunks, f"reading {source.name}", len(chunks), f"x {_CHUNK} images")
     for pixels, found in in_parallel(lambda chunk: _read_chunk(chunk, contract), bar, cores, cores + 2):
         writer.add(pixels)
         read += found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stages.backbones import families as f
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.architecture import Architecture, describe
 
 if TYPE_CHECKING:

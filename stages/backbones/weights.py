@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import keras
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 Layer = tuple[str, list[tuple[int, ...]]]  # its name, and the shapes of its weights
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 DVC = (sys.executable, "-m", "dvc")
 

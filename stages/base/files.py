@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.base.stage import UserError, lacks_memory
+from stages.base.errors import UserError, lacks_memory
 
 _LONGEST = 200  # characters of a reason
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one

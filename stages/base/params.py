@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 
 class Section(BaseModel):

@@ -1,23 +1,15 @@
-"""What every stage does around its work: say what happens, fail with one line, publish whole outputs."""
+"""Run a stage or command: every failure that a user can act on ends in one line."""
 
 import errno
-import fcntl
 import os
-import re
-import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
-from pathlib import Path
-from typing import TypeVar
 
-from tqdm import tqdm
-
+from stages.base.errors import UserError, lacks_memory
 from stages.base.parent import follow_parent
 from stages.base.versions import other_versions
-
-T = TypeVar("T")
 
 _REMEDIES = {
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "Free some disk, or raise the limit.",
@@ -27,7 +19,6 @@ _REMEDIES = {
 }
 # Scripts that take no arguments, but for the first; the others, commands, read theirs by themselves.
 _STAGES = ("fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate", "report", "export")
-_NO_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM when allocating|Failed to allocate memory")  # of the frameworks
 _MEMORY = (
     "there is not enough memory. Close other programs, or set a smaller batch_size, pretrain.image_size or backbone. "
     "Earlier results are as they were."
@@ -37,20 +28,6 @@ _OTHER = (
     "`pip install -e .`. Or record those installed: pin them in pyproject.toml, run `python -m stages check --write`, "
     "then `dvc repro` (or `dvc commit -f` to keep the results as they are)."
 )
-
-
-class UserError(Exception):
-    """A mistake the user can mend. Its message says what was expected, what was found, and what to do."""
-
-
-def say(text: str) -> None:
-    """Print one line of what the stage does, at once even where output goes to a file."""
-    print(f"  {text}", flush=True)
-
-
-def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> Iterable[T]:
-    """Show a bar on a terminal while ``items`` are gone through; stay silent in a log file."""
-    return tqdm(items, desc=f"  {what}", total=total, unit=f" {unit}", leave=False, disable=None)
 
 
 @contextmanager
@@ -95,11 +72,6 @@ def stage(name: str) -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the machine or of a GPU."""
-    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
-
-
 def _explain(error: OSError, name: str) -> str:
     """Say which file could not be read or written, why, and what to do."""
     # A write that fails does not say where.
@@ -107,66 +79,3 @@ def _explain(error: OSError, name: str) -> str:
     what = error.strerror or " ".join(str(error).split())
     remedy = next((words for codes, words in _REMEDIES.items() if error.errno in codes), "See what is there.")
     return f"{os.fsdecode(file)}: {what}. {remedy} Earlier results are as they were; run it again."
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Yield an empty working folder that becomes ``folder`` when, and only when, the block succeeds.
-
-    The working folder lies beside ``folder`` (so that the final step is a rename), is named ``.partial-NAME`` and is
-    git-ignored. What an earlier, killed run left there is removed first; wherever it was killed, the earlier result or
-    the new one is kept.
-
-    Raises:
-        UserError: another process is writing this folder.
-    """
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        yield from _written(folder)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be the only process that writes ``folder``; the system ends the lock with the process, however that ends.
-
-    Raises:
-        UserError: another process is writing it.
-    """
-    file = folder.with_name(f".partial-{folder.name}.lock")
-    with ExitStack() as stack:
-        while True:
-            lock = stack.enter_context(file.open("a+", encoding="ascii"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                number = lock.read().strip()
-                raise UserError(
-                    f"process {number} is writing {folder.name} already. Wait until it ends, or end it: kill {number}"
-                ) from None
-            if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
-                break  # else its holder removed it in between: once more
-        stack.callback(file.unlink, missing_ok=True)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def _written(folder: Path) -> Iterator[Path]:
-    partial, old = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".partial-{folder.name}-old")
-    if old.exists() and not folder.exists():
-        old.rename(folder)  # killed between the two renames below
-    for left in (partial, old):
-        shutil.rmtree(left, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

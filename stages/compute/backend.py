@@ -3,7 +3,7 @@
 import os
 from importlib.util import find_spec
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 BACKENDS = ("tensorflow", "jax")
 

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from stages.base.stage import UserError, say
+from stages.base.errors import UserError
+from stages.base.terminal import say
 from stages.compute.backend import ensure_backend
 from stages.compute.native_logs import quiet
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from stages.base.errors import UserError
 from stages.base.params import Section
-from stages.base.stage import UserError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # a plain file name: no folder, not hidden
 HASH = r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$"

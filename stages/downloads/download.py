@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
+from stages.base.errors import UserError
 from stages.base.files import hash_file
-from stages.base.stage import UserError, say
+from stages.base.terminal import say
 from stages.downloads.catalog import Published
 from stages.downloads.http import MissingError, Patience, RefusedError, check_room, drop, read_address
 

@@ -13,8 +13,9 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+from stages.base.errors import UserError
 from stages.base.params import Section
-from stages.base.stage import UserError, say
+from stages.base.terminal import say
 from stages.downloads.catalog import Published
 
 CHUNK = 1 << 18  # bytes read at a time

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.images.bit_depth import in_words, is_range
 from stages.images.contract import Contract, Fit, Form, Polarity, Range
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.native_logs import quiet
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 
 @dataclass(frozen=True)

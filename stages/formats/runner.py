@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.native_logs import quiet
 from stages.formats.card import FILES, INPUT, OUTPUT, SIGNATURE, read_card
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.images.bit_depth import in_8_bits, is_deep
 from stages.images.contract import Range
 

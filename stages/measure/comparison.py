@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from stages.base.dvc_command import ask
-from stages.base.stage import UserError, say
+from stages.base.errors import UserError
+from stages.base.terminal import say
 
 
 def say_since(path: Path, lock: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.images.split_file import Packed
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.backbones.registry import BACKBONES, weights_item
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS
-from stages.base.stage import UserError
 from stages.schema.split import Split
 from stages.sources.read import AUTO
 from stages.sources.tables import find_labels

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages.base.dvc_command import ask
+from stages.base.errors import UserError
 from stages.base.files import hash_file
 from stages.base.params import read_yaml
-from stages.base.stage import UserError, progress
+from stages.base.terminal import show_progress
 from stages.pipeline.workspace import BEFORE, outputs
 
 RWLOCK = Path(".dvc/tmp/rwlock")
@@ -54,13 +55,13 @@ def damaged_data(lock: Path, own: Path) -> list[str]:
     objects = sorted(path for path in (cache / "files" / "md5").glob("??/*") if path.is_file())
     wrong = {
         f"{path.parent.name}{path.name}": path
-        for path in progress(objects, "hashing the cache", unit="file")
+        for path in show_progress(objects, "hashing the cache", unit="file")
         if hash_file(path, "md5") != f"{path.parent.name}{path.name}".removesuffix(".dir")
     }
     found = [
         f"{path} is damaged: its name is the md5 of another content. Remove it: rm -f {path}" for path in wrong.values()
     ]
-    for output in progress(list(_outputs(lock, own)), "hashing outputs", unit="output"):
+    for output in show_progress(list(_outputs(lock, own)), "hashing outputs", unit="output"):
         found += _compare(output, cache, wrong.keys())
     return found
 

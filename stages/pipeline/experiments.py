@@ -18,7 +18,7 @@ from typing import Any
 
 from stages.base import parent
 from stages.base.dvc_command import DVC
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 _FOLLOWING = (sys.executable, "-P", parent.__file__)  # DVC that ends with this process, however that ends
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a terminal that is closed

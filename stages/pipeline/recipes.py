@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 
 def _yaml() -> YAML:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.dvc_command import DVC, ask
+from stages.base.errors import UserError
 from stages.base.files import read_json, replace
 from stages.base.params import read_yaml
-from stages.base.stage import UserError
 from stages.pipeline.experiments import handled, uninterrupted
 
 BEFORE = Path("data/.before-sweep")  # what the workspace was, while a sweep runs

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.sources.columns import ONE_CLASS
 from stages.sources.tree import Folder, is_image
 

@@ -21,7 +21,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import IO, Any
 
-from stages.base.stage import UserError, progress
+from stages.base.errors import UserError
+from stages.base.terminal import show_progress
 from stages.sources.tree import DAMAGED, UTF8, File, Folder, decode_name
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -159,7 +160,7 @@ class _Stretch(io.RawIOBase):
 
 def _unpacked(stream: IO[bytes], name: str, allowed: int) -> File:
     target = Unpacked(name, allowed)
-    for chunk in progress(iter(lambda: stream.read(CHUNK), b""), f"unpacking {name}", unit="MiB"):
+    for chunk in show_progress(iter(lambda: stream.read(CHUNK), b""), f"unpacking {name}", unit="MiB"):
         target.add(chunk)
     return target.file()
 

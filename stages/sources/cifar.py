@@ -8,8 +8,8 @@ from functools import partial
 
 import numpy as np
 
+from stages.base.errors import UserError
 from stages.base.splits import Part
-from stages.base.stage import UserError
 from stages.sources.archives import seekable
 from stages.sources.data_set import DataSet, Sample, png
 from stages.sources.tree import DAMAGED, File, Folder, natural

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 Role = Literal["file", "label", "split", "group"]
 

@@ -5,8 +5,8 @@ Files are found by their path or by as much of its end as is unique. The suffix 
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import UserError
 from stages.sources.columns import ONE_CLASS, refuse_several
 from stages.sources.data_set import DataSet, Kind, LeftOut, Sample, nfc
 from stages.sources.parts import named_part

@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
+from stages.base.errors import UserError
 from stages.base.splits import Part
-from stages.base.stage import UserError
 from stages.sources.data_set import DataSet, Sample, nfc, png
 from stages.sources.idx import read_idx
 

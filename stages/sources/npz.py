@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import UserError
 from stages.sources.archives import seekable
 from stages.sources.columns import ONE_CLASS
 from stages.sources.data_set import DataSet, Sample, png

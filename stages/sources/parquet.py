@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS
-from stages.base.stage import UserError, progress
+from stages.base.terminal import show_progress
 from stages.sources.archives import Unpacked, allowance, seekable
 from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
 from stages.sources.data_set import DataSet, LeftOut, Sample, nfc
@@ -91,7 +92,7 @@ def _read_rows(
     columns = [*pictures, *{column for column in picked.values() if column}]
     batches = file.iter_batches(ROWS, columns=columns)
     row = 0
-    for batch in progress(batches, f"unpacking {name}", -(-file.metadata.num_rows // ROWS), f"x {ROWS} images"):
+    for batch in show_progress(batches, f"unpacking {name}", -(-file.metadata.num_rows // ROWS), f"x {ROWS} images"):
         for cells in batch.to_pylist():
             picture, cell = cells[pictures[0]], cells[label]
             data = picture["bytes"] if isinstance(picture, dict) else picture

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import UserError
 from stages.sources.archives import is_archive
 from stages.sources.data_set import LeftOut, nfc
 from stages.sources.tree import Folder, is_image, is_table, natural

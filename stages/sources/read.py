@@ -14,7 +14,7 @@ SET/**/*.jpg and a table                   images whose classes a CSV or TSV fil
 from collections.abc import Mapping
 from pathlib import Path
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.sources.annotations import explain, refuse_annotations
 from stages.sources.archives import allowance, is_archive, read_archive
 from stages.sources.cifar import is_cifar, read_cifar

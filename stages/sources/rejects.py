@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.base.errors import UserError
 from stages.base.files import escape
-from stages.base.stage import UserError, say
+from stages.base.terminal import say
 from stages.images.decode import HEIC_EXTRA
 from stages.sources.data_set import Kind, LeftOut
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stages.base.errors import UserError
 from stages.base.splits import Part
-from stages.base.stage import UserError
 from stages.sources.columns import Columns, pick_columns
 from stages.sources.data_set import nfc
 from stages.sources.parts import named_part

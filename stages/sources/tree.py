@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Collection, Mapping
 
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import UserError
 
 Amount = int | float | str  # a count, a share, or "rest"
 EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this

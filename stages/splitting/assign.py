@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import UserError, say
+from stages.base.terminal import say
 from stages.sources.data_set import Kind, LeftOut, nfc
 from stages.splitting.amounts import Amount, count_images, pools
 from stages.splitting.examine import Examined

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stages.base.files import escape
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import say
+from stages.base.terminal import say
 from stages.sources.data_set import Sample
 from stages.splitting.examine import Examined
 

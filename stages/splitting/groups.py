@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
-from stages.base.stage import UserError, say
+from stages.base.terminal import say
 from stages.sources.data_set import LeftOut
 from stages.splitting.amounts import Amount, pools
 from stages.splitting.assign import assign, misplaced, rank, without_duplicates

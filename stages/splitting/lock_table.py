@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.base.errors import UserError
 from stages.base.files import escape, replace, unescape
-from stages.base.stage import UserError
 
 DIGITS = 16  # of the hash of an image's pixels, which name it in the table
 _HEADER = ["pixels", "class", "split"]

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.backbones.registry import find
+from stages.base.errors import UserError
 from stages.base.params import Section, read_section, read_yaml
-from stages.base.stage import UserError, stage
+from stages.base.stage import stage
 from stages.base.versions import differing
 from stages.compute.backend import BACKENDS, choose_backend
 from stages.pipeline.consistency import contradictions

@@ -11,9 +11,11 @@ import json
 from pathlib import Path
 
 from stages.base.dvc_command import ask
+from stages.base.errors import UserError
 from stages.base.params import read_values
 from stages.base.splits import SPLITS
-from stages.base.stage import UserError, say, stage
+from stages.base.stage import stage
+from stages.base.terminal import say
 from stages.images.split_file import Packed
 from stages.schema.split import Split
 from stages.splitting.lock_table import DIGITS, Rows, read_rows, write_rows

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.base.stage import UserError, progress, stage
-from stages.base.text import aligned, shown
+from stages.base.errors import UserError
+from stages.base.stage import stage
+from stages.base.terminal import aligned, show_progress, shown
 from stages.formats.runner import BATCH, Runner
 from stages.sources.image_files import Found, find_images
 
@@ -40,7 +41,7 @@ def main() -> None:
 
     found = Found(options.recursive)
     results: list[dict[str, Any]] = []
-    images = iter(progress(find_images(options.images, runner.contract, found), "images"))
+    images = iter(show_progress(find_images(options.images, runner.contract, found), "images"))
     while batch := list(islice(images, BATCH)):
         probabilities = runner.probabilities(np.stack([pixels for _, pixels in batch]))
         for (path, _), row in zip(batch, probabilities, strict=True):

@@ -12,9 +12,10 @@ import difflib
 import subprocess
 from pathlib import Path
 
+from stages.base.errors import UserError
 from stages.base.files import replace
 from stages.base.params import read_yaml
-from stages.base.stage import UserError, stage
+from stages.base.stage import stage
 from stages.pipeline.recipes import apply, changes, summary
 
 PARAMS = Path("params.yaml")

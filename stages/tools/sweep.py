@@ -17,9 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 from stages.backbones.registry import find
+from stages.base.errors import UserError
 from stages.base.files import read_json, replace
+from stages.base.folders import lock_folder, replace_folder
 from stages.base.params import read_section, read_values
-from stages.base.stage import UserError, locked, say, stage, whole
+from stages.base.stage import stage
+from stages.base.terminal import say
 from stages.compute.backend import choose_backend
 from stages.draw import tables
 from stages.draw.sweep import draw_depths, row, table
@@ -56,7 +59,7 @@ def main() -> None:
     )
     given = [from_text(text) for text in parser.parse_args().depths]
     if BEFORE.exists():
-        with locked(SWEEP):
+        with lock_folder(SWEEP):
             restore(BEFORE)
         say("the workspace is again what it was before the sweep that was killed")
         if not given:
@@ -70,7 +73,7 @@ def main() -> None:
     text = PARAMS.read_text(encoding="utf-8")
     texts = {freeze: with_depths(text, list(depths), freeze) for freeze in (AS_EXTRACTED, *depths)}
     files = [METRICS, *OWN.glob("*.dvc")]
-    with whole(SWEEP) as folder, unchanged(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
+    with replace_folder(SWEEP) as folder, unchanged(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
         print(f"frozen passes, once for {len(depths)} depths", flush=True)
         replace(PARAMS, texts[AS_EXTRACTED].encode())
         shared, _ = repro("extract_test")

@@ -19,7 +19,7 @@ import numpy as np
 
 from stages.base.arrays import open_arrays
 from stages.base.files import hash_file
-from stages.base.stage import say
+from stages.base.terminal import say
 
 # A state is written when the last one is this old, in seconds, ...
 SECONDS = 2.0

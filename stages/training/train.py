@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from stages.base.prefetch import ahead
-from stages.base.stage import say
+from stages.base.terminal import say
 from stages.compute.forward import Forward
 from stages.compute.on_backend import Steps
 from stages.compute.optimizers import Rates, Rule, optimizer

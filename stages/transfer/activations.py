@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from stages.base.errors import UserError
 from stages.base.files import read_json, reading
-from stages.base.stage import UserError
-from stages.base.text import readable
+from stages.base.terminal import readable
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
 from stages.transfer.freeze import Depth
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
 from stages.transfer.activations import Description
 from stages.transfer.freeze import Depth, boundary, frozen_count

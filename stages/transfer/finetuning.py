@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from stages.backbones.pretrained import read_pretrained
-from stages.base.stage import say
+from stages.base.terminal import say
 from stages.compute import build
 from stages.compute.architecture import FEATURES
 from stages.compute.optimizers import Rule, by_depth

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.architecture import PIXELS, Architecture
 
 

@@ -3,7 +3,7 @@
 import keras
 
 from stages.backbones.pretrained import Pretrained
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute import build
 from stages.schema.finetune import Head
 

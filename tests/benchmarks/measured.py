@@ -94,19 +94,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.measured")
     parser.add_argument("stage")
     name = parser.parse_args().stage
-    from stages.base import stage as base
+    from stages.base import folders
 
     said: dict[str, Any] = {"stage": name, "work": 0.0, "fits": []}
-    whole = base.whole
+    replace_folder = folders.replace_folder
 
     @contextmanager
-    def timed_whole(folder: Path) -> Iterator[Path]:
+    def timed(folder: Path) -> Iterator[Path]:
         began = time.perf_counter()
-        with whole(folder) as partial:
+        with replace_folder(folder) as partial:
             yield partial
         said["work"] += time.perf_counter() - began
 
-    base.whole = timed_whole
+    folders.replace_folder = timed
     if name in ("pretrain", "finetune"):  # they import the framework after reading params
         time_epochs(said["fits"])
     # Only now: a stage takes the names that are replaced above when it is imported.

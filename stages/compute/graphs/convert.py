@@ -13,7 +13,7 @@ import keras
 import onnx
 from onnx import helper
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.graphs.layers import LAYERS
 from stages.compute.graphs.writer import Tensor, Writer
 

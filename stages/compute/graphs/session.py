@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from stages.base.stage import UserError
+from stages.base.errors import UserError
 from stages.compute.devices import gpus, in_batches
 
 # This optimizer would merge what ``stages.compute.graphs.edit.cut`` computes twice on purpose.

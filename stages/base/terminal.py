@@ -1,7 +1,22 @@
-"""What is shown on a terminal: tables in line whatever their texts hold, and sizes."""
+"""Write to the terminal: lines, progress bars, and tables that stay aligned whatever their texts hold."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 from unicodedata import combining, east_asian_width
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def say(text: str) -> None:
+    """Print one line of what the stage does, at once even where output goes to a file."""
+    print(f"  {text}", flush=True)
+
+
+def show_progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> Iterable[T]:
+    """Show a bar on a terminal while ``items`` are gone through; stay silent in a log file."""
+    return tqdm(items, desc=f"  {what}", total=total, unit=f" {unit}", leave=False, disable=None)
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
