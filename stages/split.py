@@ -22,7 +22,7 @@ from stages.splitting.amounts import check_amounts
 from stages.splitting.assign import select_classes, without_duplicates
 from stages.splitting.counts import say_splits, write_counts
 from stages.splitting.examine import Examined, examine, lacks_handwriting
-from stages.splitting.grey_range import about_range, choose_range
+from stages.splitting.gray_range import about_range, choose_range
 from stages.splitting.groups import Together, divide
 from stages.splitting.lock_table import read_locked
 from stages.splitting.near_duplicates import about_pairs, find_near, write_pairs

@@ -32,15 +32,15 @@ VAL = pd.DataFrame(
 READING = {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"}
 
 
-def picture(colour: tuple[int, int, int]) -> bytes:
+def picture(color: tuple[int, int, int]) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (20, 16), colour).save(buffer, "PNG")
+    Image.new("RGB", (20, 16), color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def put_split(folder: Path, rows: list[tuple[str, tuple[int, int, int]]], classes: list[str]) -> None:
-    """Write a test split; a row is an actual class and the colour of its image."""
-    packed = [Row(f"{name}/{number}.png", name, picture(colour), 20, 16) for number, (name, colour) in enumerate(rows)]
+    """Write a test split; a row is an actual class and the color of its image."""
+    packed = [Row(f"{name}/{number}.png", name, picture(color), 20, 16) for number, (name, color) in enumerate(rows)]
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "test.parquet", packed, classes, READING)
 
@@ -48,7 +48,7 @@ def put_split(folder: Path, rows: list[tuple[str, tuple[int, int, int]]], classe
 def put_models(folder: Path) -> None:
     """Write what pretrain, finetune and extract_test hand on.
 
-    Of the two models "head" takes every image for red, and "finetuned" names the strongest colour channel.
+    Of the two models "head" takes every image for red, and "finetuned" names the strongest color channel.
     """
     from stages.compute.runtime import start
 

@@ -37,7 +37,7 @@ PARAMS = (
 
 
 def test_rows(images: int) -> Iterator[Row]:
-    """Blurred noise in many colours and sizes, so that a network's probabilities vary."""
+    """Blurred noise in many colors and sizes, so that a network's probabilities vary."""
     random = np.random.default_rng(3)
     for number in range(images):
         coarse = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
@@ -87,7 +87,7 @@ def miniature(pixels: np.ndarray) -> tuple[Any, Any]:
     x = branches(branches(unit(x, 8, 3, "last"), "one"), "two")
     backbone = keras.Model(image, x, name="miniature")
     raw = build.pixels_input(16, 3)
-    images = keras.Model(raw, build.preprocess(raw, "normalised"))(pixels)
+    images = keras.Model(raw, build.preprocess(raw, "normalized"))(pixels)
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
             maps = np.asarray(keras.Model(image, layer.input)(images))
@@ -147,7 +147,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(split, test_rows(30), CLASSES, reading)
     pixels = pixels_of(split)
     backbone, head = miniature(pixels)
-    model = hand_on(folder, backbone, "normalised", head, "last_conv", CONTRACT, CLASSES)
+    model = hand_on(folder, backbone, "normalized", head, "last_conv", CONTRACT, CLASSES)
     probabilities = softmax(np.asarray(model(pixels)))
     table = tabulate(Packed(split), {"head": probabilities[:, ::-1], "finetuned": probabilities})
     pq.write_table(table, folder / "data/evaluate/predictions.parquet")
@@ -280,7 +280,7 @@ def test_onnx_alone_takes_no_framework_and_is_the_same_file(
 def test_the_onnx_file_is_the_whole_network_wherever_it_was_cut(freeze: str, work: Path, tmp_path: Path) -> None:
     pixels = pixels_of(work / "data/split/test.parquet")
     backbone, head = miniature(pixels)
-    model = hand_on(tmp_path, backbone, "normalised", head, freeze, CONTRACT, CLASSES)
+    model = hand_on(tmp_path, backbone, "normalized", head, freeze, CONTRACT, CLASSES)
     card = Card(CLASSES, CONTRACT, ["onnx"])
     write_onnx(tmp_path / "data/finetune", tmp_path / "data/pretrain", card, tmp_path / "model.onnx")
     write_card(tmp_path, card)
@@ -449,7 +449,7 @@ def test_a_network_that_says_the_same_of_all_images_is_noticed() -> None:
     [
         (Contract(28, 1, "ink", "dark_on_light", "stretch"), ["dark ink on light paper", "MNIST's form", "28 x 28"]),
         (Contract(28, 3, "ink", "light_on_dark", "pad"), ["light strokes on a dark ground", "three equal channels"]),
-        (Contract(96, 1, "photo", "dark_on_light", "crop"), ["greyscale", "largest square in the middle", "inverted"]),
+        (Contract(96, 1, "photo", "dark_on_light", "crop"), ["grayscale", "largest square in the middle", "inverted"]),
         (Contract(96, 3, "photo", "light_on_dark", "pad"), ["RGB", "the rest black", "channels last"]),
         (Contract(96, 3, "photo", "light_on_dark", "pad"), ["of more than 8 bits the range 0 to 65535 ("]),
         (Contract(96, 3, "photo", "light_on_dark", "pad", (0, 4095)), ["the range 0 to 4095 (12 bits) becomes 0-255"]),

@@ -539,9 +539,9 @@ def test_the_paper_digits_are_photographs_of_ink_on_paper(made: Path) -> None:
         sizes.add(image.size)
         assert image.mode == "RGB"
         assert min(image.size) >= 160
-        grey = np.asarray(image.convert("L")).astype(int)
-        assert np.median(grey) > 100  # mostly paper, and ink far darker
-        assert np.median(grey) - np.percentile(grey, 0.5) > 40
+        gray = np.asarray(image.convert("L")).astype(int)
+        assert np.median(gray) > 100  # mostly paper, and ink far darker
+        assert np.median(gray) - np.percentile(gray, 0.5) > 40
     assert any(width != height for width, height in sizes)
 
 

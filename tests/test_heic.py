@@ -26,7 +26,7 @@ CONTRACT = Contract(8, 3, "photo", "light_on_dark", "stretch")
 
 
 def corners(pixels: np.ndarray) -> list[list[int]]:
-    """Colours inside the corners, row by row, as near as 128 steps."""
+    """Colors inside the corners, row by row, as near as 128 steps."""
     height, width, _ = pixels.shape
     places = [(y, x) for y in (height // 4, -height // 4) for x in (width // 4, -width // 4)]
     return [[round(value / 128) * 128 for value in pixels[place].astype(int)] for place in places]

@@ -109,7 +109,7 @@ def test_the_same_picture_in_other_clothes_looks_the_same(awkward: Path) -> None
         assert difference.mean() < 2, n
 
 
-def test_cmyk_jpeg_has_its_colours(awkward: Path) -> None:
+def test_cmyk_jpeg_has_its_colors(awkward: Path) -> None:
     red, green, blue = pixels(decode((awkward / "pil_sample_cmyk.jpg").read_bytes()))[1, 5]
     assert red > 200
     assert max(green, blue) < 60
@@ -142,7 +142,7 @@ def test_a_broken_exif_block_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (128, 0), (129, 1), (257, 1), (32896, 128), (65535, 255)])
-def test_16_bit_grey_is_scaled_by_its_full_range(value: int, expected: int) -> None:
+def test_16_bit_gray_is_scaled_by_its_full_range(value: int, expected: int) -> None:
     values = np.full((4, 5), value, dtype=np.uint16)
     for kind in ("PNG", "TIFF"):
         image = decode(encode(Image.fromarray(values), kind))
@@ -158,11 +158,11 @@ def test_16_bit_grey_is_scaled_by_its_full_range(value: int, expected: int) -> N
         (np.array([[-5, 0, 1 << 21]], dtype=np.int32), [0, 0, 255]),
     ],
 )
-def test_grey_values_of_other_types(values: np.ndarray, expected: list[int]) -> None:
+def test_gray_values_of_other_types(values: np.ndarray, expected: list[int]) -> None:
     assert np.asarray(decode(encode(Image.fromarray(values), "TIFF"))).tolist() == [expected]
 
 
-def test_grey_values_that_are_no_numbers_are_refused() -> None:
+def test_gray_values_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(BadImage, match="not finite"):
         decode(encode(Image.fromarray(np.array([[0.0, np.nan]], dtype=np.float32)), "TIFF"))
 
@@ -178,7 +178,7 @@ def test_transparent_parts_are_white(mode: str) -> None:
 
 
 def test_of_an_animation_it_is_the_first_frame() -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     for kind in ("GIF", "PNG", "WEBP", "TIFF"):
         data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
         assert decode(data).getpixel((4, 4))[0] > 240, kind  # type: ignore[index]
@@ -217,7 +217,7 @@ def box(*brands: bytes) -> bytes:
 
 
 def cr2() -> bytes:
-    """A grey picture of 2 x 2 pixels behind the header of Canon's raw files."""
+    """A gray picture of 2 x 2 pixels behind the header of Canon's raw files."""
     entries = {256: 2, 257: 2, 258: 8, 259: 1, 262: 1, 273: 130, 278: 2, 279: 4}
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
     header = b"II*\0\x10\0\0\0CR\2\0" + bytes(4)
@@ -329,15 +329,15 @@ def test_contract_survives_json() -> None:
     height=st.integers(1, 60),
     size=st.integers(1, 40),
     channels=st.sampled_from([1, 3]),
-    grey=st.booleans(),
+    gray=st.booleans(),
     form=st.sampled_from(["photo", "ink"]),
     polarity=st.sampled_from(["light_on_dark", "dark_on_light"]),
     fit=st.sampled_from(["stretch", "crop", "pad"]),
 )
 def test_any_image_becomes_the_pixels_of_any_contract(
-    width: int, height: int, size: int, channels: int, grey: bool, form: str, polarity: str, fit: str
+    width: int, height: int, size: int, channels: int, gray: bool, form: str, polarity: str, fit: str
 ) -> None:
-    data = encode(picture(width, height, 1 if grey else 3).convert("L" if grey else "RGB"))
+    data = encode(picture(width, height, 1 if gray else 3).convert("L" if gray else "RGB"))
     # Handwriting cannot be told from the paper in each.
     with contextlib.suppress(BadImage) if form == "ink" else contextlib.nullcontext():
         loaded = load(data, contract(size, channels, form=form, polarity=polarity, fit=fit))
@@ -352,11 +352,11 @@ def test_an_image_of_the_right_size_keeps_its_pixels() -> None:
         assert np.array_equal(inverted[..., 0], 255 - np.asarray(picture(28, 28, 1)))
 
 
-def test_colour_becomes_luminance_and_grey_is_repeated() -> None:
+def test_color_becomes_luminance_and_gray_is_repeated() -> None:
     green = load(encode(Image.new("RGB", (9, 9), (0, 255, 0))), contract(4, 1))
     assert set(green.ravel()) == {150}  # 0.587 * 255
-    grey = load(encode(picture(9, 9, 1)), contract(4, 3))
-    assert np.array_equal(grey[..., 0], grey[..., 2])
+    gray = load(encode(picture(9, 9, 1)), contract(4, 3))
+    assert np.array_equal(gray[..., 0], gray[..., 2])
 
 
 def test_what_makes_an_image_square() -> None:

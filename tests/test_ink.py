@@ -52,7 +52,7 @@ def test_ink_fills_the_box_with_its_mass_in_the_middle(side: int) -> None:
     assert (out.shape, out.dtype, out.max(), out[0].max(), out[:, 0].max()) == ((side, side), np.uint8, 255, 0, 0)
     assert abs(np.ptp(rows) + 1 - side * 20 / 28) <= 1
     assert np.ptp(columns) + 1 == pytest.approx((np.ptp(rows) + 1) * 0.65, abs=side / 20)
-    # The centre of mass of MNIST's images is pixel 14 of 28.
+    # The center of mass of MNIST's images is pixel 14 of 28.
     assert np.abs(np.array(ndimage.center_of_mass(out)) - (side * 14.5 / 28 - 0.5)).max() <= 0.51
 
 
@@ -66,14 +66,14 @@ def test_place_size_pen_and_shade_do_not_matter() -> None:
 def test_light_strokes_on_a_dark_ground_come_out_the_same() -> None:
     image = page()
     seven(image)
-    grey = np.asarray(image)
-    assert np.array_equal(ink(255 - grey, 28, dark_on_light=False), ink(grey, 28, dark_on_light=True))
+    gray = np.asarray(image)
+    assert np.array_equal(ink(255 - gray, 28, dark_on_light=False), ink(gray, 28, dark_on_light=True))
 
 
 def test_uneven_light_does_not_matter() -> None:
     image = page()
     seven(image)
-    grey = np.asarray(image).astype(float)
+    gray = np.asarray(image).astype(float)
     y, x = np.mgrid[:400, :300]
     lights = {
         "from the left": 0.4 + 0.6 * x / 300,
@@ -82,7 +82,7 @@ def test_uneven_light_does_not_matter() -> None:
         "a sharp shadow": np.where(x + y > 520, 0.5, 1.0),
     }
     for name, light in lights.items():
-        assert alike(ink((grey * light).astype(np.uint8), 28, True), plain_seven()) > 0.95, name
+        assert alike(ink((gray * light).astype(np.uint8), 28, True), plain_seven()) > 0.95, name
 
 
 def test_the_table_round_the_paper_is_no_ink() -> None:
@@ -135,9 +135,9 @@ def test_blank_paper_is_refused(paper: int) -> None:
     noise = np.random.default_rng(1).normal(0, 1, blank.shape)
     dust = blank.copy()
     dust[50:53, 60:63] = 128
-    for grey in (blank, blank[:1, :1], blank + 3 * noise, 150 + 30 * noise, dust):
+    for gray in (blank, blank[:1, :1], blank + 3 * noise, 150 + 30 * noise, dust):
         with pytest.raises(BadImage, match=UNTOLD):
-            ink(np.clip(grey, 0, 255).astype(np.uint8), 28, dark_on_light=paper > 100)
+            ink(np.clip(gray, 0, 255).astype(np.uint8), 28, dark_on_light=paper > 100)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -159,13 +159,13 @@ def test_a_dark_patch_is_refused_and_a_thick_upright_line_is_not() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    grey=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))),
+    gray=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))),
     side=st.integers(1, 40),
     dark_on_light=st.booleans(),
 )
-def test_any_pixels_give_an_image_or_are_refused(grey: np.ndarray, side: int, dark_on_light: bool) -> None:
+def test_any_pixels_give_an_image_or_are_refused(gray: np.ndarray, side: int, dark_on_light: bool) -> None:
     try:
-        out = ink(grey, side, dark_on_light)
+        out = ink(gray, side, dark_on_light)
     except BadImage:
         return
     assert (out.shape, out.dtype, out.max()) == ((side, side), np.uint8, 255)
@@ -174,8 +174,8 @@ def test_any_pixels_give_an_image_or_are_refused(grey: np.ndarray, side: int, da
 @pytest.mark.parametrize("size", [(64, 64), (65, 400), (400, 64), (150, 90)])
 def test_lines_are_looked_for_in_any_pixels(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
-    for grey in (noise, noise // 255, 255 - noise // 255, np.repeat(noise[:1], len(noise), axis=0)):
-        assert remove_ruling(Image.fromarray(grey)).mode == "L"
+    for gray in (noise, noise // 255, 255 - noise // 255, np.repeat(noise[:1], len(noise), axis=0)):
+        assert remove_ruling(Image.fromarray(gray)).mode == "L"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,9 +194,9 @@ def test_lines_of_the_paper_go_and_strokes_stay(kind: Kind, shared: Path) -> Non
 def test_a_stroke_along_a_line_stays() -> None:
     image = page()
     seven(image, left=100, top=120, size=100)
-    grey = np.asarray(image).astype(float)
-    grey[np.arange(20, 400, 20)] *= 0.6  # one line goes through the bar of the 7
-    assert alike(ink(grey.astype(np.uint8), 28, True), plain_seven()) > 0.9
+    gray = np.asarray(image).astype(float)
+    gray[np.arange(20, 400, 20)] *= 0.6  # one line goes through the bar of the 7
+    assert alike(ink(gray.astype(np.uint8), 28, True), plain_seven()) > 0.9
 
 
 def test_where_there_are_no_lines_nothing_changes(shared: Path) -> None:
@@ -235,7 +235,7 @@ def test_photographs_of_digits_look_like_mnists(shared: Path) -> None:
     files = sorted((shared / "datasets" / "own_digits").glob("*/*.jpg"))
     right = 0
     for file in files:
-        grey = np.asarray(decode(file.read_bytes()).convert("L"))
-        nearest = np.argmax(images @ ink(grey, 28, dark_on_light=True).ravel().astype(np.float32))
+        gray = np.asarray(decode(file.read_bytes()).convert("L"))
+        nearest = np.argmax(images @ ink(gray, 28, dark_on_light=True).ravel().astype(np.float32))
         right += int(labels[nearest]) == int(file.parent.name)
     assert right / len(files) > 0.85

@@ -70,6 +70,14 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_allowed(path: tuple[str
         assert dumped == value
 
 
+def test_an_old_name_is_one_line_with_the_new_one() -> None:
+    augment = {**DEFAULT["extract"]["augment"]}
+    augment["colour"] = augment.pop("color")
+    with pytest.raises(UserError) as raised:
+        validate({**DEFAULT["extract"], "augment": augment}, "extract", SECTIONS["extract"])
+    assert str(raised.value) == "params.yaml: extract.augment.colour: renamed; write color."
+
+
 @given(st.sampled_from(KEYS), st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1))
 def test_an_unknown_key_is_named_with_the_known_ones(path: tuple[str, ...], key: str) -> None:
     place: Any = DEFAULT
@@ -164,7 +172,7 @@ def test_a_missing_file_says_where_to_be(tmp_path: Path) -> None:
     "about",
     ["none", {"source": "x"}, {"license": "CC BY 4.0"}, {"source": "© J. Doe <jane@example.org>", "license": "猫"}],
 )
-def test_source_and_licence_of_the_data_are_a_line_each(about: object) -> None:
+def test_source_and_license_of_the_data_are_a_line_each(about: object) -> None:
     assert validate(changed(("split", "about"), about), "split", SECTIONS["split"]) is not None
 
 

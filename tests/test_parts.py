@@ -299,11 +299,11 @@ def test_a_source_without_a_test_part_is_not_learned_and_split(tmp_path: Path) -
 
 
 def test_pretrain_says_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write(tmp_path / "x", files(*both("train"), *both("test"), "unlabelled", "train/cover.png"))
+    root = write(tmp_path / "x", files(*both("train"), *both("test"), "unlabeled", "train/cover.png"))
     read_pixels(root, Contract(8, 3, "photo", "light_on_dark", "stretch"), tmp_path / "pixels.npy")
     assert capsys.readouterr().out.splitlines() == [
         f"  {root}: train part: train/",
         f"  {root}: test part: test/",
-        "  left out: unlabelled/ (no part with class folders: 3 images)",
+        "  left out: unlabeled/ (no part with class folders: 3 images)",
         "  left out: 1 in no class folder",
     ]

@@ -21,14 +21,14 @@ from stages.images.contract import Contract
 from stages.tools import predict
 
 CONTRACT = Contract(size=8, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
-COLOURS = {"red": (200, 20, 10), "green": (10, 200, 20), "blue": (20, 10, 200)}
+COLORS = {"red": (200, 20, 10), "green": (10, 200, 20), "blue": (20, 10, 200)}
 
 Predict = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model that says which colour an image has: softmax(average of each channel / 50)."""
+    """An exported model that says which color an image has: softmax(average of each channel / 50)."""
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["floats"], ["means"], axes=[1, 2], keepdims=0),
@@ -38,11 +38,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 8, 8, 3])
     probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3])
     fifty = numpy_helper.from_array(np.array(50, np.float32), "fifty")
-    graph = helper.make_graph(nodes, "colours", [pixels], [probabilities], [fifty])
+    graph = helper.make_graph(nodes, "colors", [pixels], [probabilities], [fifty])
     folder = tmp_path_factory.mktemp("export")
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(made, folder / "model.onnx")
-    write_card(folder, Card(list(COLOURS), CONTRACT, ["onnx"]))
+    write_card(folder, Card(list(COLORS), CONTRACT, ["onnx"]))
     return folder
 
 
@@ -63,16 +63,16 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
     return call
 
 
-def image(path: Path | str, colour: str = "red") -> Path:
+def image(path: Path | str, color: str = "red") -> Path:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (30, 20), COLOURS[colour]).save(path, "png")
+    Image.new("RGB", (30, 20), COLORS[color]).save(path, "png")
     return Path(path)
 
 
 def test_paper_without_handwriting_is_named(run: Predict, model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     shutil.copytree(model, folder)
-    write_card(folder, Card(list(COLOURS), replace(CONTRACT, form="ink", polarity="dark_on_light"), ["onnx"]))
+    write_card(folder, Card(list(COLORS), replace(CONTRACT, form="ink", polarity="dark_on_light"), ["onnx"]))
     code, stdout, stderr = run(image("blank.png"), folder=folder)
     assert (code, stdout, stderr) == (1, "", "predict: blank.png: no handwriting can be told from the paper\n")
 
@@ -161,10 +161,10 @@ def test_an_image_on_standard_input(model: Path, project: Path, tmp_path: Path) 
 
 
 def test_more_images_than_are_run_at_once_stay_in_order(run: Predict) -> None:
-    colours = [list(COLOURS)[number % 3] for number in range(40)]
-    names = [image(f"{number:02}.png", colour) for number, colour in enumerate(colours)]
+    colors = [list(COLORS)[number % 3] for number in range(40)]
+    names = [image(f"{number:02}.png", color) for number, color in enumerate(colors)]
     lines = run(*names)[1].splitlines()[1:]
-    assert [line.split()[:2] for line in lines] == [[f"{n:02}.png", colour] for n, colour in enumerate(colours)]
+    assert [line.split()[:2] for line in lines] == [[f"{n:02}.png", color] for n, color in enumerate(colors)]
 
 
 def test_names_of_every_kind(run: Predict) -> None:

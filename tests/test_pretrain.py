@@ -160,7 +160,7 @@ def test_published_weights_give_the_published_features(
     [
         ("caffe", keras.applications.vgg16),
         ("symmetric", keras.applications.mobilenet_v2),
-        ("normalised", keras.applications.densenet),
+        ("normalized", keras.applications.densenet),
         ("raw", keras.applications.efficientnet),
     ],
 )

@@ -179,8 +179,8 @@ def test_values_are_spread_over_the_range_and_clipped() -> None:
     values = np.array([[-50, 0, 1, 2048, 4095, 5000]], np.int32)
     assert np.asarray(decode(encode(values, "TIFF"), values=(0, 4095))).tolist() == [[0, 0, 0, 128, 255, 255]]
     assert np.asarray(decode(encode(values, "TIFF"), values=(-1024, 4095)))[0, 1] == 51
-    grey = np.array([[0, 100, 255]], np.uint8)
-    assert np.asarray(decode(encode(grey), values=(0, 100))).tolist() == grey.tolist(), "8 bits stay as they are"
+    gray = np.array([[0, 100, 255]], np.uint8)
+    assert np.asarray(decode(encode(gray), values=(0, 100))).tolist() == gray.tolist(), "8 bits stay as they are"
 
 
 def test_transparent_values_are_white_and_no_part_of_the_extent() -> None:

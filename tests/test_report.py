@@ -25,9 +25,9 @@ from stages.splitting.near_duplicates import write_pairs
 PICTURES = ["curves.png", "confusion.png", "samples.png", "predictions.png"]
 
 
-def photo(rng: np.random.Generator, grey: bool) -> bytes:
+def photo(rng: np.random.Generator, gray: bool) -> bytes:
     buffer = io.BytesIO()
-    pixels = rng.integers(0, 256, (6, 6) if grey else (6, 6, 3), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (6, 6) if gray else (6, 6, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((40, 30)).save(buffer, "PNG")
     return buffer.getvalue()
 

@@ -526,20 +526,20 @@ def test_copies_are_used_once_and_contradictions_never(
 ) -> None:
     folder = project_with()
     fill(folder)
-    put(folder / "cat" / "grey.png", 99, mode="L")
+    put(folder / "cat" / "gray.png", 99, mode="L")
     for size in ((4, 6), (6, 4)):  # as many equal pixels, but not the same picture
         Image.new("RGB", size, "red").save(folder / "dog" / f"red{size[0]}.png")
     for name in ("cat/0 copy.png", "cat/zzz.png"):
         shutil.copy(folder / "cat" / "0.png", folder / name)
-    # The same pixels in other files: another format, another encoding, grey in three channels.
+    # The same pixels in other files: another format, another encoding, gray in three channels.
     Image.open(folder / "dog" / "1.png").save(folder / "dog" / "1.bmp")
     Image.open(folder / "dog" / "2.png").save(folder / "dog" / "2b.png", compress_level=0)
-    Image.open(folder / "cat" / "grey.png").convert("RGB").save(folder / "cat" / "grey3.png")
+    Image.open(folder / "cat" / "gray.png").convert("RGB").save(folder / "cat" / "gray3.png")
     shutil.copy(folder / "dog" / "3.png", folder / "cat" / "wrong.png")
     main()
     assert left_out() == [
         ["cat/0.png", "cat", "duplicate of cat/0 copy.png"],
-        ["cat/grey3.png", "cat", "duplicate of cat/grey.png"],
+        ["cat/gray3.png", "cat", "duplicate of cat/gray.png"],
         ["cat/wrong.png", "cat", "also in class 'dog'"],
         ["cat/zzz.png", "cat", "duplicate of cat/0 copy.png"],
         ["dog/1.png", "dog", "duplicate of dog/1.bmp"],

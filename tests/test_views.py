@@ -16,14 +16,14 @@ from stages.training.augmentation import Fresh
 from tests.helpers.miniature import pictures
 
 NOTHING: dict[str, Any] = {
-    **dict.fromkeys(("rotation", "shift", "shear", "zoom", "brightness", "contrast", "colour"), 0),
+    **dict.fromkeys(("rotation", "shift", "shear", "zoom", "brightness", "contrast", "color"), 0),
     **dict.fromkeys(("cutout", "mixup", "cutmix"), 0),
     "flip": "none",
     "fill": 0,
     "rand_augment": {"operations": 0, "magnitude": 9},
 }
 EVERYTHING: dict[str, Any] = {
-    **{"rotation": 20, "shift": 0.2, "shear": 15, "zoom": 0.2, "brightness": 0.2, "contrast": 0.2, "colour": 0.2},
+    **{"rotation": 20, "shift": 0.2, "shear": 15, "zoom": 0.2, "brightness": 0.2, "contrast": 0.2, "color": 0.2},
     **{"cutout": 0.3, "mixup": 0.4, "cutmix": 1, "flip": "both", "fill": "reflect"},
     "rand_augment": {"operations": 2, "magnitude": 9},
 }
@@ -184,7 +184,7 @@ def test_brightness_multiplies_within_its_limit() -> None:
     assert 1.17 < max(means) <= 1.21
 
 
-def test_contrast_stretches_around_the_mean_grey() -> None:
+def test_contrast_stretches_around_the_mean_gray() -> None:
     halves = np.repeat(np.array([80, 120], dtype=np.uint8), 32).reshape(8, 8, 1)
     seen = views_of(halves, contrast=0.5)
     ranges = [(int(each.max()) - int(each.min())) / 40 for each in seen]
@@ -193,20 +193,20 @@ def test_contrast_stretches_around_the_mean_grey() -> None:
     assert all(abs(each.mean() - 100) < 1.5 for each in seen)
 
 
-def test_colour_changes_saturation_and_leaves_grey_alone() -> None:
+def test_color_changes_saturation_and_leaves_gray_alone() -> None:
     reddish = np.tile(np.array([150, 100, 90], dtype=np.uint8), (8, 8, 1))
-    spreads = [np.ptp(each[0, 0].astype(int)) / 60 for each in views_of(reddish, colour=0.5)]
+    spreads = [np.ptp(each[0, 0].astype(int)) / 60 for each in views_of(reddish, color=0.5)]
     assert 0.45 < min(spreads) < 0.6
     assert 1.4 < max(spreads) < 1.55
-    for grey in (bar(), np.repeat(bar(), 3, axis=2)):
-        assert all(np.array_equal(each, grey) for each in views_of(grey, 10, colour=1))
+    for gray in (bar(), np.repeat(bar(), 3, axis=2)):
+        assert all(np.array_equal(each, gray) for each in views_of(gray, 10, color=1))
 
 
 def test_cutout_cuts_a_square_that_may_reach_over_the_edge() -> None:
     even = np.full((40, 40, 3), 200, dtype=np.uint8)
-    for fill, grey in ((0, 0), (90, 90), ("reflect", 128)):
+    for fill, gray in ((0, 0), (90, 90), ("reflect", 128)):
         seen = views_of(even, 100, cutout=0.3, fill=fill)
-        cut = [each[..., 0] == grey for each in seen]
+        cut = [each[..., 0] == gray for each in seen]
         assert max(mask.sum() for mask in cut) == 12 * 12
         for mask in cut:
             rows, columns = mask.any(1).sum(), mask.any(0).sum()
@@ -216,8 +216,8 @@ def test_cutout_cuts_a_square_that_may_reach_over_the_edge() -> None:
     assert all(np.all(each == 0) or each.max() == 200 for each in views_of(even, cutout=1))
 
 
-def one_colour(count: int, side: int = 16) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return even images, each of its own grey, and their classes: 0, 1 and 2 in turn."""
+def one_color(count: int, side: int = 16) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return even images, each of its own gray, and their classes: 0, 1 and 2 in turn."""
     return [np.full((side, side, 1), 3 * n, dtype=np.uint8) for n in range(count)], np.arange(count) % 3
 
 
@@ -230,14 +230,14 @@ def drawn(images: list[np.ndarray], labels: np.ndarray, views: int = 4, **settin
 
 
 def test_without_mixing_targets_are_the_classes() -> None:
-    images, labels = one_colour(5)
+    images, labels = one_color(5)
     pixels, targets = drawn(images, labels)
     np.testing.assert_array_equal(targets, np.repeat(np.eye(3, dtype=np.float32)[labels][:, None], 4, axis=1))
     np.testing.assert_array_equal(pixels[:, 2], images)
 
 
 def test_mixup_is_the_weighted_sum_of_two_images_and_of_their_classes() -> None:
-    images, labels = one_colour(30)
+    images, labels = one_color(30)
     pixels, targets = drawn(images, labels, 6, mixup=1)
     np.testing.assert_array_equal(pixels[:, 0], images)  # view 0 is never mixed
     np.testing.assert_array_equal(targets[:, 0], np.eye(3)[labels])
@@ -245,11 +245,11 @@ def test_mixup_is_the_weighted_sum_of_two_images_and_of_their_classes() -> None:
     shares = set()
     for place, label in enumerate(labels):
         for number in range(1, 6):
-            grey, target = int(pixels[place, number, 0, 0, 0]), targets[place, number]
+            gray, target = int(pixels[place, number, 0, 0, 0]), targets[place, number]
             if target.max() < 1:
                 partners = [n for n in range(30) if n != place and target[labels[n]] > 0 and labels[n] != label]
                 share = float(target[label])
-                assert any(abs(share * 3 * place + (1 - share) * 3 * n - grey) <= 0.5 + 1e-3 for n in partners)
+                assert any(abs(share * 3 * place + (1 - share) * 3 * n - gray) <= 0.5 + 1e-3 for n in partners)
                 shares.add(round(share, 3))
     assert len(shares) > 50
     assert min(shares) < 0.1
@@ -257,7 +257,7 @@ def test_mixup_is_the_weighted_sum_of_two_images_and_of_their_classes() -> None:
 
 
 def test_cutmix_puts_in_a_rectangle_whose_area_is_the_share() -> None:
-    images, labels = one_colour(30)
+    images, labels = one_color(30)
     pixels, targets = drawn(images, labels, 6, cutmix=1)
     np.testing.assert_array_equal(pixels[:, 0], images)
     across = 0
@@ -275,14 +275,14 @@ def test_cutmix_puts_in_a_rectangle_whose_area_is_the_share() -> None:
 
 
 def test_with_both_on_half_of_the_views_are_mixed_in_either_way() -> None:
-    images, labels = one_colour(60)
+    images, labels = one_color(60)
     pixels, _ = drawn(images, labels, 6, mixup=1, cutmix=1)
     even = (np.ptp(pixels[:, 1:], axis=(2, 3, 4)) == 0).mean()
     assert 0.4 < even < 0.75  # a sum is even; so is a rectangle that happens to lie outside
 
 
 def test_partners_come_from_a_window_that_nothing_else_moves() -> None:
-    images, labels = one_colour(WINDOW + 20, side=4)
+    images, labels = one_color(WINDOW + 20, side=4)
     full, targets = drawn(images, labels, 3, mixup=1)
     first, first_targets = drawn(images[:WINDOW], labels[:WINDOW], 3, mixup=1)
     np.testing.assert_array_equal(full[:WINDOW], first)
@@ -318,7 +318,7 @@ def test_fresh_views_differ_from_epoch_to_epoch_and_repeat_with_the_seed() -> No
 
 
 def test_fresh_views_are_mixed_with_rows_of_their_batch() -> None:
-    images, labels = one_colour(6)
+    images, labels = one_color(6)
     data = Fresh(np.stack(images), labels, 3, limits(mixup=1).model_dump(), seed=1)
     pixels, targets = data.batch(np.array([0, 5]), epoch=0)
     assert pixels.shape == (2, 16, 16, 1)
@@ -335,11 +335,11 @@ def test_fresh_views_are_mixed_with_rows_of_their_batch() -> None:
 def test_operations_of_rand_augment_do_nothing_at_magnitude_0_and_something_at_30(name: str, mode: str) -> None:
     image = Image.fromarray(pictures(1, side=32, channels=3)[0][0]).convert(mode)
     before = np.asarray(image).astype(int)
-    stays = name in ("auto_contrast", "equalise")  # these have no magnitude
+    stays = name in ("auto_contrast", "equalize")  # these have no magnitude
     calm, strong = (np.asarray(OPERATIONS[name](image, strength, 0)).astype(int) for strength in (0.0, 1.0))
     assert calm.shape == strong.shape == before.shape
     assert stays or np.array_equal(calm, before)
-    idle = name == "identity" or (name == "colour" and mode == "L")
+    idle = name == "identity" or (name == "color" and mode == "L")
     assert (np.abs(strong - before).mean() > 2) == (not idle)
 
 
@@ -371,8 +371,8 @@ def test_rand_augment_is_that_of_the_paper() -> None:
     assert (np.asarray(OPERATIONS["shift_y"](even, -1.0, 7))[:, 0] == 7).sum() == 150
     assert np.asarray(OPERATIONS["brightness"](even, -1.0, 0)).max() == 20
     levels = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
-    assert len(np.unique(np.asarray(OPERATIONS["posterise"](levels, 1.0, 0)))) == 16
-    np.testing.assert_array_equal(np.asarray(OPERATIONS["solarise"](levels, 1.0, 0)), 255 - np.asarray(levels))
+    assert len(np.unique(np.asarray(OPERATIONS["posterize"](levels, 1.0, 0)))) == 16
+    np.testing.assert_array_equal(np.asarray(OPERATIONS["solarize"](levels, 1.0, 0)), 255 - np.asarray(levels))
 
 
 def test_views_of_ink_stay_light_on_black(shared: Any) -> None:

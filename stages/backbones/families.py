@@ -48,7 +48,7 @@ XCEPTION = Family("Xception", "symmetric", 71, "block1 … block14", NUMBERED)
 _STAGES = ((r"conv\1", r"conv(\d+)_.*"),)
 RESNET = Family("ResNet", "caffe", 32, "conv1 … conv5", _STAGES)
 RESNET_V2 = Family("ResNetV2", "symmetric", 32, "conv1 … conv5", _STAGES)
-DENSENET = Family("DenseNet", "normalised", 32, "conv1 … conv5", _STAGES)
+DENSENET = Family("DenseNet", "normalized", 32, "conv1 … conv5", _STAGES)
 INCEPTION = Family(
     "Inception",
     "symmetric",

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import keras
 
 KERAS_IO = "keras.io/api/applications"
-README = "keras-team/keras-applications README (measured with Keras)"  # 100 minus its errors, single centre crop
+README = "keras-team/keras-applications README (measured with Keras)"  # 100 minus its errors, single center crop
 HOWARD = "Howard et al. 2019, in the docstring of keras.applications.MobileNetV3Large"
-# EfficientNet's published weights normalise by the square root of the deviation where Keras without weights does not
+# EfficientNet's published weights normalize by the square root of the deviation where Keras without weights does not
 # (tensorflow/tensorflow#49930); Keras adds this layer only when it loads them itself.
 _DEVIATION = (0.229, 0.224, 0.225)
 _MEAN = (0.485, 0.456, 0.406)
@@ -57,7 +57,7 @@ class Backbone:
 
     @property
     def channels(self) -> int:
-        """1 (grey) or 3 (RGB)."""
+        """1 (gray) or 3 (RGB)."""
         return 1 if self.family is f.MNIST else 3
 
     @property

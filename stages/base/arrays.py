@@ -88,7 +88,7 @@ class StoredRows:
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
         rows = np.empty((len(places), *self.shape[1:]), self._dtype)
         target = rows.reshape(-1).view(np.uint8).data
-        # Neighbours are read at once.
+        # Neighbors are read at once.
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
         for begin, end in zip([0, *breaks], [*breaks, len(places)], strict=True):
             self._file.seek(self._start + int(places[begin]) * self._bytes)

@@ -1,9 +1,9 @@
 """Read params.yaml: a section in, a validated and frozen object out, or one message that says what to change."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,7 +14,13 @@ from stages.base.errors import UserError
 
 
 class Section(BaseModel):
-    """The base of every params section: no key unknown, none missing, no type guessed, nothing changed afterwards."""
+    """The base of every params section: no key unknown, none missing, no type guessed, nothing changed afterwards.
+
+    Attributes:
+        RENAMED: old keys, each with the one that replaced it.
+    """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -95,21 +101,35 @@ def _refuse(lines: Iterable[str]) -> None:
         raise UserError("\n".join([*found[:_LINES], *more]))
 
 
-def _mistakes(values: Any, name: str, schema: type[BaseModel], origin: str) -> list[tuple[str, str]]:
+def _mistakes(values: Any, name: str, schema: type[Section], origin: str) -> list[tuple[str, str]]:
     """Return the key of the section that each mistake is in, and the line that says what is wrong."""
     if not isinstance(values, dict):
         raise UserError(f"{origin}: {name}: expected keys and values, received {shorten(values)}.")
     try:
         schema.model_validate(values)
     except ValidationError as error:
-        return [(str(detail["loc"][0]), f"{origin}: {_explain(detail, name, schema)}") for detail in error.errors()]
+        details = error.errors()
+        # A renamed key is one mistake: under the new name it is not missing as well.
+        renamed = [(*detail["loc"][:-1], _new_name(detail, schema)) for detail in details]
+        wrong = [detail for detail in details if detail["type"] != "missing" or detail["loc"] not in renamed]
+        return [(str(detail["loc"][0]), f"{origin}: {_explain(detail, name, schema)}") for detail in wrong]
     return []
 
 
-def _explain(detail: ErrorDetails, name: str, schema: type[BaseModel]) -> str:
+def _new_name(detail: ErrorDetails, schema: type[Section]) -> str | None:
+    """Return the key that replaced an unknown one; None where there is none."""
+    if detail["type"] != "extra_forbidden":
+        return None
+    *above, key = (str(part) for part in detail["loc"])
+    return _section_at(above, schema).RENAMED.get(key)
+
+
+def _explain(detail: ErrorDetails, name: str, schema: type[Section]) -> str:
     path = [str(part) for part in detail["loc"]]
     key = ".".join([name, *path])
     kind = detail["type"]
+    if new := _new_name(detail, schema):
+        return f"{key}: renamed; write {new}."
     if kind == "extra_forbidden":
         known = list(_section_at(path[:-1], schema).model_fields)
         close = difflib.get_close_matches(path[-1], known, n=1)
@@ -128,7 +148,7 @@ def shorten(value: Any) -> str:
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST]} … ({len(text):,} characters)"
 
 
-def _section_at(keys: list[str], schema: type[BaseModel]) -> type[BaseModel]:
+def _section_at(keys: list[str], schema: type[Section]) -> type[Section]:
     for key in keys:
         if key.isdigit():  # an item of a list of sections, which the key before it has led to
             continue

@@ -13,7 +13,7 @@ PREPROCESSING: dict[str, Callable[[], list[Callable[[keras.KerasTensor], keras.K
     "raw": lambda: [layers.Rescaling(1.0, name="preprocess")],
     "unit": lambda: [layers.Rescaling(1 / 255, name="preprocess")],
     "symmetric": lambda: [layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")],
-    "normalised": lambda: [
+    "normalized": lambda: [
         layers.Rescaling(1 / 255, name="preprocess_rescale"),
         layers.Normalization(mean=_IMAGENET_MEAN, variance=[s**2 for s in _IMAGENET_STD], name="preprocess"),
     ],

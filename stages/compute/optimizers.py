@@ -16,7 +16,7 @@ class Rule:
     Attributes:
         name: ``adam`` (Kingma & Ba 2015), ``adamw`` (Loshchilov & Hutter 2019) or ``sgd`` (momentum, not Nesterov's).
         momentum: of sgd.
-        weight_decay: of adamw; biases and the scales and offsets of normalisation do not decay.
+        weight_decay: of adamw; biases and the scales and offsets of normalization do not decay.
         clip_norm: gradients of a larger global norm are scaled down to it (Pascanu et al. 2013); 0: never.
     """
 

@@ -49,7 +49,7 @@ def division() -> dict[str, Scans]:
 
 
 def in_mnist_manner(ink: np.ndarray) -> np.ndarray:
-    """Return one (8, 8) digit as (28, 28) uint8: light on black, in a 20-pixel box, centre of mass in the middle.
+    """Return one (8, 8) digit as (28, 28) uint8: light on black, in a 20-pixel box, center of mass in the middle.
 
     LeCun, Bottou, Bengio and Haffner 1998, section III.A.
     """
@@ -57,16 +57,16 @@ def in_mnist_manner(ink: np.ndarray) -> np.ndarray:
     side = BOX * len(padded) // len(ink)
     field = np.asarray(Image.fromarray(padded).resize((4 * side, 4 * side), Image.Resampling.BICUBIC))
     crisp = ((field - 0.25) / 0.5).clip(0, 1)  # a pen's edge is sharper than what 8 pixels can show of it
-    grey = np.asarray(Image.fromarray(crisp).reduce(4))
-    inked = [np.flatnonzero(grey.any(axis=axis)) for axis in (1, 0)]
-    grey = grey[tuple(slice(lines[0], lines[-1] + 1) for lines in inked)]
+    gray = np.asarray(Image.fromarray(crisp).reduce(4))
+    inked = [np.flatnonzero(gray.any(axis=axis)) for axis in (1, 0)]
+    gray = gray[tuple(slice(lines[0], lines[-1] + 1) for lines in inked)]
     image = np.zeros((SIDE, SIDE), np.uint8)
     starts = []
-    for length, positions in zip(grey.shape, np.indices(grey.shape), strict=True):
-        middle = float((grey * positions).sum() / grey.sum())
+    for length, positions in zip(gray.shape, np.indices(gray.shape), strict=True):
+        middle = float((gray * positions).sum() / gray.sum())
         starts.append(min(max(round(SIDE / 2 - middle), 0), SIDE - length))
     top, left = starts
-    image[top : top + grey.shape[0], left : left + grey.shape[1]] = np.rint(grey * 255)
+    image[top : top + gray.shape[0], left : left + gray.shape[1]] = np.rint(gray * 255)
     return image
 
 

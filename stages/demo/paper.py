@@ -38,10 +38,10 @@ def photograph(scans: Scans, place: int) -> Image.Image:
     paper = _paper(height, width, rng)
     ink = _put(_outline(scans.ink[place], rng), height, width, rng)
     ink *= rng.uniform(0.75, 0.95) * (1 + 0.12 * _uneven(height, width, 12, rng))  # a pen does not cover evenly
-    colour = rng.uniform(28, 62) * np.array(
+    color = rng.uniform(28, 62) * np.array(
         [1, rng.uniform(0.95, 1.02), rng.uniform(0.95, 1.3)], np.float32
     )  # black to blue
-    image = paper + (colour - paper) * ink.clip(0, 1)[..., None]
+    image = paper + (color - paper) * ink.clip(0, 1)[..., None]
     image += rng.uniform(1.0, 2.2) * rng.standard_normal((height, width, 1), np.float32)  # the sensor's noise
     return Image.fromarray(np.rint(image.clip(0, 255)).astype(np.uint8))
 
@@ -77,7 +77,7 @@ def _thin(blob: np.ndarray) -> np.ndarray:
 
 
 def _removable() -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of the 256 neighbourhoods whether the first, and the second, pass takes its middle away."""
+    """Return for each of the 256 neighborhoods whether the first, and the second, pass takes its middle away."""
     ring = (np.arange(256) >> np.arange(8)[:, None] & 1).astype(bool)  # north first, then clockwise
     north, east, south, west = ring[::2]
     around = ring.sum(axis=0)
@@ -88,7 +88,7 @@ def _removable() -> tuple[np.ndarray, np.ndarray]:
     return edge & first, edge & second
 
 
-RING = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.uint8)  # gives each neighbourhood its number
+RING = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.uint8)  # gives each neighborhood its number
 REMOVABLE = _removable()
 
 
@@ -119,11 +119,11 @@ def _paper(height: int, width: int, rng: Generator) -> np.ndarray:
     light = 1 + rng.uniform(0.1, 0.35) * toward
     shadow = 1 - rng.uniform(0.0, 0.2) * _smooth((across - rng.uniform(-0.1, 0.5)) / rng.uniform(0.25, 0.7) + 0.5)
     relief = 1 + 0.02 * _uneven(height, width, 40, rng) + 0.006 * _uneven(height, width, 4, rng)
-    grey = rng.uniform(145, 205) * light * shadow * relief
+    gray = rng.uniform(145, 205) * light * shadow * relief
     warmth = rng.uniform(0.02, 0.06)
     warm = np.array([1, 1 - warmth, 1 - rng.uniform(1.6, 2.0) * warmth], np.float32)
     cool = np.array([-0.05, 0, 0.05], np.float32)  # lamps are warm, their shadows less so
-    return np.asarray(grey[..., None] * (warm + (1 - shadow[..., None]) * cool))
+    return np.asarray(gray[..., None] * (warm + (1 - shadow[..., None]) * cool))
 
 
 def _uneven(height: int, width: int, cell: int, rng: Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ PREDICTIONS = (
 )
 PREDICTIONS_SEEN = " Beside it: what the network sees."
 MATRIX = (
-    "Of the fine-tuned model, in test images. The colour is the share of the actual class, on a square-root scale that "
+    "Of the fine-tuned model, in test images. The color is the share of the actual class, on a square-root scale that "
     "lets rare mistakes be seen."
 )
 CLASSES = (

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: counts in the cells, the share of the actual class as colour."""
+"""The confusion matrix as a picture: counts in the cells, the share of the actual class as color."""
 
 from math import ceil
 from pathlib import Path
@@ -21,8 +21,8 @@ _LONGEST = 18  # letters of a name; the tables have it in full
 def draw_confusion(matrix: pd.DataFrame, path: Path) -> None:
     """Draw ``matrix``, counts with actual classes as rows and predicted ones as columns, into the PNG file ``path``.
 
-    A cell's colour is its share of its row, on a square-root scale, so that rare mistakes stay visible beside a strong
-    diagonal. A class without test images keeps an empty, grey row.
+    A cell's color is its share of its row, on a square-root scale, so that rare mistakes stay visible beside a strong
+    diagonal. A class without test images keeps an empty, gray row.
     """
     counts = matrix.to_numpy(dtype=float)
     totals = counts.sum(axis=1, keepdims=True)
@@ -49,8 +49,8 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: floa
     fontsize = min(13.0, 0.5 * cell, 1.2 * cell / digits)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if shares[row, column] > 0.3 else INK
-            axes.text(column, row, f"{count:.0f}", ha="center", va="center", fontsize=fontsize, color=colour)
+            color = "white" if shares[row, column] > 0.3 else INK
+            axes.text(column, row, f"{count:.0f}", ha="center", va="center", fontsize=fontsize, color=color)
 
 
 def _name_classes(axes: Axes, names: list[str], cell: float) -> None:

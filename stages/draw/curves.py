@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stages.draw.save import save
 
-# Okabe and Ito's blue and vermilion: told apart with any kind of colour vision, and in grey print by their lightness.
+# Okabe and Ito's blue and vermilion: told apart with any kind of color vision, and in gray print by their lightness.
 TRAIN, VALIDATION = "#0072B2", "#D55E00"
 INK, GRID, WARM = "#333333", "#E4E4E4", "#FFF3E2"
 _MANY_EPOCHS = 40  # beyond this, a dot at every epoch hides the line
@@ -59,20 +59,20 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
     watched = f"val_{measure}" if history[f"val_{measure}"].notna().any() else measure
     curves = [(measure, "training", TRAIN, "-"), (f"val_{measure}", "validation", VALIDATION, "-")]
     marker = "." if last <= _MANY_EPOCHS else ""
-    for column, label, colour, style in curves:
+    for column, label, color, style in curves:
         # The thawed phase starts from the head's kept epoch, not from its last one: no line joins the two.
         for number, (_, rows) in enumerate(history.groupby("phase", sort=False)):
             if rows[column].notna().any():
                 name = label if number == 0 else "_"
-                axes.plot(rows["epoch"], rows[column], style, marker=marker, color=colour, linewidth=2, label=name)
+                axes.plot(rows["epoch"], rows[column], style, marker=marker, color=color, linewidth=2, label=name)
     kept = history[history["kept"] == 1]
-    colour = VALIDATION if watched.startswith("val_") else TRAIN
+    color = VALIDATION if watched.startswith("val_") else TRAIN
     axes.plot(
         kept["epoch"], kept[watched], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK,
         markeredgewidth=1.8, label="epoch whose weights are kept", zorder=5, clip_on=False,
     )  # fmt: skip
     for _, row in kept.iterrows():
-        axes.axvline(row["epoch"], color=colour, linewidth=0.9, alpha=0.5, zorder=1)
+        axes.axvline(row["epoch"], color=color, linewidth=0.9, alpha=0.5, zorder=1)
 
 
 def _name_phases(axes: Axes, history: pd.DataFrame) -> None:

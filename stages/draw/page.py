@@ -79,7 +79,7 @@ def bar(share: float) -> Html:
 
 
 def chip(word: str, kind: str) -> Html:
-    """Return a word with a coloured dot; ``kind`` is frozen, thawed or inference."""
+    """Return a word with a colored dot; ``kind`` is frozen, thawed or inference."""
     return Html(f'<span class="chip {kind}">{text(word)}</span>')
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from stages.draw.save import save
 
 INK, FAINT, LINE = "#222222", "#6B6B6B", "#CCCCCC"
-# Green and red as everybody reads them, unlike in lightness; a tick or a cross says the same without colour.
+# Green and red as everybody reads them, unlike in lightness; a tick or a cross says the same without color.
 RIGHT, WRONG = "#1B8A3A", "#C22F2F"
 
 # In widths of a tile: a line of text, the room between tiles, a heading, and what the network sees beside the picture.
@@ -88,15 +88,15 @@ def _step(group: Group) -> float:
 
 
 def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, tall: float) -> None:
-    colour = {True: RIGHT, False: WRONG, None: LINE}[tile.right]
+    color = {True: RIGHT, False: WRONG, None: LINE}[tile.right]
     wide = 1 - _SEEN - 0.03 if tile.seen else 1.0
-    _draw_picture(axes, tile.picture, (left, top, wide, tall), colour, 0.8 if tile.right is None else 2.6)
+    _draw_picture(axes, tile.picture, (left, top, wide, tall), color, 0.8 if tile.right is None else 2.6)
     if tile.seen:
         _draw_picture(axes, tile.seen, (left + 1 - _SEEN, top, _SEEN, tall), LINE, 0.8)
     sure = f" · {tile.confidence}" if tile.confidence else ""
     title = tile.mark + _end_cut(tile.title, 20 - len(tile.mark + sure)) + sure
     lines = [
-        (title, min(9.5, 145 / len(title)), INK if tile.right is None else colour, "bold"),
+        (title, min(9.5, 145 / len(title)), INK if tile.right is None else color, "bold"),
         (_end_cut(tile.second, 20), 8.5, INK, "normal"),
         (_start_cut(tile.source, 24), 6.5, FAINT, "normal"),
     ]
@@ -108,9 +108,7 @@ def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, tall: float) -> 
             text.set_parse_math(False)
 
 
-def _draw_picture(
-    axes: Axes, picture: bytes, box: tuple[float, float, float, float], colour: str, thick: float
-) -> None:
+def _draw_picture(axes: Axes, picture: bytes, box: tuple[float, float, float, float], color: str, thick: float) -> None:
     """Draw a framed picture as large as its box (left, top, width, height), standing in the middle of its bottom."""
     left, top, wide, tall = box
     image = Image.open(io.BytesIO(picture)).convert("RGB")
@@ -118,7 +116,7 @@ def _draw_picture(
     width, height = image.width * scale, image.height * scale
     x, y = left + (wide - width) / 2, top + tall - height
     axes.imshow(image, extent=(x, x + width, y + height, y), aspect="auto", interpolation="antialiased")
-    axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=thick))
+    axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=thick))
 
 
 def _end_cut(text: str, letters: int) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from stages.draw.save import save
 from stages.transfer.activations import Description
 
-# Okabe and Ito's blue, vermilion and grey: told apart with any kind of colour vision.
+# Okabe and Ito's blue, vermilion and gray: told apart with any kind of color vision.
 TUNED, HEAD, TIME = "#0072B2", "#D55E00", "#999999"
 INK, GRID = "#333333", "#E4E4E4"
 

@@ -64,8 +64,7 @@ def read_matrix(path: Path, images: int) -> pd.DataFrame:
 def facts(summary: dict[str, Any], classes: int, about: dict[str, str] | str) -> str:
     """Return in a line how much data there is, where it comes from, and what may be done with it."""
     counts = ", ".join(f"{count} {split}" for split, count in summary["images"].items())
-    said = {"source": "source", "license": "licence"}
-    named = [f"{said[key]}: {text}" for key, text in about.items()] if isinstance(about, dict) else []
+    named = [f"{key}: {text}" for key, text in about.items()] if isinstance(about, dict) else []
     return "; ".join([f"{classes} classes", f"images: {counts}", *named])
 
 

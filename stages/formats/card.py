@@ -107,7 +107,7 @@ def statement(card: Card) -> str:
 
 def _range(values: Range | None) -> str:
     return (
-        f"of grey values of more than 8 bits the range {in_words(values)} becomes 0-255, rounded, "
+        f"of gray values of more than 8 bits the range {in_words(values)} becomes 0-255, rounded, "
         f"and what lies outside 0 or 255"
     )
 
@@ -119,18 +119,18 @@ def _reading(contract: Contract) -> str:
         ground = "dark ink on light paper" if inverted else "light strokes on a dark ground"
         repeated = ", repeated in three equal channels" if contract.channels == 3 else ""
         return (
-            f"converted to greyscale; the handwriting, {ground}, is brought into MNIST's form (LeCun et al. 1998): the "
+            f"converted to grayscale; the handwriting, {ground}, is brought into MNIST's form (LeCun et al. 1998): the "
             f"ground divided out, cropped to the ink, scaled with its proportions into a box of 20/28 of the side, its "
-            f"centre of mass in the middle, light on black, {square}{repeated}"
+            f"center of mass in the middle, light on black, {square}{repeated}"
         )
     fits = {
         "stretch": f"stretched to {square}",
         "crop": f"cropped to the largest square in the middle, resized to {square}",
         "pad": f"resized to fit into {square}, the rest black",
     }
-    colour = "greyscale" if contract.channels == 1 else "RGB"
+    color = "grayscale" if contract.channels == 1 else "RGB"
     return (
-        f"converted to {colour}, {fits[contract.fit]} (bilinear, averaging over all pixels where it shrinks)"
+        f"converted to {color}, {fits[contract.fit]} (bilinear, averaging over all pixels where it shrinks)"
         f"{', values inverted (255 - value)' if inverted else ''}"
     )
 

@@ -1,7 +1,7 @@
-"""Augmented views: the same image, turned, shifted, slanted, zoomed, flipped, recoloured, or with a piece cut out."""
+"""Augmented views: the same image, turned, shifted, slanted, zoomed, flipped, recolored, or with a piece cut out."""
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from PIL import Image, ImageEnhance
@@ -41,26 +41,28 @@ class Augment(Section):
         shear: degrees by which upright lines may lean, either way.
         zoom: share by which it may be larger or smaller.
         flip: each with probability 1/2.
-        fill: what comes in at the edges: a grey value, ``nearest`` (the edge repeated), ``reflect`` (mirrored) or
+        fill: what comes in at the edges: a gray value, ``nearest`` (the edge repeated), ``reflect`` (mirrored) or
             ``wrap`` (the other side).
         brightness: share by which it may be lighter or darker.
-        contrast: share by which differences from the mean grey may be larger or smaller.
-        colour: share by which colours may be stronger or paler.
+        contrast: share by which differences from the mean gray may be larger or smaller.
+        color: share by which colors may be stronger or paler.
         cutout: side of the square that is cut out, as a share of the image's side.
         mixup: alpha of the Beta distribution of the shares in which two images are mixed.
         cutmix: alpha of the Beta distribution of the share of the area that stays when a piece of another is put in.
         rand_augment: operations drawn from a list.
     """
 
+    RENAMED: ClassVar = {"colour": "color"}
+
     rotation: Annotated[float, Field(ge=0, le=180)]
     shift: Half
     shear: Annotated[float, Field(ge=0, le=60)]
     zoom: Half
     flip: Literal["none", "horizontal", "vertical", "both"]
-    fill: Annotated[int | str, allowed(_is_fill, "a grey value from 0 to 255, 'nearest', 'reflect' or 'wrap'")]
+    fill: Annotated[int | str, allowed(_is_fill, "a gray value from 0 to 255, 'nearest', 'reflect' or 'wrap'")]
     brightness: Share
     contrast: Share
-    colour: Share
+    color: Share
     cutout: Share
     mixup: Alpha
     cutmix: Alpha
@@ -96,7 +98,7 @@ def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndar
     scale = 1 + draw.uniform(-limits.zoom, limits.zoom)
     flip_x, flip_y = draw.random(2) < 0.5
     slant = np.tan(np.deg2rad(draw.uniform(-limits.shear, limits.shear)))
-    colours, cut = draw.uniform(-1, 1, 3), draw.random(2)
+    colors, cut = draw.uniform(-1, 1, 3), draw.random(2)
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     if flip_x and limits.flip in ("horizontal", "both"):
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -105,8 +107,8 @@ def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndar
     if limits.rotation or limits.shift or limits.zoom or limits.shear:
         image = warp(image, _way_back(side, angle, slant, scale, shift_x, shift_y), limits.fill)
     image = rand_augment(image, limits.rand_augment.operations, limits.rand_augment.magnitude, limits.fill, draw)
-    brightness, contrast, colour = 1 + colours * (limits.brightness, limits.contrast, limits.colour)
-    image = recolour(image, brightness, contrast, colour)
+    brightness, contrast, color = 1 + colors * (limits.brightness, limits.contrast, limits.color)
+    image = recolor(image, brightness, contrast, color)
     if limits.cutout:
         _cut_out(image, limits.cutout * side, cut * side, limits.fill if isinstance(limits.fill, int) else 128)
     return np.asarray(image).reshape(pixels.shape)
@@ -132,28 +134,28 @@ def _way_back(side: int, angle: float, slant: float, scale: float, shift_x: floa
     return a, b, c, -sin, cos, f
 
 
-def _cut_out(image: Image.Image, length: float, middle: np.ndarray, grey: int) -> None:
+def _cut_out(image: Image.Image, length: float, middle: np.ndarray, gray: int) -> None:
     """Put a square of so many pixels a side around ``middle`` (x, y) into ``image``; it may reach beyond the edges.
 
     Cutout: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
     """
     side = round(length)
     left, top = (int(np.floor(place - side / 2 + 0.5)) for place in middle)
-    image.paste((grey,) * len(image.getbands()), (left, top, left + side, top + side))
+    image.paste((gray,) * len(image.getbands()), (left, top, left + side, top + side))
 
 
-def recolour(image: Image.Image, brightness: float, contrast: float, colour: float) -> Image.Image:
-    """Return ``image`` (mode L or RGB) recoloured; with a factor of 1 nothing is done.
+def recolor(image: Image.Image, brightness: float, contrast: float, color: float) -> Image.Image:
+    """Return ``image`` (mode L or RGB) recolored; with a factor of 1 nothing is done.
 
     Args:
         brightness: what pixel values are multiplied by.
-        contrast: what their difference from the image's mean grey is multiplied by.
-        colour: what their difference from their own grey is multiplied by; a grey image has none.
+        contrast: what their difference from the image's mean gray is multiplied by.
+        color: what their difference from their own gray is multiplied by; a gray image has none.
     """
     if brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(brightness)
     if contrast != 1:
         image = ImageEnhance.Contrast(image).enhance(contrast)
-    if colour != 1 and image.mode != "L":
-        image = ImageEnhance.Color(image).enhance(colour)
+    if color != 1 and image.mode != "L":
+        image = ImageEnhance.Color(image).enhance(color)
     return image

@@ -1,6 +1,6 @@
-"""Grey values of more than 8 bits: which an image holds, and what of them becomes black and white.
+"""Gray values of more than 8 bits: which an image holds, and what of them becomes black and white.
 
-Pillow has such values of one channel only; it reads 16-bit colours as 8-bit ones.
+Pillow has such values of one channel only; it reads 16-bit colors as 8-bit ones.
 """
 
 import math

@@ -15,11 +15,11 @@ class Contract:
 
     Attributes:
         size: side of the square the network takes, in pixels.
-        channels: 1 (luminance) or 3 (red, green, blue; greyscale is repeated).
+        channels: 1 (luminance) or 3 (red, green, blue; grayscale is repeated).
         form: ``photo`` resizes the image; ``ink`` finds the handwriting in it and brings it into MNIST's form.
         polarity: ``dark_on_light`` inverts, so that strokes are light on black whatever they were written on.
         fit: how the photo form makes an image square: ``stretch``, ``crop`` (the middle) or ``pad`` (black bars).
-        range: of grey values of more than 8 bits those that become black and white, the same for all images. None: the
+        range: of gray values of more than 8 bits those that become black and white, the same for all images. None: the
             full range, 0 to 65535 of whole numbers and 0 to 1 of floating point.
     """
 

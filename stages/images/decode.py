@@ -1,4 +1,4 @@
-"""Decode an image file of any common kind into plain 8-bit RGB or greyscale, or say in one line why it cannot be."""
+"""Decode an image file of any common kind into plain 8-bit RGB or grayscale, or say in one line why it cannot be."""
 
 import io
 import logging
@@ -81,7 +81,7 @@ def decode(data: bytes, enough: int = 0, values: Range | None = None) -> Image.I
     """Decode an image file to its last pixel (see ``read_image``), and bring it into 8 bits (see ``in_8_bits``).
 
     Returns:
-        The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``.
+        The image in mode ``"L"`` (its file holds grayscale only) or ``"RGB"``.
     """
     return in_8_bits(read_image(data, enough), values)
 
@@ -98,7 +98,7 @@ def read_image(data: bytes, enough: int = 0) -> Image.Image:
             1/4 or 1/8 of its size, and is that much faster. 0: never.
 
     Returns:
-        The image in mode ``"L"`` (its file holds greyscale only) or ``"RGB"``; grey values of more than 8 bits as they
+        The image in mode ``"L"`` (its file holds grayscale only) or ``"RGB"``; gray values of more than 8 bits as they
         are, in the file's own mode (see ``stages.images.bit_depth``).
 
     Raises:
@@ -142,11 +142,11 @@ def _plain(image: Image.Image) -> Image.Image:
     """Bring any of Pillow's modes to "L" or "RGB", but those of more than 8 bits."""
     if is_deep(image):
         return image
-    grey = image.mode in ("1", "L", "LA", "La")
+    gray = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if grey else "RGB")
+    return image.convert("L" if gray else "RGB")
 
 
 def _brands(data: bytes) -> set[bytes]:

@@ -1,7 +1,7 @@
 """Bring an image of handwriting, such as a photograph of ink on paper, into MNIST's own form.
 
 The form is that of LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (1998),
-section III.A: light strokes on black, keeping their proportions in a box of 20 of 28 pixels, with the centre of mass in
+section III.A: light strokes on black, keeping their proportions in a box of 20 of 28 pixels, with the center of mass in
 the middle. What goes before is for photographs: lines printed on the paper are taken out, the paper is divided out, ink
 is what Otsu's threshold (1979) separates from it, specks are dropped, and strokes thinner than MNIST's are thickened.
 An image that is in the form already, as each of MNIST's, comes out nearly as it went in.
@@ -16,7 +16,7 @@ from stages.images.resample import shrink
 from stages.images.ruling import remove_ruling
 
 BOX = 20 / 28  # side of the box the ink fills, as a share of the image's side
-CENTRE = 14.5 / 28  # where the centre of mass lies: in MNIST in the middle of pixel 14, not between 13 and 14
+CENTER = 14.5 / 28  # where the center of mass lies: in MNIST in the middle of pixel 14, not between 13 and 14
 STROKE = 2.5 / 20  # thinnest stroke, as a share of the ink's longer side; MNIST's are 2 to 4 of 20 pixels wide
 WORK = 320  # longest side, in pixels, at which ink is looked for
 PAPER = 96  # longest side at which paper is estimated
@@ -33,14 +33,14 @@ WHOLE = 0.1  # beside a whole part with this share of their ink, parts that the 
 
 UNTOLD = "no handwriting can be told from the paper"
 
-_EIGHT = np.ones((3, 3), dtype=bool)  # neighbours, diagonal ones too
+_EIGHT = np.ones((3, 3), dtype=bool)  # neighbors, diagonal ones too
 
 
-def ink(grey: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
+def ink(gray: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
     """Find the handwriting in an image and bring it into MNIST's form.
 
     Args:
-        grey: uint8 pixels of shape (height, width).
+        gray: uint8 pixels of shape (height, width).
         side: side of the square to return, in pixels.
         dark_on_light: True for ink on paper, False for light strokes on a dark ground.
 
@@ -50,10 +50,10 @@ def ink(grey: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
     Raises:
         BadImage: no handwriting can be told from the paper.
     """
-    return _centred(find_handwriting(grey, dark_on_light), side)
+    return _centered(find_handwriting(gray, dark_on_light), side)
 
 
-def find_handwriting(grey: np.ndarray, dark_on_light: bool) -> np.ndarray:
+def find_handwriting(gray: np.ndarray, dark_on_light: bool) -> np.ndarray:
     """Find the handwriting in an image. Arguments are those of ``ink``.
 
     Returns:
@@ -62,7 +62,7 @@ def find_handwriting(grey: np.ndarray, dark_on_light: bool) -> np.ndarray:
     Raises:
         BadImage: no handwriting can be told from the paper: nothing is there, or it would be a filled patch.
     """
-    image = shrink(remove_ruling(Image.fromarray(grey if dark_on_light else 255 - grey)), WORK)
+    image = shrink(remove_ruling(Image.fromarray(gray if dark_on_light else 255 - gray)), WORK)
     darkness = _darkness(image)
     written = _written(darkness)
     if not written.any():
@@ -74,7 +74,7 @@ def find_handwriting(grey: np.ndarray, dark_on_light: bool) -> np.ndarray:
     soft = ndimage.binary_dilation(written, _EIGHT) & (darkness > FAINT * darkness[written].min())
     strokes = np.where(soft | written, np.minimum(darkness / full, 1), 0).astype(np.float32)
     strokes = _thickened(strokes, written)
-    if _is_patch(_centred(strokes, MNIST) > 127):
+    if _is_patch(_centered(strokes, MNIST) > 127):
         raise BadImage(UNTOLD)
     return strokes
 
@@ -89,8 +89,8 @@ def _is_patch(written: np.ndarray) -> bool:
 def _darkness(image: Image.Image) -> np.ndarray:
     """The share of the paper's light that is missing at each pixel, 0 to 1.
 
-    Paper is what a grey closing leaves: strokes, narrower than its window, are filled with the light around them, and a
-    shadow or a table that reaches the image's edge stays, since it is taken to go on outside. Of each neighbourhood the
+    Paper is what a gray closing leaves: strokes, narrower than its window, are filled with the light around them, and a
+    shadow or a table that reaches the image's edge stays, since it is taken to go on outside. Of each neighborhood the
     darkest counts, so that the border of a shadow, which is not known to the pixel here, does not look like ink.
     """
     light = np.asarray(shrink(image, PAPER), dtype=np.float32)
@@ -161,8 +161,8 @@ def _thickened(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
     return thick.astype(np.float32)
 
 
-def _centred(strokes: np.ndarray, side: int) -> np.ndarray:
-    """Scale strokes to the box and put their centre of mass in the middle."""
+def _centered(strokes: np.ndarray, side: int) -> np.ndarray:
+    """Scale strokes to the box and put their center of mass in the middle."""
     rows, columns = np.nonzero(strokes)
     crop = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
     wide, high = crop[2] - crop[0], crop[3] - crop[1]
@@ -172,7 +172,7 @@ def _centred(strokes: np.ndarray, side: int) -> np.ndarray:
     small = np.asarray(Image.fromarray(strokes).resize(size, method, crop))
     small = small / small.max()
     top, left = (
-        int(np.clip(round(CENTRE * side - 0.5 - middle), 0, side - length))
+        int(np.clip(round(CENTER * side - 0.5 - middle), 0, side - length))
         for middle, length in zip(ndimage.center_of_mass(small), small.shape, strict=True)
     )
     out = np.zeros((side, side), dtype=np.uint8)

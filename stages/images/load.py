@@ -48,8 +48,8 @@ def as_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
     if contract.form == "ink":
         from stages.images.ink import ink  # here: it imports SciPy, which photographs do not need
 
-        grey = ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
-        return np.repeat(grey[..., None], contract.channels, axis=2)
+        gray = ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
+        return np.repeat(gray[..., None], contract.channels, axis=2)
     pixels = _square(image.convert("L" if contract.channels == 1 else "RGB"), contract, dark_on_light)
     return pixels.reshape(contract.size, contract.size, contract.channels)
 

@@ -1,8 +1,8 @@
 """RandAugment: Cubuk, Zoph, Shlens and Le, RandAugment: Practical automated data augmentation (2020).
 
 The paper's 14 operations, with the ranges its magnitudes have in AutoAugment (Cubuk et al. 2019, table 6), and every
-magnitude the stronger the higher: where the first implementation inverts most at magnitude 0 (solarise) or keeps no bit
-(posterise), nothing happens here.
+magnitude the stronger the higher: where the first implementation inverts most at magnitude 0 (solarize) or keeps no bit
+(posterize), nothing happens here.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def rand_augment(
     """Return ``image`` after so many ``operations``, drawn from OPERATIONS with replacement.
 
     Args:
-        image: mode L or RGB. On a grey one the operation ``colour`` does nothing.
+        image: mode L or RGB. On a gray one the operation ``color`` does nothing.
         operations: how many; 0 returns the image itself.
         magnitude: of each, 0 to HIGHEST; where an operation has two directions, one is drawn.
         fill: what comes in at the edges; see ``warp``.
@@ -49,11 +49,11 @@ def _rotate(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return _moved(image, cos, sin, 0, -sin, cos, 0, fill)
 
 
-def _posterise(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
+def _posterize(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return ImageOps.posterize(image, 8 - round(_BITS * abs(strength)))
 
 
-def _solarise(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
+def _solarize(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return ImageOps.solarize(image, round(256 * (1 - abs(strength))))
 
 
@@ -61,18 +61,18 @@ def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
     return lambda image, strength, fill: kind(image).enhance(1 + _ENHANCE * strength)
 
 
-def _colour(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
+def _color(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return image if image.mode == "L" else ImageEnhance.Color(image).enhance(1 + _ENHANCE * strength)
 
 
 OPERATIONS: dict[str, Operation] = {
     "identity": lambda image, strength, fill: image,
     "auto_contrast": lambda image, strength, fill: ImageOps.autocontrast(image),
-    "equalise": lambda image, strength, fill: ImageOps.equalize(image),
+    "equalize": lambda image, strength, fill: ImageOps.equalize(image),
     "rotate": _rotate,
-    "solarise": _solarise,
-    "colour": _colour,
-    "posterise": _posterise,
+    "solarize": _solarize,
+    "color": _color,
+    "posterize": _posterize,
     "contrast": _enhance(ImageEnhance.Contrast),
     "brightness": _enhance(ImageEnhance.Brightness),
     "sharpness": _enhance(ImageEnhance.Sharpness),

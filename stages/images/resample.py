@@ -14,12 +14,12 @@ def warp(image: Image.Image, way: Way, fill: int | str) -> Image.Image:
     Args:
         way: (a, b, c, d, e, f), the way back: the point (x, y) of the result is (ax + by + c, dx + ey + f) of the
             image. Pixel k covers k to k + 1, so that the middle is half the side.
-        fill: what comes in at the edges: a grey value 0-255, ``nearest`` (the edge repeated), ``reflect`` (mirrored)
+        fill: what comes in at the edges: a gray value 0-255, ``nearest`` (the edge repeated), ``reflect`` (mirrored)
             or ``wrap`` (the other side).
     """
     if isinstance(fill, int):
-        grey = (fill,) * len(image.getbands())
-        return image.transform(image.size, Image.Transform.AFFINE, way, Image.Resampling.BILINEAR, fillcolor=grey)
+        gray = (fill,) * len(image.getbands())
+        return image.transform(image.size, Image.Transform.AFFINE, way, Image.Resampling.BILINEAR, fillcolor=gray)
     a, b, c, d, e, f = way
     size, (width, height) = np.array(image.size), image.size
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)])

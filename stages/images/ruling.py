@@ -6,7 +6,7 @@ fitted together, here with the perspective and the curvature of a photograph, an
 What share of the light each line leaves is measured along it, and the image is divided by that. Nothing is erased, so
 ink on a line, which is darker, stays. (That lines are alike in width and spacing is what Lopresti and Kavallieratou,
 Ruling Line Removal in Handwritten Page Images, ICPR 2010, use to keep characters whole.) Light is enough, even for
-lines of another colour than the ink.
+lines of another color than the ink.
 """
 
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ def thumbnail(data: bytes, values: Range | None = None, side: int = 144) -> byte
         side: the longest that the picture may have.
 
     Returns:
-        A PNG file where the image is grey, a JPEG file where it has colours.
+        A PNG file where the image is gray, a JPEG file where it has colors.
 
     Raises:
         BadImage: the file cannot be decoded.

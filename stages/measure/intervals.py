@@ -17,12 +17,12 @@ def wilson(right: int, images: int, confidence: float) -> tuple[float, float]:
     """
     z = _quantile(confidence)
     share = right / images
-    centre = share + z * z / (2 * images)
+    center = share + z * z / (2 * images)
     reach = z * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
     scale = 1 + z * z / images
     # At the ends the formula is exactly 0 or 1; floating point may miss it by a last bit.
-    low = 0.0 if right == 0 else (centre - reach) / scale
-    high = 1.0 if right == images else (centre + reach) / scale
+    low = 0.0 if right == 0 else (center - reach) / scale
+    high = 1.0 if right == images else (center + reach) / scale
     return low, high
 
 

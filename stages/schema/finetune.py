@@ -138,7 +138,7 @@ class Schedule(Section):
 
 
 class Loss(Section):
-    """What is minimised besides the plain cross-entropy; validation is always measured by that.
+    """What is minimized besides the plain cross-entropy; validation is always measured by that.
 
     Attributes:
         label_smoothing: share of each target that is spread over all classes.

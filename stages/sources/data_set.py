@@ -11,7 +11,7 @@ from PIL import Image
 
 from stages.base.splits import Part
 
-Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "grouped", "locked", "unlabelled", "unlisted"]
+Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "grouped", "locked", "unlabeled", "unlisted"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class LeftOut:
         kind: "stray" is an image beside the class folders; "unused" a folder or archive there; "no image" a file in a
             class folder that is none and is not named like one; "grouped" an image whose group is tested with (or was
             trained on); "locked" one that the table of locked images keeps out of the split that it lies in;
-            "unlabelled" a row of a table without a label or an image; "unlisted" an image that a table does not list.
+            "unlabeled" a row of a table without a label or an image; "unlisted" an image that a table does not list.
     """
 
     source: str

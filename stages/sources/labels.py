@@ -16,7 +16,7 @@ from stages.sources.tree import Folder, is_image, natural
 MOST = 0.05  # share of images that may have two labels, by mistake; beyond, the table has several labels an image
 
 
-def read_labelled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str, str] | str, where: str) -> DataSet:
+def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str, str] | str, where: str) -> DataSet:
     """Read a data set whose classes a table names.
 
     Args:
@@ -41,7 +41,7 @@ def read_labelled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[st
     for row in rows:
         path, reason = index.find(row)
         if reason := reason or ("" if row.label else "without label"):
-            left_out.append(LeftOut(f"{labels.name}, row {row.number}: {row.file}", row.label, reason, "unlabelled"))
+            left_out.append(LeftOut(f"{labels.name}, row {row.number}: {row.file}", row.label, reason, "unlabeled"))
         else:
             found.setdefault(path, []).append(row)
     chosen = _once(found, labels.name, left_out)
@@ -151,9 +151,9 @@ def _once(found: Mapping[str, Sequence[Row]], table: str, left_out: list[LeftOut
         )
     for path, (first, *others) in found.items():
         for row in others if path not in several else (first, *others):
-            said = f"labelled {first.label} in row {first.number}"
+            said = f"labeled {first.label} in row {first.number}"
             reason = f"{said}, and otherwise elsewhere" if path in several else f"{said}, too"
-            kind: Kind = "unlabelled" if path in several else "duplicate"
+            kind: Kind = "unlabeled" if path in several else "duplicate"
             left_out.append(LeftOut(f"{table}, row {row.number}: {row.file}", row.label, reason, kind))
     return {path: rows[0] for path, rows in found.items() if path not in several}
 

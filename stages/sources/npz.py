@@ -60,9 +60,9 @@ def read_npz(file: File, where: str) -> DataSet:
 
 
 def _check(images: np.ndarray, labels: np.ndarray, where: str) -> None:
-    grey = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
+    gray = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 1)
     if not (
-        (grey and images.dtype in (np.uint8, np.uint16))
+        (gray and images.dtype in (np.uint8, np.uint16))
         or (images.ndim == 4 and images.shape[-1] == 3 and images.dtype == np.uint8)
     ):
         raise UserError(

@@ -102,7 +102,7 @@ def _read_rows(
             class_name = _class_name(cell, names)
             if not data or not class_name:
                 reason = "without label" if data else "without the bytes of an image"
-                left_out.append(LeftOut(source, class_name, reason, "unlabelled"))
+                left_out.append(LeftOut(source, class_name, reason, "unlabeled"))
                 continue
             if asked.group and group in ("", None):
                 raise UserError(f"{name}: row {row - 1} has no {asked.group}; expected a group for every image.")

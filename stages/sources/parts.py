@@ -15,7 +15,9 @@ from stages.sources.tree import Folder, is_image, is_table, natural
 WORDS: dict[str, Part] = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 WORDS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
 # Folders inside a part that name no class: test/images/1.jpg is a picture without a label.
-UNLABELLED = frozenset(("data", "images", "image", "imgs", "img", "photos", "pictures", "unknown", "unlabelled"))
+UNLABELED = frozenset(
+    ("data", "images", "image", "imgs", "img", "photos", "pictures", "unknown", "unlabeled", "unlabelled")
+)
 SHOWN = 4  # folders, and class folders of each, in a message
 
 
@@ -53,14 +55,14 @@ def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, Root
     siblings = [_root(name, folder.folders[name], f"{above}{name}/") for name in natural(_holding(folder))]
     named = {root.name: part for root in siblings if (part := named_part(root.name))}
     others = [root for root in siblings if root.name not in named]
-    labelled = [root for root in siblings if root.name in named and root.classes]
-    if len(set(named.values())) > 1 and (labelled or not others):
-        found: dict[Part | None, Root] = {named[root.name]: root for root in labelled}
+    labeled = [root for root in siblings if root.name in named and root.classes]
+    if len(set(named.values())) > 1 and (labeled or not others):
+        found: dict[Part | None, Root] = {named[root.name]: root for root in labeled}
         train = found.get("train")
         if (
             train
-            and len(found) == len(labelled)  # no part twice
-            and all(_alike(root, train) for root in labelled)
+            and len(found) == len(labeled)  # no part twice
+            and all(_alike(root, train) for root in labeled)
             and not any(_alike(root, train) for root in others)
             and (len(found) > 1 or not others)
         ):
@@ -140,7 +142,7 @@ def _root(name: str, folder: Folder, path: str) -> Root:
     """Go into single folders, down to the class folders or the images."""
     while len(inside := _holding(folder)) == 1:
         ((inner, below),) = inside.items()
-        plain = inner.lower() in UNLABELLED or named_part(inner) or inner.lower() == name.lower()
+        plain = inner.lower() in UNLABELED or named_part(inner) or inner.lower() == name.lower()
         if not (_holding(below) or (plain and not folder.images())):
             break  # it is a class
         path, folder = f"{path}{inner}/", below

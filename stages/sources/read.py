@@ -20,7 +20,7 @@ from stages.sources.archives import allowance, is_archive, read_archive
 from stages.sources.cifar import is_cifar, read_cifar
 from stages.sources.columns import Columns
 from stages.sources.data_set import DataSet, Sample, nfc
-from stages.sources.labels import read_labelled
+from stages.sources.labels import read_labeled
 from stages.sources.mnist import is_mnist, read_mnist
 from stages.sources.npz import SUFFIX as NPZ
 from stages.sources.npz import read_npz
@@ -73,7 +73,7 @@ def read_set(
         raise UserError(f"{source} is missing. A data set is a folder of {LAYOUT}.")
     where, root, above, folder = _entered(outer, str(source), allowed, names)
     if labels.name:
-        return read_labelled(root, outer, labels, parts, where)
+        return read_labeled(root, outer, labels, parts, where)
     if rows := _packed(root, PARQUET):
         return read_parquet(rows, labels.columns, parts, where)
     if labels.columns != Columns():

@@ -17,7 +17,7 @@ SHOWN = 10  # entries in a message
 KINDS: dict[Kind, str] = {
     "unreadable": "unreadable",
     "stray": "in no class folder",
-    "unlabelled": "rows of a table that cannot be used",
+    "unlabeled": "rows of a table that cannot be used",
     "unlisted": "not in the table",
     "no image": "no images",
     "duplicate": "duplicates",
@@ -40,7 +40,7 @@ def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
     Raises:
         UserError: there are more; the message lists the first.
     """
-    rejects = [entry for entry in left_out if entry.kind in ("unreadable", "stray", "unlabelled")]
+    rejects = [entry for entry in left_out if entry.kind in ("unreadable", "stray", "unlabeled")]
     total = len(rejects) + images
     if len(rejects) <= limit * total:
         return

@@ -103,7 +103,7 @@ def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> Examin
     except OSError as error:
         return LeftOut(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
     pixels = hashlib.sha256(f"{image.width}x{image.height}".encode())
-    # A grey image is the same picture when its file holds it in three equal channels.
+    # A gray image is the same picture when its file holds it in three equal channels.
     pixels.update((deep and exact(image)) or in_8_bits(image, None).convert("RGB").tobytes())
     picture = hash_picture(by_own_extent(image)) if near else None
     return Examined(sample, pixels.hexdigest(), image.width, image.height, picture, extent(image) if deep else None)
@@ -122,7 +122,7 @@ def hash_picture(image: Image.Image) -> tuple[int, int]:
     """Return the 64-bit hashes of a picture and of its mirror image.
 
     It is pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions"): the signs of 64 low
-    frequencies of the grey values.
+    frequencies of the gray values.
     """
     import imagehash  # here: it takes a while, and most data sets are read without it
 

@@ -65,15 +65,15 @@ def main() -> None:
 
 
 def write_images(archive: Path, count: int) -> None:
-    """Write a tar of class folders of JPEGs: smooth random colours around one of each class's own."""
+    """Write a tar of class folders of JPEGs: smooth random colors around one of each class's own."""
     random = np.random.default_rng(1)
     tints = random.integers(40, 216, (CLASSES, 3))
     with tarfile.open(archive, "w") as file:
         for number in range(count):
             label = number % CLASSES
-            colours = np.clip(tints[label] + random.normal(0, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
+            colors = np.clip(tints[label] + random.normal(0, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
             content = io.BytesIO()
-            Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(content, "JPEG", quality=90)
+            Image.fromarray(colors).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(content, "JPEG", quality=90)
             member = tarfile.TarInfo(f"class_{label}/{number:06d}.jpg")
             member.size = content.tell()
             content.seek(0)

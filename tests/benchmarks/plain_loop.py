@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def images(folder: Path, size: int) -> tf.data.Dataset:
-    """Return labelled images of class folders in batches, those to learn from in another order each epoch."""
+    """Return labeled images of class folders in batches, those to learn from in another order each epoch."""
     data = keras.utils.image_dataset_from_directory(
         folder, image_size=(size, size), batch_size=BATCH, shuffle=folder.name == "train", seed=1, verbose=False
     )

@@ -12,10 +12,10 @@ Kind = Literal["ruled", "squared"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # What a print of full strength leaves of the paper's red, green and blue light.
-COLOURS = {
+COLORS = {
     "blue": (0.45, 0.65, 0.9),
     "pale blue": (0.6, 0.85, 0.95),
-    "grey": (0.55, 0.55, 0.55),
+    "gray": (0.55, 0.55, 0.55),
     "violet": (0.6, 0.5, 0.8),
     "green": (0.55, 0.8, 0.65),
 }
@@ -26,7 +26,7 @@ def draw_paper(image: Image.Image, kind: Kind, rng: Generator) -> Image.Image:
     """Print lines under what an RGB photograph shows, as if the sheet had been printed before.
 
     Light is multiplied: where ink lies on a line, less of it is left than of either. At random are the pitch
-    (squares of 1/50 to 1/9 of the photograph's longer side; rules twice as far apart), colour, strength, width (0.6 to
+    (squares of 1/50 to 1/9 of the photograph's longer side; rules twice as far apart), color, strength, width (0.6 to
     3 pixels of 512), tilt (up to 10 degrees), perspective, curvature, sharpness, a shadow over the whole, and on most
     ruled sheets a red margin.
     """
@@ -43,12 +43,12 @@ def draw_paper(image: Image.Image, kind: Kind, rng: Generator) -> Image.Image:
     pitch = math.exp(rng.uniform(math.log(1 / 50), math.log(1 / 9))) * (2 if kind == "ruled" else 1)
     line = min(rng.uniform(0.6, 3) / 512, pitch / 6)
     soft = rng.uniform(0.5, 1.6) / 512
-    colour = np.array(list(COLOURS.values())[rng.integers(len(COLOURS))])
+    color = np.array(list(COLORS.values())[rng.integers(len(COLORS))])
     strength = rng.uniform(0.35, 1)
     printed = _lines(along, pitch, line, soft, rng)
     if kind == "squared":
         printed = np.maximum(printed, _lines(across, pitch, line, soft, rng))
-    left = 1 - strength * printed[..., None] * (1 - colour)
+    left = 1 - strength * printed[..., None] * (1 - color)
     if kind == "ruled" and rng.random() < 0.7:
         place = rng.choice([-1, 1]) * rng.uniform(0.2, 0.45) * width / longest
         margin = _coverage(np.abs(across - place), line * rng.uniform(1, 1.5), soft)

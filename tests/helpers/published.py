@@ -25,7 +25,7 @@ def write_published(layers: Sequence[keras.Layer], path: Path) -> None:
 
 
 def vary(backbone: keras.Model, seed: int = 0) -> None:
-    """Give BatchNormalization layers statistics that vary, and EfficientNet's input its published normalisation."""
+    """Give BatchNormalization layers statistics that vary, and EfficientNet's input its published normalization."""
     draw = np.random.default_rng(seed)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

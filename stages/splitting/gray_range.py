@@ -1,4 +1,4 @@
-"""The range of a data set's grey values of more than 8 bits: found in the images that train, and said."""
+"""The range of a data set's gray values of more than 8 bits: found in the images that train, and said."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
