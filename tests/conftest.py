@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ PROJECT = Path(__file__).resolve().parents[1]
 MODULES = [".".join(path.relative_to(PROJECT).with_suffix("").parts) for path in PROJECT.glob("stages/**/[!_]*.py")]
 OWN = [f"error:::{module}" for module in ("__main__", *MODULES)]
 os.environ["PYTHONWARNINGS"] = ",".join(["error::ResourceWarning", *OWN])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests that need JAX where it is not installed."""
+    if item.get_closest_marker("jax") and find_spec("jax") is None:
+        pytest.skip("needs JAX: pip install -e '.[jax]'")
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,7 @@ def test_two_devices_give_what_one_gives(prepared: Path, one: Path, tmp_path: Pa
     compare(two, one, 1e-5)
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 def test_jax_keeps_what_tensorflow_keeps_and_two_devices_give_what_one_gives(
     prepared: Path, one: Path, tmp_path: Path
@@ -116,6 +117,7 @@ def test_onnx_runtime_keeps_what_the_framework_keeps(prepared: Path, one: Path, 
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 def test_every_stage_runs_with_jax(prepared: Path, tmp_path: Path) -> None:
     stages = ("split", "pretrain", *STAGES, "report", "export")
