@@ -26,7 +26,7 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_yaml
 from stages.base.stage import stage
 from stages.compute.devices import gpus
-from stages.pipeline.dependencies import closure, problems
+from stages.pipeline.dependencies import closure, problems, write
 from tests.conftest import PROJECT
 from tests.helpers.copies import run
 
@@ -75,10 +75,20 @@ def test_dvc_yaml_declares_what_the_stages_use() -> None:
         ("split.py", 'read_section(PARAMS, "export", Split)', "split: reads export, which its params lack"),
         ("split.py", 'read_values(PARAMS, "compute", C, "devices")', "split: reads compute.devices, which its params"),
         ("images/decode.py", "import matplotlib", "split: imports matplotlib, which its stages/versions.yaml lack"),
+        ("draw/curves.py", "from ..images import ink", "report: imports stages/images/ink.py"),
+        (
+            "report.py",
+            'import importlib as i; i.import_module(".images.ink", "stages")',
+            "imports stages/images/ink.py",
+        ),
+        ("split.py", "import stages.base.params as p; p.read_section(PARAMS, 'export', Split)", "split: reads export"),
+        ("split.py", "import importlib; importlib.import_module(SOURCE)", "stages/split.py:124: what is imported is"),
+        ("draw/page.py", 'TEMPLATE = Path(__file__).with_name("extra.css")', "report: opens stages/draw/extra.css"),
     ],
 )
 def test_what_is_not_declared_is_caught(here: Path, script: str, line: str, said: str) -> None:
     path = here / "stages" / script
+    (here / "stages" / "draw" / "extra.css").touch()
     path.write_text(f"{path.read_text()}\n{line}\n")
     assert any(said in problem for problem in problems(here, pipeline(here)))
 
@@ -96,6 +106,22 @@ def test_what_is_declared_in_vain_is_caught(here: Path, stage: str, key: str, it
     content = pipeline(here)
     content["stages"][stage][key].append(item)
     assert any(said in problem for problem in problems(here, content))
+
+
+def test_what_the_code_uses_is_written_into_dvc_yaml(here: Path) -> None:
+    for script, line in {
+        "draw/curves.py": "from ..images import ink",
+        "draw/page.py": 'open(Path(__file__).with_name("extra.css"))',
+        "export.py": 'from stages.base import params\nparams.read_values(PARAMS, "compute", Compute, "frozen")',
+    }.items():
+        with (here / "stages" / script).open("a") as file:
+            file.write(f"\n{line}\n")
+    (here / "stages" / "draw" / "extra.css").touch()
+    write(here)
+    content = pipeline(here)
+    assert problems(here, content) == []
+    assert {"stages/images/ink.py", "stages/draw/extra.css"} <= set(content["stages"]["report"]["deps"])
+    assert "compute.frozen" in content["stages"]["export"]["params"]
 
 
 @pytest.mark.parametrize("stage", ["split", "report"])

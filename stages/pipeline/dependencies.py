@@ -4,27 +4,20 @@ DVC reruns a stage when a declared dependency changes and cannot know of others:
 "didn't change, skipping" and a stale result. One declared in vain reruns what nothing changed for.
 """
 
-import ast
 import re
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
 from stages.compute.backend import BACKENDS
-from stages.pipeline.libraries import libraries, unknown, unrecorded, write_versions
-
-# Of stages/base/params.py: the second argument is what dvc.yaml declares, of read_values with each key after the third.
-READERS = ("read_section", "read_values")
+from stages.pipeline.libraries import find_unclassified, find_unrecorded, libraries, write_versions
+from stages.pipeline.source_code import SourceCode, read_source_code
 
 _BACKEND_KEY = "compute.backend"
 _BACKEND = f"${{{_BACKEND_KEY}}}"  # as dvc.yaml writes the value of that key
 _OF_BACKEND = re.compile(rf"on_({'|'.join(BACKENDS)})\.py$")
 
-# String constants of a script that are paths of the project.
-_PATH = re.compile(r"(data|stages|recipes|tests)/[\w./-]+|params\.yaml")
 _PARAMS_FILE, _PIPELINE_FILE, _VERSIONS_FILE = "params.yaml", "dvc.yaml", "stages/versions.yaml"
 # Where a source lies that params.yaml names, and dvc.yaml declares as ${section.source}.
 _SOURCES = {"data/fetch", "data/own"}
@@ -37,37 +30,42 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
         root: the project's folder.
         pipeline: the content of dvc.yaml.
     """
-    found = []
+    found, unclear = [], set()
     for name, entry in pipeline["stages"].items():
         stage = entry.get("do", entry)
         if not (root / _script(name)).is_file():
             found.append(f"dvc.yaml: {name}: there is no {_script(name)}.")
             continue
-        uses = _uses(root, name)
+        declared = _read_declared(stage)
+        uses = _find_uses(root, name, declared.files)
         found += [
             f"dvc.yaml: {name}: imports {library}, and stages/pipeline/libraries.py does not say whether bytes depend "
             "on it. Add it there, and if they do, pin it in pyproject.toml."
-            for library in sorted(uses.unknown)
+            for library in sorted(uses.unclassified)
         ]
-        deps, params, listed = _declared(stage)
-        declared = {dep for dep in deps if not dep.endswith(".py") and "$" not in dep}
-        outs = [out if isinstance(out, str) else next(iter(out)) for out in _outs(stage)]
-        found += _differences(name, "deps", "imports", uses.code, {dep for dep in deps if dep.endswith(".py")})
-        inputs = {path for path in uses.paths - {_PARAMS_FILE, _VERSIONS_FILE} - _SOURCES if not _within(path, name)}
-        wanted = declared | {param for param in params if "/" in param}
-        found += _differences(name, "deps", "opens", inputs, {_matching(dep, inputs) for dep in wanted})
-        found += _differences(name, "params", "reads", uses.params, {param for param in params if "/" not in param})
-        found += _differences(name, _VERSIONS_FILE, "imports", uses.libraries, listed)
+        unclear |= uses.unclear
+        inputs = {path for path in uses.paths - _SOURCES if not _within(path, name)}
+        data = {_match(dep, inputs) for dep in declared.data | declared.files if "$" not in dep}
+        found += _compare(name, "deps", "imports", uses.code, {path for path in declared.code if path.endswith(".py")})
+        found += _compare(name, "deps", "opens", uses.files, {dep for dep in declared.code if not dep.endswith(".py")})
+        found += _compare(name, "deps", "opens", inputs, data)
+        found += _compare(name, "params", "reads", uses.params, declared.params)
+        found += _compare(name, _VERSIONS_FILE, "imports", uses.libraries, declared.libraries)
         found += [
-            f"dvc.yaml: {name}: writes {out}, which is not in data/{name}." for out in outs if not _within(out, name)
+            f"dvc.yaml: {name}: writes {out}, which is not in data/{name}."
+            for out in _list_outs(stage)
+            if not _within(out, name)
         ]
-    return found + unrecorded(root / _VERSIONS_FILE, root / "pyproject.toml")
+    return [*found, *sorted(unclear), *find_unrecorded(root / _VERSIONS_FILE, root / "pyproject.toml")]
 
 
 def write(root: Path) -> None:
     """Write what stages import into dvc.yaml, and the versions that pyproject.toml pins into ``versions.yaml``.
 
     Of dvc.yaml nothing else changes.
+
+    Args:
+        root: the project's folder.
     """
     yaml = YAML()
     yaml.width = 1000
@@ -76,8 +74,11 @@ def write(root: Path) -> None:
     for name, entry in pipeline["stages"].items():
         if not (root / _script(name)).is_file():
             continue  # ``problems`` says so
-        stage, uses = entry.get("do", entry), _uses(root, name)
-        stage["deps"] = [dep for dep in stage.get("deps", []) if not dep.endswith(".py")] + sorted(uses.code)
+        stage = entry.get("do", entry)
+        declared = _read_declared(stage)
+        uses = _find_uses(root, name, declared.files)
+        data = [dep for dep in stage.get("deps", []) if dep not in declared.code]
+        stage["deps"] = data + sorted(uses.code | uses.files)
         files = [param for param in stage.get("params", []) if not isinstance(param, str)]
         params = sorted(uses.params) + [param for param in files if _VERSIONS_FILE not in param]
         if uses.libraries:
@@ -89,59 +90,86 @@ def write(root: Path) -> None:
     write_versions(root / _VERSIONS_FILE, root / "pyproject.toml")
 
 
+class _Declared(NamedTuple):
+    """What a stage of dvc.yaml declares.
+
+    Attributes:
+        code: deps in stages/.
+        data: other deps.
+        params: sections and keys of params.yaml.
+        files: of which it declares keys as params.
+        libraries: in stages/versions.yaml.
+    """
+
+    code: set[str]
+    data: set[str]
+    params: set[str]
+    files: set[str]
+    libraries: set[str]
+
+
+def _read_declared(stage: dict[str, Any]) -> _Declared:
+    deps = set(stage.get("deps", []))
+    code = {dep for dep in deps if dep.startswith("stages/")}
+    params = [param for param in stage.get("params", []) if isinstance(param, str)]
+    files = {
+        file: keys for param in stage.get("params", []) if not isinstance(param, str) for file, keys in param.items()
+    }
+    return _Declared(
+        code, deps - code, set(params), files.keys() - {_VERSIONS_FILE}, set(files.get(_VERSIONS_FILE, ()))
+    )
+
+
 class _Uses(NamedTuple):
     """What a stage uses, as dvc.yaml declares it.
 
     Attributes:
         code: Python files of the project.
-        libraries: that have a part in its bytes.
-        unknown: libraries that may have one.
-        paths: of the project that its code names.
+        files: others in stages/ that its code names.
+        paths: of the project, outside of stages/, that its code names.
         params: sections and keys of params.yaml.
+        libraries: that have a part in its bytes.
+        unclassified: libraries that may have one.
+        unclear: sentences on code that could not be followed.
     """
 
     code: set[str]
-    libraries: set[str]
-    unknown: set[str]
+    files: set[str]
     paths: set[str]
     params: set[str]
+    libraries: set[str]
+    unclassified: set[str]
+    unclear: set[str]
 
 
-def _uses(root: Path, stage: str) -> _Uses:
-    code = closure(root, _script(stage))
-    said = [_read((root / file).read_text(encoding="utf-8")) for file in code]
-    params = {param for one in said for param in one.sections}
-    imports = {name for one in said for name in one.imports}
+def _find_uses(root: Path, stage: str, params_files: set[str]) -> _Uses:
+    code = {path: _read(root, path) for path in closure(root, _script(stage))}
+    params, imports, paths = (
+        {item for one in code.values() for item in getattr(one, field)} for field in ("params", "imports", "paths")
+    )
+    beside = {f"{path.rpartition('/')[0]}/{file}" for path, one in code.items() for file in one.files}
+    named = {path for path in beside | paths if path.startswith("stages/") and (root / path).is_file()}
+    files = {path for path in named - params_files - {_VERSIONS_FILE} if not path.endswith(".py")}
     # Code and library of a backend: that of the chosen one; TensorFlow, where the stage computes with nothing else.
     backend = _BACKEND if _BACKEND_KEY in params else BACKENDS[0]
     return _Uses(
-        {_OF_BACKEND.sub(f"on_{backend}.py", file) for file in code},
-        {backend if name in BACKENDS else name for name in libraries(imports)},
-        unknown(imports),
-        {path for one in said for path in one.opened},
+        {_OF_BACKEND.sub(f"on_{backend}.py", path) for path in code},
+        files,
+        paths - files - {_PARAMS_FILE, _VERSIONS_FILE},
         params,
+        {backend if name in BACKENDS else name for name in libraries(imports)},
+        find_unclassified(imports),
+        {line for one in code.values() for line in one.unclear},
     )
 
 
-def _script(stage: str) -> str:
-    return f"stages/{stage}.py"
-
-
-def _declared(stage: dict[str, Any]) -> tuple[set[str], set[str], set[str]]:
-    """Return deps, params (files among them) and libraries that a stage of dvc.yaml declares."""
-    params, libraries = set(), set()
-    for param in stage.get("params", []):
-        if isinstance(param, str):
-            params.add(param)
-        elif _VERSIONS_FILE in param:
-            libraries |= set(param[_VERSIONS_FILE])
-        else:
-            params |= param.keys()
-    return set(stage.get("deps", [])), params, libraries
-
-
 def closure(root: Path, script: str) -> set[str]:
-    """Return the project's Python files that ``script`` needs: itself and what it imports, directly or not."""
+    """Return the project's Python files that ``script`` needs: itself and what it imports, directly or not.
+
+    Args:
+        root: the project's folder.
+        script: relative to it.
+    """
     found: set[str] = set()
     queue = [script]
     while queue:
@@ -149,7 +177,7 @@ def closure(root: Path, script: str) -> set[str]:
         if path in found:
             continue
         found.add(path)
-        for module in _read((root / path).read_text(encoding="utf-8")).imports:
+        for module in _read(root, path).imports:
             parts = module.split(".")
             candidates = ["/".join(parts) + ".py"] + [
                 "/".join(parts[:n]) + "/__init__.py" for n in range(1, len(parts) + 1)
@@ -158,56 +186,29 @@ def closure(root: Path, script: str) -> set[str]:
     return found
 
 
-class _Said(NamedTuple):
-    """What a Python file says of what it needs."""
-
-    imports: tuple[str, ...]
-    opened: tuple[str, ...]
-    sections: tuple[str, ...]
+def _read(root: Path, path: str) -> SourceCode:
+    return read_source_code((root / path).read_text(encoding="utf-8"), path)
 
 
-@cache  # most files belong to several stages
-def _read(text: str) -> _Said:
-    tree = ast.parse(text)
-    return _Said(tuple(_imports(tree)), tuple(_opened(tree)), tuple(_sections(tree)))
+def _script(stage: str) -> str:
+    return f"stages/{stage}.py"
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _opened(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _PATH.fullmatch(node.value):
-            yield node.value
-
-
-def _sections(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in READERS:
-            name = ast.literal_eval(node.args[1])
-            yield from ([f"{name}.{ast.literal_eval(key)}" for key in node.args[3:]] or [name])
-
-
-def _outs(stage: dict[str, Any]) -> list[Any]:
-    return [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+def _list_outs(stage: dict[str, Any]) -> list[str]:
+    outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in outs]
 
 
 def _within(out: str, name: str) -> bool:
     return out == f"data/{name}" or out.startswith(f"data/{name}/")
 
 
-def _matching(declared: str, opened: set[str]) -> str:
+def _match(declared: str, opened: set[str]) -> str:
     """A script that opens a folder may declare the files in it that it uses."""
     return next((path for path in opened if declared.startswith(f"{path}/")), declared)
 
 
-def _differences(name: str, key: str, verb: str, used: set[str], declared: set[str]) -> list[str]:
+def _compare(name: str, key: str, verb: str, used: set[str], declared: set[str]) -> list[str]:
     missing = [f"dvc.yaml: {name}: {verb} {item}, which its {key} lack. Add it." for item in sorted(used - declared)]
-    vain = [f"dvc.yaml: {name}: its {key} list {item}, which it does not use." for item in sorted(declared - used)]
-    return missing + vain
+    unused = [f"dvc.yaml: {name}: its {key} list {item}, which it does not use." for item in sorted(declared - used)]
+    return missing + unused

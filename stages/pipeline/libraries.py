@@ -47,7 +47,7 @@ def libraries(imports: Iterable[str]) -> set[str]:
     return found | {needed for name in found for needed in _BRINGS.get(name, ())}
 
 
-def unknown(imports: Iterable[str]) -> set[str]:
+def find_unclassified(imports: Iterable[str]) -> set[str]:
     """Return the libraries among ``imports`` of which it is not said here whether bytes depend on them."""
     known = sys.stdlib_module_names | _WITHOUT_TRACE | _LIBRARIES.keys() | {"stages"}
     return {name.split(".")[0] for name in imports} - known
@@ -71,7 +71,7 @@ def write_versions(file: Path, project: Path) -> None:
     file.write_text(_HEAD + "".join(lines), encoding="utf-8")
 
 
-def unrecorded(file: Path, project: Path) -> list[str]:
+def find_unrecorded(file: Path, project: Path) -> list[str]:
     """Return a sentence for each library that is not pinned, or recorded in ``file`` with another version."""
     pinned = pins(project)
     written = YAML(typ="safe", pure=True).load(file) if file.exists() else {}
