@@ -2,13 +2,10 @@
 
 import io
 import logging
-import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.base.errors import UserError
 from stages.images.bit_depth import in_8_bits, is_deep
@@ -47,19 +44,11 @@ _CANNOT = "{}, which cannot be read here; export it as {}"
 HEIC_EXTRA = "pip install -e '.[heic]'"
 _SUBFILE, _SUB_IFDS, _DNG = 254, 330, 50706  # tags of TIFF
 _BOMB = f"declares more than {MAX_PIXELS:,} pixels, the largest size allowed (a decompression bomb?)"
-_ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 # Without a handler of its own, Pillow's logger would print to the terminal.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+# A refusal says all there is to say. Set once for the process: filters set around each image are not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class BadImage(Exception):  # noqa: N818 - it is the image that is wrong, not the program
@@ -106,36 +95,39 @@ def read_image(data: bytes, enough: int = 0) -> Image.Image:
     """
     if not data:
         raise NoImage("empty file")
-    with _quiet():
-        try:
-            heic = _is_heic(data)
-            image = _open_heic(data) if heic else Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise BadImage(_BOMB)
-            if _is_raw(image, data):
-                raise BadImage(_CANNOT.format(_RAW, "JPEG"))
-            if enough:
-                image.draft(None, (enough, enough))
-            image.load()
-            if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
-                raise BadImage("holds values that are not finite numbers")
-            return _plain(image if heic else _upright(image))  # HEIC says by itself how it is turned, and that is done
-        except BadImage:
-            raise
-        except Image.DecompressionBombError:
-            raise BadImage(_BOMB) from None
-        except UnidentifiedImageError:
-            raise _unknown(data) from None
-        except Exception as error:  # what a parser raises on broken input depends on the input: anything is possible
-            raise BadImage(_reason(error)) from None
-
-
-def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a broken EXIF block does not make the pixels worse
-        orientation = 1
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        heic = _is_heic(data)
+        image = _open_heic(data) if heic else Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImage(_BOMB)
+        if _is_raw(image, data):
+            raise BadImage(_CANNOT.format(_RAW, "JPEG"))
+        if enough:
+            image.draft(None, (enough, enough))
+        image.load()
+        if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
+            raise BadImage("holds values that are not finite numbers")
+        if not heic:  # pi-heif has turned it already
+            _turn_upright(image)
+        return _plain(image)
+    except BadImage:
+        raise
+    except Image.DecompressionBombError:
+        raise BadImage(_BOMB) from None
+    except UnidentifiedImageError:
+        raise _unknown(data) from None
+    except Exception as error:  # what a parser raises on broken input depends on the input: anything is possible
+        raise BadImage(_reason(error)) from None
+
+
+def _turn_upright(image: Image.Image) -> None:
+    """Turn an image in place as its EXIF block says. A broken block does not make the pixels worse."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)  # pixels first, then the block, whose error no longer matters
+    except MemoryError:
+        raise
+    except Exception:
+        pass
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -209,31 +201,3 @@ def _reason(error: Exception) -> str:
     if "MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text:
         return "its text unpacks to more than 1 MB, the largest size allowed (a decompression bomb?)"
     return f"truncated or broken: {text or type(error).__name__}"
-
-
-_quiet_lock = threading.Lock()
-_quiet_users = 0
-_quiet_filters = warnings.catch_warnings()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back Pillow's warnings; refusals say all there is to say.
-
-    ``warnings.catch_warnings`` alone is not safe in threads. Here the first to enter changes the filters, and the last
-    to leave restores them.
-    """
-    global _quiet_users, _quiet_filters
-    with _quiet_lock:
-        if _quiet_users == 0:
-            _quiet_filters = warnings.catch_warnings()
-            _quiet_filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-        _quiet_users += 1
-    try:
-        yield
-    finally:
-        with _quiet_lock:
-            _quiet_users -= 1
-            if _quiet_users == 0:
-                _quiet_filters.__exit__(None, None, None)

@@ -77,8 +77,8 @@ def write_idx(path: Path, array: np.ndarray) -> None:
 def _stored(data: bytes) -> bytes:
     """Return ``data`` as a gzip file of uncompressed blocks (RFC 1951, 3.2.4; RFC 1952).
 
-    What zlib makes of the same data differs between its versions and from zlib-ng, which some Pythons bring: compressed
-    files would not have the same bytes on every machine.
+    Not by gzip, not even at level 0: how zlib divides data into blocks depends on its version, build and buffers, so
+    that files would not have the same bytes on every machine.
     """
     out = bytearray(b"\x1f\x8b\x08\0\0\0\0\0\0\xff")  # deflate, no name, no time, system unknown
     for start in range(0, max(len(data), 1), BLOCK):
