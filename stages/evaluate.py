@@ -17,9 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.base.arrays import StoredRows
+from stages.base.arrays import ArrayFile
 from stages.base.errors import UserError
-from stages.base.files import escape, read_json, reading
+from stages.base.files import escape, read_json, refuse_damaged
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -27,15 +27,15 @@ from stages.base.terminal import say
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.split_file import Packed
-from stages.images.thumbnail import as_png, thumbnail
+from stages.images.split_file import SplitFile
+from stages.images.thumbnail import encode_thumbnail, make_thumbnail
 from stages.measure.comparison import say_since
 from stages.measure.metrics import choose_examples, confusion, key_metrics, measure, per_class
 from stages.measure.predictions import softmax, tabulate
 from stages.measure.summary import lines
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
-from stages.splitting.lock_table import read_locked
+from stages.splitting.lock_table import read_lock_table
 from stages.transfer.model_pair import MODELS, predict, read_finetuned
 
 PARAMS = Path("params.yaml")
@@ -55,13 +55,13 @@ def main() -> None:
     """Predict, measure, write."""
     params = read_section(PARAMS, "evaluate", Evaluate)
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
-    split, finetuned, locked = Packed(TEST), read_finetuned(FINETUNE), read_locked(LOCKED)
+    split, finetuned, locked = SplitFile(TEST), read_finetuned(FINETUNE), read_lock_table(LOCKED)
     if split.classes != finetuned.classes:
         raise UserError(
             f"{TEST} holds the classes {split.classes}, the model knows {finetuned.classes}. Run `dvc repro`."
         )
     files = {name: EXTRACT_TEST / f"{name}.npy" for name in map(finetuned.reads, MODELS)}
-    outputs = {name: StoredRows(path) for name, path in files.items()}
+    outputs = {name: ArrayFile(path) for name, path in files.items()}
     if any(len(rows) != len(split) for rows in outputs.values()):
         raise UserError(f"{EXTRACT_TEST} is of other images than {TEST}. Run `dvc repro`.")
 
@@ -77,7 +77,7 @@ def main() -> None:
         content["locked"] = {"test_images": int(held.sum()), **scores}
     predictions = tabulate(split, probabilities)
     val, summary = FINETUNE / "val.parquet", read_json(SUMMARY, "images", "rejects", "duplicates")
-    with reading(val, "predictions of the validation images"):
+    with refuse_damaged(val, "predictions of the validation images"):
         metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, content)
 
     with replace_folder(EVALUATE) as folder:
@@ -96,14 +96,14 @@ def main() -> None:
     say_since(TEST, Path("dvc.lock"))
 
 
-def illustrate(split: Packed, predictions: pa.Table, contract: Contract) -> pa.Table:
+def illustrate(split: SplitFile, predictions: pa.Table, contract: Contract) -> pa.Table:
     """Return pictures of some of the fine-tuned model's predictions, and of handwriting what the network sees of it."""
     table = predictions.select(["source", "class", "finetuned_predicted", "finetuned_confidence", "sha256"]).to_pandas()
     table.columns = pd.Index(["source", "class", "predicted", "confidence", "sha256"])
     chosen = choose_examples(table, EXAMPLES)
     wanted, ink = set(chosen.index), contract.form == "ink"
     pictures = {
-        place: (thumbnail(image, contract.range), as_png(load(image, contract)) if ink else None)
+        place: (make_thumbnail(image, contract.range), encode_thumbnail(load(image, contract)) if ink else None)
         for place, image in enumerate(split.images())
         if place in wanted
     }

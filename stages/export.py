@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from stages.base.errors import UserError
-from stages.base.files import reading
+from stages.base.files import refuse_damaged
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -29,7 +29,7 @@ from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load_all
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.schema.export import Export
 from stages.schema.split import Split
 from stages.transfer.model_pair import read_finetuned
@@ -46,9 +46,9 @@ OUT = Path("data/export")
 def main() -> None:
     """Write each format, compare it, keep all or nothing."""
     params = read_section(PARAMS, "export", Export)
-    finetuned, split = read_finetuned(FINETUNE), Packed(TEST)
+    finetuned, split = read_finetuned(FINETUNE), SplitFile(TEST)
     contract = Contract(**finetuned.contract)
-    with reading(PREDICTIONS, "predictions of the test images"):
+    with refuse_damaged(PREDICTIONS, "predictions of the test images"):
         table = pq.read_table(PREDICTIONS, columns=["source", "finetuned_probabilities"])
         measured = table.slice(0, params.parity_images)  # rows lie in random order, so these are of all classes
         sources, expected = measured["source"].to_pylist(), np.stack(measured["finetuned_probabilities"].to_numpy())

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from stages.backbones.leakage import find_learned
-from stages.base.arrays import RowWriter
+from stages.base.arrays import ArrayWriter
 from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.params import read_values
@@ -23,7 +23,7 @@ from stages.compute.architecture import read_architecture
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
 from stages.images.load import load_all
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.transfer.activations import read_description, room, shapes
 from stages.transfer.feature_extractor import open_frozen
@@ -42,7 +42,7 @@ SHOWN = 3  # images named in a refusal
 def main() -> None:
     """Run the stage."""
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
-    description, split = read_description(EXTRACT), Packed(TEST)
+    description, split = read_description(EXTRACT), SplitFile(TEST)
     if not len(split):
         raise UserError(f"{TEST} holds no image: nothing can be measured. Leave some with split.test, such as 'rest'.")
     kept = shapes(description.outputs, read_architecture(PRETRAIN), description.pooling, "float32")
@@ -52,14 +52,14 @@ def main() -> None:
     say(f"frozen part: {frozen.where}")
     images = load_all(show_progress(split.images(), "test images", len(split)), Contract(**description.contract))
     with replace_folder(EXTRACT_TEST) as folder:
-        files = {name: RowWriter(folder / f"{name}.npy", len(split)) for name in kept}
+        files = {name: ArrayWriter(folder / f"{name}.npy", len(split)) for name in kept}
         batches = map(np.stack, iter(lambda: list(islice(images, frozen.batch_size)), []))
         for outputs in frozen.outputs(batches):
             for name, values in outputs.items():
                 files[name].add(values)
 
 
-def refuse_learned(split: Packed) -> None:
+def refuse_learned(split: SplitFile) -> None:
     """Raise UserError where ``pretrain`` has learned from one of the test images."""
     if not LEARNED.exists():  # the weights were published, or are random
         return

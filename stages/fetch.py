@@ -17,9 +17,9 @@ from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.stage import stage
 from stages.base.terminal import say
-from stages.downloads.catalog import CLASSES_FILE, Download, Made, items, read_entry
-from stages.downloads.download import is_right, obtain, sources
-from stages.downloads.http import Patience
+from stages.downloads.catalog import CLASSES_FILE, DownloadItem, GeneratedItem, read_catalog, read_entry
+from stages.downloads.download import is_intact, list_places, obtain
+from stages.downloads.http import RetryPolicy
 
 CATALOG = Path("stages/downloads/catalog.yaml")
 FETCH = Path("data/fetch")
@@ -30,15 +30,15 @@ def main() -> None:
     """Fetch the item named on the command line."""
     with stage("fetch"):
         if len(sys.argv) != 2:
-            known = ", ".join(items(CATALOG))
+            known = ", ".join(read_catalog(CATALOG))
             raise UserError(
                 f"expected one item (python -m stages.fetch ITEM), received {sys.argv[1:]}; there are: {known}."
             )
         item = sys.argv[1]
-        fetch(item, read_entry(CATALOG, item), FETCH, os.environ.get(MIRROR, ""), Patience())
+        fetch(item, read_entry(CATALOG, item), FETCH, os.environ.get(MIRROR, ""), RetryPolicy())
 
 
-def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: Patience) -> None:
+def fetch(item: str, entry: DownloadItem | GeneratedItem, root: Path, mirror: str, patience: RetryPolicy) -> None:
     """Write ``root``/``item``, whole or not at all.
 
     Raises:
@@ -46,7 +46,7 @@ def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: 
     """
     parts = root / ".part" / item  # outside the working folder, so that a killed download is not begun anew
     with replace_folder(root / item) as folder:
-        if isinstance(entry, Made):
+        if isinstance(entry, GeneratedItem):
             say(f"{item}: {_make(item, entry, folder)}")
         else:
             _download(item, entry, folder, root / item, parts, mirror, patience)
@@ -55,7 +55,7 @@ def fetch(item: str, entry: Download | Made, root: Path, mirror: str, patience: 
         parts.parent.rmdir()
 
 
-def _make(item: str, entry: Made, folder: Path) -> str:
+def _make(item: str, entry: GeneratedItem, folder: Path) -> str:
     from stages.demo.digits import write_digits  # here: they import SciPy, which downloads do not need
     from stages.demo.paper import write_paper
 
@@ -67,16 +67,16 @@ def _make(item: str, entry: Made, folder: Path) -> str:
 
 
 def _download(
-    item: str, entry: Download, folder: Path, there: Path, parts: Path, mirror: str, patience: Patience
+    item: str, entry: DownloadItem, folder: Path, there: Path, parts: Path, mirror: str, patience: RetryPolicy
 ) -> None:
     kept = 0
     for file in entry.files:
         source = there / file.name
-        if is_right(source, file):
+        if is_intact(source, file):
             kept += 1
         else:
             source = parts / file.name
-            obtain(file, source, sources(file, item, mirror), patience, there)
+            obtain(file, source, list_places(file, item, mirror), patience, there)
         _place(source, folder / file.name)
     if entry.classes:
         (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in entry.classes), encoding="utf-8")

@@ -14,7 +14,7 @@ from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.compute.architecture import FEATURES
 from stages.compute.backend import choose_backend
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.schema.finetune import Finetune
 from stages.transfer.activations import Description, read_description
@@ -33,7 +33,7 @@ def main() -> None:
     params = read_section(PARAMS, "finetune", Finetune)
     backend, precision, devices = read_values(PARAMS, "compute", Compute, "backend", "precision", "devices")
     choose_backend(backend, precision)
-    kept, val = read_description(EXTRACT), Packed(VAL)
+    kept, val = read_description(EXTRACT), SplitFile(VAL)
     check(params, kept, val)
     from stages.transfer.finetuning import Inputs, train  # here: it imports the framework
 
@@ -42,7 +42,7 @@ def main() -> None:
         train(params, precision, devices, inputs, folder, FINETUNE.with_name(f".resume-{FINETUNE.name}"))
 
 
-def check(params: Finetune, kept: Description, val: Packed) -> None:
+def check(params: Finetune, kept: Description, val: SplitFile) -> None:
     """Raise UserError where the params ask for what the data do not have."""
     validation = read_data(EXTRACT, "val", FEATURES, kept)
     if len(val) != (0 if validation is None else len(validation)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.base.errors import UserError
-from stages.base.files import check_names, read_json, reading
+from stages.base.files import check_names, read_json, refuse_damaged
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -22,9 +22,9 @@ from stages.draw.curves import draw_curves
 from stages.draw.headline import headline, verdict
 from stages.draw.page import document, note, picture, section, sheet
 from stages.draw.sheets import Group, draw_sheet
-from stages.images.preview import read_seen
-from stages.images.split_file import Packed
-from stages.images.thumbnail import thumbnail
+from stages.images.preview import read_preview
+from stages.images.split_file import SplitFile
+from stages.images.thumbnail import make_thumbnail
 from stages.measure.comparison import say_since
 from stages.schema.evaluate import Evaluate
 from stages.schema.report import Report
@@ -58,7 +58,7 @@ def main() -> None:
     scores = read_json(SCORES, "test_images", "head", "finetuned", "gain")
     summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked")
     images, by_class = scores["test_images"], tables.read(BY_CLASS)
-    with reading(EXAMPLES, "pictures of predictions"):
+    with refuse_damaged(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)
         check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
     near, history, matrix = tables.read_pairs(NEAR), tables.read(HISTORY), tables.read_matrix(CONFUSION, images)
@@ -69,7 +69,7 @@ def main() -> None:
     tested = selection.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
     samples = [sample(path, params.samples) for path in (TRAIN, VAL)] + [selection.samples("test", images, tested)]
     samples = [group for group in samples if group.tiles]
-    views = selection.views(*read_seen(SEEN))
+    views = selection.views(*read_preview(SEEN))
     about_views = captions.VIEWS + captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
     said = verdict(scores["gain"], images, measures.confidence, thawed)
 
@@ -113,13 +113,13 @@ def main() -> None:
 
 def sample(path: Path, count: int) -> Group:
     """Return images of a packed split, preferred by their hashes, which is as good as drawn by lot."""
-    split = Packed(path)
-    with reading(path, "a packed split"):
+    split = SplitFile(path)
+    with refuse_damaged(path, "a packed split"):
         rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
     chosen = selection.spread(rows, split.classes, count)
     wanted = set(chosen.index)
     values = split.reading.get("range")
-    pictures = {place: thumbnail(image, values) for place, image in enumerate(split.images()) if place in wanted}
+    pictures = {place: make_thumbnail(image, values) for place, image in enumerate(split.images()) if place in wanted}
     return selection.samples(path.stem, len(split), chosen.assign(picture=chosen.index.map(pictures)))
 
 

@@ -17,15 +17,15 @@ from stages.base.terminal import say, show_progress
 from stages.images import split_file
 from stages.schema.split import Split
 from stages.sources.data_set import LeftOut
-from stages.sources.rejects import listed, refuse_many, say_left_out, write_left_out
+from stages.sources.rejects import list_on_failure, refuse_many, say_left_out, write_left_out
 from stages.splitting.amounts import check_amounts
-from stages.splitting.assign import select_classes, without_duplicates
+from stages.splitting.assign import drop_duplicates, select_classes
 from stages.splitting.counts import say_splits, write_counts
-from stages.splitting.examine import Examined, examine, lacks_handwriting
-from stages.splitting.gray_range import about_range, choose_range
-from stages.splitting.groups import Together, divide
-from stages.splitting.lock_table import read_locked
-from stages.splitting.near_duplicates import about_pairs, find_near, write_pairs
+from stages.splitting.examine import ExaminedImage, examine, find_blank
+from stages.splitting.gray_range import choose_range, describe_range
+from stages.splitting.groups import Grouping, divide
+from stages.splitting.lock_table import read_lock_table
+from stages.splitting.near_duplicates import describe_pairs, find_near_duplicates, write_pairs
 from stages.splitting.source import read_source
 
 PARAMS = Path("params.yaml")
@@ -50,23 +50,23 @@ def main() -> None:
     amounts = {"train": params.train, "val": params.val, "test": params.test}
     given = {sample.part for sample in data_set.samples if sample.part}
     check_amounts(amounts, given)
-    locked = read_locked(LOCKED)
+    locked = read_lock_table(LOCKED)
 
     near, handwriting = params.near_duplicates != "keep", params.polarity if params.form == "ink" else None
     results = list(show_progress(examine(chosen, near, handwriting), "opening images", len(chosen)))
     rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
-    readable = [result for result in results if isinstance(result, Examined)]
-    images, duplicates = without_duplicates(readable, [image.pixels for image in readable])
+    readable = [result for result in results if isinstance(result, ExaminedImage)]
+    images, duplicates = drop_duplicates(readable, [image.pixels for image in readable])
     left_out = [*rejects, *duplicates]
-    with listed(REJECTED, left_out):
+    with list_on_failure(REJECTED, left_out):
         while True:
             refuse_many(left_out, len(readable), params.max_rejects)
-            pairs = find_near([image.picture for image in images if image.picture])
+            pairs = find_near_duplicates([image.picture for image in images if image.picture])
             shown = [(images[one], images[other]) for one, other in pairs]
-            together = Together(params.group, params.near_duplicates, pairs)
+            together = Grouping(params.group, params.near_duplicates, pairs)
             splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out, locked)
             values = choose_range(params.range, splits["train"])
-            lacking = lacks_handwriting(images, values, handwriting)
+            lacking = find_blank(images, values, handwriting)
             if not lacking:
                 break
             rejects += lacking
@@ -80,10 +80,10 @@ def main() -> None:
         for name, members in splits.items():
             # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
             rows = (
-                split_file.Row(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels)
+                split_file.SplitRow(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels)
                 for i in members
             )
-            split_file.write(
+            split_file.write_split(
                 folder / f"{name}.parquet", show_progress(rows, f"writing {name}", len(members)), classes, reading
             )
         write_left_out(folder / "rejects.csv", left_out)
@@ -98,7 +98,7 @@ def main() -> None:
 
     say_splits(source, chosen, classes, splits, given, unused)
     parts = (f"{part} part: {path}" for part, path in data_set.parts.items())
-    for line in (*parts, *data_set.notes, *about_range(values, params.range, splits), *about_pairs(shown, near)):
+    for line in (*parts, *data_set.notes, *describe_range(values, params.range, splits), *describe_pairs(shown, near)):
         say(line)
     if held:
         say(f"{held} of the {total['test']} test images are locked (see {LOCKED})")

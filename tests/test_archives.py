@@ -29,7 +29,7 @@ from stages.base.errors import UserError
 from stages.images.contract import Contract
 from stages.sources import archives
 from stages.sources.data_set import DataSet
-from stages.sources.read import read_set
+from stages.sources.read import read_data_set
 from stages.split import main
 from tests.helpers.copies import set_params
 
@@ -94,7 +94,7 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def read(path: Path) -> dict[str, bytes]:
-    return {sample.source: sample.data for sample in read_set(path).samples}
+    return {sample.source: sample.data for sample in read_data_set(path).samples}
 
 
 # What users bring.
@@ -107,7 +107,7 @@ def test_an_archive_is_read_like_the_folder_it_was_packed_from(tmp_path: Path, f
     archive = write(tmp_path / f"set.{form}", pack(files | junk, form))
     for name, data in (files | junk).items():
         write(tmp_path / "folder" / name, data)
-    found, unpacked = read_set(archive), read_set(tmp_path / "folder")
+    found, unpacked = read_data_set(archive), read_data_set(tmp_path / "folder")
     assert found.classes == unpacked.classes == ["2", "10", "rot weiß"]
     assert [(s.source, s.class_name, s.part, s.data) for s in found.samples] == [
         (s.source, s.class_name, s.part, s.data) for s in unpacked.samples
@@ -144,7 +144,7 @@ def test_a_split_of_an_archive_is_that_of_the_folder(
 
 def test_a_published_division_in_an_archive_is_kept(tmp_path: Path) -> None:
     files = pictures("cat", "dog", above="set/train/") | pictures("cat", "dog", count=2, above="set/test/")
-    found = read_set(write(tmp_path / "set.zip", zipped(files)))
+    found = read_data_set(write(tmp_path / "set.zip", zipped(files)))
     assert [sample.part for sample in found.samples] == ["train"] * 12 + ["test"] * 4
     assert found.samples[-1].source == "set/test/dog/0001.jpg"
 
@@ -155,7 +155,7 @@ def test_a_folder_that_holds_just_an_archive_is_that_archive(tmp_path: Path) -> 
     assert len(read(tmp_path / "item")) == 12
     write(tmp_path / "item" / "other.zip", zipped(pictures("a", "b")))
     with pytest.raises(UserError, match=r"expected one archive of images, found 2 among other.zip, set.tgz"):
-        read_set(tmp_path / "item")
+        read_data_set(tmp_path / "item")
 
 
 def test_an_archive_is_a_source_to_pretrain_on(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_an_archive_is_a_source_to_pretrain_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["zip", "tar.gz"])
 def test_several_threads_read_at_once(tmp_path: Path, form: str) -> None:
     files = {f"{number % 3}/{number}.jpg": random.Random(number).randbytes(30_000) for number in range(60)}
-    found = read_set(write(tmp_path / f"set.{form}", pack(files, form))).samples
+    found = read_data_set(write(tmp_path / f"set.{form}", pack(files, form))).samples
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
             data = list(pool.map(lambda sample: sample.data, found))
@@ -183,7 +183,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, form: str) -> Non
     path = write(tmp_path / f"set.{form}", pack(files, form))
     del files
     tracemalloc.start()
-    for sample in read_set(path).samples:
+    for sample in read_data_set(path).samples:
         assert len(sample.data) == 500_000
     assert tracemalloc.get_traced_memory()[1] < 6_000_000
     tracemalloc.stop()
@@ -192,7 +192,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, form: str) -> Non
 def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
-    found = read_set(write(tmp_path / "set.tar.xz", tar(pictures("a", "b"), "xz")))
+    found = read_data_set(write(tmp_path / "set.tar.xz", tar(pictures("a", "b"), "xz")))
     assert found.samples[0].data
     del found
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -251,10 +251,10 @@ def test_names_in_another_encoding_are_refused_until_it_is_named(
     with pytest.raises(
         UserError, match=r"the name '.*' is not in utf-8; it reads '.* Set split.names to the enc"
     ) as no:
-        read_set(source)
+        read_data_set(source)
     assert "\n" not in str(no.value)
     str(no.value).encode()
-    found = read_set(source, names=encoding)
+    found = read_data_set(source, names=encoding)
     assert sorted(found.classes) == sorted(names)
     assert all(sample.data and sample.source.startswith(f"{sample.class_name}/") for sample in found.samples)
 
@@ -263,12 +263,12 @@ def test_names_that_are_marked_as_unicode_stay_what_they_are(tmp_path: Path) -> 
     files = {"\u00fcber/1.jpg": picture(1), "b/1.jpg": picture(2)}
     for form in ("zip", "tar"):
         path = write(tmp_path / f"set.{form}", pack(files, form))
-        assert read_set(path, names="shift_jis").classes == ["b", "\u00fcber"]
+        assert read_data_set(path, names="shift_jis").classes == ["b", "\u00fcber"]
     broken = zipped(files).replace("\u00fc".encode(), b"\xff\xff")
     with pytest.raises(UserError, match=r"set.zip: expected a whole zip or tar archive.*pack it again"):
-        read_set(write(tmp_path / "set.zip", broken))
+        read_data_set(write(tmp_path / "set.zip", broken))
     with pytest.raises(UserError, match=r"set.tar: the name 'caf\\xe9/1.jpg' is not in utf-8"):
-        read_set(write(tmp_path / "set.tar", tar({"caf\udce9/1.jpg": picture(1), "b/1.jpg": picture(2)})))
+        read_data_set(write(tmp_path / "set.tar", tar({"caf\udce9/1.jpg": picture(1), "b/1.jpg": picture(2)})))
 
 
 @pytest.mark.parametrize("form", ["zip", "tar.gz", "folder"])
@@ -280,7 +280,7 @@ def test_names_that_look_alike_are_one_class(tmp_path: Path, form: str) -> None:
             write(source / name, data)
     else:
         write(source, pack(files, form))
-    found = read_set(source)
+    found = read_data_set(source)
     assert found.classes == ["caf\u00e9", "tea"]
     assert found.notes[0].startswith("class caf\u00e9: folders whose names look alike")
     assert [sample.class_name for sample in found.samples].count("caf\u00e9") == 2
@@ -351,7 +351,7 @@ PUBLISHED: dict[str, tuple[str, Callable[[], bytes], list[str], int]] = {
 def test_published_archives_are_read_as_fetched(tmp_path: Path, item: str) -> None:
     name, made, classes, count = PUBLISHED[item]
     write(tmp_path / item / name, made())
-    found = read_set(tmp_path / item)
+    found = read_data_set(tmp_path / item)
     assert sorted(found.classes, key=str.lower) == classes
     assert len(found.samples) == count
     assert {sample.class_name for sample in found.samples} == set(classes)
@@ -366,7 +366,7 @@ def test_cifar_records_become_pictures(tmp_path: Path, form: str) -> None:
                 write(tmp_path / name / path, data)
         else:
             write(tmp_path / f"{name}.{form}", pack(files, form))
-        found.append(read_set(tmp_path / (name if form == "folder" else f"{name}.{form}")))
+        found.append(read_data_set(tmp_path / (name if form == "folder" else f"{name}.{form}")))
     ten, hundred = found
     assert [sample.part for sample in ten.samples] == ["train"] * 20 + ["test"] * 4
     names = [(sample.source, sample.class_name, sample.part) for sample in ten.samples]
@@ -386,11 +386,11 @@ def test_broken_cifar_files_are_named(tmp_path: Path) -> None:
     files["cifar-10-batches-bin/data_batch_3.bin"] += b"x"
     path = write(tmp_path / "cifar.tar.gz", tar(files, "gz"))
     with pytest.raises(UserError, match=r"data_batch_3.bin: expected records of 3,073 bytes, received 12,293 bytes"):
-        read_set(path)
+        read_data_set(path)
     files = cifar10()
     files["cifar-10-batches-bin/batches.meta.txt"] = b"airplane\nautomobile\n"
     with pytest.raises(UserError, match=r"data_batch_1.bin: record 2 has label 2; expected labels below 2"):
-        read_set(write(path, tar(files, "gz")))
+        read_data_set(write(path, tar(files, "gz")))
 
 
 def test_the_real_cifar_images_are_split_as_published(
@@ -405,7 +405,7 @@ def test_the_real_cifar_images_are_split_as_published(
     set_params(tmp_path, {"split": {"source": f"data/own/{source.name}", **wanted}})
     main()
     assert "2 classes" in capsys.readouterr().out
-    found = read_set(source)
+    found = read_data_set(source)
     assert [sum(sample.part == part for sample in found.samples) for part in ("train", "test")] == [7728, 846]
     assert found.classes[:3] == ["airplane", "automobile", "bird"]
     test = pd.read_parquet("data/split/test.parquet")
@@ -499,7 +499,7 @@ def test_what_is_no_honest_archive_is_refused(tmp_path: Path, monkeypatch: pytes
     suffix, made, message = EVIL[evil]
     path = write(tmp_path / f"set.{suffix}", made())
     with pytest.raises(UserError, match=message) as error:
-        read_set(path)
+        read_data_set(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
@@ -510,14 +510,14 @@ def test_more_members_than_any_data_set_has_are_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr(archives, "MEMBERS", 10)
     for form in ("zip", "tar"):
         with pytest.raises(UserError, match="expected at most 10 files and folders"):
-            read_set(write(tmp_path / f"set.{form}", pack(pictures("a", "b"), form)))
+            read_data_set(write(tmp_path / f"set.{form}", pack(pictures("a", "b"), form)))
 
 
 def test_an_image_that_is_damaged_in_its_archive_cannot_be_read(tmp_path: Path) -> None:
     data = zipped({"a/1.jpg": bytes(range(256)) * 40, "b/1.jpg": picture(1)})
     place = data.index(b"a/1.jpg") + 40
     path = write(tmp_path / "set.zip", data[:place] + bytes(8) + data[place + 8 :])
-    first, second = read_set(path).samples
+    first, second = read_data_set(path).samples
     with pytest.raises(OSError, match="damaged in the archive"):
         _ = first.data
     assert second.data == picture(1)
@@ -527,7 +527,7 @@ def test_a_zip_that_states_less_than_it_holds_is_no_bomb(tmp_path: Path) -> None
     data = bytearray(zipped({"b/1.jpg": picture(1), "a/1.jpg": bytes(50_000_000)}))
     at = data.rindex(b"PK\1\2")
     data[at + 24 : at + 28] = (1000).to_bytes(4, "little")
-    first, _ = read_set(write(tmp_path / "set.zip", bytes(data))).samples
+    first, _ = read_data_set(write(tmp_path / "set.zip", bytes(data))).samples
     tracemalloc.start()
     with pytest.raises(OSError, match="damaged in the archive"):
         _ = first.data
@@ -537,14 +537,14 @@ def test_a_zip_that_states_less_than_it_holds_is_no_bomb(tmp_path: Path) -> None
 
 def test_an_archive_of_another_kind_is_told_which_are_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"set.7z is an archive of a kind that is not read; pack it as .zip or .tar"):
-        read_set(write(tmp_path / "set.7z", b"7z"))
+        read_data_set(write(tmp_path / "set.7z", b"7z"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_no_room_to_unpack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "r+b", buffering=0))
     with pytest.raises(UserError, match=r"cannot be unpacked in .*no more room\. Make room there, or set TMPDIR"):
-        read_set(write(tmp_path / "set.tar.gz", tar(GOOD, "gz")))
+        read_data_set(write(tmp_path / "set.tar.gz", tar(GOOD, "gz")))
 
 
 @pytest.mark.parametrize("form", ["zip", "tar", "tar.gz"])
@@ -556,6 +556,6 @@ def test_whatever_is_broken_is_an_error_of_the_user(tmp_path: Path, form: str) -
             broken[draw.randrange(len(data))] = draw.randrange(256)
         path = write(tmp_path / f"set.{form}", bytes(broken[: draw.choice([len(data), draw.randrange(len(data))])]))
         with suppress(UserError):
-            for sample in read_set(path).samples:
+            for sample in read_data_set(path).samples:
                 with suppress(OSError):
                     assert len(sample.data) < 10_000

@@ -15,7 +15,7 @@ from stages.backbones.weights import load_published
 from stages.base.errors import UserError
 from stages.compute.architecture import read_architecture
 from stages.compute.build import output_of, pool, preprocess
-from stages.downloads.catalog import Download, read_entry
+from stages.downloads.catalog import DownloadItem, read_entry
 from stages.tools import backbones
 from stages.transfer.freeze import boundary
 from tests.conftest import PROJECT
@@ -61,7 +61,7 @@ def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest
     assert kinds[0][4:] == kinds[1][4:]
     [(url, checksum)] = asked
     entry = read_entry(PROJECT / "stages/downloads/catalog.yaml", weights_item(name))
-    assert isinstance(entry, Download)
+    assert isinstance(entry, DownloadItem)
     [file] = entry.files
     assert (file.urls, file.name) == ([url], url.rsplit("/", 1)[1])
     if checksum is not None:

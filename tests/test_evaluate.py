@@ -17,7 +17,7 @@ from PIL import Image
 from stages.compute.graphs.session import Graph
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.split_file import Packed, Row, write
+from stages.images.split_file import SplitFile, SplitRow, write_split
 
 CLASSES = ["red", "green", "blue"]
 SUMMARY = {"images": {"train": 9, "val": 4, "test": 8}, "unused": 5, "rejects": 1, "duplicates": 2}
@@ -40,9 +40,11 @@ def picture(color: tuple[int, int, int]) -> bytes:
 
 def put_split(folder: Path, rows: list[tuple[str, tuple[int, int, int]]], classes: list[str]) -> None:
     """Write a test split; a row is an actual class and the color of its image."""
-    packed = [Row(f"{name}/{number}.png", name, picture(color), 20, 16) for number, (name, color) in enumerate(rows)]
+    packed = [
+        SplitRow(f"{name}/{number}.png", name, picture(color), 20, 16) for number, (name, color) in enumerate(rows)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "test.parquet", packed, classes, READING)
+    write_split(folder / "test.parquet", packed, classes, READING)
 
 
 def put_models(folder: Path) -> None:
@@ -71,7 +73,7 @@ def put_models(folder: Path) -> None:
     write_pretrained(pretrain, Pretrained(backbone, describe(backbone, {}), "unit"))
 
     contract = Contract(8, 3, **READING)
-    activations = np.stack([load(data, contract) for data in Packed(folder / "data/split/test.parquet").images()])
+    activations = np.stack([load(data, contract) for data in SplitFile(folder / "data/split/test.parquet").images()])
     activations = activations.astype(np.float32) / 255
     features = activations.mean(axis=(1, 2))
     np.save(extract_test / "first.npy", activations)

@@ -25,7 +25,7 @@ from stages.formats.parity import compare, says_little
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.split_file import Packed, Row, write
+from stages.images.split_file import SplitFile, SplitRow, write_split
 from stages.measure.predictions import softmax, tabulate
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
@@ -36,21 +36,21 @@ PARAMS = (
 )
 
 
-def test_rows(images: int) -> Iterator[Row]:
+def test_rows(images: int) -> Iterator[SplitRow]:
     """Blurred noise in many colors and sizes, so that a network's probabilities vary."""
     random = np.random.default_rng(3)
     for number in range(images):
         coarse = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         packed = io.BytesIO()
         coarse.resize((20 + number, 30)).save(packed, "png")
-        yield Row(f"{CLASSES[number % 4]}/{number}.png", CLASSES[number % 4], packed.getvalue(), 20 + number, 30)
+        yield SplitRow(f"{CLASSES[number % 4]}/{number}.png", CLASSES[number % 4], packed.getvalue(), 20 + number, 30)
 
 
 test_rows.__test__ = False  # type: ignore[attr-defined]
 
 
 def pixels_of(split: Path) -> np.ndarray:
-    return np.stack([load(data, CONTRACT) for data in Packed(split).images()])
+    return np.stack([load(data, CONTRACT) for data in SplitFile(split).images()])
 
 
 def miniature(pixels: np.ndarray) -> tuple[Any, Any]:
@@ -144,12 +144,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "data" / name).mkdir(parents=True)
     split = folder / "data/split/test.parquet"
     reading = {"form": CONTRACT.form, "polarity": CONTRACT.polarity, "fit": CONTRACT.fit}
-    write(split, test_rows(30), CLASSES, reading)
+    write_split(split, test_rows(30), CLASSES, reading)
     pixels = pixels_of(split)
     backbone, head = miniature(pixels)
     model = hand_on(folder, backbone, "normalized", head, "last_conv", CONTRACT, CLASSES)
     probabilities = softmax(np.asarray(model(pixels)))
-    table = tabulate(Packed(split), {"head": probabilities[:, ::-1], "finetuned": probabilities})
+    table = tabulate(SplitFile(split), {"head": probabilities[:, ::-1], "finetuned": probabilities})
     pq.write_table(table, folder / "data/evaluate/predictions.parquet")
     (folder / "params.yaml").write_text(PARAMS.format(formats="litert, saved_model, onnx", bound=1e-4))
     return folder

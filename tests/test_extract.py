@@ -11,13 +11,13 @@ import pytest
 from stages import extract
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.backbones.registry import BACKBONES
-from stages.base.arrays import RowWriter, StoredRows
+from stages.base.arrays import ArrayFile, ArrayWriter
 from stages.base.errors import UserError
 from stages.compute.build import bottom
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.preview import read_seen
-from stages.images.split_file import Packed
+from stages.images.preview import read_preview
+from stages.images.split_file import SplitFile
 from stages.transfer.activations import bytes_needed, read_description, stored
 from stages.transfer.data import read_data
 from stages.transfer.freeze import Depth
@@ -49,7 +49,7 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path) -> None:
     description = json.loads(Path("data/extract/boundary.json").read_text())
     assert description["depths"] == [{"frozen": 4, "layer": "flatten"}]
     assert description["classes"] == ["across", "upright"]
-    train, val = Packed(Path("data/split/train.parquet")), Packed(Path("data/split/val.parquet"))
+    train, val = SplitFile(Path("data/split/train.parquet")), SplitFile(Path("data/split/val.parquet"))
     np.testing.assert_array_equal(kept("train_labels"), np.repeat(train.labels(), 3))
     np.testing.assert_array_equal(kept("val_labels"), val.labels())
     pixels = np.stack([load(data, Contract(**description["contract"])) for data in train.images()])
@@ -247,7 +247,7 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
         run_with(prepared, views=3, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
         results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])
-    targets, labels = results[0][0], Packed(Path("data/split/train.parquet")).labels()
+    targets, labels = results[0][0], SplitFile(Path("data/split/train.parquet")).labels()
     assert (targets.shape, targets.dtype) == ((48, 2), np.float32)
     np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
     np.testing.assert_array_equal(targets[::3], np.eye(2)[labels])  # the images themselves
@@ -273,7 +273,7 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
     assert draws["augment"].items() >= AUGMENT.items()
     written = {path.name for path in folder.glob("*.npy")}
     assert written == {f"{split}_{what}.npy" for split in ("train", "val") for what in ("labels", "pixels")}
-    packed = Packed(Path("data/split/train.parquet"))
+    packed = SplitFile(Path("data/split/train.parquet"))
     contract = Contract(**description.contract)
     np.testing.assert_array_equal(kept("train_pixels"), [load(data, contract) for data in packed.images()])
     phases = []
@@ -290,7 +290,7 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
         np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[0], kept("val_pixels"))
         np.testing.assert_array_equal(validation.batch(np.arange(8), 5)[0], kept("val_pixels"))
     assert not np.array_equal(*phases)  # the thawed phase sees none of the head's views again
-    pixels, images = read_seen(folder / "seen.npz")
+    pixels, images = read_preview(folder / "seen.npz")
     seen = {image.source: row for image, row in zip(images, pixels, strict=True)}
     for source, row in seen.items():  # the image itself, then the first epochs
         place = packed.sources().index(source)
@@ -301,11 +301,11 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
 
 def test_what_is_shown_is_what_the_network_saw(prepared: Path) -> None:
     run_with(prepared, freeze="none", views=10, augment={**AUGMENT, "mixup": 0.4})
-    pixels, images = read_seen(Path("data/extract/seen.npz"))
+    pixels, images = read_preview(Path("data/extract/seen.npz"))
     assert pixels.shape == (2, 8, 16, 16, 1)
     assert {image.class_name for image in images} == {"across", "upright"}
     fed, targets = kept("train_pixels").reshape(16, 10, 16, 16, 1), kept("train_targets").reshape(16, 10, 2)
-    sources = Packed(Path("data/split/train.parquet")).sources()
+    sources = SplitFile(Path("data/split/train.parquet")).sources()
     for image, row in zip(images, pixels, strict=True):
         place = sources.index(image.source)
         np.testing.assert_array_equal(row, fed[place, :8])
@@ -316,7 +316,7 @@ def test_what_is_shown_is_what_the_network_saw(prepared: Path) -> None:
     extract.main()
     assert Path("data/extract/seen.npz").read_bytes() == before
     run_with(prepared, views=1)
-    assert read_seen(Path("data/extract/seen.npz"))[1] == []
+    assert read_preview(Path("data/extract/seen.npz"))[1] == []
 
 
 def test_without_validation_images_there_are_none_to_read(prepared: Path) -> None:
@@ -346,11 +346,11 @@ def test_the_disk_is_asked_before_the_work(
 
 def test_rows_are_read_as_they_were_written_in_any_order(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((50, 3, 4)).astype(np.float16)
-    rows = RowWriter(tmp_path / "rows.npy", 50)
+    rows = ArrayWriter(tmp_path / "rows.npy", 50)
     for start in range(0, 50, 20):
         rows.add(values[start : start + 20])
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), values)
-    stored = StoredRows(tmp_path / "rows.npy")
+    stored = ArrayFile(tmp_path / "rows.npy")
     assert (len(stored), stored.shape) == (50, (50, 3, 4))
     for places in ([7], [3, 4, 5], [49, 0, 1, 30, 31, 2], range(50)):
         np.testing.assert_array_equal(stored[np.array(places)], values[list(places)])

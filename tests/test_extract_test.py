@@ -16,8 +16,8 @@ from stages.backbones.pretrained import read_pretrained
 from stages.compute.build import bottom
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.split_file import Packed
-from stages.sources.data_set import png
+from stages.images.split_file import SplitFile
+from stages.sources.data_set import encode_png
 from stages.transfer.activations import read_description
 from tests.helpers.copies import set_params
 
@@ -36,7 +36,7 @@ def run_with(folder: Path, **changes: object) -> dict[str, np.ndarray]:
 def expected(*names: str) -> dict[str, np.ndarray]:
     """Return what Keras computes of the test images, in the order of the split."""
     contract = Contract(**read_description(Path("data/extract")).contract)
-    pixels = np.stack([load(data, contract) for data in Packed(TEST).images()])
+    pixels = np.stack([load(data, contract) for data in SplitFile(TEST).images()])
     network = bottom(read_pretrained(Path("data/pretrain")).backbone, "unit", names, "average")
     outputs: dict[str, np.ndarray] = network.predict_on_batch(pixels)
     return outputs
@@ -69,7 +69,7 @@ def test_nothing_but_the_depths_is_kept(
 ) -> None:
     kept = run_with(prepared, freeze=freeze, depths=depths)
     assert set(kept) == names
-    assert {len(rows) for rows in kept.values()} == {len(Packed(TEST))}
+    assert {len(rows) for rows in kept.values()} == {len(SplitFile(TEST))}
 
 
 def test_it_does_not_depend_on_how_training_is_computed(prepared: Path) -> None:
@@ -103,7 +103,7 @@ def test_test_images_that_pretrain_learned_are_refused(
     with pytest.raises(SystemExit):
         extract_test.main()
     said = capsys.readouterr().err
-    count = len(Packed(TEST))
+    count = len(SplitFile(TEST))
     found = int(re.match(r"extract_test: (\d+) of", said).group(1))  # type: ignore[union-attr]
     assert 0.7 * count < found <= count, "pretrain holds a tenth back"
     assert f"{found} of {count} test images are among those that pretrain learned from: " in said
@@ -117,7 +117,7 @@ def test_test_images_that_pretrain_learned_are_refused(
 def test_blank_images_in_both_data_sets_are_no_sign(prepared: Path) -> None:
     pixels, contract = np.full((16, 16, 1), 255, np.uint8), Contract(16, 1, "photo", "light_on_dark", "stretch")
     write_learned(prepared / "learned.npz", np.array([pixel_hash(pixels)], np.uint64), contract)
-    assert find_learned(prepared / "learned.npz", [png(pixels.squeeze(-1))]) == []
+    assert find_learned(prepared / "learned.npz", [encode_png(pixels.squeeze(-1))]) == []
 
 
 def files() -> dict[str, bytes]:
@@ -136,7 +136,7 @@ def test_a_second_run_and_other_depths_beside_give_the_same_bytes(prepared: Path
 def test_an_empty_test_split_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     extract.main()
     pq.write_table(pq.read_table(TEST).slice(0, 0), TEST)  # as no split leaves it
-    assert len(Packed(TEST)) == 0
+    assert len(SplitFile(TEST)) == 0
     capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
         extract_test.main()

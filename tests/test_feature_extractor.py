@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages import evaluate, extract, extract_test, finetune, pretrain, split
-from stages.base.arrays import StoredRows
+from stages.base.arrays import ArrayFile
 from stages.compute.architecture import read_architecture
 from stages.transfer.feature_extractor import graph_batch_size, open_frozen
 from stages.transfer.model_pair import predict, read_finetuned
@@ -61,7 +61,7 @@ def test_on_a_gpu_evaluate_measures_the_same(
 ) -> None:
     monkeypatch.chdir(prepared)
     finetuned = read_finetuned(FINETUNE)
-    outputs = {name: StoredRows(EXTRACT_TEST / f"{name}.npy") for name in map(finetuned.reads, ("head", "finetuned"))}
+    outputs = {name: ArrayFile(EXTRACT_TEST / f"{name}.npy") for name in map(finetuned.reads, ("head", "finetuned"))}
     expected = predict(FINETUNE, PRETRAIN, outputs)
     request.getfixturevalue("gpu")
     found = predict(FINETUNE, PRETRAIN, outputs)

@@ -24,21 +24,21 @@ import yaml
 from PIL import Image
 
 from stages.base.errors import UserError
-from stages.demo.digits import division
+from stages.demo.digits import divide_digits
 from stages.demo.paper import QUALITY, photograph
-from stages.downloads.catalog import Download, items, read_entry
-from stages.downloads.http import Patience
+from stages.downloads.catalog import DownloadItem, read_catalog, read_entry
+from stages.downloads.http import RetryPolicy
 from stages.fetch import fetch
 from stages.sources.idx import read_idx
-from stages.sources.read import read_set
+from stages.sources.read import read_data_set
 from tests.test_archives import PUBLISHED
 
 CONTENT = random.Random(1).randbytes(300_000)
 NEWER = CONTENT[::-1]
 NAME = "images.bin"
 CUT = 100_000  # bytes that come before a connection breaks
-QUICK = Patience(tries=3, wait=0.01, stall=2.0, pace=1000.0)
-IMPATIENT = Patience(tries=2, wait=0.01, stall=0.3, pace=1000.0)
+QUICK = RetryPolicy(tries=3, wait=0.01, stall=2.0, pace=1000.0)
+IMPATIENT = RetryPolicy(tries=2, wait=0.01, stall=0.3, pace=1000.0)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -142,11 +142,11 @@ def server() -> Iterator[Server]:
     running.server_close()
 
 
-def entry(*urls: str, name: str = NAME, content: bytes = CONTENT, size: bool = True, **more: Any) -> Download:
+def entry(*urls: str, name: str = NAME, content: bytes = CONTENT, size: bool = True, **more: Any) -> DownloadItem:
     file = {"name": name, "urls": list(urls), "hash": "sha256:" + hashlib.sha256(content).hexdigest()}
     if size:
         file["size"] = len(content)
-    return Download.model_validate({"kind": "download", "files": [file], **more})
+    return DownloadItem.model_validate({"kind": "download", "files": [file], **more})
 
 
 def names(folder: Path) -> list[str]:
@@ -243,7 +243,7 @@ def test_only_the_file_that_is_wrong_is_fetched_again(server: Server, tmp_path: 
     both = {"kind": "download", "files": []}
     for name in ("one", "two"):
         both["files"] += entry(server.url(name), name=name).model_dump()["files"]  # type: ignore[operator]
-    wanted = Download.model_validate(both)
+    wanted = DownloadItem.model_validate(both)
     (tmp_path / "set").mkdir()
     (tmp_path / "set/one").write_bytes(CONTENT)  # put there by hand
     (tmp_path / "set/two").write_bytes(CONTENT[:-1] + b"?")
@@ -447,11 +447,11 @@ def test_a_broken_entry_is_named(tmp_path: Path, broken: Any, message: str) -> N
 def test_every_entry_of_the_catalog_is_sound(project: Path) -> None:
     path = project / "stages/downloads/catalog.yaml"
     sets = ["digits", "paper_digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "caltech101", "caltech256"]
-    assert list(items(path))[:9] == [*sets, "cats_vs_dogs"]
-    for item in items(path):
+    assert list(read_catalog(path))[:9] == [*sets, "cats_vs_dogs"]
+    for item in read_catalog(path):
         read_entry(path, item)
     clothes = read_entry(path, "fashion_mnist")
-    assert isinstance(clothes, Download)
+    assert isinstance(clothes, DownloadItem)
     assert clothes.classes is not None
     assert len(clothes.classes) == 10
 
@@ -463,7 +463,7 @@ def test_published_archives_are_kept_as_downloaded_and_read(
     """Each in miniature: with the catalog's own name of the file, and the hash of what the server has."""
     _, made, classes, count = PUBLISHED[item]
     real = read_entry(project / "stages/downloads/catalog.yaml", item)
-    assert isinstance(real, Download)
+    assert isinstance(real, DownloadItem)
     (file,) = real.files
     assert file.name == PUBLISHED[item][0]
     assert file.size is not None
@@ -471,7 +471,7 @@ def test_published_archives_are_kept_as_downloaded_and_read(
     fetch(item, entry(server.url(file.name), name=file.name, content=server.content), tmp_path, "", QUICK)
     assert names(tmp_path) == [f"{item}/{file.name}"]
     assert (tmp_path / item / file.name).read_bytes() == server.content
-    found = read_set(tmp_path / item)
+    found = read_data_set(tmp_path / item)
     assert (sorted(found.classes, key=str.lower), len(found.samples)) == (classes, count)
 
 
@@ -548,14 +548,14 @@ def test_the_paper_digits_are_photographs_of_ink_on_paper(made: Path) -> None:
 def test_made_sets_are_the_same_bytes_each_time(made: Path, project: Path, tmp_path: Path) -> None:
     fetch("digits", read_entry(project / "stages/downloads/catalog.yaml", "digits"), tmp_path, "", QUICK)
     assert all((tmp_path / name).read_bytes() == (made / name).read_bytes() for name in names(tmp_path))
-    paper = division()["paper"]  # an image does not depend on those before it, so a few tell of all
+    paper = divide_digits()["paper"]  # an image does not depend on those before it, so a few tell of all
     for digit in range(10):
         photograph(paper, int(np.flatnonzero(paper.labels == digit)[7])).save(tmp_path / "7.jpg", quality=QUALITY)
         assert (tmp_path / "7.jpg").read_bytes() == (made / "paper_digits" / str(digit) / "007.jpg").read_bytes()
 
 
 def test_no_digit_is_in_two_parts() -> None:
-    parts = division()
+    parts = divide_digits()
     numbers = np.concatenate([scans.numbers for scans in parts.values()])
     assert len(set(numbers.tolist())) == len(numbers)
     pixels = [scan.tobytes() for scans in parts.values() for scan in scans.ink]

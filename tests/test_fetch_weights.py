@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import pytest
 
 from stages.base.errors import UserError
-from stages.downloads.catalog import Download
+from stages.downloads.catalog import DownloadItem
 from stages.fetch import fetch
 from tests.test_fetch import CONTENT, CUT, NAME, NEWER, QUICK, Server, server  # noqa: F401  (a fixture)
 
 
-def item(size: int | None, *urls: str) -> Download:
+def item(size: int | None, *urls: str) -> DownloadItem:
     file = {"name": NAME, "urls": list(urls)} | ({"size": size} if size else {})
-    return Download.model_validate({"kind": "download", "files": [file]})
+    return DownloadItem.model_validate({"kind": "download", "files": [file]})
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])

@@ -22,7 +22,7 @@ from stages.compute.architecture import describe
 from stages.compute.graphs.session import Graph
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.schema.finetune import Finetune
 from stages.transfer.freeze import Depth
 from stages.transfer.heads import make_head, start_from_source
@@ -55,7 +55,7 @@ def weights(which: str) -> dict[str, list[np.ndarray]]:
     return {layer.name: layer.get_weights() for layer in backbone.layers}
 
 
-def pixels_of(split: Packed) -> np.ndarray:
+def pixels_of(split: SplitFile) -> np.ndarray:
     contract = Contract(**read_finetuned(Path("data/finetune")).contract)
     return np.stack([load(data, contract) for data in split.images()])
 
@@ -70,7 +70,7 @@ def kept_loss(phase: str) -> float:
 def check_val() -> None:
     """What is said of the validation images is what training measured on them."""
     table = pd.read_parquet("data/finetune/val.parquet")
-    assert list(table["source"]) == Packed(Path("data/split/val.parquet")).sources()
+    assert list(table["source"]) == SplitFile(Path("data/split/val.parquet")).sources()
     tuned = "thawed" if Path("data/finetune/finetuned.onnx").exists() else "head"
     for model, phase in (("head", "head"), ("finetuned", tuned)):
         assert table[f"{model}_loss"].mean() == pytest.approx(kept_loss(phase), abs=1e-4), model
@@ -91,7 +91,7 @@ def test_the_model_is_whole(here: Path) -> None:
     set_params(here, {"finetune": {"head": {"epochs": 20, "learning_rate": 0.01}}})
     finetune.main()
     finetuned = read_finetuned(Path("data/finetune"))
-    test = Packed(Path("data/split/test.parquet"))
+    test = SplitFile(Path("data/split/test.parquet"))
     assert finetuned.classes == ["across", "upright"]
     assert Contract(**finetuned.contract) == Contract(16, 1, "photo", "light_on_dark", "stretch")
     assert finetuned.depth == Depth(4, "flatten")
@@ -148,7 +148,7 @@ def test_the_graphs_give_what_the_models_give(here: Path, freeze: int | str) -> 
         logits = Graph(onnx.load(file), 5)(values)["logits"]
         assert logits.std() > 0.01
         np.testing.assert_allclose(logits, model(values), atol=1e-5)
-        pixels = pixels_of(Packed(Path("data/split/val.parquet")))
+        pixels = pixels_of(SplitFile(Path("data/split/val.parquet")))
         np.testing.assert_allclose(logits, whole.predict(pixels, verbose=0), atol=1e-4)
 
 
@@ -179,7 +179,7 @@ def test_the_kept_weights_are_those_of_the_kept_epoch(here: Path) -> None:
     set_params(here, {"finetune": {"head": {"epochs": 30, "learning_rate": 0.3}, "thawed": {"epochs": 0}}})
     finetune.main()
     history = pd.read_csv("data/finetune/history.csv")
-    val = Packed(Path("data/split/val.parquet"))
+    val = SplitFile(Path("data/split/val.parquet"))
     logits = whole_network("head").predict(pixels_of(val), verbose=0).astype(float)
     loss = np.mean(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), val.labels()])
     assert loss == pytest.approx(history["val_loss"].min(), rel=1e-3)
@@ -364,7 +364,7 @@ def test_a_head_of_every_kind_of_layer_is_read_back(here: Path) -> None:
     head = {"hidden": [8, 4], "dropout": [0.5, 0.3], "batchnorm": True, "output": "sigmoid"}
     set_params(here, {"finetune": {"head": head, "loss": {"class_weights": "balanced", "label_smoothing": 0.1}}})
     finetune.main()
-    test = Packed(Path("data/split/test.parquet"))
+    test = SplitFile(Path("data/split/test.parquet"))
     logits = whole_network("finetuned").predict(pixels_of(test), verbose=0)
     assert logits.shape == (36, 2)
     assert not logits[:, 0].any()

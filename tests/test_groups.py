@@ -14,27 +14,27 @@ from PIL import Image, ImageOps
 from stages.base.errors import UserError
 from stages.images.decode import decode
 from stages.sources.data_set import Sample
-from stages.sources.read import read_set
+from stages.sources.read import read_data_set
 from stages.splitting.amounts import Amount
-from stages.splitting.examine import Examined, hash_picture
+from stages.splitting.examine import ExaminedImage, hash_picture
 from stages.splitting.groups import assign_groups, join_groups, name_groups
-from stages.splitting.near_duplicates import LIMIT, find_near
+from stages.splitting.near_duplicates import LIMIT, find_near_duplicates
 
 SHARES: dict[str, Amount] = {"train": 0.5, "val": 0.2, "test": "rest"}
 
 
-def known(source: str, class_name: str | None = None, part: str | None = None) -> Examined:
+def known(source: str, class_name: str | None = None, part: str | None = None) -> ExaminedImage:
     sample = Sample(source, class_name or source.split("/")[0], part, lambda: b"")  # type: ignore[arg-type]
-    return Examined(sample, hashlib.sha256(source.encode()).hexdigest(), 1, 1)
+    return ExaminedImage(sample, hashlib.sha256(source.encode()).hexdigest(), 1, 1)
 
 
-def patients(count: int, each: int = 3) -> list[Examined]:
+def patients(count: int, each: int = 3) -> list[ExaminedImage]:
     return [
         known(f"{name}/p{n}/{image}.png") for name in ("ill", "well") for n in range(count) for image in range(each)
     ]
 
 
-def split_of(splits: dict[str, list[Examined]]) -> dict[str, str]:
+def split_of(splits: dict[str, list[ExaminedImage]]) -> dict[str, str]:
     return {image.sample.source: split for split, images in splits.items() for image in images}
 
 
@@ -125,14 +125,14 @@ CHANGES: list[Callable[[Image.Image], Image.Image]] = [
 
 
 def photographs(shared: Path, name: str, count: int) -> Iterable[Image.Image]:
-    samples = read_set(shared / "datasets" / name).samples
+    samples = read_data_set(shared / "datasets" / name).samples
     return [decode(sample.data).convert("RGB") for sample in samples[:: len(samples) // count][:count]]
 
 
 def test_planted_near_duplicates_are_found_and_nothing_else(shared: Path) -> None:
     pictures = list(photographs(shared, "horses_zebras", 40))
     planted = [change(picture) for picture in pictures for change in CHANGES]
-    pairs = find_near([hash_picture(picture) for picture in [*pictures, *planted]])
+    pairs = find_near_duplicates([hash_picture(picture) for picture in [*pictures, *planted]])
     kin = {(n, len(pictures) + n * len(CHANGES) + k) for n in range(len(pictures)) for k in range(len(CHANGES))}
     assert kin <= set(pairs)
     family = [*range(len(pictures)), *(n for n in range(len(pictures)) for _ in CHANGES)]
@@ -159,4 +159,4 @@ def test_pairs_are_those_of_a_search_through_all() -> None:
         )
         <= LIMIT
     ]
-    assert find_near([(int(one), int(other)) for one, other in hashes]) == expected
+    assert find_near_duplicates([(int(one), int(other)) for one, other in hashes]) == expected

@@ -17,39 +17,41 @@ from PIL import Image, ImageOps
 from stages import split
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.measure.comparison import since_head
 from stages.sources.data_set import Sample
 from stages.splitting.amounts import Amount
-from stages.splitting.assign import assign, without_duplicates
-from stages.splitting.examine import Examined
-from stages.splitting.groups import Together, assign_groups, divide, name_groups
-from stages.splitting.lock_table import DIGITS, Locked, Rows, read_locked, read_rows, write_rows
+from stages.splitting.assign import assign, drop_duplicates
+from stages.splitting.examine import ExaminedImage
+from stages.splitting.groups import Grouping, assign_groups, divide, name_groups
+from stages.splitting.lock_table import DIGITS, LockRows, LockTable, read_lock_table, read_rows, write_rows
 from stages.tools import lock
 from tests.helpers.copies import commit, name_author, run, set_params
 
 CLASSES = ("cat", "dog")
 SHARES: dict[str, Amount] = {"train": "rest", "val": 0.2, "test": 0.2}
-Splits = dict[str, list[Examined]]
+Splits = dict[str, list[ExaminedImage]]
 
 
-def known(class_name: str, name: int | str, part: str | None = None) -> Examined:
+def known(class_name: str, name: int | str, part: str | None = None) -> ExaminedImage:
     source = f"{class_name}/{name}.png"
     sample = Sample(source, class_name, part, lambda: b"")  # type: ignore[arg-type]
-    return Examined(sample, hashlib.sha256(f"{source}".encode()).hexdigest(), 1, 1)
+    return ExaminedImage(sample, hashlib.sha256(f"{source}".encode()).hexdigest(), 1, 1)
 
 
-def some(count: int, classes: Iterable[str] = CLASSES) -> list[Examined]:
+def some(count: int, classes: Iterable[str] = CLASSES) -> list[ExaminedImage]:
     return [known(name, number) for name in classes for number in range(count)]
 
 
-def locks(splits: Splits, before: Locked | None = None) -> Locked:
+def locks(splits: Splits, before: LockTable | None = None) -> LockTable:
     """What `stages.tools.lock` makes of splits."""
     test, other = ({i.pixels[:DIGITS] for s in names for i in splits[s]} for names in (["test"], ["train", "val"]))
-    return Locked(
+    return LockTable(
         *(
             frozenset(new | old)
-            for new, old in zip((test, other), ((before or Locked()).test, (before or Locked()).other), strict=True)
+            for new, old in zip(
+                (test, other), ((before or LockTable()).test, (before or LockTable()).other), strict=True
+            )
         )
     )
 
@@ -77,7 +79,7 @@ def test_test_images_stay_and_no_others_become_any(
     amounts: dict[str, Amount], seeds: list[int], sizes: list[int]
 ) -> None:
     """Whatever is asked for and drawn, and where a class comes later."""
-    locked, before, images = Locked(), dict[str, str](), []
+    locked, before, images = LockTable(), dict[str, str](), []
     for seed, size, classes in zip(seeds, sorted(sizes), (CLASSES, CLASSES, (*CLASSES, "owl")), strict=True):
         images = some(size, classes)
         splits = assign(images, classes, amounts, (), seed, (), locked)
@@ -92,7 +94,7 @@ def test_test_images_stay_and_no_others_become_any(
 
 @given(asked, st.integers(0, 9), st.integers(16, 40))
 def test_with_nothing_locked_the_order_is_by_seed_alone(amounts: dict[str, Amount], seed: int, size: int) -> None:
-    other = Locked(frozenset({"0" * DIGITS}), frozenset({"1" * DIGITS}))  # of other data sets
+    other = LockTable(frozenset({"0" * DIGITS}), frozenset({"1" * DIGITS}))  # of other data sets
     images = some(size)
     assert assign(images, CLASSES, amounts, (), seed) == assign(images, CLASSES, amounts, (), seed, (), other)
 
@@ -128,7 +130,7 @@ def test_many_classes_are_said_in_few_lines(capsys: pytest.CaptureFixture[str]) 
 def test_in_a_given_division_locked_images_are_left_out_where_they_do_not_belong() -> None:
     images = [known(name, number, "test" if number < 6 else "train") for name in CLASSES for number in range(20)]
     digits = {image.sample.source: image.pixels[:DIGITS] for image in images}
-    locked = Locked(
+    locked = LockTable(
         frozenset(digits[f"cat/{n}.png"] for n in (0, 10)), frozenset(digits[f"cat/{n}.png"] for n in (1, 11))
     )
     amounts: dict[str, Amount] = {"train": "rest", "val": 2, "test": "rest"}
@@ -136,7 +138,7 @@ def test_in_a_given_division_locked_images_are_left_out_where_they_do_not_belong
         images_of = images if rule == "none" else [image for image in images if image.sample.class_name == "cat"]
         names = CLASSES if rule == "none" else CLASSES[:1]
         splits, left_out = divide(
-            images_of, Together(rule, "keep", []), names, amounts, {"train", "test"}, 1, [], locked
+            images_of, Grouping(rule, "keep", []), names, amounts, {"train", "test"}, 1, [], locked
         )
         after = where(splits)
         assert after["cat/0.png"] == "test"
@@ -149,7 +151,7 @@ def test_in_a_given_division_locked_images_are_left_out_where_they_do_not_belong
 def test_groups_with_a_locked_image_are_tested_with(seeds: list[int]) -> None:
     """Patients, and images of old and new ones."""
     amounts: dict[str, Amount] = {"train": 0.5, "val": 0.2, "test": 0.3}
-    locked, before = Locked(), dict[str, str]()
+    locked, before = LockTable(), dict[str, str]()
     for seed, patients in zip(seeds, (20, 41, 60), strict=True):
         images = [known(n, f"p{p}/{i}") for n in CLASSES for p in range(patients) for i in range(1 + patients // 20)]
         groups = name_groups(images, "folder")
@@ -166,7 +168,7 @@ def test_groups_with_a_locked_image_are_tested_with(seeds: list[int]) -> None:
 def test_a_group_that_is_both_is_tested_with_what_was_not_trained_on() -> None:
     images = [known(name, f"p{p}/{i}") for name in CLASSES for p in range(12) for i in range(3)]
     digits = {image.sample.source: image.pixels[:DIGITS] for image in images}
-    locked = Locked(frozenset({digits["cat/p3/0.png"]}), frozenset({digits["cat/p3/1.png"], digits["dog/p3/1.png"]}))
+    locked = LockTable(frozenset({digits["cat/p3/0.png"]}), frozenset({digits["cat/p3/1.png"], digits["dog/p3/1.png"]}))
     splits, left_out = assign_groups(images, name_groups(images, "folder"), CLASSES, SHARES, (), 1, locked)
     after = where(splits)
     assert [after.get(f"{name}/p3/{n}.png") for name in CLASSES for n in range(3)] == ["test", None, "test"] * 2
@@ -177,9 +179,9 @@ def test_a_group_that_is_both_is_tested_with_what_was_not_trained_on() -> None:
 
 def test_of_near_duplicates_the_locked_test_image_is_kept() -> None:
     new, trained, tested = known("cat", 0), known("cat", 1), known("cat", 2)
-    locked = Locked(frozenset({tested.pixels[:DIGITS]}), frozenset({trained.pixels[:DIGITS]}))
+    locked = LockTable(frozenset({tested.pixels[:DIGITS]}), frozenset({trained.pixels[:DIGITS]}))
     for images, kept in (([new, trained, tested], tested), ([new, trained], trained)):
-        found, left_out = without_duplicates(images, ["same"] * len(images), "near duplicate", locked)
+        found, left_out = drop_duplicates(images, ["same"] * len(images), "near duplicate", locked)
         assert found == [kept]
         assert left_out[0].reason == f"near duplicate of {kept.sample.source}"
 
@@ -188,7 +190,7 @@ def test_of_near_duplicates_the_locked_test_image_is_kept() -> None:
 
 
 def test_the_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    rows: Rows = {"b" * 16: ("=1+1", "test"), "a" * 16: ('a, "b"\nc', "other"), "0123456789abcdef": ("é", "test")}
+    rows: LockRows = {"b" * 16: ("=1+1", "test"), "a" * 16: ('a, "b"\nc', "other"), "0123456789abcdef": ("é", "test")}
     write_rows(tmp_path / "tables" / "split.csv", rows)
     assert read_rows(tmp_path / "tables" / "split.csv") == rows
     lines = (tmp_path / "tables" / "split.csv").read_text(encoding="utf-8").splitlines()
@@ -220,14 +222,14 @@ def test_a_damaged_table_is_one_line(tmp_path: Path, content: bytes, said: str) 
     path = tmp_path / "split.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"split.csv, line \d+: expected .*; received: .*git checkout") as error:
-        read_locked(path)
+        read_lock_table(path)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_a_table_merged_or_saved_by_others_is_read(tmp_path: Path) -> None:
     (tmp_path / "split.csv").write_bytes(f"\ufeffpixels,class,split\n{ROW}{ROW}".replace("\n", "\r\n").encode())
-    assert read_locked(tmp_path / "split.csv") == Locked(frozenset({"a" * 16}))
+    assert read_lock_table(tmp_path / "split.csv") == LockTable(frozenset({"a" * 16}))
 
 
 # The stages.
@@ -264,7 +266,7 @@ def grow(folder: Path, count: int, classes: Iterable[str] = CLASSES) -> None:
 
 
 def sources() -> dict[str, str]:
-    return {source: name for name in SPLITS for source in Packed(Path(f"data/split/{name}.parquet")).sources()}
+    return {source: name for name in SPLITS for source in SplitFile(Path(f"data/split/{name}.parquet")).sources()}
 
 
 def summary() -> dict[str, Any]:

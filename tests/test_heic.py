@@ -10,9 +10,9 @@ from PIL import Image
 from stages import split
 from stages.base.stage import stage
 from stages.images.contract import Contract
-from stages.images.decode import HEIC_EXTRA, BadImage, NoImage, decode
+from stages.images.decode import HEIC_EXTRA, BadImage, NotAnImage, decode
 from stages.images.load import load, load_all
-from stages.sources.image_files import Found, find_images
+from stages.sources.image_files import SkippedFiles, find_images
 from tests.conftest import PROJECT
 from tests.test_images import box, encode, picture
 from tests.test_range import Project
@@ -63,7 +63,7 @@ def test_without_a_reader_the_reason_names_the_command(without_reader: None, bra
     with pytest.raises(BadImage) as refusal:
         decode(box(brand.encode(), b"miaf"))
     assert str(refusal.value) == f"a HEIC photograph, which needs `{HEIC_EXTRA}`; or export it as JPEG"
-    assert not isinstance(refusal.value, NoImage)
+    assert not isinstance(refusal.value, NotAnImage)
 
 
 def test_the_reader_is_imported_for_such_photographs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_the_reader_is_imported_for_such_photographs_alone(monkeypatch: pytest.M
 
 def test_predict_reads_them(tmp_path: Path) -> None:
     (tmp_path / "IMG_0001.HEIC").write_bytes(TURNED)
-    found = Found(recursive=False)
+    found = SkippedFiles(recursive=False)
     (_, pixels), *others = find_images([tmp_path], CONTRACT, found)
     assert (others, found.unread) == ([], [])
     assert (pixels == load(TURNED, CONTRACT)).all()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin, TiffTags
 
 from stages.images.contract import Contract, Fit
-from stages.images.decode import BadImage, NoImage, decode
+from stages.images.decode import BadImage, NotAnImage, decode
 from stages.images.load import load
 from tests.conftest import PROJECT
 from tests.helpers.copies import run
@@ -269,13 +269,13 @@ def test_images_in_other_formats_are_called_by_their_names(kind: str) -> None:
         decode(data)
     assert reason in str(refusal.value)
     assert "which cannot be read here; export it as" in str(refusal.value)
-    assert not isinstance(refusal.value, NoImage)
+    assert not isinstance(refusal.value, NotAnImage)
 
 
 @pytest.mark.parametrize("kind", NO_IMAGES)
 def test_what_is_no_image_is_told_from_images(kind: str) -> None:
     data, reason = NO_IMAGES[kind]
-    with pytest.raises(NoImage) as refusal:
+    with pytest.raises(NotAnImage) as refusal:
         decode(data)
     assert reason in str(refusal.value)
 

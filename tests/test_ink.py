@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from stages.images.decode import BadImage, decode
-from stages.images.ink import ink
+from stages.images.ink import normalize_ink
 from stages.images.ruling import remove_ruling
 from tests.helpers.drawn_paper import KINDS, Kind, draw_paper
 
@@ -28,7 +28,7 @@ def seven(image: Image.Image, left: int = 100, top: int = 120, size: int = 100, 
 
 
 def written(image: Image.Image, side: int = 28) -> np.ndarray:
-    return ink(np.asarray(image), side, dark_on_light=True)
+    return normalize_ink(np.asarray(image), side, dark_on_light=True)
 
 
 def plain_seven() -> np.ndarray:
@@ -67,7 +67,9 @@ def test_light_strokes_on_a_dark_ground_come_out_the_same() -> None:
     image = page()
     seven(image)
     gray = np.asarray(image)
-    assert np.array_equal(ink(255 - gray, 28, dark_on_light=False), ink(gray, 28, dark_on_light=True))
+    assert np.array_equal(
+        normalize_ink(255 - gray, 28, dark_on_light=False), normalize_ink(gray, 28, dark_on_light=True)
+    )
 
 
 def test_uneven_light_does_not_matter() -> None:
@@ -82,7 +84,7 @@ def test_uneven_light_does_not_matter() -> None:
         "a sharp shadow": np.where(x + y > 520, 0.5, 1.0),
     }
     for name, light in lights.items():
-        assert alike(ink((gray * light).astype(np.uint8), 28, True), plain_seven()) > 0.95, name
+        assert alike(normalize_ink((gray * light).astype(np.uint8), 28, True), plain_seven()) > 0.95, name
 
 
 def test_the_table_round_the_paper_is_no_ink() -> None:
@@ -137,7 +139,7 @@ def test_blank_paper_is_refused(paper: int) -> None:
     dust[50:53, 60:63] = 128
     for gray in (blank, blank[:1, :1], blank + 3 * noise, 150 + 30 * noise, dust):
         with pytest.raises(BadImage, match=UNTOLD):
-            ink(np.clip(gray, 0, 255).astype(np.uint8), 28, dark_on_light=paper > 100)
+            normalize_ink(np.clip(gray, 0, 255).astype(np.uint8), 28, dark_on_light=paper > 100)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -165,7 +167,7 @@ def test_a_dark_patch_is_refused_and_a_thick_upright_line_is_not() -> None:
 )
 def test_any_pixels_give_an_image_or_are_refused(gray: np.ndarray, side: int, dark_on_light: bool) -> None:
     try:
-        out = ink(gray, side, dark_on_light)
+        out = normalize_ink(gray, side, dark_on_light)
     except BadImage:
         return
     assert (out.shape, out.dtype, out.max()) == ((side, side), np.uint8, 255)
@@ -196,7 +198,7 @@ def test_a_stroke_along_a_line_stays() -> None:
     seven(image, left=100, top=120, size=100)
     gray = np.asarray(image).astype(float)
     gray[np.arange(20, 400, 20)] *= 0.6  # one line goes through the bar of the 7
-    assert alike(ink(gray.astype(np.uint8), 28, True), plain_seven()) > 0.9
+    assert alike(normalize_ink(gray.astype(np.uint8), 28, True), plain_seven()) > 0.9
 
 
 def test_where_there_are_no_lines_nothing_changes(shared: Path) -> None:
@@ -222,7 +224,7 @@ def mnist(shared: Path, name: str, header: int) -> np.ndarray:
 
 def test_mnists_own_images_stay_nearly_as_they_are(shared: Path) -> None:
     images = mnist(shared, "t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)[:300]
-    out = np.stack([ink(image, 28, dark_on_light=False) for image in images])
+    out = np.stack([normalize_ink(image, 28, dark_on_light=False) for image in images])
     assert np.abs(out.astype(int) - images).mean() < 2  # of 255
     assert min(alike(one, other) for one, other in zip(images, out, strict=True)) > 0.8
 
@@ -236,6 +238,6 @@ def test_photographs_of_digits_look_like_mnists(shared: Path) -> None:
     right = 0
     for file in files:
         gray = np.asarray(decode(file.read_bytes()).convert("L"))
-        nearest = np.argmax(images @ ink(gray, 28, dark_on_light=True).ravel().astype(np.float32))
+        nearest = np.argmax(images @ normalize_ink(gray, 28, dark_on_light=True).ravel().astype(np.float32))
         right += int(labels[nearest]) == int(file.parent.name)
     assert right / len(files) > 0.85

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from stages.base.errors import UserError
-from stages.images.split_file import Packed, Row, write
+from stages.images.split_file import SplitFile, SplitRow, write_split
 from stages.measure.intervals import paired_difference, wilson
 from stages.measure.metrics import calibration_error, confusion, key_metrics, measure, per_class, scores
 from stages.measure.predictions import softmax, tabulate
@@ -184,9 +184,11 @@ def test_confusion_has_actual_rows_and_predicted_columns() -> None:
 
 def tabulated(folder: Path, classes: list[str], **probabilities: np.ndarray) -> pd.DataFrame:
     """Return what is said of LABELS' images by models that give these probabilities."""
-    rows = [Row(f"{label}.png", classes[label], bytes([number]), 1, 1) for number, label in enumerate(LABELS)]
-    write(folder / "split.parquet", rows, classes, {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"})
-    return tabulate(Packed(folder / "split.parquet"), probabilities).to_pandas()
+    rows = [SplitRow(f"{label}.png", classes[label], bytes([number]), 1, 1) for number, label in enumerate(LABELS)]
+    write_split(
+        folder / "split.parquet", rows, classes, {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"}
+    )
+    return tabulate(SplitFile(folder / "split.parquet"), probabilities).to_pandas()
 
 
 def test_each_row_says_what_a_model_takes_the_image_for(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from stages.images.contract import Contract
 from stages.pipeline.consistency import _check_sources
 from stages.sources.data_set import DataSet
 from stages.sources.idx import write_idx
-from stages.sources.parts import find_parts, named_part
-from stages.sources.read import read_set
-from stages.sources.tree import Folder, file_on_disk
+from stages.sources.parts import find_parts, recognize_part
+from stages.sources.read import read_data_set
+from stages.sources.tree import Folder, refer_to_file
 from stages.split import main
 from tests.helpers.copies import set_params, split_section
 
@@ -85,7 +85,7 @@ def test_parts_are_found_by_their_names(tmp_path: Path, layout: str, form: str) 
     if form != "folder":
         kind = {"tar.gz": "gztar"}.get(form, form)
         source = Path(shutil.make_archive(str(tmp_path / "packed"), kind, source))
-    found = read_set(source)
+    found = read_data_set(source)
     assert set(parts(found)) == expected
     assert found.classes == (["a", "b", "c", "d"] if layout == "fewer classes" else ["cat", "dog"])
     assert set(found.parts) == expected
@@ -108,7 +108,7 @@ CLASSES: dict[str, tuple[list[str], list[str]]] = {
 @pytest.mark.parametrize("layout", CLASSES)
 def test_classes_stay_classes(tmp_path: Path, layout: str) -> None:
     names, expected = CLASSES[layout]
-    found = read_set(write(tmp_path, files(*names)))
+    found = read_data_set(write(tmp_path, files(*names)))
     assert (found.classes, set(parts(found)), found.parts) == (expected, {None}, {})
 
 
@@ -132,7 +132,7 @@ UNCLEAR: dict[str, tuple[list[str], str]] = {
 def test_what_is_unclear_is_refused_with_the_way_to_say_it(tmp_path: Path, layout: str) -> None:
     names, message = UNCLEAR[layout]
     with pytest.raises(UserError) as refused:
-        read_set(write(tmp_path, files(*names)))
+        read_data_set(write(tmp_path, files(*names)))
     assert message in str(refused.value)
     assert "set split.parts: {train: FOLDER, val: FOLDER, test: FOLDER}" in str(refused.value)
     assert "{train: .}" in str(refused.value)
@@ -141,35 +141,35 @@ def test_what_is_unclear_is_refused_with_the_way_to_say_it(tmp_path: Path, layou
 
 def test_images_without_a_suffix_are_divided_all_the_same(tmp_path: Path) -> None:
     named = files(*both("train"), *both("test"))
-    found = read_set(write(tmp_path, {name.removesuffix(".png"): data for name, data in named.items()}))
+    found = read_data_set(write(tmp_path, {name.removesuffix(".png"): data for name, data in named.items()}))
     assert (parts(found), found.classes) == ({"train": 6, "test": 6}, ["cat", "dog"])
 
 
 def test_many_classes_with_folders_in_them_are_compared_quickly(tmp_path: Path) -> None:
     root = Folder()
     for number in range(3000):
-        root.add([f"{number}", f"{number}.png"], file_on_disk(tmp_path))
+        root.add([f"{number}", f"{number}.png"], refer_to_file(tmp_path))
     assert list(find_parts(root, "", "x")) == [None]
 
 
 def test_published_arrays_have_parts_of_their_own(tmp_path: Path) -> None:
     write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((1, 2, 2), np.uint8))
     with pytest.raises(UserError, match=r"split.parts: .* has parts of its own. Expected auto"):
-        read_set(tmp_path, {"train": "train"})
+        read_data_set(tmp_path, {"train": "train"})
 
 
 def test_named_folders_are_taken_whatever_they_are_called(tmp_path: Path) -> None:
     source = write(
         tmp_path / "x", files(*both("set/one"), *both("set/two/two"), *both("set/three"), "set/four", "a.png")
     )
-    found = read_set(source, {"train": "set/one", "val": "set/three/", "test": "./set/two"})
+    found = read_data_set(source, {"train": "set/one", "val": "set/three/", "test": "./set/two"})
     assert parts(found) == {"train": 6, "val": 6, "test": 6}
     assert found.parts == {"train": "set/one/", "val": "set/three/", "test": "set/two/two/"}
     assert {(entry.source, entry.kind) for entry in found.left_out} == {("a.png", "stray"), ("set/four/", "unused")}
-    found = read_set(source, {"train": "."})
+    found = read_data_set(source, {"train": "."})
     assert found.classes == ["four", "one", "three", "two"]
     packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", source))
-    assert parts(read_set(packed, {"train": "set/one", "test": "set/two"})) == {"train": 6, "test": 6}
+    assert parts(read_data_set(packed, {"train": "set/one", "test": "set/two"})) == {"train": 6, "test": 6}
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_named_folders_are_taken_whatever_they_are_called(tmp_path: Path) -> Non
 )
 def test_named_folders_that_cannot_be_parts(tmp_path: Path, wanted: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        read_set(write(tmp_path / "x", files(*both("one"), *both("two"), "flat")), wanted)
+        read_data_set(write(tmp_path / "x", files(*both("one"), *both("two"), "flat")), wanted)
 
 
 def test_an_archive_for_each_part_is_a_part(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_an_archive_for_each_part_is_a_part(tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
             for name, data in files(*both(part)).items():
                 archive.writestr(name, data)
-    found = read_set(tmp_path)
+    found = read_data_set(tmp_path)
     assert (parts(found), found.classes) == ({"train": 6, "test": 6}, ["cat", "dog"])
     assert found.samples[0].source == "train/train/cat/0.png"
 
@@ -215,7 +215,7 @@ def test_an_archive_for_each_part_is_a_part(tmp_path: Path) -> None:
     ],
 )
 def test_words_that_speak_of_parts(name: str, part: str | None) -> None:
-    assert named_part(name) == part
+    assert recognize_part(name) == part
 
 
 # What split and pretrain make of them.
@@ -281,7 +281,7 @@ def test_pretrain_reads_the_same_parts(tmp_path: Path) -> None:
     contract = Contract(8, 3, "photo", "light_on_dark", "stretch")
     for names, learned, tested in (("train val test", "train", "test"), ("train val", "train", "val")):
         root = write(tmp_path / names, files(*(folder for name in names.split() for folder in both(name))))
-        samples = read_set(root).samples
+        samples = read_data_set(root).samples
         images = read_pixels(root, contract, tmp_path / "pixels.npy")
         assert {samples[row].part for row in images.train} == {learned}
         assert {samples[row].part for row in images.test} == {tested}

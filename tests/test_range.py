@@ -16,15 +16,15 @@ from stages.backbones.leakage import find_learned
 from stages.backbones.pretraining_data import read_pixels
 from stages.base.params import UserError, read_yaml, validate
 from stages.formats.card import Card, read_card, write_card
-from stages.images.bit_depth import Extent, exact, extent, find_range, in_words, is_deep
+from stages.images.bit_depth import Extent, encode_values, find_range, format_range, is_deep, measure_extent
 from stages.images.contract import Contract, Range
 from stages.images.decode import decode, read_image
 from stages.images.load import load
-from stages.images.split_file import Packed
-from stages.images.thumbnail import thumbnail
+from stages.images.split_file import SplitFile
+from stages.images.thumbnail import make_thumbnail
 from stages.schema.split import Split
 from stages.sources.data_set import Sample
-from stages.splitting.examine import Examined, examine, hash_picture
+from stages.splitting.examine import ExaminedImage, examine, hash_picture
 from tests.conftest import PROJECT
 from tests.helpers.copies import set_params
 from tests.helpers.small import small_project
@@ -74,7 +74,7 @@ def project_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 def found() -> Range | None:
     """The range that is packed with the splits, the same for all of them."""
-    readings = [Packed(Path(f"data/split/{name}.parquet")).reading for name in ("train", "val", "test")]
+    readings = [SplitFile(Path(f"data/split/{name}.parquet")).reading for name in ("train", "val", "test")]
     assert readings[0] == readings[1] == readings[2]
     return Contract(16, 1, **readings[0]).range
 
@@ -144,7 +144,7 @@ def test_a_range_may_be_given(
     split.main()
     assert found() == expected
     said = capsys.readouterr().out
-    assert f"range: {in_words(expected)}, as split.range says" in said
+    assert f"range: {format_range(expected)}, as split.range says" in said
     assert beyond in said
     assert ("beyond" in said) == bool(beyond)
 
@@ -186,14 +186,14 @@ def test_values_are_spread_over_the_range_and_clipped() -> None:
 def test_transparent_values_are_white_and_no_part_of_the_extent() -> None:
     data = encode(np.array([[65535, 0, 100]], np.uint16), transparency=65535)
     image = read_image(data)
-    assert extent(image) == Extent(0, 100, False)
+    assert measure_extent(image) == Extent(0, 100, False)
     assert np.asarray(decode(data, values=(0, 100))).tolist() == [[255, 0, 255]]
 
 
-def examined(*files: bytes, **options: bool) -> list[Examined]:
+def examined(*files: bytes, **options: bool) -> list[ExaminedImage]:
     samples = [Sample(f"a/{number}", "a", None, lambda data=data: data) for number, data in enumerate(files)]  # type: ignore[misc]
     results = list(examine(samples, **options))
-    assert all(isinstance(result, Examined) for result in results)
+    assert all(isinstance(result, ExaminedImage) for result in results)
     return results  # type: ignore[return-value]
 
 
@@ -219,7 +219,7 @@ def test_8_bit_pictures_keep_their_hash_also_widened_to_16() -> None:
     )
     image = read_image(encode(values.astype(np.uint16) * 257))
     assert is_deep(image)
-    assert exact(image) is None
+    assert encode_values(image) is None
 
 
 def test_near_duplicates_are_found_in_dim_16_bit_images(project_with: Project) -> None:
@@ -247,7 +247,7 @@ def test_one_range_reaches_pixels_pictures_and_the_card(tmp_path: Path) -> None:
     pixels = load(data, contract)
     assert (pixels.min(), pixels.max()) == (0, 255)
     assert load(data, PLAIN).max() == 16
-    assert np.asarray(Image.open(io.BytesIO(thumbnail(data, contract.range)))).max() == 255
+    assert np.asarray(Image.open(io.BytesIO(make_thumbnail(data, contract.range)))).max() == 255
     write_card(tmp_path, Card(["a", "b"], contract, ["onnx"]))
     assert read_card(tmp_path).contract == contract
     content = json.loads((tmp_path / "model.json").read_text())
@@ -289,9 +289,9 @@ def test_handwriting_is_looked_for_in_the_range_that_is_found(
     rejects = Path("data/split/rejects.csv").read_text()
     assert rejects.count("no handwriting can be told from the paper") == 2
     assert "one/3.png" in rejects
-    contract = Contract(28, 1, **Packed(Path("data/split/train.parquet")).reading)
+    contract = Contract(28, 1, **SplitFile(Path("data/split/train.parquet")).reading)
     for name in ("train", "val", "test"):
-        for data in Packed(Path(f"data/split/{name}.parquet")).images():
+        for data in SplitFile(Path(f"data/split/{name}.parquet")).images():
             assert load(data, contract).max() > 200
     assert json.loads(Path("data/split/summary.json").read_text())["rejects"] == 2
 

@@ -16,9 +16,9 @@ from PIL import Image
 from stages import report
 from stages.base.files import escape
 from stages.draw.headline import verdict
-from stages.images.preview import write_seen
-from stages.images.split_file import Row, write
-from stages.images.thumbnail import as_png, thumbnail
+from stages.images.preview import write_preview
+from stages.images.split_file import SplitRow, write_split
+from stages.images.thumbnail import encode_thumbnail, make_thumbnail
 from stages.measure.metrics import choose_examples, confusion, measure, per_class
 from stages.splitting.near_duplicates import write_pairs
 
@@ -35,8 +35,10 @@ def photo(rng: np.random.Generator, gray: bool) -> bytes:
 def put_split(path: Path, classes: list[str], count: int, rng: np.random.Generator) -> pd.DataFrame:
     """Write a packed split; return its rows."""
     names = [classes[number % len(classes)] for number in range(count)]
-    rows = [Row(f"{name}/{path.stem} {n}.jpg", name, photo(rng, n % 2 == 0), 40, 30) for n, name in enumerate(names)]
-    write(path, rows, classes, {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"})
+    rows = [
+        SplitRow(f"{name}/{path.stem} {n}.jpg", name, photo(rng, n % 2 == 0), 40, 30) for n, name in enumerate(names)
+    ]
+    write_split(path, rows, classes, {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"})
     return pd.read_parquet(path)
 
 
@@ -91,7 +93,7 @@ def put_results(
         for place in range(len(shown))
         for view in [place, *range(views - 1)]
     ]
-    write_seen(folder / "data/extract/seen.npz", drawn, [f"{name}/1.jpg" for name in shown], classes)
+    write_preview(folder / "data/extract/seen.npz", drawn, [f"{name}/1.jpg" for name in shown], classes)
 
     put_history(finetune / "history.csv", *epochs, validated=validated > 0)
     layers = [(0, "conv", "Conv2D", 1000, "frozen"), (1, "norm", "BatchNormalization", 8, "inference")]
@@ -117,8 +119,8 @@ def put_results(
         predicted=np.array(classes, dtype=object)[predicted], confidence=probabilities.max(axis=1)
     )
     chosen = choose_examples(table, 100)
-    chosen["picture"] = [thumbnail(test["image"][place]["bytes"]) for place in chosen.index]
-    view = as_png(rng.integers(0, 256, (8, 8, 1), dtype=np.uint8))
+    chosen["picture"] = [make_thumbnail(test["image"][place]["bytes"]) for place in chosen.index]
+    view = encode_thumbnail(rng.integers(0, 256, (8, 8, 1), dtype=np.uint8))
     chosen["seen"] = [view if seen else None] * len(chosen)
     chosen.to_parquet(evaluate / "examples.parquet")
     return folder
@@ -289,7 +291,7 @@ def test_a_thumbnail_keeps_proportions_and_shows_the_pixels_of_small_images() ->
     def size(width: int, height: int) -> tuple[int, int]:
         buffer = io.BytesIO()
         Image.new("RGB", (width, height)).save(buffer, "PNG")
-        return Image.open(io.BytesIO(thumbnail(buffer.getvalue()))).size
+        return Image.open(io.BytesIO(make_thumbnail(buffer.getvalue()))).size
 
     assert size(1440, 720) == (144, 72)
     assert size(28, 28) == (140, 140)

@@ -22,31 +22,31 @@ from stages.base.errors import UserError
 from stages.base.files import escape, unescape
 from stages.base.splits import SPLITS, Part
 from stages.draw import tables
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.sources.data_set import LeftOut, Sample
 from stages.sources.idx import write_idx
-from stages.sources.read import read_set
+from stages.sources.read import read_data_set
 from stages.split import main
 from stages.splitting.amounts import Amount, check_amounts
-from stages.splitting.assign import assign, select_classes, without_duplicates
-from stages.splitting.examine import Examined, examine
+from stages.splitting.assign import assign, drop_duplicates, select_classes
+from stages.splitting.examine import ExaminedImage, examine
 from tests.helpers.copies import set_params
 from tests.test_images import AWKWARD
 
-Assignment = dict[str, list[Examined]]
+Assignment = dict[str, list[ExaminedImage]]
 NOTHING_LOST = {"rejects": 0, "duplicates": 0, "locked": 0}
 
 
 # The promises of the assignment, on images that are nothing but names.
 
 
-def known(class_name: str, number: int, part: str | None = None, pixels: str | None = None) -> Examined:
+def known(class_name: str, number: int, part: str | None = None, pixels: str | None = None) -> ExaminedImage:
     source = f"{class_name}/{number:04d}.png"
     sample = Sample(source, class_name, part, lambda: b"")  # type: ignore[arg-type]
-    return Examined(sample, pixels or hashlib.sha256(source.encode()).hexdigest(), 1, 1)
+    return ExaminedImage(sample, pixels or hashlib.sha256(source.encode()).hexdigest(), 1, 1)
 
 
-def sources(images: Iterable[Examined]) -> list[str]:
+def sources(images: Iterable[ExaminedImage]) -> list[str]:
     return [image.sample.source for image in images]
 
 
@@ -137,7 +137,7 @@ def test_a_published_division_is_kept() -> None:
 def test_of_identical_images_one_is_used_or_none(pictures: list[tuple[str, int]], shuffle: random.Random) -> None:
     images = [known(name, number, pixels=str(look)) for number, (name, look) in enumerate(pictures)]
     shuffle.shuffle(images)
-    kept, left_out = without_duplicates(images, [image.pixels for image in images])
+    kept, left_out = drop_duplicates(images, [image.pixels for image in images])
     assert sorted(sources(kept) + [entry.source for entry in left_out]) == sorted(sources(images))
     assert len({image.pixels for image in kept}) == len(kept)
     for look in {image.pixels for image in images}:
@@ -240,8 +240,8 @@ def test_class_folders_are_read_with_the_folders_below_them(tmp_path: Path) -> N
     for junk in ("2/Thumbs.db", "2/.DS_Store", "README.txt", "__MACOSX/2/._b.JPG"):
         (tmp_path / junk).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / junk).write_text("junk")
-    found = read_set(tmp_path).samples
-    assert read_set(tmp_path).classes == ["2", "10", "x y"]
+    found = read_data_set(tmp_path).samples
+    assert read_data_set(tmp_path).classes == ["2", "10", "x y"]
     assert [(s.source, s.class_name, s.part) for s in found] == [
         ("2/b.JPG", "2", None),
         ("2/deep/er/c.png", "2", None),
@@ -254,14 +254,14 @@ def test_class_folders_are_read_with_the_folders_below_them(tmp_path: Path) -> N
 def test_train_and_test_folders_are_a_published_division(tmp_path: Path) -> None:
     for number, name in enumerate(["train/cat/1.png", "train/dog/2.png", "test/cat/3.png"]):
         put(tmp_path / name, number)
-    assert read_set(tmp_path).classes == ["cat", "dog"]
-    assert sorted((s.source, s.class_name, s.part) for s in read_set(tmp_path).samples) == [
+    assert read_data_set(tmp_path).classes == ["cat", "dog"]
+    assert sorted((s.source, s.class_name, s.part) for s in read_data_set(tmp_path).samples) == [
         ("test/cat/3.png", "cat", "test"),
         ("train/cat/1.png", "cat", "train"),
         ("train/dog/2.png", "dog", "train"),
     ]
     put(tmp_path / "val/cat/4.png", 4)
-    assert [s.part for s in read_set(tmp_path).samples] == ["train", "train", "val", "test"]
+    assert [s.part for s in read_data_set(tmp_path).samples] == ["train", "train", "val", "test"]
 
 
 def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
     for stem, suffix, part in (("train", ".gz", slice(0, 3)), ("t10k", "", slice(3, 5))):
         write_idx(tmp_path / f"{stem}-images-idx3-ubyte{suffix}", pixels[part])
         write_idx(tmp_path / f"{stem}-labels-idx1-ubyte{suffix}", labels[part])
-    found = read_set(tmp_path).samples
+    found = read_data_set(tmp_path).samples
     assert [(s.source, s.class_name, s.part) for s in found] == [
         ("train/00000", "2", "train"),
         ("train/00001", "0", "train"),
@@ -279,24 +279,24 @@ def test_idx_files_are_read_with_their_division(tmp_path: Path) -> None:
         ("test/00001", "0", "test"),
     ]
     assert np.array_equal(Image.open(io.BytesIO(found[3].data)), pixels[3])
-    assert read_set(tmp_path).classes == ["0", "1", "2"]
+    assert read_data_set(tmp_path).classes == ["0", "1", "2"]
     (tmp_path / "classes.txt").write_text("T-shirt or top\nTrouser\nPullover\n")
-    assert read_set(tmp_path).classes == ["T-shirt or top", "Trouser", "Pullover"]
-    assert read_set(tmp_path).samples[0].class_name == "Pullover"
+    assert read_data_set(tmp_path).classes == ["T-shirt or top", "Trouser", "Pullover"]
+    assert read_data_set(tmp_path).samples[0].class_name == "Pullover"
     (tmp_path / "classes.txt").write_text("T-shirt\nTrouser\n")
     with pytest.raises(UserError, match="expected 3 different class names"):
-        read_set(tmp_path)
+        read_data_set(tmp_path)
 
 
 def test_what_is_no_data_set_is_told_what_one_looks_like(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", tmp_path):
         with pytest.raises(UserError, match=r"folder of class folders .* or the four idx files"):
-            read_set(folder)
+            read_data_set(folder)
     put(tmp_path / "cat/1.png", 1)
     put(tmp_path / "2.png", 2)
     (tmp_path / "train-images-idx3-ubyte").write_bytes(b"")
     with pytest.raises(UserError, match="labels-idx1-ubyte"):
-        read_set(tmp_path)
+        read_data_set(tmp_path)
 
 
 # The stage, on folders of images.
@@ -347,8 +347,8 @@ def by_class() -> list[list[str]]:
     return rows
 
 
-def read(split: str) -> Packed:
-    return Packed(Path(f"data/split/{split}.parquet"))
+def read(split: str) -> SplitFile:
+    return SplitFile(Path(f"data/split/{split}.parquet"))
 
 
 def test_images_are_packed_with_all_that_is_known_of_them(
@@ -597,11 +597,11 @@ def test_a_missing_data_set_is_told_where_to_come_from(
 
 
 def test_mnist_is_split_as_published(shared: Path) -> None:
-    mnist = read_set(shared / "mirror")
+    mnist = read_data_set(shared / "mirror")
     every = [sample for sample in mnist.samples if int(sample.source[-5:]) < 1000]
-    images = [result for result in examine(every) if isinstance(result, Examined)]
+    images = [result for result in examine(every) if isinstance(result, ExaminedImage)]
     assert len(images) == len(every) == 2000
-    kept, duplicates = without_duplicates(images, [image.pixels for image in images])
+    kept, duplicates = drop_duplicates(images, [image.pixels for image in images])
     splits = assign(kept, mnist.classes, {"train": 5, "val": 5, "test": "rest"}, ("train", "test"), 1)
     assert len(splits["test"]) + sum(entry.source.startswith("test") for entry in duplicates) == 1000
 
@@ -620,7 +620,9 @@ def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
     ]
     results = list(examine(given_samples))
     assert [isinstance(result, LeftOut) for result in results] == [look == 0 for look in looks]
-    assert [result.width for result in results if isinstance(result, Examined)] == [look + 1 for look in looks if look]
+    assert [result.width for result in results if isinstance(result, ExaminedImage)] == [
+        look + 1 for look in looks if look
+    ]
 
 
 # What is not used is listed, also where the split fails.
@@ -812,6 +814,6 @@ def test_what_systems_leave_behind_is_no_data(tmp_path: Path, name: str) -> None
         (tmp_path / "dog" / file).write_text("junk")
     shutil.make_archive(str(tmp_path.parent / "packed"), "zip", tmp_path)
     for source in (tmp_path, tmp_path.parent / "packed.zip"):
-        found = read_set(source)
+        found = read_data_set(source)
         assert (found.classes, found.left_out) == (["cat", "dog"], [])
         assert [sample.source for sample in found.samples] == ["cat/0.png", "dog/0.png"]

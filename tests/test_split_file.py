@@ -13,26 +13,26 @@ from PIL import Image
 
 from stages.base.errors import UserError
 from stages.images import split_file
-from stages.images.split_file import Packed, Row, write
+from stages.images.split_file import SplitFile, SplitRow, write_split
 
 CLASSES = ["zebra", "horse"]
 READING = {"form": "photo", "polarity": "light_on_dark", "fit": "crop"}
 
 
-def rows(count: int) -> list[Row]:
+def rows(count: int) -> list[SplitRow]:
     made = []
     for number in range(count):
         buffer = io.BytesIO()
         Image.new("L", (3, 2), number % 256).save(buffer, "PNG")
         name = CLASSES[number % 3 == 0]
-        made.append(Row(f"{name}/ñ{number}.png", name, buffer.getvalue(), 3, 2))
+        made.append(SplitRow(f"{name}/ñ{number}.png", name, buffer.getvalue(), 3, 2))
     return made
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path, written = tmp_path / "a.parquet", rows(50)
-    assert write(path, iter(written), CLASSES, READING) == 50
-    read = Packed(path)
+    assert write_split(path, iter(written), CLASSES, READING) == 50
+    read = SplitFile(path)
     assert (len(read), read.classes, read.reading) == (50, CLASSES, READING)
     assert list(read.images()) == [row.image for row in written]
     assert read.sources() == [row.source for row in written]
@@ -43,13 +43,13 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write(tmp_path / name, rows(20), CLASSES, READING)
+        write_split(tmp_path / name, rows(20), CLASSES, READING)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_no_rows(tmp_path: Path) -> None:
-    assert write(tmp_path / "a.parquet", [], CLASSES, READING) == 0
-    read = Packed(tmp_path / "a.parquet")
+    assert write_split(tmp_path / "a.parquet", [], CLASSES, READING) == 0
+    read = SplitFile(tmp_path / "a.parquet")
     assert (len(read), list(read.images()), read.labels().tolist(), read.classes) == (0, [], [], CLASSES)
 
 
@@ -57,18 +57,18 @@ def test_rows_are_taken_and_given_a_group_at_a_time(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(split_file, "ROWS_PER_GROUP", 8)
     monkeypatch.setattr(split_file, "BYTES_PER_GROUP", 400)  # five of these images
     written = rows(33)
-    write(tmp_path / "a.parquet", written, CLASSES, READING)
+    write_split(tmp_path / "a.parquet", written, CLASSES, READING)
     groups = pq.ParquetFile(tmp_path / "a.parquet").metadata
     sizes = [groups.row_group(number).num_rows for number in range(groups.num_row_groups)]
     assert sum(sizes) == 33
     assert max(sizes) <= 8
     assert len(sizes) > 33 / 8 + 1
-    assert list(Packed(tmp_path / "a.parquet").images()) == [row.image for row in written]
+    assert list(SplitFile(tmp_path / "a.parquet").images()) == [row.image for row in written]
 
 
 def test_pandas_reads_it(tmp_path: Path) -> None:
     written = rows(4)
-    write(tmp_path / "a.parquet", written, CLASSES, READING)
+    write_split(tmp_path / "a.parquet", written, CLASSES, READING)
     table = pd.read_parquet(tmp_path / "a.parquet")
     assert list(table) == ["image", "label", "class", "source", "sha256", "width", "height", "pixels"]
     assert table["class"].tolist() == [row.class_name for row in written]
@@ -79,7 +79,7 @@ def test_pandas_reads_it(tmp_path: Path) -> None:
 
 def test_hugging_face_datasets_finds_an_image_and_a_class_label(tmp_path: Path) -> None:
     """`datasets` takes column types from this metadata; its Image feature is a struct of bytes and path."""
-    write(tmp_path / "a.parquet", rows(2), CLASSES, READING)
+    write_split(tmp_path / "a.parquet", rows(2), CLASSES, READING)
     schema = pq.read_schema(tmp_path / "a.parquet")
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     assert features["image"] == {"_type": "Image"}
@@ -91,10 +91,10 @@ def test_hugging_face_datasets_finds_an_image_and_a_class_label(tmp_path: Path) 
 
 def test_another_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro"):
-        Packed(tmp_path / "none.parquet")
+        SplitFile(tmp_path / "none.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(UserError, match="expected a packed split, received: a file that split did not write"):
-        Packed(tmp_path / "other.parquet")
+        SplitFile(tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no table")
     with pytest.raises(UserError, match="expected a packed split, received: Parquet magic bytes not found"):
-        Packed(tmp_path / "text.parquet")
+        SplitFile(tmp_path / "text.parquet")

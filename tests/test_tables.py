@@ -17,7 +17,7 @@ import pytest
 
 from stages.base.errors import UserError
 from stages.sources.data_set import DataSet
-from stages.sources.read import read_set
+from stages.sources.read import read_data_set
 from stages.split import main
 from stages.splitting.source import read_source
 from tests.helpers.copies import set_params, split_section
@@ -371,11 +371,11 @@ def test_data_of_another_kind_is_refused_by_its_name(tmp_path: Path, kind: str) 
         content = {name: pickled() for name in names}
     write(tmp_path / "x", content)
     with pytest.raises(UserError, match=message):
-        read_set(tmp_path / "x")
+        read_data_set(tmp_path / "x")
 
 
 def test_classes_called_like_annotations_stay_classes(tmp_path: Path) -> None:
-    assert read_set(write(tmp_path, files("labels", "stamps", "masks"))).classes == ["labels", "masks", "stamps"]
+    assert read_data_set(write(tmp_path, files("labels", "stamps", "masks"))).classes == ["labels", "masks", "stamps"]
 
 
 def test_split_takes_classes_and_groups_from_a_table(

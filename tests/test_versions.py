@@ -9,7 +9,7 @@ import pytest
 
 from stages import split
 from stages.base.params import read_yaml
-from stages.base.versions import differing, other_versions
+from stages.base.versions import find_differences, find_other_versions
 from stages.pipeline.dependencies import problems, write
 from stages.pipeline.libraries import pins
 from stages.tools import check
@@ -47,15 +47,15 @@ def test_a_stage_does_not_begin_with_another_version(here: Path, capsys: pytest.
 
 def test_a_stage_minds_the_libraries_that_it_uses(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record("matplotlib", "3.0.0")
-    assert other_versions("report") == [f"matplotlib 3.0.0 (installed: {version('matplotlib')})"]
-    assert other_versions("split") == other_versions("check") == []
+    assert find_other_versions("report") == [f"matplotlib 3.0.0 (installed: {version('matplotlib')})"]
+    assert find_other_versions("split") == find_other_versions("check") == []
     record("tensorflow", "2.0.0")
-    assert len(other_versions("finetune")) == len(other_versions("export")) == 1
+    assert len(find_other_versions("finetune")) == len(find_other_versions("export")) == 1
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("backend: tensorflow", "backend: jax"))
-    assert other_versions("finetune") == []
+    assert find_other_versions("finetune") == []
     monkeypatch.setattr("stages.base.versions._VERSIONS", Path("none.yaml"))
-    assert other_versions("report") == differing() == []
+    assert find_other_versions("report") == find_differences() == []
 
 
 def test_check_names_another_version(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

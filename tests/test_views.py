@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.images.augment import Augment, view
+from stages.images.augment import Augment, make_view
 from stages.images.contract import Contract
 from stages.images.load import load
-from stages.images.mixup import WINDOW, all_views, mixed
+from stages.images.mixup import WINDOW, make_views, mix_view
 from stages.images.rand_augment import OPERATIONS, rand_augment
 from stages.training.augmentation import Fresh
 from tests.helpers.miniature import pictures
@@ -35,7 +35,7 @@ def limits(**settings: Any) -> Augment:
 
 
 def views_of(pixels: np.ndarray, count: int = 60, **settings: Any) -> list[np.ndarray]:
-    return [view(pixels, number, limits(**settings), seed=3) for number in range(1, count + 1)]
+    return [make_view(pixels, number, limits(**settings), seed=3) for number in range(1, count + 1)]
 
 
 def bar(side: int = 65, thick: int = 3) -> np.ndarray:
@@ -63,20 +63,20 @@ def middle(pixels: np.ndarray) -> np.ndarray:
 def test_without_settings_a_view_is_the_image(channels: int) -> None:
     pixels = pictures(1, side=24, channels=channels)[0][0]
     for number in range(6):
-        np.testing.assert_array_equal(view(pixels, number, limits(), seed=1), pixels)
-        np.testing.assert_array_equal(view(pixels, number, limits(fill="wrap"), seed=1), pixels)
-    np.testing.assert_array_equal(view(pixels, 0, Augment(**EVERYTHING), seed=1), pixels)
+        np.testing.assert_array_equal(make_view(pixels, number, limits(), seed=1), pixels)
+        np.testing.assert_array_equal(make_view(pixels, number, limits(fill="wrap"), seed=1), pixels)
+    np.testing.assert_array_equal(make_view(pixels, 0, Augment(**EVERYTHING), seed=1), pixels)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_view_depends_on_seed_number_and_image_alone(channels: int) -> None:
     pixels, far = pictures(1, side=24, channels=channels)[0][0], Augment(**EVERYTHING)
     before = pixels.copy()
-    views = [view(pixels, number, far, seed=1) for number in range(1, 20)]
+    views = [make_view(pixels, number, far, seed=1) for number in range(1, 20)]
     assert all(each.shape == pixels.shape and each.dtype == np.uint8 for each in views)
     assert len({each.tobytes() for each in views}) == 19
-    np.testing.assert_array_equal(view(pixels, 5, far, seed=1), views[4])
-    assert not np.array_equal(view(pixels, 5, far, seed=2), views[4])
+    np.testing.assert_array_equal(make_view(pixels, 5, far, seed=1), views[4])
+    assert not np.array_equal(make_view(pixels, 5, far, seed=2), views[4])
     np.testing.assert_array_equal(pixels, before)
 
 
@@ -158,10 +158,10 @@ def test_flips() -> None:
 @pytest.mark.parametrize(("fill", "corner"), [(0, 0), (128, 128), (255, 200), ("nearest", 200), ("reflect", 200)])
 def test_edges_are_filled_as_asked(fill: int | str, corner: int) -> None:
     even = np.full((20, 20, 3), 200, dtype=np.uint8)
-    shifted = view(even, 1, limits(shift=0.4, fill=fill), seed=0)
+    shifted = make_view(even, 1, limits(shift=0.4, fill=fill), seed=0)
     assert shifted.min() == corner
     assert set(np.unique(shifted)) == ({200, fill} if isinstance(fill, int) else {200})
-    far = [view(even, n, limits(rotation=180, shift=0.5, zoom=0.5, shear=60, fill=fill), 0) for n in range(1, 40)]
+    far = [make_view(even, n, limits(rotation=180, shift=0.5, zoom=0.5, shear=60, fill=fill), 0) for n in range(1, 40)]
     assert min(each.min() for each in far) == corner
 
 
@@ -222,7 +222,7 @@ def one_color(count: int, side: int = 16) -> tuple[list[np.ndarray], np.ndarray]
 
 
 def drawn(images: list[np.ndarray], labels: np.ndarray, views: int = 4, **settings: Any) -> Any:
-    seen = list(all_views(images, labels, views, 3, limits(**settings), seed=1))
+    seen = list(make_views(images, labels, views, 3, limits(**settings), seed=1))
     targets = np.stack([target for _, target in seen]).reshape(len(images), views, 3)
     assert targets.dtype == np.float32
     np.testing.assert_allclose(targets.sum(-1), 1, atol=1e-6)
@@ -311,7 +311,7 @@ def test_fresh_views_differ_from_epoch_to_epoch_and_repeat_with_the_seed() -> No
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(targets, np.eye(2, dtype=np.float32)[labels[rows]])
     for place, row in enumerate(rows):
-        np.testing.assert_array_equal(second[place], view(pixels[row], 2, Augment(**plain), seed=1))
+        np.testing.assert_array_equal(second[place], make_view(pixels[row], 2, Augment(**plain), seed=1))
     np.testing.assert_array_equal(Fresh(pixels, labels, 2, plain, seed=1).batch(rows, 0)[0], first)
     np.testing.assert_array_equal(data.batch(rows[::-1], 0)[0], first[::-1])
     assert not np.array_equal(Fresh(pixels, labels, 2, plain, seed=2).batch(rows, 0)[0], first)
@@ -326,7 +326,7 @@ def test_fresh_views_are_mixed_with_rows_of_their_batch() -> None:
     np.testing.assert_array_equal(targets[:, 1], 0)  # neither shows class 1
     assert np.all(targets[:, [0, 2]] > 0)
     np.testing.assert_allclose(pixels[:, 0, 0, 0], targets[:, 2] * 15, atol=0.51)
-    again = mixed(0, [images[0], images[5]], np.eye(3)[[0, 2]], 1, limits(mixup=1), 1, lambda n: images[5 * n])
+    again = mix_view(0, [images[0], images[5]], np.eye(3)[[0, 2]], 1, limits(mixup=1), 1, lambda n: images[5 * n])
     np.testing.assert_array_equal(pixels[0], again[0])
 
 

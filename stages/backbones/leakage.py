@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from stages.base.arrays import open_arrays
-from stages.base.files import reading
+from stages.base.files import refuse_damaged
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
-from stages.images.load import in_threads, load
+from stages.images.load import load, map_images
 
 
 def pixel_hash(pixels: np.ndarray) -> int:
@@ -35,7 +35,7 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
 
     The same picture is found under another name, in another folder and in another lossless format.
     """
-    with reading(path, "hashes of images"), open_arrays(path) as stored:
+    with refuse_damaged(path, "hashes of images"), open_arrays(path) as stored:
         known, contract = set(stored["hashes"].tolist()), Contract(**json.loads(str(stored["contract"])))
 
     def find(image: bytes) -> bool:
@@ -44,4 +44,4 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
         except BadImage:  # in the form of those that were learned it has no handwriting, so it is none of them
             return False
 
-    return [place for place, found in enumerate(in_threads(find, images)) if found]
+    return [place for place, found in enumerate(map_images(find, images)) if found]

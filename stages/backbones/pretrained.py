@@ -18,7 +18,7 @@ import onnx
 
 from stages.base.arrays import open_arrays
 from stages.base.errors import UserError
-from stages.base.files import reading
+from stages.base.files import refuse_damaged
 from stages.compute import build
 from stages.compute.architecture import GRAPH, NETWORK, Architecture, from_json, read_network
 from stages.compute.graphs.convert import convert
@@ -123,14 +123,14 @@ def read_pretrained(folder: Path) -> Pretrained:
         UserError: it is missing or damaged.
     """
     content, classifier = read_network(folder), None
-    with reading(folder / NETWORK, "a network's description"):
+    with refuse_damaged(folder / NETWORK, "a network's description"):
         architecture = from_json(content["architecture"])
         backbone = keras.models.model_from_json(json.dumps(content["backbone"]))
         classes, preprocessing = content["classes"], content["preprocessing"]
     read_weights(backbone, folder / "backbone.weights.h5")
     if classes is not None:
         path = folder / "classifier.npz"
-        with reading(path, "a classifier"), open_arrays(path) as arrays:
+        with refuse_damaged(path, "a classifier"), open_arrays(path) as arrays:
             classifier = arrays["kernel"], arrays["bias"]
     return Pretrained(backbone, architecture, preprocessing, classes, classifier)
 
@@ -141,5 +141,5 @@ def read_weights(model: keras.Model, path: Path) -> None:
     Raises:
         UserError: it is missing, damaged, or of another model.
     """
-    with reading(path, f"the weights of {model.name}"):
+    with refuse_damaged(path, f"the weights of {model.name}"):
         model.load_weights(path)

@@ -11,16 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.backbones.leakage import pixel_hash
-from stages.base.arrays import RowWriter, StoredRows
+from stages.base.arrays import ArrayFile, ArrayWriter
 from stages.base.errors import UserError
-from stages.base.prefetch import in_parallel
+from stages.base.prefetch import map_in_threads
 from stages.base.terminal import readable, say, show_progress
-from stages.images.bit_depth import Extent, extent, find_range, in_words, is_deep
+from stages.images.bit_depth import Extent, find_range, format_range, is_deep, measure_extent
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
-from stages.images.load import as_pixels, read_for
+from stages.images.load import decode_for, make_pixels
 from stages.sources.data_set import Sample
-from stages.sources.read import read_set
+from stages.sources.read import read_data_set
 from stages.sources.rejects import say_left_out
 
 # Where a data set has neither a test nor a validation part, this share of each class is held back, picked by each
@@ -46,7 +46,7 @@ class Pixels:
     """
 
     classes: list[str]
-    rows: StoredRows
+    rows: ArrayFile
     labels: np.ndarray
     hashes: np.ndarray
     train: np.ndarray
@@ -65,7 +65,7 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
         UserError: there is no data set, it has one class alone, nothing in it to learn from or to test with, or its
             pixels do not fit on the disk.
     """
-    data_set = read_set(source)
+    data_set = read_data_set(source)
     classes, samples = data_set.classes, data_set.samples
     for part, path in data_set.parts.items():
         say(f"{source}: {part} part: {path}")
@@ -79,11 +79,11 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
             f"pretrain.source: the pixels of {len(samples):,} images take {readable(needed)} of disk while they are "
             f"learned; {readable(free)} are free. Free some, or lower pretrain.image_size."
         )
-    writer, read = RowWriter(file, len(samples)), list[_Read]()
+    writer, read = ArrayWriter(file, len(samples)), list[_Read]()
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
     cores = os.cpu_count() or 1
     bar = show_progress(chunks, f"reading {source.name}", len(chunks), f"x {_CHUNK} images")
-    for pixels, found in in_parallel(lambda chunk: _read_chunk(chunk, contract), bar, cores, cores + 2):
+    for pixels, found in map_in_threads(lambda chunk: _read_chunk(chunk, contract), bar, cores, cores + 2):
         writer.add(pixels)
         read += found
     contract = _read_deep(samples, contract, read, file)
@@ -110,7 +110,7 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
         (f"{sample.source}: {one.reason}" for sample, one in zip(samples, read, strict=True) if one.reason), ""
     )
     train, held = places.values()
-    return Pixels(classes, StoredRows(file), labels, known, train, held, unreadable, reason, contract)
+    return Pixels(classes, ArrayFile(file), labels, known, train, held, unreadable, reason, contract)
 
 
 class _Read(NamedTuple):
@@ -134,10 +134,10 @@ def _read_chunk(samples: Sequence[Sample], contract: Contract) -> tuple[np.ndarr
 def _read(sample: Sample, contract: Contract, row: np.ndarray, deep: bool = False) -> _Read:
     try:
         data = sample.data
-        image = read_for(data, contract)
+        image = decode_for(data, contract)
         if is_deep(image) and not deep:
-            return _Read(extent=extent(image))
-        row[:] = as_pixels(image, contract)
+            return _Read(extent=measure_extent(image))
+        row[:] = make_pixels(image, contract)
     except (BadImage, OSError) as error:
         return _Read(reason=str(error))
     return _Read(hashlib.sha256(data).digest(), pixel_hash(row))
@@ -157,14 +157,14 @@ def _read_deep(samples: Sequence[Sample], contract: Contract, read: list[_Read],
     learned = [each for place in places if samples[place].part in (None, "train") and (each := read[place].extent)]
     contract = replace(contract, range=find_range(learned))
     found = f"of {len(learned)} images of more than 8 bits" if learned else "no image to learn has more than 8 bits"
-    say(f"range: {in_words(contract.range)}, {found}")
+    say(f"range: {format_range(contract.range)}, {found}")
     rows = np.load(file, mmap_mode="r+")
 
     def fill(place: int) -> _Read:
         return _read(samples[place], contract, rows[place], deep=True)
 
     cores = os.cpu_count() or 1
-    for place, filled in zip(places, in_parallel(fill, places, cores, cores + 2), strict=True):
+    for place, filled in zip(places, map_in_threads(fill, places, cores, cores + 2), strict=True):
         read[place] = filled
     rows.flush()
     return contract

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.lib.npyio import NpzFile
 
-from stages.base.files import reading
+from stages.base.files import refuse_damaged
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def open_arrays(path: Path) -> Iterator[NpzFile]:
         yield arrays
 
 
-class Rows(Protocol):
+class ArrayLike(Protocol):
     """An array, or a file that is read like one."""
 
     def __len__(self) -> int: ...
@@ -35,7 +35,7 @@ class Subset:
         places: of those meant, int64 (n,).
     """
 
-    def __init__(self, rows: Rows, places: np.ndarray) -> None:
+    def __init__(self, rows: ArrayLike, places: np.ndarray) -> None:
         self._rows, self._places = rows, places
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Subset:
         return self._rows[self._places[places]]
 
 
-class RowWriter:
+class ArrayWriter:
     """A ``.npy`` file of ``rows`` rows that is written batch by batch.
 
     Written, not mapped: pages of a mapped file count as the process's memory, however large the file.
@@ -64,7 +64,7 @@ class RowWriter:
             file.write(np.ascontiguousarray(batch).data)
 
 
-class StoredRows:
+class ArrayFile:
     """The rows of a ``.npy`` file, read when they are asked for: ``rows[places]`` for an array of places.
 
     Attributes:
@@ -75,7 +75,7 @@ class StoredRows:
     """
 
     def __init__(self, path: Path) -> None:
-        with reading(path, "a whole array of rows"):
+        with refuse_damaged(path, "a whole array of rows"):
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
             self._bytes = mapped[:1].nbytes

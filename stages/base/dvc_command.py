@@ -8,7 +8,7 @@ from stages.base.errors import UserError
 DVC = (sys.executable, "-m", "dvc")
 
 
-def ask(*arguments: str) -> str:
+def run_dvc(*arguments: str) -> str:
     """Return what a DVC command prints.
 
     Raises:

@@ -14,7 +14,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the 
 
 
 @contextmanager
-def reading(path: Path, expected: str) -> Iterator[None]:
+def refuse_damaged(path: Path, expected: str) -> Iterator[None]:
     """Say in one line what is wrong with a file, whatever the code that reads it raises.
 
     Args:
@@ -46,7 +46,7 @@ def read_json(path: Path, *keys: str) -> Any:
     Raises:
         UserError: it is missing or damaged.
     """
-    with reading(path, f"JSON with {', '.join(keys)}"):
+    with refuse_damaged(path, f"JSON with {', '.join(keys)}"):
         content = json.loads(path.read_text(encoding="utf-8"))
         check_names(keys, content if isinstance(content, dict) else ())
         return content
@@ -58,7 +58,7 @@ def check_names(expected: Iterable[str], received: Iterable[str]) -> None:
         raise ValueError(f"none named {', '.join(missing)}")
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file anew so that it is the old one or the new one, whole, at every moment."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_bytes(content)

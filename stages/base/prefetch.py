@@ -9,7 +9,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], count: int) -> Iterator[T]:
+def prefetch(items: Iterable[T], count: int) -> Iterator[T]:
     """Go through ``items`` in their order, up to ``count`` of them being made ready in a thread of their own.
 
     Always the same thread goes through ``items``, so that they need not be safe to use from several.
@@ -24,7 +24,7 @@ def ahead(items: Iterable[T], count: int) -> Iterator[T]:
             yield item  # type: ignore[misc]
 
 
-def in_parallel(function: Callable[[S], T], items: Iterable[S], threads: int | None, waiting: int) -> Iterator[T]:
+def map_in_threads(function: Callable[[S], T], items: Iterable[S], threads: int | None, waiting: int) -> Iterator[T]:
     """Go through ``function(item)`` of all ``items`` in their order, computed in several threads.
 
     The caller's thread goes through ``items``, so that they need not be safe to use from several.

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 
 from stages.base.errors import UserError, lacks_memory
 from stages.base.parent import follow_parent
-from stages.base.versions import other_versions
+from stages.base.versions import find_other_versions
 
 _REMEDIES = {
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "Free some disk, or raise the limit.",
@@ -50,7 +50,7 @@ def stage(name: str) -> Iterator[None]:
     try:
         if started and name in _STAGES[1:] and sys.argv[1:]:
             raise UserError(f"expected no arguments, received {' '.join(sys.argv[1:])}. params.yaml says what it does.")
-        if found := other_versions(name):
+        if found := find_other_versions(name):
             raise UserError(_OTHER.format(", ".join(found)))
         yield
     except UserError as error:

@@ -28,7 +28,7 @@ def aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(padded).rstrip()
 
 
-def shown(text: str, widest: int | None = None) -> str:
+def make_printable(text: str, widest: int | None = None) -> str:
     """Return a text with everything escaped that would steer the terminal; too wide a text keeps its end only."""
     text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     if widest is None or columns(text) <= widest:

@@ -13,7 +13,7 @@ _VERSIONS = Path("stages/versions.yaml")
 _BACKEND = "${compute.backend}"  # as dvc.yaml lists the library of that name
 
 
-def other_versions(stage: str) -> list[str]:
+def find_other_versions(stage: str) -> list[str]:
     """Return what differs of the libraries that dvc.yaml lists for ``stage``; nothing of a command that is no stage."""
     entry = _section(_section(_read(_PIPELINE), "stages"), stage)
     names: list[str] = []
@@ -22,10 +22,10 @@ def other_versions(stage: str) -> list[str]:
     if _BACKEND in names:
         backend = str(_section(_read(_PARAMS), "compute").get("backend"))
         names += [backend, *(["jaxlib"] if backend == "jax" else [])]
-    return differing(names)
+    return find_differences(names)
 
 
-def differing(names: Iterable[str] | None = None) -> list[str]:
+def find_differences(names: Iterable[str] | None = None) -> list[str]:
     """Return each library with its recorded version and the one that is installed, where that is another.
 
     Args:

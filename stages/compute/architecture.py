@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages.base.files import read_json, reading
+from stages.base.files import read_json, refuse_damaged
 
 PIXELS, FEATURES = "pixels", "features"  # what is kept that no layer of the backbone puts out
 
@@ -151,7 +151,7 @@ def read_architecture(folder: Path) -> Architecture:
         UserError: it is missing or damaged.
     """
     content = read_network(folder)
-    with reading(folder / NETWORK, "a network's description"):
+    with refuse_damaged(folder / NETWORK, "a network's description"):
         return from_json(content["architecture"])
 
 

@@ -25,7 +25,7 @@ class Scans:
     numbers: np.ndarray  # (n,) int64, the position in scikit-learn's array
 
 
-def division() -> dict[str, Scans]:
+def divide_digits() -> dict[str, Scans]:
     """Return the digits as ``train`` and ``test``, which make the source set, and ``paper``; none is in two of them.
 
     The array goes from one person's digits to the next's. Each class is dealt out in that order, every third digit to
@@ -48,7 +48,7 @@ def division() -> dict[str, Scans]:
     return parts
 
 
-def in_mnist_manner(ink: np.ndarray) -> np.ndarray:
+def draw_like_mnist(ink: np.ndarray) -> np.ndarray:
     """Return one (8, 8) digit as (28, 28) uint8: light on black, in a 20-pixel box, center of mass in the middle.
 
     LeCun, Bottou, Bengio and Haffner 1998, section III.A.
@@ -72,10 +72,10 @@ def in_mnist_manner(ink: np.ndarray) -> np.ndarray:
 
 def write_digits(folder: Path) -> str:
     """Write the source set into ``folder`` as MNIST's four files; return what was made, in words."""
-    parts = division()
+    parts = divide_digits()
     for part, prefix in (("train", "train"), ("test", "t10k")):
         scans = parts[part]
-        images = np.stack([in_mnist_manner(ink) for ink in scans.ink])
+        images = np.stack([draw_like_mnist(ink) for ink in scans.ink])
         write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images)
         write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", scans.labels.astype(np.uint8))
     return f"{len(parts['train'].labels)} + {len(parts['test'].labels)} digits, {SIDE}x{SIDE}, white on black"

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from PIL import Image
 from scipy import ndimage
 
-from stages.demo.digits import Scans, division
+from stages.demo.digits import Scans, divide_digits
 
 SEED = 1998
 FINE = 8  # pixels for each pixel of the scan, where strokes are worked out
@@ -23,7 +23,7 @@ QUALITY = 90  # of the JPEG files
 
 def write_paper(folder: Path) -> str:
     """Write the paper set into ``folder`` as CLASS/NNN.jpg; return what was made, in words."""
-    scans = division()["paper"]
+    scans = divide_digits()["paper"]
     for digit in range(10):
         (folder / str(digit)).mkdir()
         for count, place in enumerate(np.flatnonzero(scans.labels == digit)):

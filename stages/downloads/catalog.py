@@ -23,7 +23,7 @@ MEANING = {
 CLASSES_FILE = "classes.txt"
 
 
-class Published(Section):
+class PublishedFile(Section):
     """One published file."""
 
     name: Annotated[str, Field(pattern=NAME)]
@@ -32,16 +32,16 @@ class Published(Section):
     size: Annotated[int, Field(ge=1)] | None = None
 
 
-class Download(Section):
+class DownloadItem(Section):
     """An item of published files."""
 
     kind: Literal["download"]
-    files: Annotated[list[Published], Field(min_length=1)]
+    files: Annotated[list[PublishedFile], Field(min_length=1)]
     classes: Annotated[list[Annotated[str, Field(pattern=CLASS)]], Field(min_length=2)] | None = None
 
     @field_validator("files")
     @classmethod
-    def _apart(cls, files: list[Published]) -> list[Published]:
+    def _apart(cls, files: list[PublishedFile]) -> list[PublishedFile]:
         names = [file.name for file in files]
         if len(set(names)) < len(names) or CLASSES_FILE in names:
             raise ValueError(f"expected different names, none of them {CLASSES_FILE}")
@@ -55,17 +55,17 @@ class Download(Section):
         return classes
 
 
-class Made(Section):
+class GeneratedItem(Section):
     """An item that the project makes itself."""
 
     kind: Literal["made"]
     generator: str
 
 
-KINDS: dict[str, type[Download] | type[Made]] = {"download": Download, "made": Made}
+KINDS: dict[str, type[DownloadItem] | type[GeneratedItem]] = {"download": DownloadItem, "made": GeneratedItem}
 
 
-def items(path: Path) -> dict[str, Any]:
+def read_catalog(path: Path) -> dict[str, Any]:
     """Return the entries of the catalog at ``path`` by their names, not yet validated."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -78,14 +78,14 @@ def items(path: Path) -> dict[str, Any]:
     return {str(name): entry for name, entry in content.items()}
 
 
-def read_entry(path: Path, item: str) -> Download | Made:
+def read_entry(path: Path, item: str) -> DownloadItem | GeneratedItem:
     """Return the entry of ``item`` in the catalog at ``path``.
 
     Raises:
         UserError: there is no such item (the message lists those there are), or its entry is wrong (the message names
             every wrong key, its value and what is allowed).
     """
-    known = items(path)
+    known = read_catalog(path)
     if item not in known:
         close = difflib.get_close_matches(item, known, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -12,11 +12,11 @@ from urllib.request import url2pathname
 from stages.base.errors import UserError
 from stages.base.files import hash_file
 from stages.base.terminal import say
-from stages.downloads.catalog import Published
-from stages.downloads.http import MissingError, Patience, RefusedError, check_room, drop, read_address
+from stages.downloads.catalog import PublishedFile
+from stages.downloads.http import MissingError, RefusedError, RetryPolicy, check_space, read_address, remove_part
 
 
-def sources(file: Published, item: str, mirror: str) -> list[str | Path]:
+def list_places(file: PublishedFile, item: str, mirror: str) -> list[str | Path]:
     """Return where to look for ``file``, in order: MIRROR/ITEM/NAME, MIRROR/NAME, then its published addresses.
 
     Raises:
@@ -34,12 +34,12 @@ def sources(file: Published, item: str, mirror: str) -> list[str | Path]:
     return [folder / item / file.name, folder / file.name, *file.urls]
 
 
-def is_right(path: Path, file: Published) -> bool:
+def is_intact(path: Path, file: PublishedFile) -> bool:
     """Whether ``path`` is a file with the size and hash of ``file``, as far as they are known."""
     return path.is_file() and not _fault(path, file)
 
 
-def obtain(file: Published, part: Path, places: Sequence[str | Path], patience: Patience, home: Path) -> None:
+def obtain(file: PublishedFile, part: Path, places: Sequence[str | Path], patience: RetryPolicy, home: Path) -> None:
     """Bring ``file`` to ``part`` from the first of ``places`` that gives the right bytes.
 
     What an interrupted run left at ``part`` is gone on with at the address it came from, if the server marks versions
@@ -49,10 +49,10 @@ def obtain(file: Published, part: Path, places: Sequence[str | Path], patience: 
     Raises:
         UserError: there is no room for it, or no place gives it; the message says of each why not.
     """
-    if (file.hash or file.size) and is_right(part, file):  # without either, nobody knows whether the part is whole
+    if (file.hash or file.size) and is_intact(part, file):  # without either, nobody knows whether the part is whole
         return
     part.parent.mkdir(parents=True, exist_ok=True)
-    check_room(file, file.size, part)
+    check_space(file, file.size, part)
     reasons = []
     for place in places:
         try:
@@ -76,7 +76,7 @@ def obtain(file: Published, part: Path, places: Sequence[str | Path], patience: 
     )
 
 
-def _fault(path: Path, file: Published) -> str:
+def _fault(path: Path, file: PublishedFile) -> str:
     """Say what is wrong with the bytes at ``path``; nothing if they are right."""
     size = path.stat().st_size
     if file.size not in (None, size):
@@ -88,23 +88,23 @@ def _fault(path: Path, file: Published) -> str:
     return "" if found == expected else f"wrong bytes: {kind} {found}, expected {expected}"
 
 
-def _copy(place: Path, file: Published, part: Path) -> None:
+def _copy(place: Path, file: PublishedFile, part: Path) -> None:
     if not place.is_file():
         raise MissingError("no such file")
-    drop(part)
+    remove_part(part)
     shutil.copyfile(place, part)
     _refuse_wrong(part, file)
 
 
-def _download(url: str, file: Published, part: Path, patience: Patience) -> None:
+def _download(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -> None:
     resumed = read_address(url, file, part, patience)
     if resumed and _fault(part, file):  # what was there may be of another version: once more, from the start
-        drop(part)
+        remove_part(part)
         read_address(url, file, part, patience)
     _refuse_wrong(part, file)
 
 
-def _refuse_wrong(part: Path, file: Published) -> None:
+def _refuse_wrong(part: Path, file: PublishedFile) -> None:
     if fault := _fault(part, file):
-        drop(part)
+        remove_part(part)
         raise RefusedError(fault)

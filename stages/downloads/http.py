@@ -16,7 +16,7 @@ from tqdm import tqdm
 from stages.base.errors import UserError
 from stages.base.params import Section
 from stages.base.terminal import say
-from stages.downloads.catalog import Published
+from stages.downloads.catalog import PublishedFile
 
 CHUNK = 1 << 18  # bytes read at a time
 ADVANCE = 1 << 20  # bytes after which a broken connection has earned all its tries anew
@@ -26,7 +26,7 @@ PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP errors that a later try ma
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to put up with a bad connection."""
 
     tries: int = 4  # for each address
@@ -63,7 +63,7 @@ class Origin(Section):
     size: int | None  # of the whole file in bytes, if the server stated it
 
 
-def check_room(file: Published, size: int | None, part: Path) -> None:
+def check_space(file: PublishedFile, size: int | None, part: Path) -> None:
     """Raise UserError where the disk has no room for what is left of a file of so many bytes."""
     needed, free = (size or 0) - _size(part), shutil.disk_usage(part.parent).free
     if needed > free:
@@ -73,7 +73,7 @@ def check_room(file: Published, size: int | None, part: Path) -> None:
         )
 
 
-def read_address(url: str, file: Published, part: Path, patience: Patience) -> bool:
+def read_address(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -> bool:
     """Read ``url`` to the end of ``part``, with several tries; return whether the last went on from an earlier one.
 
     Raises:
@@ -101,7 +101,7 @@ def read_address(url: str, file: Published, part: Path, patience: Patience) -> b
         wait *= 2
 
 
-def _attempt(url: str, file: Published, part: Path, patience: Patience) -> bool:
+def _attempt(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -> bool:
     """Read ``url`` to its end, from where the part ends if that is safe; return whether it was."""
     origin = _read_origin(url, file, part)
     # identity: the bytes as published, even where a server would pack them for the way.
@@ -114,9 +114,9 @@ def _attempt(url: str, file: Published, part: Path, patience: Patience) -> bool:
             if file.size is not None and stated not in (None, file.size):
                 raise RefusedError(f"wrong bytes: {stated:,} of them, expected {file.size:,}")
             total = stated or file.size
-            check_room(file, total, part)
+            check_space(file, total, part)
             if not start:
-                drop(part)  # first, so that at no time the record speaks for other bytes
+                remove_part(part)  # first, so that at no time the record speaks for other bytes
                 now = Origin(url=url, validator=_validator(response), size=stated)
                 _record(part).write_text(now.model_dump_json(), encoding="utf-8")
             with part.open("ab") as out, tqdm(total=total, initial=start, desc=f"  {file.name}", **BYTES) as bar:
@@ -124,7 +124,7 @@ def _attempt(url: str, file: Published, part: Path, patience: Patience) -> bool:
                     out.write(chunk)
                     bar.update(len(chunk))
                     if out.tell() > (total or UNSTATED):
-                        drop(part)
+                        remove_part(part)
                         raise RefusedError(_excess(total))
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise BrokenError(_reason(error)) from None
@@ -161,7 +161,7 @@ def _position(response: requests.Response, origin: Origin | None, part: Path) ->
             same = origin.validator is None or _validator(response) in (None, origin.validator)
             if same and origin.size in (None, stated):
                 return begun, stated
-        drop(part)
+        remove_part(part)
         raise BrokenError(f"{status}: no way to go on from byte {begun:,}")
     if response.status_code in PASSING:
         raise BrokenError(status, _asked_wait(response))
@@ -199,7 +199,7 @@ def _moment(date: str | None) -> float | None:
         return None
 
 
-def _chunks(body: Any, patience: Patience) -> Iterator[bytes]:
+def _chunks(body: Any, patience: RetryPolicy) -> Iterator[bytes]:
     """Go through what arrives, as it arrives, so that a trickle is noticed although the socket never times out."""
     since, received = time.monotonic(), 0
     while chunk := body.read1(CHUNK, decode_content=False):
@@ -220,7 +220,7 @@ def _record(part: Path) -> Path:
     return part.with_name(f".{part.name}.json")  # hidden, as no published file is: never another file's part
 
 
-def _read_origin(url: str, file: Published, part: Path) -> Origin | None:
+def _read_origin(url: str, file: PublishedFile, part: Path) -> Origin | None:
     """Return what is known of the part if its rest may be asked for at ``url``; None if it is to be begun anew."""
     try:
         origin = Origin.model_validate_json(_record(part).read_bytes())
@@ -229,7 +229,7 @@ def _read_origin(url: str, file: Published, part: Path) -> Origin | None:
     return origin if _size(part) and origin.url == url and (origin.validator or file.hash) else None
 
 
-def drop(part: Path) -> None:
+def remove_part(part: Path) -> None:
     """Remove a part, and what is recorded of it."""
     part.unlink(missing_ok=True)
     _record(part).unlink(missing_ok=True)

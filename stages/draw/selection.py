@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from stages.draw.sheets import Group, Tile
-from stages.images.preview import SeenImage
-from stages.images.thumbnail import as_png, thumbnail
+from stages.images.preview import PreviewImage
+from stages.images.thumbnail import encode_thumbnail, make_thumbnail
 
 
 def spread(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def _tile(row: Any, right: bool) -> Tile:
     return Tile(row["picture"], row["predicted"], row["source"], right, f"{percent} %", actual, row["seen"])
 
 
-def views(pixels: np.ndarray, images: Sequence[SeenImage]) -> list[Group]:
+def views(pixels: np.ndarray, images: Sequence[PreviewImage]) -> list[Group]:
     """Return the sheet of what the network saw: for each image a row of its views, the image itself first.
 
     Args:
@@ -90,7 +90,7 @@ def views(pixels: np.ndarray, images: Sequence[SeenImage]) -> list[Group]:
         for number, (one, shares) in enumerate(zip(row, image.shares, strict=True)):
             parts = [f"{100 * share:.0f} % {name}" for name, share in shares if share >= 0.005]
             words = parts if mixed and number else [f"view {number}" if number else "the image"]
-            tiles.append(Tile(thumbnail(as_png(one)), words[0], "", second=", ".join(words[1:])))
+            tiles.append(Tile(make_thumbnail(encode_thumbnail(one)), words[0], "", second=", ".join(words[1:])))
         groups.append(Group(f"{image.class_name}: {image.source}", tiles))
     return groups
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.base.files import check_names, reading, unescape
+from stages.base.files import check_names, refuse_damaged, unescape
 from stages.draw.page import Html, bar, chip, folded, note, section, table
 from stages.training.history import COLUMNS
 
@@ -33,7 +33,7 @@ def read(path: Path) -> pd.DataFrame:
         UserError: it is missing or damaged.
     """
     columns = _COLUMNS[path.name]
-    with reading(path, "a table"):
+    with refuse_damaged(path, "a table"):
         empty = {column: [""] for column, kind in columns.items() if kind is float}
         found = pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=columns)
         check_names(columns, map(str, found))
@@ -42,7 +42,7 @@ def read(path: Path) -> pd.DataFrame:
 
 def read_pairs(path: Path) -> pd.DataFrame:
     """Read pairs of near duplicates."""
-    with reading(path, "pairs of near duplicates"):
+    with refuse_damaged(path, "pairs of near duplicates"):
         found = pd.read_parquet(path)
         check_names(
             (f"{name}{column}" for name in ("", "other_") for column in ("source", "class", "picture")), map(str, found)
@@ -52,7 +52,7 @@ def read_pairs(path: Path) -> pd.DataFrame:
 
 def read_matrix(path: Path, images: int) -> pd.DataFrame:
     """Read the confusion matrix of so many images."""
-    with reading(path, f"a confusion matrix of {images} images"):
+    with refuse_damaged(path, f"a confusion matrix of {images} images"):
         cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
         names = [unescape(name) for name in cells.iloc[1:, 0]]
         counts = cells.iloc[1:, 1:].to_numpy().astype(int)

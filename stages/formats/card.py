@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stages.base.errors import UserError
-from stages.images.bit_depth import in_words, is_range
+from stages.images.bit_depth import format_range, is_range
 from stages.images.contract import Contract, Fit, Form, Polarity, Range
 
 # Format → its file in the folder, in the order in which a reader prefers them: the quickest to start first.
@@ -107,7 +107,7 @@ def statement(card: Card) -> str:
 
 def _range(values: Range | None) -> str:
     return (
-        f"of gray values of more than 8 bits the range {in_words(values)} becomes 0-255, rounded, "
+        f"of gray values of more than 8 bits the range {format_range(values)} becomes 0-255, rounded, "
         f"and what lies outside 0 or 255"
     )
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from stages.base.params import Section, allowed
 from stages.images.rand_augment import rand_augment
-from stages.images.resample import Way, warp
+from stages.images.resample import Affine, warp
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Half = Annotated[float, Field(ge=0, le=0.5)]
@@ -74,7 +74,7 @@ class Augment(Section):
         return self.mixup > 0 or self.cutmix > 0
 
 
-def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndarray:
+def make_view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndarray:
     """Return view ``number`` of an image; view 0 is the image itself.
 
     Geometry is one resampling. What is drawn depends on the seed, the view's number and the pixels alone, not on the
@@ -91,7 +91,7 @@ def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndar
     """
     if number == 0:
         return pixels
-    draw = generator(pixels, number, seed)
+    draw = make_generator(pixels, number, seed)
     side = pixels.shape[0]
     angle = np.deg2rad(draw.uniform(-limits.rotation, limits.rotation))
     shift_x, shift_y = draw.uniform(-limits.shift, limits.shift, 2) * side
@@ -114,7 +114,7 @@ def view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndar
     return np.asarray(image).reshape(pixels.shape)
 
 
-def generator(pixels: np.ndarray, number: int, seed: int, *purpose: int) -> np.random.Generator:
+def make_generator(pixels: np.ndarray, number: int, seed: int, *purpose: int) -> np.random.Generator:
     """Return the generator of what is drawn for view ``number`` of an image, and for one ``purpose`` of several."""
     flat = pixels.ravel().astype(np.int64)
     return np.random.default_rng([seed, number, int(flat.sum()), int(np.dot(flat, _places(flat.size))), *purpose])
@@ -125,7 +125,7 @@ def _places(count: int) -> np.ndarray:
     return np.arange(1, count + 1)
 
 
-def _way_back(side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float) -> Way:
+def _way_back(side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float) -> Affine:
     """Slant, turn and zoom around the middle, then shift: return where in the image each point of the view lies."""
     cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
     a, b = cos + slant * sin, sin - slant * cos

@@ -43,7 +43,7 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def extent(image: Image.Image) -> Extent:
+def measure_extent(image: Image.Image) -> Extent:
     """Return the extent of an image for which ``is_deep``; transparent pixels do not count."""
     values = _values(image)
     values = values[~np.isnan(values)]
@@ -51,7 +51,7 @@ def extent(image: Image.Image) -> Extent:
     return Extent(least, largest, image.mode == "F")
 
 
-def in_8_bits(image: Image.Image, values: Range | None) -> Image.Image:
+def convert_to_8_bits(image: Image.Image, values: Range | None) -> Image.Image:
     """Return an image in 8 bits: itself where it has no more, else in mode "L", transparent pixels white.
 
     Args:
@@ -66,15 +66,15 @@ def in_8_bits(image: Image.Image, values: Range | None) -> Image.Image:
     return Image.fromarray(np.rint(np.where(np.isnan(shares), 255.0, shares)).astype(np.uint8))
 
 
-def by_own_extent(image: Image.Image) -> Image.Image:
+def stretch_to_8_bits(image: Image.Image) -> Image.Image:
     """Return an image in 8 bits, by the values that it alone holds: to compare it with others, not to learn from it."""
     if not is_deep(image):
         return image
-    own = extent(image)
-    return in_8_bits(image, (own.least, own.largest if own.largest > own.least else own.least + 1))
+    own = measure_extent(image)
+    return convert_to_8_bits(image, (own.least, own.largest if own.largest > own.least else own.least + 1))
 
 
-def exact(image: Image.Image) -> bytes | None:
+def encode_values(image: Image.Image) -> bytes | None:
     """Return the values of an image for which ``is_deep`` as bytes, the same whatever the file's kind of number.
 
     None, where 8 bits hold them, because each is one of 256 steps from 0 to 65535: the picture is that of an 8-bit file
@@ -82,7 +82,7 @@ def exact(image: Image.Image) -> bytes | None:
     """
     values = _values(image)
     whole = image.mode != "F" and bool(((values % 257 == 0) | np.isnan(values)).all())
-    if whole and extent(image).within(None):
+    if whole and measure_extent(image).within(None):
         return None
     return (values + 0.0).tobytes()  # -0.0 is 0.0
 
@@ -102,7 +102,7 @@ def find_range(extents: Iterable[Extent]) -> Range | None:
     return low, high
 
 
-def in_words(values: Range | None) -> str:
+def format_range(values: Range | None) -> str:
     """Return a range for people to read; None: the full one."""
     if values is None:
         return f"{FULL[0]} to {FULL[1]} (floating point: {_SHARE[0]} to {_SHARE[1]})"

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.base.errors import UserError
-from stages.images.bit_depth import in_8_bits, is_deep
+from stages.images.bit_depth import convert_to_8_bits, is_deep
 from stages.images.contract import Range
 
 # Pixels of the largest image that is decoded: Pillow's own limit, a quarter of a gigabyte in RGB. Pillow itself only
@@ -55,11 +55,11 @@ class BadImage(Exception):  # noqa: N818 - it is the image that is wrong, not th
     """An image file that cannot be used; ``str(error)`` is the reason, in one line."""
 
 
-class NoImage(BadImage):
+class NotAnImage(BadImage):
     """A file that shows no sign of being an image, of whatever format."""
 
 
-class NoReader(BadImage, UserError):  # noqa: N818 - as above
+class MissingReader(BadImage, UserError):  # noqa: N818 - as above
     """An image that can be read where an optional library is installed. Where a stage needs it, its user must mend it.
 
     What split read on one machine another may lack the library for.
@@ -67,12 +67,12 @@ class NoReader(BadImage, UserError):  # noqa: N818 - as above
 
 
 def decode(data: bytes, enough: int = 0, values: Range | None = None) -> Image.Image:
-    """Decode an image file to its last pixel (see ``read_image``), and bring it into 8 bits (see ``in_8_bits``).
+    """Decode an image file (see ``read_image``) and convert it to 8 bits (see ``convert_to_8_bits``).
 
     Returns:
         The image in mode ``"L"`` (its file holds grayscale only) or ``"RGB"``.
     """
-    return in_8_bits(read_image(data, enough), values)
+    return convert_to_8_bits(read_image(data, enough), values)
 
 
 def read_image(data: bytes, enough: int = 0) -> Image.Image:
@@ -94,7 +94,7 @@ def read_image(data: bytes, enough: int = 0) -> Image.Image:
         BadImage: the file is empty, of no known format, truncated, broken, or a decompression bomb.
     """
     if not data:
-        raise NoImage("empty file")
+        raise NotAnImage("empty file")
     try:
         heic = _is_heic(data)
         image = _open_heic(data) if heic else Image.open(io.BytesIO(data), formats=FORMATS)
@@ -157,7 +157,7 @@ def _open_heic(data: bytes) -> Image.Image:
     try:
         from pi_heif import HeifImageFile  # here: it is optional, and most data sets are read without it
     except ImportError:
-        raise NoReader(f"a HEIC photograph, which needs `{HEIC_EXTRA}`; or export it as JPEG") from None
+        raise MissingReader(f"a HEIC photograph, which needs `{HEIC_EXTRA}`; or export it as JPEG") from None
     # Opened by its class: not every brand is known to what it would register with Pillow.
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image
@@ -174,26 +174,26 @@ def _is_raw(image: Image.Image, data: bytes) -> bool:
 
 def _unknown(data: bytes) -> BadImage:
     if data.startswith(_LFS):
-        return NoImage("a pointer of git-LFS in place of the file; get it with `git lfs pull`")
+        return NotAnImage("a pointer of git-LFS in place of the file; get it with `git lfs pull`")
     for start, mark, what in _OTHERS:
         if data[start : start + len(mark)] == mark:
             return BadImage(_CANNOT.format(what, "JPEG" if what == _RAW else "PNG"))
     if data[4:8] == b"ftyp":
         if not _brands(data) & _AVIF:
-            return NoImage("not an image but a video or sound")
+            return NotAnImage("not an image but a video or sound")
         return BadImage("truncated or broken: its header cannot be read")
     begin = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if begin.startswith((b"<!doctype html", b"<html")):
-        return NoImage("not an image but a web page, perhaps an answer in place of a download")
+        return NotAnImage("not an image but a web page, perhaps an answer in place of a download")
     if begin.startswith(b"<") and b"<svg" in begin:
         return BadImage(_CANNOT.format("an SVG drawing", "PNG"))
     if begin.startswith((b"%pdf", b"%!ps")):
-        return NoImage("not an image but a PDF or PostScript document; export its pictures as PNG")
+        return NotAnImage("not an image but a PDF or PostScript document; export its pictures as PNG")
     if data.startswith((b"PK\3\4", b"\x1f\x8b")):
-        return NoImage("not an image but an archive; unpack it")
+        return NotAnImage("not an image but an archive; unpack it")
     if data.startswith(_SIGNATURES):
         return BadImage("truncated or broken: its header cannot be read")
-    return NoImage("not an image, or of a format that cannot be read (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF can)")
+    return NotAnImage("not an image, or of a format that cannot be read (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF can)")
 
 
 def _reason(error: Exception) -> str:

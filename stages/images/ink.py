@@ -36,7 +36,7 @@ UNTOLD = "no handwriting can be told from the paper"
 _EIGHT = np.ones((3, 3), dtype=bool)  # neighbors, diagonal ones too
 
 
-def ink(gray: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
+def normalize_ink(gray: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
     """Find the handwriting in an image and bring it into MNIST's form.
 
     Args:
@@ -50,11 +50,11 @@ def ink(gray: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
     Raises:
         BadImage: no handwriting can be told from the paper.
     """
-    return _centered(find_handwriting(gray, dark_on_light), side)
+    return _center(find_handwriting(gray, dark_on_light), side)
 
 
 def find_handwriting(gray: np.ndarray, dark_on_light: bool) -> np.ndarray:
-    """Find the handwriting in an image. Arguments are those of ``ink``.
+    """Find the handwriting in an image. Arguments are those of ``normalize_ink``.
 
     Returns:
         float32 strokes on 0, up to 1, as thick as MNIST's, with at most about ``WORK`` pixels a side.
@@ -63,8 +63,8 @@ def find_handwriting(gray: np.ndarray, dark_on_light: bool) -> np.ndarray:
         BadImage: no handwriting can be told from the paper: nothing is there, or it would be a filled patch.
     """
     image = shrink(remove_ruling(Image.fromarray(gray if dark_on_light else 255 - gray)), WORK)
-    darkness = _darkness(image)
-    written = _written(darkness)
+    darkness = _measure_darkness(image)
+    written = _find_ink(darkness)
     if not written.any():
         raise BadImage(UNTOLD)
     rows, columns = np.flatnonzero(written.any(axis=1)), np.flatnonzero(written.any(axis=0))
@@ -73,8 +73,8 @@ def find_handwriting(gray: np.ndarray, dark_on_light: bool) -> np.ndarray:
     full = np.median(darkness[written])
     soft = ndimage.binary_dilation(written, _EIGHT) & (darkness > FAINT * darkness[written].min())
     strokes = np.where(soft | written, np.minimum(darkness / full, 1), 0).astype(np.float32)
-    strokes = _thickened(strokes, written)
-    if _is_patch(_centered(strokes, MNIST) > 127):
+    strokes = _thicken(strokes, written)
+    if _is_patch(_center(strokes, MNIST) > 127):
         raise BadImage(UNTOLD)
     return strokes
 
@@ -86,7 +86,7 @@ def _is_patch(written: np.ndarray) -> bool:
     return bool(min(high, wide) > UPRIGHT * max(high, wide) and len(rows) > FILLED * high * wide)
 
 
-def _darkness(image: Image.Image) -> np.ndarray:
+def _measure_darkness(image: Image.Image) -> np.ndarray:
     """The share of the paper's light that is missing at each pixel, 0 to 1.
 
     Paper is what a gray closing leaves: strokes, narrower than its window, are filled with the light around them, and a
@@ -102,7 +102,7 @@ def _darkness(image: Image.Image) -> np.ndarray:
     return darkness
 
 
-def _written(darkness: np.ndarray) -> np.ndarray:
+def _find_ink(darkness: np.ndarray) -> np.ndarray:
     """Which pixels are ink: above Otsu's threshold, and part of something large enough; none on blank paper.
 
     Where ink is rare, Otsu's threshold would divide the paper's own noise: ``CONTRAST`` is the lowest that is believed.
@@ -121,13 +121,13 @@ def _written(darkness: np.ndarray) -> np.ndarray:
     whole[cut] = 0
     if whole.max() > WHOLE * weight.max():
         weight = whole
-    if _length(parts == weight.argmax()) < SMALLEST * max(mask.shape):
+    if _measure_length(parts == weight.argmax()) < SMALLEST * max(mask.shape):
         return np.zeros_like(mask)
     written: np.ndarray = (weight >= SPECK * weight.max())[parts] & mask
     return written
 
 
-def _length(mask: np.ndarray) -> int:
+def _measure_length(mask: np.ndarray) -> int:
     """The longer side, in pixels, of the box around a mask."""
     return int(max(np.ptp(places) for places in np.nonzero(mask))) + 1
 
@@ -142,7 +142,7 @@ def _otsu(values: np.ndarray) -> float:
     return float(np.argmax(below * above * apart**2) + 1) / 255
 
 
-def _thickened(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
+def _thicken(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
     """Widen strokes that are thinner than MNIST's, by whole pixels on either side and with soft edges.
 
     Whole pixels, because the width of a stroke of two or three pixels is not known better; so MNIST's own stay as they
@@ -151,7 +151,7 @@ def _thickened(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
     inside = ndimage.distance_transform_edt(np.pad(written, 1))
     middle = (inside > 0) & (inside == ndimage.maximum_filter(inside, 3))
     width = 2 * inside[middle].mean() - 0.5  # the middle line is half the width away from the paper
-    missing = round((STROKE * _length(written) - width) / 2)
+    missing = round((STROKE * _measure_length(written) - width) / 2)
     if missing <= 0:
         return strokes
     strokes, written = np.pad(strokes, missing), np.pad(written, missing)
@@ -161,7 +161,7 @@ def _thickened(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
     return thick.astype(np.float32)
 
 
-def _centered(strokes: np.ndarray, side: int) -> np.ndarray:
+def _center(strokes: np.ndarray, side: int) -> np.ndarray:
     """Scale strokes to the box and put their center of mass in the middle."""
     rows, columns = np.nonzero(strokes)
     crop = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)

@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from stages.base.prefetch import in_parallel
-from stages.images.bit_depth import in_8_bits
+from stages.base.prefetch import map_in_threads
+from stages.images.bit_depth import convert_to_8_bits
 from stages.images.contract import Contract
 from stages.images.decode import read_image
 
@@ -33,22 +33,22 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
     Raises:
         BadImage: the file cannot be decoded, or its form is ink and no handwriting can be told from the paper.
     """
-    return as_pixels(read_for(data, contract), contract)
+    return make_pixels(decode_for(data, contract), contract)
 
 
-def read_for(data: bytes, contract: Contract) -> Image.Image:
+def decode_for(data: bytes, contract: Contract) -> Image.Image:
     """Decode an image file as far as a contract needs it; the first half of ``load``."""
     return read_image(data, 0 if contract.form == "ink" else _REDUCED * contract.size)
 
 
-def as_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
-    """Turn an image that ``read_for`` decoded into the pixels a network takes; the second half of ``load``."""
-    image = in_8_bits(image, contract.range)
+def make_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
+    """Turn an image that ``decode_for`` decoded into the pixels a network takes; the second half of ``load``."""
+    image = convert_to_8_bits(image, contract.range)
     dark_on_light = contract.polarity == "dark_on_light"
     if contract.form == "ink":
-        from stages.images.ink import ink  # here: it imports SciPy, which photographs do not need
+        from stages.images.ink import normalize_ink  # here: it imports SciPy, which photographs do not need
 
-        gray = ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
+        gray = normalize_ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
         return np.repeat(gray[..., None], contract.channels, axis=2)
     pixels = _square(image.convert("L" if contract.channels == 1 else "RGB"), contract, dark_on_light)
     return pixels.reshape(contract.size, contract.size, contract.channels)
@@ -56,13 +56,13 @@ def as_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
 
 def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray]:
     """Go through ``images`` as ``load`` gives them, in their order, several being decoded at a time."""
-    return in_threads(lambda image: load(image, contract), images)
+    return map_images(lambda image: load(image, contract), images)
 
 
-def in_threads(function: Callable[[bytes], T], images: Iterable[bytes]) -> Iterator[T]:
+def map_images(function: Callable[[bytes], T], images: Iterable[bytes]) -> Iterator[T]:
     """Go through what ``function`` gives for ``images``, in their order, several being decoded at a time."""
     # More threads would only take turns with the network's.
-    return in_parallel(function, images, os.cpu_count(), _AHEAD)
+    return map_in_threads(function, images, os.cpu_count(), _AHEAD)
 
 
 def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:

@@ -11,18 +11,18 @@ from itertools import islice
 
 import numpy as np
 
-from stages.base.prefetch import in_parallel
-from stages.images.augment import Augment, generator, view
+from stages.base.prefetch import map_in_threads
+from stages.images.augment import Augment, make_generator, make_view
 
 WINDOW = 64  # images among which a partner is drawn; fixed, so that views depend on nothing that only saves memory
 _MIXING = 1  # keeps these draws apart from those of the view itself
 
-Drawn = tuple[np.ndarray, np.ndarray]  # the pixels of a view, and the share of each class in it
+View = tuple[np.ndarray, np.ndarray]  # the pixels of a view, and the share of each class in it
 
 
-def all_views(
+def make_views(
     images: Iterable[np.ndarray], labels: np.ndarray, views: int, classes: int, limits: Augment, seed: int
-) -> Iterator[Drawn]:
+) -> Iterator[View]:
     """Go through all views of each image, in order, several being drawn at a time.
 
     Args:
@@ -34,10 +34,10 @@ def all_views(
         seed: another one draws other views.
 
     Returns:
-        The views as ``mixed`` gives them, partners being drawn among the WINDOW images that an image comes with.
+        The views as ``mix_view`` gives them, partners being drawn among the WINDOW images that an image comes with.
     """
 
-    def jobs() -> Iterator[Callable[[], Drawn]]:
+    def jobs() -> Iterator[Callable[[], View]]:
         stream, start = iter(images), 0
         while window := list(islice(stream, WINDOW)):
             targets = np.eye(classes, dtype=np.float32)[labels[start : start + len(window)]]
@@ -45,16 +45,16 @@ def all_views(
             for place in range(len(window)):
                 for number in range(views):
                     draw = partial(_view_at, window, number, limits, seed)
-                    yield partial(mixed, place, window, targets, number, limits, seed, draw)
+                    yield partial(mix_view, place, window, targets, number, limits, seed, draw)
 
-    return in_parallel(lambda job: job(), jobs(), None, WINDOW)
+    return map_in_threads(lambda job: job(), jobs(), None, WINDOW)
 
 
 def _view_at(images: Sequence[np.ndarray], number: int, limits: Augment, seed: int, place: int) -> np.ndarray:
-    return view(images[place], number, limits, seed)
+    return make_view(images[place], number, limits, seed)
 
 
-def mixed(
+def mix_view(
     place: int,
     images: Sequence[np.ndarray],
     targets: np.ndarray,
@@ -62,7 +62,7 @@ def mixed(
     limits: Augment,
     seed: int,
     views: Callable[[int], np.ndarray],
-) -> Drawn:
+) -> View:
     """Return view ``number`` of the image at ``place``, mixed with that of another of ``images`` where mixing is on.
 
     The partner and its share depend on the seed, the view's number and the pixels of the image at ``place`` alone.
@@ -78,7 +78,7 @@ def mixed(
     own, others = views(place), len(images) - 1
     if number == 0 or others == 0 or not limits.mixes:
         return own, targets[place]
-    draw = generator(images[place], number, seed, _MIXING)
+    draw = make_generator(images[place], number, seed, _MIXING)
     partner = (place + int(draw.integers(1, others + 1))) % len(images)
     cut = limits.cutmix > 0 and (limits.mixup == 0 or draw.random() < 0.5)
     alpha = limits.cutmix if cut else limits.mixup

@@ -5,10 +5,10 @@ from PIL import Image
 
 _PADDING = {"nearest": "edge", "reflect": "symmetric", "wrap": "wrap"}
 
-Way = tuple[float, float, float, float, float, float]
+Affine = tuple[float, float, float, float, float, float]
 
 
-def warp(image: Image.Image, way: Way, fill: int | str) -> Image.Image:
+def warp(image: Image.Image, way: Affine, fill: int | str) -> Image.Image:
     """Return ``image`` (mode L or RGB) resampled once, between its pixels bilinearly.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.base.files import reading
+from stages.base.files import refuse_damaged
 
 # A row group is written, and read, at once: these bound the memory that takes.
 ROWS_PER_GROUP = 1000
@@ -26,7 +26,7 @@ _COLUMNS = ("image", "label", "class", "source", "sha256", "width", "height", "p
 
 
 @dataclass(frozen=True)
-class Row:
+class SplitRow:
     """One image of a split.
 
     Attributes:
@@ -46,7 +46,7 @@ class Row:
     pixels: str = ""
 
 
-def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapping[str, Any]) -> int:
+def write_split(path: Path, rows: Iterable[SplitRow], classes: Sequence[str], reading: Mapping[str, Any]) -> int:
     """Write rows to a packed file, a row group at a time; the same rows give the same bytes.
 
     Args:
@@ -80,8 +80,8 @@ def write(path: Path, rows: Iterable[Row], classes: Sequence[str], reading: Mapp
     return count
 
 
-def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    group: list[Row] = []
+def _groups(rows: Iterable[SplitRow]) -> Iterator[list[SplitRow]]:
+    group: list[SplitRow] = []
     size = 0
     for row in rows:
         group.append(row)
@@ -113,12 +113,12 @@ def _schema(classes: Sequence[str], reading: Mapping[str, Any]) -> pa.Schema:
     return pa.schema([(name, kinds[name]) for name in _COLUMNS], metadata=metadata)
 
 
-class Packed:
+class SplitFile:
     """A packed file for reading. Labels and names are small and read whole; images are streamed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with reading(path, "a packed split"):
+        with refuse_damaged(path, "a packed split"):
             self._file = pq.ParquetFile(path)
             metadata = self._file.schema_arrow.metadata or {}
             if _KEY not in metadata:
@@ -145,7 +145,7 @@ class Packed:
     def images(self) -> Iterator[bytes]:
         """The bytes of each image's file, in the order of the rows, one row group in memory at a time."""
         for group in range(self._file.num_row_groups):
-            with reading(self.path, "a packed split"):
+            with refuse_damaged(self.path, "a packed split"):
                 rows = self._file.read_row_group(group, columns=["image.bytes", "sha256"])
                 images = rows.column("image").combine_chunks().field("bytes").to_pylist()
                 for image, known in zip(images, rows.column("sha256").to_pylist(), strict=True):
@@ -154,5 +154,5 @@ class Packed:
             yield from images
 
     def _column(self, name: str) -> Any:
-        with reading(self.path, "a packed split"):
+        with refuse_damaged(self.path, "a packed split"):
             return self._file.read(columns=[name]).column(name)

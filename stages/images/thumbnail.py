@@ -9,7 +9,7 @@ from stages.images.contract import Range
 from stages.images.decode import decode
 
 
-def thumbnail(data: bytes, values: Range | None = None, side: int = 144) -> bytes:
+def make_thumbnail(data: bytes, values: Range | None = None, side: int = 144) -> bytes:
     """Return an image file of any kind as a picture of at most ``side`` pixels either way, its proportions kept.
 
     A small image is enlarged by a whole factor without smoothing, so that its pixels can be seen.
@@ -40,7 +40,7 @@ def thumbnail(data: bytes, values: Range | None = None, side: int = 144) -> byte
     return buffer.getvalue()
 
 
-def as_png(pixels: np.ndarray) -> bytes:
+def encode_thumbnail(pixels: np.ndarray) -> bytes:
     """Return uint8 pixels of shape (height, width, 1 or 3) as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)

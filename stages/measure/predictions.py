@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.errors import UserError
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -32,7 +32,7 @@ def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return np.asarray(-np.log(np.maximum(own, np.finfo(np.float64).eps)))
 
 
-def tabulate(split: Packed, probabilities: Mapping[str, np.ndarray]) -> pa.Table:
+def tabulate(split: SplitFile, probabilities: Mapping[str, np.ndarray]) -> pa.Table:
     """Return one row an image: source, sha256, label and class, and what each model says of it.
 
     Args:

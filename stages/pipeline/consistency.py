@@ -11,7 +11,7 @@ from stages.schema.split import Split
 from stages.sources.read import AUTO
 from stages.sources.tables import find_labels
 from stages.splitting.amounts import check_amounts
-from stages.splitting.source import columns, read_source
+from stages.splitting.source import read_source, select_columns
 
 
 def contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
@@ -29,7 +29,7 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: 
     if pretrain.epochs:
         found += _refused(_check_sources, split, Path(pretrain.source), tables)
     if Path(split.source).exists():
-        found += _refused(find_labels, split.table(), columns(split), Path(split.source), tables)
+        found += _refused(find_labels, split.table(), select_columns(split), Path(split.source), tables)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
     data_sets = [item for item in catalog if item not in weights]
     found += [

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.base.dvc_command import ask
+from stages.base.dvc_command import run_dvc
 from stages.base.errors import UserError
 from stages.base.files import hash_file
 from stages.base.params import read_yaml
@@ -51,7 +51,7 @@ def damaged_data(lock: Path, own: Path) -> list[str]:
     Returns:
         What differs, each with what to do; what is not here at all is not among it.
     """
-    cache = Path(ask("cache", "dir").strip())
+    cache = Path(run_dvc("cache", "dir").strip())
     objects = sorted(path for path in (cache / "files" / "md5").glob("??/*") if path.is_file())
     wrong = {
         f"{path.parent.name}{path.name}": path

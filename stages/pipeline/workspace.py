@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stages.base.dvc_command import DVC, ask
+from stages.base.dvc_command import DVC, run_dvc
 from stages.base.errors import UserError
-from stages.base.files import read_json, replace
+from stages.base.files import read_json, replace_file
 from stages.base.params import read_yaml
 from stages.pipeline.experiments import handled, uninterrupted
 
@@ -22,7 +22,7 @@ _RECORD = "record.json"
 
 def check_outputs() -> None:
     """Raise UserError where the workspace holds outputs that a checkout could not bring back."""
-    status = json.loads(ask("data", "status", "--json"))
+    status = json.loads(run_dvc("data", "status", "--json"))
     changed = status.get("uncommitted", {})
     paths = {*changed.get("added", ()), *changed.get("modified", ()), *status.get("not_in_cache", ())}
     if lost := sorted(path for path in paths if Path(path).exists()):
@@ -108,7 +108,7 @@ def _bring_back(before: Path, record: dict[str, Any]) -> None:
             path.unlink(missing_ok=True)
         elif not path.exists() or path.read_bytes() != (before / copy).read_bytes():
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace(path, (before / copy).read_bytes())
+            replace_file(path, (before / copy).read_bytes())
     for path in map(Path, made):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     outs = _outs(lock) - record["copies"].keys()

@@ -36,6 +36,6 @@ class Extract(Section):
     seed: Seed
 
     @property
-    def kept_views(self) -> int:
+    def stored_views(self) -> int:
         """How many views of each training image are kept: of fresh ones none, but the image itself."""
         return self.views if isinstance(self.views, int) else 1

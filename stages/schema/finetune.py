@@ -64,7 +64,7 @@ class Head(Section):
         return value
 
 
-class Step(Section):
+class GradualStep(Section):
     """What is frozen from an epoch of the thawed phase on.
 
     Attributes:
@@ -92,11 +92,11 @@ class Thawed(Section):
     learning_rate: Rate
     batchnorm: Literal["frozen", "train"]
     layer_decay: Annotated[float, Field(gt=0, le=1)]
-    gradual: list[Step]
+    gradual: list[GradualStep]
 
     @field_validator("gradual")
     @classmethod
-    def _one_after_the_other(cls, value: list[Step], info: ValidationInfo) -> list[Step]:
+    def _one_after_the_other(cls, value: list[GradualStep], info: ValidationInfo) -> list[GradualStep]:
         epochs = [step.epoch for step in value]
         if epochs and epochs[0] != 1:
             raise ValueError("expected the first step at epoch: 1")

@@ -48,7 +48,7 @@ def refuse_annotations(root: Folder, where: str) -> None:
             raise UserError(_boxes(f"{where}/{path}".rstrip("/"), found))
 
 
-def explain(root: Folder, where: str) -> str | None:
+def explain_foreign(root: Folder, where: str) -> str | None:
     """Return why a data set without class folders cannot be read, where its files say it; None where they do not."""
     paths = [path for path, _ in root.walk()]
     for pattern, kind in _BOXES:

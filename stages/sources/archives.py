@@ -48,7 +48,7 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def allowance(size: int) -> int:
+def max_unpacked_size(size: int) -> int:
     """Return how many bytes an archive of ``size`` bytes may unpack to."""
     return SMALL + RATIO * size
 
@@ -71,11 +71,11 @@ def read_archive(file: File, name: str, allowed: int, names: str = UTF8) -> Fold
             begin = opened.read(6)
             unpack = next((STREAMS[magic] for magic in STREAMS if begin.startswith(magic)), None)
         if begin.startswith((b"PK\3\4", b"PK\5\6")):
-            return _zip(seekable(file, name, allowed), name, allowed, names)
+            return _zip(make_seekable(file, name, allowed), name, allowed, names)
         if unpack:
             with file.open() as opened, unpack(opened) as stream:
-                file = _unpacked(stream, name, allowed)
-        return _tar(seekable(file, name, allowed), name, names)
+                file = _unpack(stream, name, allowed)
+        return _tar(make_seekable(file, name, allowed), name, names)
     except (OSError, tarfile.TarError, *DAMAGED) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
@@ -84,15 +84,15 @@ def read_archive(file: File, name: str, allowed: int, names: str = UTF8) -> Fold
         ) from None
 
 
-def seekable(file: File, name: str, allowed: int = MEMBER) -> File:
+def make_seekable(file: File, name: str, allowed: int = MEMBER) -> File:
     """Return ``file`` itself, or what is packed in it as a temporary file, so that any place in it is read at once."""
     if not file.packed:
         return file
     with file.open() as stream:
-        return _unpacked(stream, name, allowed)
+        return _unpack(stream, name, allowed)
 
 
-class _Shared:
+class _SharedHandle:
     """A file handle that several stretches of it use in turn."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -101,12 +101,12 @@ class _Shared:
         weakref.finalize(self, file.close)
 
 
-class Unpacked:
+class UnpackedStore:
     """A temporary file without a name, which files are unpacked into one after another."""
 
     def __init__(self, name: str, allowed: int) -> None:
         self.name, self.allowed = name, allowed
-        self.shared = _Shared(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as what is read from it
+        self.shared = _SharedHandle(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as what is read from it
 
     def add(self, data: bytes) -> File:
         """Append ``data``, and return it as a file of its own."""
@@ -119,18 +119,18 @@ class Unpacked:
             self.shared.file.write(data)
             self.shared.file.flush()  # a full disk shows here, not at some later reading
         except OSError as error:
-            raise _no_room(self.name, error) from None
+            raise _explain_write_error(self.name, error) from None
         return self.file(start)
 
     def file(self, start: int = 0) -> File:
         """Return all that was added from byte ``start`` on as one file."""
-        return File(partial(_Stretch, self.shared, start, self.shared.size - start))  # type: ignore[arg-type]
+        return File(partial(_FilePart, self.shared, start, self.shared.size - start))  # type: ignore[arg-type]
 
 
-class _Stretch(io.RawIOBase):
+class _FilePart(io.RawIOBase):
     """A part of a file as a file of its own, with a place of its own in it."""
 
-    def __init__(self, shared: _Shared, start: int, size: int) -> None:
+    def __init__(self, shared: _SharedHandle, start: int, size: int) -> None:
         self.shared, self.start, self.size, self.at = shared, start, size, 0
 
     def seekable(self) -> bool:
@@ -158,14 +158,14 @@ class _Stretch(io.RawIOBase):
         return len(data)
 
 
-def _unpacked(stream: IO[bytes], name: str, allowed: int) -> File:
-    target = Unpacked(name, allowed)
+def _unpack(stream: IO[bytes], name: str, allowed: int) -> File:
+    target = UnpackedStore(name, allowed)
     for chunk in show_progress(iter(lambda: stream.read(CHUNK), b""), f"unpacking {name}", unit="MiB"):
         target.add(chunk)
     return target.file()
 
 
-def _no_room(name: str, error: OSError) -> UserError:
+def _explain_write_error(name: str, error: OSError) -> UserError:
     full = "there is no more room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
     folder = tempfile.gettempdir()
     return UserError(
@@ -174,8 +174,8 @@ def _no_room(name: str, error: OSError) -> UserError:
 
 
 def _tar(file: File, name: str, names: str) -> Folder:
-    shared = _Shared(file.open())
-    whole = partial(_Stretch, shared, 0, shared.size)
+    shared = _SharedHandle(file.open())
+    whole = partial(_FilePart, shared, 0, shared.size)
     root, count = Folder(), 0
     with tarfile.open(fileobj=whole(), mode="r:", encoding="utf-8") as archive:
         while (member := archive.next()) is not None:
@@ -183,9 +183,9 @@ def _tar(file: File, name: str, names: str) -> Folder:
             count += 1
             if not member.isdir() and (not member.isreg() or member.issparse()):
                 kind = "a symbolic link" if member.issym() else "a hard link" if member.islnk() else "a special file"
-                raise _refused(name, member.name, kind)
+                raise _make_refusal(name, member.name, kind)
             _check(name, member.name, member.size, count)
-            read = File(partial(_Stretch, shared, member.offset_data, member.size))  # type: ignore[arg-type]
+            read = File(partial(_FilePart, shared, member.offset_data, member.size))  # type: ignore[arg-type]
             raw = member.name.encode(UTF8, "surrogateescape")
             marked = "path" in member.pax_headers and "hdrcharset" not in member.pax_headers
             path = decode_name(raw, UTF8 if marked else names, name)
@@ -200,8 +200,8 @@ def _tar(file: File, name: str, names: str) -> Folder:
 
 
 def _zip(file: File, name: str, allowed: int, names: str) -> Folder:
-    shared = _Shared(file.open())
-    archive = zipfile.ZipFile(_Stretch(shared, 0, shared.size))
+    shared = _SharedHandle(file.open())
+    archive = zipfile.ZipFile(_FilePart(shared, 0, shared.size))
     root, total = Folder(), 0
     for count, member in enumerate(archive.infolist(), 1):
         path = member.filename
@@ -210,7 +210,7 @@ def _zip(file: File, name: str, allowed: int, names: str) -> Folder:
         path = path.replace("\\", "/")  # as some programs for Windows write them
         mode = member.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _refused(name, path, "a symbolic link" if stat.S_ISLNK(mode) else "a special file")
+            raise _make_refusal(name, path, "a symbolic link" if stat.S_ISLNK(mode) else "a special file")
         if member.flag_bits & ENCRYPTED:
             raise UserError(f"{name} is encrypted ({path}). Pack it again without a password.")
         if member.compress_type not in METHODS or member.flag_bits & PATCHED:
@@ -229,21 +229,21 @@ def _check(name: str, path: str, size: int, count: int) -> None:
     if count > MEMBERS:
         raise UserError(f"{name}: expected at most {MEMBERS:,} files and folders; it has more.")
     if not 0 <= size <= MEMBER and not is_archive(path):
-        raise _refused(name, path, f"a file of {size:,} bytes (at most {MEMBER:,} are allowed)")
+        raise _make_refusal(name, path, f"a file of {size:,} bytes (at most {MEMBER:,} are allowed)")
 
 
 def _path(name: str, path: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if path.startswith("/") or re.match("[A-Za-z]:/", path):
-        raise _refused(name, path, "an absolute path")
+        raise _make_refusal(name, path, "an absolute path")
     if ".." in parts:
-        raise _refused(name, path, "a path that leads outside it")
+        raise _make_refusal(name, path, "a path that leads outside it")
     if len(parts) > DEPTH:
-        raise _refused(name, path, f"a path of more than {DEPTH} folders")
+        raise _make_refusal(name, path, f"a path of more than {DEPTH} folders")
     return parts
 
 
-def _refused(name: str, path: str, what: str) -> UserError:
+def _make_refusal(name: str, path: str, what: str) -> UserError:
     shown = path if len(path) <= 100 else f"{path[:100]}..."
     return UserError(
         f"{name}: refused, because '{shown}' is {what}. Expected plain files and folders, with paths inside it. "

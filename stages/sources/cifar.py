@@ -10,9 +10,9 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.base.splits import Part
-from stages.sources.archives import seekable
-from stages.sources.data_set import DataSet, Sample, png
-from stages.sources.tree import DAMAGED, File, Folder, natural
+from stages.sources.archives import make_seekable
+from stages.sources.data_set import DataSet, Sample, encode_png
+from stages.sources.tree import DAMAGED, File, Folder, sort_naturally
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -42,9 +42,9 @@ def read_cifar(folder: Folder, where: str) -> DataSet:
         classes = [line.strip() for line in text.split("\n") if line.strip()]
         samples: list[Sample] = []
         counts: dict[Part, int] = {"train": 0, "test": 0}
-        for name in natural(name for name in folder.files if name.endswith(".bin")):
+        for name in sort_naturally(name for name in folder.files if name.endswith(".bin")):
             part: Part = "test" if name.startswith("test") else "train"
-            file = seekable(folder.files[name], f"{where}: {name}")
+            file = make_seekable(folder.files[name], f"{where}: {name}")
             for row, label in enumerate(_labels(file, labels, f"{where}: {name}")):
                 if label >= len(classes):
                     raise UserError(
@@ -77,4 +77,4 @@ def _picture(file: File, row: int, labels: int) -> bytes:
     with file.open() as opened:
         opened.seek(row * (labels + PIXELS) + labels)
         pixels = opened.read(PIXELS)
-    return png(np.frombuffer(pixels, np.uint8).reshape(3, SIDE, SIDE).transpose(1, 2, 0).copy())
+    return encode_png(np.frombuffer(pixels, np.uint8).reshape(3, SIDE, SIDE).transpose(1, 2, 0).copy())

@@ -77,12 +77,12 @@ class DataSet:
     notes: list[str] = field(default_factory=list)
 
 
-def nfc(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Return a name in Unicode's composed form, so that names that look alike are alike, wherever they were typed."""
     return unicodedata.normalize("NFC", name)
 
 
-def png(image: np.ndarray) -> bytes:
+def encode_png(image: np.ndarray) -> bytes:
     """Return uint8 pixels (height, width) or (height, width, 3) as the bytes of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.terminal import shown
+from stages.base.terminal import make_printable
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
 from stages.images.load import load
@@ -18,7 +18,7 @@ _NAMED = 5  # files that are left out are named
 
 
 @dataclass
-class Found:
+class SkippedFiles:
     """What was found beside images.
 
     Attributes:
@@ -37,11 +37,13 @@ class Found:
         """Go through lines that say what was left out."""
         for paths, why in ((self.others, "not images"), (self.below, "folders below (add --recursive)")):
             if paths:
-                names = ", ".join(shown(str(path)) for path in paths[:_NAMED])
+                names = ", ".join(make_printable(str(path)) for path in paths[:_NAMED])
                 yield f"left out {len(paths)} ({why}): {names}{', …' if len(paths) > _NAMED else ''}"
 
 
-def find_images(arguments: Sequence[Path], contract: Contract, found: Found) -> Iterator[tuple[Path, np.ndarray]]:
+def find_images(
+    arguments: Sequence[Path], contract: Contract, found: SkippedFiles
+) -> Iterator[tuple[Path, np.ndarray]]:
     """Go through the images with their pixels; what else there is goes into ``found``."""
     queue = deque((path, True) for path in arguments)
     searched: set[Path] = set()  # links may lead in a circle
@@ -63,8 +65,8 @@ def find_images(arguments: Sequence[Path], contract: Contract, found: Found) -> 
                 yield path, load(path.read_bytes(), contract)
         except BadImage as error:
             if named or is_image(path.name):
-                found.unread.append(f"{shown(str(path))}: {error}")
+                found.unread.append(f"{make_printable(str(path))}: {error}")
             else:
                 found.others.append(path)
         except OSError as error:
-            found.unread.append(f"{shown(str(path))}: {(error.strerror or str(error)).lower()}")
+            found.unread.append(f"{make_printable(str(path))}: {(error.strerror or str(error)).lower()}")

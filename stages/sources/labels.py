@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.sources.columns import ONE_CLASS, refuse_several
-from stages.sources.data_set import DataSet, Kind, LeftOut, Sample, nfc
-from stages.sources.parts import named_part
-from stages.sources.tables import SHOWN, Labels, Row, find_tables, part_of, read_rows
-from stages.sources.tree import Folder, is_image, natural
+from stages.sources.data_set import DataSet, Kind, LeftOut, Sample, normalize_name
+from stages.sources.parts import recognize_part
+from stages.sources.tables import SHOWN, Labels, TableRow, find_part, find_tables, read_rows
+from stages.sources.tree import Folder, is_image, sort_naturally
 
 MOST = 0.05  # share of images that may have two labels, by mistake; beyond, the table has several labels an image
 
@@ -23,20 +23,20 @@ def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str
         root: what holds the images.
         outer: what holds the table, if that lies beside an archive of the images.
         labels: the table.
-        parts: see ``divide``.
+        parts: see ``assign_parts``.
         where: how to call the data set in messages.
 
     Raises:
         UserError: the table is missing or no table, or names no files, no labels, or several labels for one image.
     """
     tables = {labels.name: labels.file} if labels.file else find_tables(root, outer, labels.name, where)
-    rows, notes = list[Row](), list[str]()
+    rows, notes = list[TableRow](), list[str]()
     for path, table in tables.items():
         folder = "" if labels.file else path.rpartition("/")[0]
         rows += read_rows(table, path, folder, labels.columns, notes)
     refuse_several({row.label for row in rows}, labels.name)
     index = _Index(root)
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[TableRow]] = {}
     left_out = []
     for row in rows:
         path, reason = index.find(row)
@@ -44,8 +44,8 @@ def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str
             left_out.append(LeftOut(f"{labels.name}, row {row.number}: {row.file}", row.label, reason, "unlabeled"))
         else:
             found.setdefault(path, []).append(row)
-    chosen = _once(found, labels.name, left_out)
-    division = divide({path: (path, row.split) for path, row in chosen.items()}, parts, labels.name)
+    chosen = _drop_repeats(found, labels.name, left_out)
+    division = assign_parts({path: (path, row.split) for path, row in chosen.items()}, parts, labels.name)
     left_out += [
         LeftOut(path, chosen[path].label, "in none of split.parts", "unlisted")
         for path in chosen.keys() - division.keys()
@@ -56,10 +56,12 @@ def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str
     ]
     left_out += _unlisted(root, found, labels.name)
     given = {part: f"as {labels.name} says" for part in SPLITS if part in division.values()}
-    return DataSet(natural({sample.class_name for sample in samples}), samples, left_out, given, notes)
+    return DataSet(sort_naturally({sample.class_name for sample in samples}), samples, left_out, given, notes)
 
 
-def divide(places: Mapping[str, tuple[str, str]], parts: Mapping[str, str] | str, table: str) -> dict[str, Part | None]:
+def assign_parts(
+    places: Mapping[str, tuple[str, str]], parts: Mapping[str, str] | str, table: str
+) -> dict[str, Part | None]:
     """Return the part of each image that has one, all of them None where the data set comes undivided.
 
     Args:
@@ -84,7 +86,7 @@ def divide(places: Mapping[str, tuple[str, str]], parts: Mapping[str, str] | str
         if missing := set(wanted.values()) - set(divided.values()):
             raise UserError(f"split.parts.{min(missing)}: no row of {table} is of {parts[min(missing)]}.")
         return divided
-    named = {name: named_part(cell) if split else part_of(path) for name, (path, cell) in places.items()}
+    named = {name: recognize_part(cell) if split else find_part(path) for name, (path, cell) in places.items()}
     found = set(named.values())
     if not split and len(found - {None}) < 2:
         return dict.fromkeys(places)
@@ -105,20 +107,22 @@ class _Index:
         self.files = dict(root.walk())
         self.by_name: dict[str, list[str]] = {}
         for path in self.files:
-            name = nfc(path.rpartition("/")[2])
+            name = normalize_name(path.rpartition("/")[2])
             for known in {name, name.rpartition(".")[0] if is_image(name) else name}:
                 self.by_name.setdefault(known, []).append(path)
 
-    def find(self, row: Row) -> tuple[str, str]:
+    def find(self, row: TableRow) -> tuple[str, str]:
         """Return the path of a row's file and an empty text, or the reason why there is none."""
         if not row.file:
             return "", "names no file"
         named = self.by_name.get(row.file.rpartition("/")[2], [])
         near = f"{row.folder}/{row.file}".strip("/")
         for want in (near, row.file):
-            if exact := [path for path in named if nfc(path) == want or _stem(path) == want]:
+            if exact := [path for path in named if normalize_name(path) == want or _stem(path) == want]:
                 return exact[0], "" if len(exact) == 1 else _several(exact)
-        alike = [path for path in named if _ends_alike(row.file, nfc(path)) or _ends_alike(row.file, _stem(path))]
+        alike = [
+            path for path in named if _ends_alike(row.file, normalize_name(path)) or _ends_alike(row.file, _stem(path))
+        ]
         if row.folder:
             alike = [path for path in alike if path.startswith(f"{row.folder}/")]
         if len(alike) == 1:
@@ -127,7 +131,7 @@ class _Index:
 
 
 def _stem(path: str) -> str:
-    return nfc(path.rpartition(".")[0]) if is_image(path) else nfc(path)
+    return normalize_name(path.rpartition(".")[0]) if is_image(path) else normalize_name(path)
 
 
 def _ends_alike(one: str, other: str) -> bool:
@@ -139,7 +143,7 @@ def _several(paths: Sequence[str]) -> str:
     return f"{len(paths)} files end so ({', '.join(sorted(paths)[:SHOWN])}): write the path"
 
 
-def _once(found: Mapping[str, Sequence[Row]], table: str, left_out: list[LeftOut]) -> dict[str, Row]:
+def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out: list[LeftOut]) -> dict[str, TableRow]:
     """Return the one row of each image; leave out those with several labels, and rows that say the same again."""
     several = {path: rows for path, rows in found.items() if len({row.label for row in rows}) > 1}
     if len(several) > max(1, MOST * len(found)):
@@ -166,7 +170,7 @@ def _unlisted(root: Folder, listed: Mapping[str, object], table: str) -> Iterato
         for name in sorted(folder.files):
             if is_image(name) and path + name not in listed:
                 yield LeftOut(path + name, "", f"not in {table}", "unlisted")
-        for name in natural(folder.folders):
+        for name in sort_naturally(folder.folders):
             below = f"{path}{name}/"
             if below in above:
                 yield from look(folder.folders[name], below)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stages.base.errors import UserError
 from stages.base.splits import Part
-from stages.sources.data_set import DataSet, Sample, nfc, png
+from stages.sources.data_set import DataSet, Sample, encode_png, normalize_name
 from stages.sources.idx import read_idx
 
 STEMS: dict[Part, str] = {"train": "train", "test": "t10k"}
@@ -33,7 +33,7 @@ def read_mnist(folder: Path) -> DataSet:
                 f"{len(labels[part])} labels; expected one image (rows, columns) for each label. Fetch the files again."
             )
         for number, (image, label) in enumerate(zip(images[part], labels[part], strict=True)):
-            samples.append(Sample(f"{part}/{number:05d}", classes[label], part, partial(png, image)))
+            samples.append(Sample(f"{part}/{number:05d}", classes[label], part, partial(encode_png, image)))
     return DataSet(classes, samples)
 
 
@@ -42,7 +42,7 @@ def _classes(folder: Path, count: int) -> list[str]:
     if not names.is_file():
         return [str(label) for label in range(count)]
     classes = names.read_text(encoding="utf-8").split("\n")
-    classes = [nfc(line.strip()) for line in classes if line.strip()]
+    classes = [normalize_name(line.strip()) for line in classes if line.strip()]
     if len(classes) < count or len(set(classes)) < len(classes):
         raise UserError(f"{names}: expected {count} different class names, one a line; received {len(classes)}.")
     return classes

@@ -7,11 +7,11 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
-from stages.sources.archives import seekable
+from stages.sources.archives import make_seekable
 from stages.sources.columns import ONE_CLASS
-from stages.sources.data_set import DataSet, Sample, png
+from stages.sources.data_set import DataSet, Sample, encode_png
 from stages.sources.parts import WORDS
-from stages.sources.tree import DAMAGED, File, natural
+from stages.sources.tree import DAMAGED, File, sort_naturally
 
 SUFFIX = ".npz"
 IMAGES, LABELS = ("x", "image", "images"), ("y", "label", "labels")
@@ -29,7 +29,7 @@ def read_npz(file: File, where: str) -> DataSet:
         UserError: it is damaged, holds pickled objects or other arrays than those.
     """
     try:
-        with seekable(file, where).open() as opened, np.load(opened, allow_pickle=False) as arrays:
+        with make_seekable(file, where).open() as opened, np.load(opened, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
     except (OSError, *DAMAGED) as error:
         if "allow_pickle" in str(error):
@@ -54,9 +54,9 @@ def read_npz(file: File, where: str) -> DataSet:
         _check(images, labels, f"{where}: {part or 'arrays'}")
         for number, (image, label) in enumerate(zip(images, labels.reshape(-1).tolist(), strict=True)):
             pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
-            samples.append(Sample(f"{part or 'images'}/{number:05d}", str(label), part, partial(png, pixels)))
+            samples.append(Sample(f"{part or 'images'}/{number:05d}", str(label), part, partial(encode_png, pixels)))
     given = {part: f"arrays of {where}" for part in parts if part}
-    return DataSet(natural({sample.class_name for sample in samples}), samples, parts=given)
+    return DataSet(sort_naturally({sample.class_name for sample in samples}), samples, parts=given)
 
 
 def _check(images: np.ndarray, labels: np.ndarray, where: str) -> None:

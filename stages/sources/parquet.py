@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS
 from stages.base.terminal import show_progress
-from stages.sources.archives import Unpacked, allowance, seekable
+from stages.sources.archives import UnpackedStore, make_seekable, max_unpacked_size
 from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
-from stages.sources.data_set import DataSet, LeftOut, Sample, nfc
-from stages.sources.labels import divide
-from stages.sources.tree import File, natural
+from stages.sources.data_set import DataSet, LeftOut, Sample, normalize_name
+from stages.sources.labels import assign_parts
+from stages.sources.tree import File, sort_naturally
 
 SUFFIX = ".parquet"
 ROWS = 100  # read at a time
@@ -31,7 +31,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
         files: by their paths in the data set. Where the rows have no column of splits, their names or folders may say
             train, val or test.
         asked: the columns that were named.
-        parts: see ``stages.sources.labels.divide``.
+        parts: see ``stages.sources.labels.assign_parts``.
         where: how to call the data set in messages.
 
     Raises:
@@ -42,7 +42,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
     for path, file in files.items():
         name = f"{where}/{path}" if len(files) > 1 else where
         try:
-            with seekable(file, name).open() as opened:
+            with make_seekable(file, name).open() as opened:
                 found, missing = _read_rows(pq.ParquetFile(opened), path.removesuffix(SUFFIX), asked, name)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
@@ -54,7 +54,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
         places |= {sample.source: (f"{path}/{sample.source}", split) for sample, split in found}
         left_out += missing
     refuse_several({sample.class_name for sample in samples}, where)
-    division = divide(places, parts, where)
+    division = assign_parts(places, parts, where)
     left_out += [
         LeftOut(sample.source, sample.class_name, "in none of split.parts", "unlisted")
         for sample in samples
@@ -66,7 +66,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
         if sample.source in division
     ]
     given = {part: f"as {where} says" for part in SPLITS if part in division.values()}
-    return DataSet(natural({sample.class_name for sample in divided}), divided, left_out, given)
+    return DataSet(sort_naturally({sample.class_name for sample in divided}), divided, left_out, given)
 
 
 def _read_rows(
@@ -87,7 +87,7 @@ def _read_rows(
         raise UserError(f"{name}: column {label} holds several labels for each image. {ONE_CLASS}.")
     names = _class_names(schema.metadata or {}, label)
     size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups))
-    store = Unpacked(name, allowance(size))
+    store = UnpackedStore(name, max_unpacked_size(size))
     samples, left_out = [], []
     columns = [*pictures, *{column for column in picked.values() if column}]
     batches = file.iter_batches(ROWS, columns=columns)
@@ -129,5 +129,5 @@ def _class_name(cell: Any, names: list[str]) -> str:
     if cell is None or (names and cell == -1):
         return ""
     if names and isinstance(cell, int):
-        return nfc(names[cell]) if 0 <= cell < len(names) else ""
-    return nfc(str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip())
+        return normalize_name(names[cell]) if 0 <= cell < len(names) else ""
+    return normalize_name(str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip())

@@ -8,8 +8,8 @@ from itertools import combinations
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.sources.archives import is_archive
-from stages.sources.data_set import LeftOut, nfc
-from stages.sources.tree import Folder, is_image, is_table, natural
+from stages.sources.data_set import LeftOut, normalize_name
+from stages.sources.tree import Folder, is_image, is_table, sort_naturally
 
 # Words in folder names, as in flowers_train, Train-Set or seg_test.
 WORDS: dict[str, Part] = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -22,7 +22,7 @@ SHOWN = 4  # folders, and class folders of each, in a message
 
 
 @dataclass(frozen=True)
-class Root:
+class ClassRoot:
     """A folder that class folders may lie in.
 
     Attributes:
@@ -38,7 +38,7 @@ class Root:
     classes: frozenset[str]
 
 
-def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, Root]:
+def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, ClassRoot]:
     """Return the roots of the class folders: one for each part, or the folder itself, by None.
 
     Folders are parts when their names say so and they hold mostly the same class folders. Neither alone is enough: a
@@ -52,29 +52,31 @@ def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, Root
     Raises:
         UserError: the names say parts and the folders do not, or the other way round.
     """
-    siblings = [_root(name, folder.folders[name], f"{above}{name}/") for name in natural(_holding(folder))]
-    named = {root.name: part for root in siblings if (part := named_part(root.name))}
+    siblings = [
+        _enter_root(name, folder.folders[name], f"{above}{name}/") for name in sort_naturally(_find_holding(folder))
+    ]
+    named = {root.name: part for root in siblings if (part := recognize_part(root.name))}
     others = [root for root in siblings if root.name not in named]
     labeled = [root for root in siblings if root.name in named and root.classes]
     if len(set(named.values())) > 1 and (labeled or not others):
-        found: dict[Part | None, Root] = {named[root.name]: root for root in labeled}
+        found: dict[Part | None, ClassRoot] = {named[root.name]: root for root in labeled}
         train = found.get("train")
         if (
             train
             and len(found) == len(labeled)  # no part twice
-            and all(_alike(root, train) for root in labeled)
-            and not any(_alike(root, train) for root in others)
+            and all(_share_classes(root, train) for root in labeled)
+            and not any(_share_classes(root, train) for root in others)
             and (len(found) > 1 or not others)
         ):
             return {part: found[part] for part in SPLITS if part in found}
-        raise _unclear(siblings, where)
+        raise _make_refusal(siblings, where)
     deep = [root for root in siblings if len(root.classes) > 1]
-    if any(_alike(one, other, 2) for one, other in combinations(deep, 2)):
-        raise _unclear(siblings, where)
-    return {None: Root("", above, folder, _classes(folder))}
+    if any(_share_classes(one, other, 2) for one, other in combinations(deep, 2)):
+        raise _make_refusal(siblings, where)
+    return {None: ClassRoot("", above, folder, _classes(folder))}
 
 
-def named_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Part | None, Root]:
+def resolve_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Part | None, ClassRoot]:
     """Return the roots of the class folders of the parts that split.parts names.
 
     Args:
@@ -85,18 +87,18 @@ def named_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Par
     Raises:
         UserError: a folder does not exist, holds no class folders, or lies in another.
     """
-    found: dict[Part | None, Root] = {}
+    found: dict[Part | None, ClassRoot] = {}
     for part in (part for part in SPLITS if part in wanted):
         folder, path = root, ""
         for name in filter(lambda name: name not in ("", "."), wanted[part].split("/")):
-            known = next((known for known in folder.folders if nfc(known) == nfc(name)), None)
+            known = next((known for known in folder.folders if normalize_name(known) == normalize_name(name)), None)
             if known is None:
-                here = ", ".join(natural(folder.folders)[:10]) or "no folder"
+                here = ", ".join(sort_naturally(folder.folders)[:10]) or "no folder"
                 raise UserError(
                     f"split.parts.{part}: there is no folder {wanted[part]} in {where}; {path or 'it'} holds {here}."
                 )
             folder, path = folder.folders[known], f"{path}{known}/"
-        entered = _root(part, folder, path)
+        entered = _enter_root(part, folder, path)
         if not entered.classes:
             raise UserError(f"split.parts.{part}: expected class folders in {wanted[part]}, found none with images.")
         for other, earlier in found.items():
@@ -106,7 +108,7 @@ def named_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Par
     return found
 
 
-def beside(root: Folder, roots: Mapping[Part | None, Root]) -> Iterator[LeftOut]:
+def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterator[LeftOut]:
     """Go through what else than class folders a data set holds: images, archives, tables, and folders of images."""
     paths = [found.path for found in roots.values()]
 
@@ -119,7 +121,7 @@ def beside(root: Folder, roots: Mapping[Part | None, Root]) -> Iterator[LeftOut]
             elif is_table(name):
                 said = f"a table beside the class folders; split.labels: {path}{name} takes the classes from it"
                 yield LeftOut(f"{path}{name}", "", said, "unused")
-        for name in natural(folder.folders):
+        for name in sort_naturally(folder.folders):
             inner, below = folder.folders[name], f"{path}{name}/"
             if path in paths:
                 continue  # a class
@@ -131,25 +133,25 @@ def beside(root: Folder, roots: Mapping[Part | None, Root]) -> Iterator[LeftOut]
     return look(root, "")
 
 
-def named_part(name: str) -> Part | None:
+def recognize_part(name: str) -> Part | None:
     """Which part a folder's name speaks of; None for none, or for several."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
     found = {WORDS[word.lower()] for word in words if word.lower() in WORDS}
     return found.pop() if len(found) == 1 else None
 
 
-def _root(name: str, folder: Folder, path: str) -> Root:
+def _enter_root(name: str, folder: Folder, path: str) -> ClassRoot:
     """Go into single folders, down to the class folders or the images."""
-    while len(inside := _holding(folder)) == 1:
+    while len(inside := _find_holding(folder)) == 1:
         ((inner, below),) = inside.items()
-        plain = inner.lower() in UNLABELED or named_part(inner) or inner.lower() == name.lower()
-        if not (_holding(below) or (plain and not folder.images())):
+        plain = inner.lower() in UNLABELED or recognize_part(inner) or inner.lower() == name.lower()
+        if not (_find_holding(below) or (plain and not folder.images())):
             break  # it is a class
         path, folder = f"{path}{inner}/", below
-    return Root(name, path, folder, _classes(folder))
+    return ClassRoot(name, path, folder, _classes(folder))
 
 
-def _holding(folder: Folder) -> dict[str, Folder]:
+def _find_holding(folder: Folder) -> dict[str, Folder]:
     """The folders in it that hold images, which may lack a suffix where nothing is named like an image."""
     found = {name: inner for name, inner in folder.folders.items() if _holds_images(inner)}
     if found or folder.images():
@@ -162,21 +164,21 @@ def _holds_images(folder: Folder) -> bool:
 
 
 def _classes(folder: Folder) -> frozenset[str]:
-    return frozenset(map(nfc, _holding(folder)))
+    return frozenset(map(normalize_name, _find_holding(folder)))
 
 
-def _alike(one: Root, other: Root, least: int = 1) -> bool:
+def _share_classes(one: ClassRoot, other: ClassRoot, least: int = 1) -> bool:
     """Whether two folders hold mostly the same class folders, and ``least`` of them."""
     common = len(one.classes & other.classes)
     return common >= least and 2 * common >= min(len(one.classes), len(other.classes))
 
 
-def _unclear(siblings: list[Root], where: str) -> UserError:
+def _make_refusal(siblings: list[ClassRoot], where: str) -> UserError:
     def listed(names: list[str], most: int) -> str:
         return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
     shown = [
-        f"{root.name} ({'holds ' + listed(natural(root.classes), SHOWN) if root.classes else 'images alone'})"
+        f"{root.name} ({'holds ' + listed(sort_naturally(root.classes), SHOWN) if root.classes else 'images alone'})"
         for root in siblings
     ]
     return UserError(

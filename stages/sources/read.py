@@ -15,20 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.base.errors import UserError
-from stages.sources.annotations import explain, refuse_annotations
-from stages.sources.archives import allowance, is_archive, read_archive
+from stages.sources.annotations import explain_foreign, refuse_annotations
+from stages.sources.archives import is_archive, max_unpacked_size, read_archive
 from stages.sources.cifar import is_cifar, read_cifar
 from stages.sources.columns import Columns
-from stages.sources.data_set import DataSet, Sample, nfc
+from stages.sources.data_set import DataSet, Sample, normalize_name
 from stages.sources.labels import read_labeled
 from stages.sources.mnist import is_mnist, read_mnist
 from stages.sources.npz import SUFFIX as NPZ
 from stages.sources.npz import read_npz
 from stages.sources.parquet import SUFFIX as PARQUET
 from stages.sources.parquet import read_parquet
-from stages.sources.parts import beside, find_parts, named_part, named_parts
-from stages.sources.tables import Labels, tables_in
-from stages.sources.tree import UTF8, File, Folder, file_on_disk, is_image, natural, on_disk
+from stages.sources.parts import find_parts, find_strays, recognize_part, resolve_parts
+from stages.sources.tables import Labels, list_tables
+from stages.sources.tree import UTF8, File, Folder, is_image, read_folder, refer_to_file, sort_naturally
 
 AUTO = "auto"
 NESTED = 2  # archives in archives
@@ -40,7 +40,7 @@ LAYOUT = (
 )
 
 
-def read_set(
+def read_data_set(
     source: Path, parts: Mapping[str, str] | str = AUTO, names: str = UTF8, labels: Labels | None = None
 ) -> DataSet:
     """Read the data set that ``source``, a folder or an archive, holds; its images are read when they are asked for.
@@ -49,7 +49,7 @@ def read_set(
 
     Args:
         source: the folder, archive, or file of rows or arrays.
-        parts: "auto", or the folders of its parts: see ``named_parts``.
+        parts: "auto", or the folders of its parts: see ``resolve_parts``.
         names: the encoding of the names in it that are not marked as Unicode.
         labels: the table that names its classes, and the columns that were named.
 
@@ -61,45 +61,45 @@ def read_set(
         if is_mnist(source):
             _check_plain(parts, labels, source)
             return read_mnist(source)
-        outer, allowed = on_disk(source, names), _allowed(source)
+        outer, allowed = read_folder(source, names), _limit_unpacked(source)
     elif source.is_file():
-        file = file_on_disk(source)
+        file = refer_to_file(source)
         if is_archive(source.name):
-            allowed = allowance(source.stat().st_size)
+            allowed = max_unpacked_size(source.stat().st_size)
             outer = read_archive(file, str(source), allowed, names)
         else:
             outer, allowed = Folder(files={source.name: file}), 0
     else:
         raise UserError(f"{source} is missing. A data set is a folder of {LAYOUT}.")
-    where, root, above, folder = _entered(outer, str(source), allowed, names)
+    where, root, above, folder = _enter(outer, str(source), allowed, names)
     if labels.name:
         return read_labeled(root, outer, labels, parts, where)
-    if rows := _packed(root, PARQUET):
+    if rows := _find_packed(root, PARQUET):
         return read_parquet(rows, labels.columns, parts, where)
     if labels.columns != Columns():
         raise UserError(
             f"split.labels, split.group: {where} has no columns. Expected Parquet files, or a table in split.labels."
         )
-    arrays = _packed(root, NPZ)
+    arrays = _find_packed(root, NPZ)
     if is_cifar(folder) or len(arrays) == 1:
         _check_plain(parts, labels, source)
         return read_cifar(folder, where) if is_cifar(folder) else read_npz(next(iter(arrays.values())), where)
     refuse_annotations(root, where)
-    if not folder.folders or explain(root, where):
-        raise UserError(_none(root, folder, where))
+    if not folder.folders or explain_foreign(root, where):
+        raise UserError(_explain_missing(root, folder, where))
     return _read_folders(root, folder, above, where, parts)
 
 
 def _read_folders(root: Folder, folder: Folder, above: str, where: str, parts: Mapping[str, str] | str) -> DataSet:
-    roots = find_parts(folder, above, where) if isinstance(parts, str) else named_parts(root, parts, where)
+    roots = find_parts(folder, above, where) if isinstance(parts, str) else resolve_parts(root, parts, where)
     written: dict[str, set[str]] = {}
     samples = []
     for part, division in roots.items():
-        for name in natural(division.folder.folders):
-            written.setdefault(nfc(name), set()).add(name)
+        for name in sort_naturally(division.folder.folders):
+            written.setdefault(normalize_name(name), set()).add(name)
             for path, file in division.folder.folders[name].walk(f"{division.path}{name}/"):
-                samples.append(Sample(path, nfc(name), part, file.read))
-    if len(written) < 2 and (tables := tables_in(root)):
+                samples.append(Sample(path, normalize_name(name), part, file.read))
+    if len(written) < 2 and (tables := list_tables(root)):
         raise UserError(_name_table(f"{where} holds one class folder", tables))
     paths = {part: division.path for part, division in roots.items() if part}
     merged = sorted(name for name, spellings in written.items() if len(spellings) > 1)
@@ -107,23 +107,23 @@ def _read_folders(root: Folder, folder: Folder, above: str, where: str, parts: M
         f"class {name}: folders whose names look alike (é as one letter, or as e and an accent) are read as one"
         for name in merged
     ]
-    return DataSet(natural(written), samples, list(beside(root, roots)), paths, notes)
+    return DataSet(sort_naturally(written), samples, list(find_strays(root, roots)), paths, notes)
 
 
-def _packed(root: Folder, suffix: str) -> dict[str, File]:
+def _find_packed(root: Folder, suffix: str) -> dict[str, File]:
     """The files of rows or arrays in a data set that has no image files."""
     files = dict(root.walk())
-    found = {path: files[path] for path in natural(files) if path.lower().endswith(suffix)}
+    found = {path: files[path] for path in sort_naturally(files) if path.lower().endswith(suffix)}
     return {} if found and any(map(is_image, files)) else found
 
 
-def _none(root: Folder, folder: Folder, where: str) -> str:
+def _explain_missing(root: Folder, folder: Folder, where: str) -> str:
     """Why a folder is no data set."""
-    if reason := explain(root, where):
+    if reason := explain_foreign(root, where):
         return reason
     count = len(folder.images())
     found = f"{count} images, but no class folder" if count else "no class folder"
-    if tables := tables_in(root):
+    if tables := list_tables(root):
         return _name_table(f"{where} holds {found}", tables)
     return f"{where} holds {found}. A data set is a folder of {LAYOUT}."
 
@@ -139,7 +139,7 @@ def _check_plain(parts: Mapping[str, str] | str, labels: Labels, source: Path) -
         raise UserError(f"split.labels, split.group: {source} has labels of its own, and no columns.")
 
 
-def _entered(root: Folder, where: str, allowed: int, names: str) -> tuple[str, Folder, str, Folder]:
+def _enter(root: Folder, where: str, allowed: int, names: str) -> tuple[str, Folder, str, Folder]:
     """Return the folder that the class folders or parts lie in.
 
     Returns:
@@ -159,7 +159,7 @@ def _entered(root: Folder, where: str, allowed: int, names: str) -> tuple[str, F
                 name: read_archive(folder.files[name], f"{where}/{above}{name}", allowed, names) for name in archives
             }
             found = {name: inner for name, inner in opened.items() if _holds_images(inner)}
-            if len({named_part(name) for name in found} - {None}) == len(found) > 1:  # train.zip beside test.zip
+            if len({recognize_part(name) for name in found} - {None}) == len(found) > 1:  # train.zip beside test.zip
                 where, above = f"{where}/{above}".rstrip("/"), ""
                 root = folder = Folder({name.split(".")[0]: inner for name, inner in found.items()})
                 break
@@ -179,6 +179,8 @@ def _holds_images(folder: Folder) -> bool:
     return any(is_image(path) or is_archive(path) or path.endswith(".bin") for path, _ in folder.walk())
 
 
-def _allowed(folder: Path) -> int:
+def _limit_unpacked(folder: Path) -> int:
     """What the archives in ``folder`` may unpack to."""
-    return allowance(sum(path.stat().st_size for path in folder.iterdir() if is_archive(path.name) and path.is_file()))
+    return max_unpacked_size(
+        sum(path.stat().st_size for path in folder.iterdir() if is_archive(path.name) and path.is_file())
+    )

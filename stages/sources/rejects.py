@@ -54,7 +54,7 @@ def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
 
 
 @contextmanager
-def listed(path: Path, left_out: Sequence[LeftOut]) -> Iterator[None]:
+def list_on_failure(path: Path, left_out: Sequence[LeftOut]) -> Iterator[None]:
     """Write the list of what is left out to ``path`` when the block fails, and say so; else remove an earlier one."""
     try:
         yield

@@ -12,9 +12,9 @@ from pathlib import Path
 from stages.base.errors import UserError
 from stages.base.splits import Part
 from stages.sources.columns import Columns, pick_columns
-from stages.sources.data_set import nfc
-from stages.sources.parts import named_part
-from stages.sources.tree import File, Folder, file_on_disk, is_table
+from stages.sources.data_set import normalize_name
+from stages.sources.parts import recognize_part
+from stages.sources.tree import File, Folder, is_table, refer_to_file
 
 SHOWN = 5  # names in a message
 
@@ -35,7 +35,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table of labels.
 
     Attributes:
@@ -75,7 +75,7 @@ def find_labels(table: str, columns: Columns, source: Path, tables: Path) -> Lab
     if table and path.parent == tables:
         if not path.is_file():
             raise UserError(f"split.labels: there is no {table}.")
-        return Labels(table, columns, file_on_disk(path))
+        return Labels(table, columns, refer_to_file(path))
     if table and path.exists():
         raise UserError(
             f"split.labels: {table} is outside {source}, where DVC would not see it change. Move it into the data set, "
@@ -84,9 +84,9 @@ def find_labels(table: str, columns: Columns, source: Path, tables: Path) -> Lab
     return Labels(table, columns)
 
 
-def part_of(path: str) -> Part | None:
+def find_part(path: str) -> Part | None:
     """The part that one of the folders above a file is named after."""
-    return next((part for name in path.split("/")[:-1] if (part := named_part(name))), None)
+    return next((part for name in path.split("/")[:-1] if (part := recognize_part(name))), None)
 
 
 def find_tables(root: Folder, outer: Folder, name: str, where: str) -> dict[str, File]:
@@ -96,21 +96,21 @@ def find_tables(root: Folder, outer: Folder, name: str, where: str) -> dict[str,
         if name in files:
             return {name: files[name]}
         inside = {path: file for path, file in files.items() if path.endswith(f"/{name}")}
-        if len(inside) == 1 or (inside and len({part_of(path) for path in inside} - {None}) == len(inside)):
+        if len(inside) == 1 or (inside and len({find_part(path) for path in inside} - {None}) == len(inside)):
             return inside
         if inside:
             held = ", ".join(sorted(inside)[:SHOWN])
             raise UserError(f"split.labels: {where} holds several tables {name}: {held}. Name one by its path.")
-    held = ", ".join(tables_in(outer)[:SHOWN]) or "no .csv or .tsv file"
+    held = ", ".join(list_tables(outer)[:SHOWN]) or "no .csv or .tsv file"
     raise UserError(f"split.labels: there is no {name} in {where}; it holds {held}.")
 
 
-def tables_in(folder: Folder) -> list[str]:
+def list_tables(folder: Folder) -> list[str]:
     """Return the paths of the tables in a folder and below it."""
     return [path for path, _ in folder.walk() if is_table(path)]
 
 
-def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list[str]) -> Iterator[Row]:
+def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list[str]) -> Iterator[TableRow]:
     """Go through the rows of a table. All cells are text: a class may be called NA or 001.
 
     Args:
@@ -134,7 +134,7 @@ def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list
     except (OSError, ValueError) as error:  # what pandas raises for text that is no table is a ValueError
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{name}: expected a table whose first line names the columns: {reason}.") from None
-    frame.columns = [nfc(str(column).strip()) for column in frame.columns]
+    frame.columns = [normalize_name(str(column).strip()) for column in frame.columns]
     frame = frame.apply(lambda column: column.str.strip())
     flags = [column for column in frame if len(frame) and frame[column].isin(["0", "1", "0.0", "1.0"]).all()]
     picked = pick_columns(list(frame.columns), columns, name, ("file", "label", "split"), flags)
@@ -146,4 +146,11 @@ def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list
     for number, (file, label, split, group) in enumerate(zip(*cells, strict=True), 2):
         if columns.group and not group:
             raise UserError(f"{name}: row {number} has no {columns.group}; expected a group for every image.")
-        yield Row(number, folder, nfc(file.replace("\\", "/").removeprefix("./")), nfc(label), split, group)
+        yield TableRow(
+            number,
+            folder,
+            normalize_name(file.replace("\\", "/").removeprefix("./")),
+            normalize_name(label),
+            split,
+            group,
+        )

@@ -85,7 +85,7 @@ class Folder:
         return sorted(name for name in self.files if is_image(name))
 
 
-def file_on_disk(path: Path) -> File:
+def refer_to_file(path: Path) -> File:
     """Return the file at ``path``."""
 
     def opened() -> IO[bytes]:
@@ -96,7 +96,7 @@ def file_on_disk(path: Path) -> File:
     return File(opened)
 
 
-def on_disk(path: Path, names: str = UTF8, above: tuple[tuple[int, int], ...] = ()) -> Folder:
+def read_folder(path: Path, names: str = UTF8, above: tuple[tuple[int, int], ...] = ()) -> Folder:
     """Return the folder at ``path`` with all below it; links are followed.
 
     Args:
@@ -122,9 +122,9 @@ def on_disk(path: Path, names: str = UTF8, above: tuple[tuple[int, int], ...] = 
                 if name in folder.folders or name in folder.files:
                     raise UserError(f"{path}: two names in it read '{name}' in {names}. {_RENAME}")
                 if os.path.isdir(entry.path):  # False for a link to itself, which is then an unreadable file
-                    folder.folders[name] = on_disk(Path(entry.path), names, (*above, place))
+                    folder.folders[name] = read_folder(Path(entry.path), names, (*above, place))
                 else:
-                    folder.files[name] = file_on_disk(Path(entry.path))
+                    folder.files[name] = refer_to_file(Path(entry.path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Give yourself the right to, or move it.") from None
     return folder
@@ -164,7 +164,7 @@ def is_table(name: str) -> bool:
     return name.lower().endswith((".csv", ".tsv"))
 
 
-def natural(names: Iterable[str]) -> list[str]:
+def sort_naturally(names: Iterable[str]) -> list[str]:
     """Sort as people do: "2" before "10"."""
 
     def key(name: str) -> list[tuple[int, str]]:

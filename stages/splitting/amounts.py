@@ -16,7 +16,7 @@ def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> Non
     Raises:
         UserError: more than one split takes the rest, shares add up to more than 1, or train or test stays empty.
     """
-    for side, asked in pools(amounts, given).items():
+    for side, asked in group_by_part(amounts, given).items():
         keys = " and ".join(f"split.{split}" for split in asked)
         of = f" of the given {side} images" if side else ""
         if list(asked.values()).count("rest") > 1:
@@ -28,7 +28,7 @@ def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> Non
             raise UserError(f"split.{split}: expected at least one image per class; received 0.")
 
 
-def pools(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
+def group_by_part(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
     """Which splits share the images of which part."""
     if not given:
         return {None: {split: amounts[split] for split in SPLITS}}

@@ -8,10 +8,10 @@ from contextlib import suppress
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.base.terminal import say
-from stages.sources.data_set import Kind, LeftOut, nfc
-from stages.splitting.amounts import Amount, count_images, pools
-from stages.splitting.examine import Examined
-from stages.splitting.lock_table import NONE, Locked
+from stages.sources.data_set import Kind, LeftOut, normalize_name
+from stages.splitting.amounts import Amount, count_images, group_by_part
+from stages.splitting.examine import ExaminedImage
+from stages.splitting.lock_table import NO_LOCKS, LockTable
 
 _SAID = 10  # classes
 
@@ -43,7 +43,7 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
 def _as_written(name: str | int, existing: Sequence[str]) -> str:
     """Return a class name as it was meant: YAML reads 001, 0x1 and 1 alike as the number 1."""
     if isinstance(name, str):
-        return nfc(name)
+        return normalize_name(name)
     alike = [known for known in existing if known != str(name) and _number(known) == name]
     if alike:
         raise UserError(
@@ -63,9 +63,9 @@ def _number(name: str) -> int | None:
     return None
 
 
-def without_duplicates(
-    images: Sequence[Examined], pictures: Sequence[str], what: str = "duplicate", locked: Locked = NONE
-) -> tuple[list[Examined], list[LeftOut]]:
+def drop_duplicates(
+    images: Sequence[ExaminedImage], pictures: Sequence[str], what: str = "duplicate", locked: LockTable = NO_LOCKS
+) -> tuple[list[ExaminedImage], list[LeftOut]]:
     """Keep one of several images of the same picture: the first by its source path, of locked ones a test image.
 
     Where the same picture is filed under different classes nobody knows which is right, and all of them are left out.
@@ -79,10 +79,10 @@ def without_duplicates(
         The images kept, and those left out, each with the reason.
     """
 
-    def order(image: Examined) -> tuple[bool, bool, str]:
+    def order(image: ExaminedImage) -> tuple[bool, bool, str]:
         return not locked.is_test(image.pixels), not locked.is_other(image.pixels), image.sample.source
 
-    same: dict[str, list[Examined]] = {}
+    same: dict[str, list[ExaminedImage]] = {}
     for image, picture in zip(images, pictures, strict=True):
         same.setdefault(picture, []).append(image)
     kept, left_out = [], []
@@ -100,14 +100,14 @@ def without_duplicates(
 
 
 def assign(
-    images: Iterable[Examined],
+    images: Iterable[ExaminedImage],
     classes: Sequence[str],
     amounts: Mapping[str, Amount],
     given: Collection[Part],
     seed: int,
     left_out: Iterable[LeftOut] = (),
-    locked: Locked = NONE,
-) -> dict[str, list[Examined]]:
+    locked: LockTable = NO_LOCKS,
+) -> dict[str, list[ExaminedImage]]:
     """Assign images to train, val and test.
 
     Each class by itself is put in an order given by the seed and its images' pixels alone; train takes its amount from
@@ -135,18 +135,18 @@ def assign(
         UserError: a class has too few images for the amounts.
     """
 
-    def order(image: Examined) -> bytes:
+    def order(image: ExaminedImage) -> bytes:
         return rank(seed, image.pixels)
 
-    by_class: dict[tuple[str, Part | None], list[Examined]] = {}
+    by_class: dict[tuple[str, Part | None], list[ExaminedImage]] = {}
     for image in sorted(images, key=order):
         by_class.setdefault((image.sample.class_name, image.sample.part), []).append(image)
     lost: dict[str, Counter[str]] = {name: Counter() for name in classes}
     for entry in left_out:
         lost.setdefault(entry.class_name, Counter())[entry.kind] += 1
-    splits: dict[str, list[Examined]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[ExaminedImage]] = {split: [] for split in SPLITS}
     others: list[str] = []
-    for side, asked in pools(amounts, given).items():
+    for side, asked in group_by_part(amounts, given).items():
         for name in classes:
             pool = by_class.get((name, side), [])
             if "test" not in asked:
@@ -165,7 +165,7 @@ def assign(
     return {split: sorted(members, key=order) for split, members in splits.items()}
 
 
-def misplaced(images: Iterable[Examined], given: Collection[Part], locked: Locked) -> list[LeftOut]:
+def find_misplaced(images: Iterable[ExaminedImage], given: Collection[Part], locked: LockTable) -> list[LeftOut]:
     """Return the images that ``assign`` leaves out because they lie in a given part that they must not be used for."""
     found = []
     test_part = "test" if "test" in given else "train"
@@ -179,14 +179,14 @@ def misplaced(images: Iterable[Examined], given: Collection[Part], locked: Locke
 
 
 def _keep_locked(
-    pool: list[Examined],
+    pool: list[ExaminedImage],
     counts: dict[str, int],
     asked: Mapping[str, Amount],
     name: str,
     side: Part | None,
     lost: Counter[str],
-    locked: Locked,
-) -> tuple[list[Examined], dict[str, int]]:
+    locked: LockTable,
+) -> tuple[list[ExaminedImage], dict[str, int]]:
     """Put the images of a class into the order in which the splits take them, and count how many they take.
 
     Args:
@@ -216,7 +216,7 @@ def _keep_locked(
     return [*rest[:end], *tested, *rest[end:]], {**others, "test": len(tested)}
 
 
-def _leave_out(image: Examined, reason: str, kind: Kind = "duplicate") -> LeftOut:
+def _leave_out(image: ExaminedImage, reason: str, kind: Kind = "duplicate") -> LeftOut:
     return LeftOut(image.sample.source, image.sample.class_name, reason, kind)
 
 

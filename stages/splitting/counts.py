@@ -9,7 +9,7 @@ from stages.base.files import escape
 from stages.base.splits import SPLITS, Part
 from stages.base.terminal import say
 from stages.sources.data_set import Sample
-from stages.splitting.examine import Examined
+from stages.splitting.examine import ExaminedImage
 
 SHOWN = 10  # classes that are printed
 
@@ -18,7 +18,7 @@ def say_splits(
     source: Path,
     found: Sequence[Sample],
     classes: Sequence[str],
-    splits: Mapping[str, Sequence[Examined]],
+    splits: Mapping[str, Sequence[ExaminedImage]],
     given: Collection[Part],
     unused: int,
 ) -> None:
@@ -41,7 +41,7 @@ def say_splits(
     say(f"classes: {', '.join(f'{name} {held[name]}' for name in classes[:SHOWN])}{more}")
 
 
-def write_counts(path: Path, splits: dict[str, list[Examined]], classes: list[str]) -> None:
+def write_counts(path: Path, splits: dict[str, list[ExaminedImage]], classes: list[str]) -> None:
     """Write one row a class: its name, and how many of its images each split holds."""
     counts = {split: Counter(image.sample.class_name for image in members) for split, members in splits.items()}
     with path.open("w", encoding="utf-8", newline="") as file:

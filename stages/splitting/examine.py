@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from stages.images.bit_depth import Extent, by_own_extent, exact, extent, in_8_bits, is_deep
+from stages.images.bit_depth import Extent, convert_to_8_bits, encode_values, is_deep, measure_extent, stretch_to_8_bits
 from stages.images.contract import Polarity, Range
-from stages.images.decode import BadImage, NoImage, read_image
+from stages.images.decode import BadImage, NotAnImage, read_image
 from stages.sources.data_set import LeftOut, Sample
 from stages.sources.tree import is_image
 
@@ -25,7 +25,7 @@ CHUNK = 16
 
 
 @dataclass(frozen=True)
-class Examined:
+class ExaminedImage:
     """A sample that can be decoded. It holds no pixels.
 
     Attributes:
@@ -47,23 +47,23 @@ class Examined:
 
 def examine(
     samples: Sequence[Sample], near: bool = False, handwriting: Polarity | None = None
-) -> Iterator[Examined | LeftOut]:
+) -> Iterator[ExaminedImage | LeftOut]:
     """Decode each sample to its last pixel, in threads (Pillow lets others run while it decodes).
 
     Args:
         samples: to be decoded.
         near: whether to hash what they show, too, for finding near duplicates.
         handwriting: how it was written, where the samples are to be brought into the ink form; None for other images.
-            In images of more than 8 bits ``lacks_handwriting`` looks for it, when their range is known.
+            In images of more than 8 bits ``find_blank`` looks for it, when their range is known.
 
     Yields:
         For each sample, in the order given, what is known of it, or the reason why it cannot be decoded, or why it
         cannot be brought into the ink form.
     """
-    return _in_threads(partial(_examine, near=near, handwriting=handwriting), samples)
+    return _map_in_threads(partial(_examine, near=near, handwriting=handwriting), samples)
 
 
-def lacks_handwriting(images: Sequence[Examined], values: Range | None, polarity: Polarity | None) -> list[LeftOut]:
+def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: Polarity | None) -> list[LeftOut]:
     """Return those images of more than 8 bits that cannot be brought into the ink form where ``values`` is their range.
 
     Args:
@@ -74,39 +74,41 @@ def lacks_handwriting(images: Sequence[Examined], values: Range | None, polarity
     if polarity is None:
         return []
 
-    def find(image: Examined) -> LeftOut | None:
+    def find(image: ExaminedImage) -> LeftOut | None:
         try:
-            _find_handwriting(in_8_bits(read_image(image.sample.data), values), polarity)
+            _find_handwriting(convert_to_8_bits(read_image(image.sample.data), values), polarity)
         except BadImage as error:
             return LeftOut(image.sample.source, image.sample.class_name, str(error))
         return None
 
-    return [lacking for lacking in _in_threads(find, [image for image in images if image.extent]) if lacking]
+    return [lacking for lacking in _map_in_threads(find, [image for image in images if image.extent]) if lacking]
 
 
-def _in_threads(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
+def _map_in_threads(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for found in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
             yield from found
 
 
-def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> Examined | LeftOut:
+def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> ExaminedImage | LeftOut:
     try:
         image = read_image(sample.data)
         deep = is_deep(image)
         if handwriting is not None and not deep:
             _find_handwriting(image, handwriting)
     except BadImage as error:
-        is_none = isinstance(error, NoImage) and not is_image(sample.source)
+        is_none = isinstance(error, NotAnImage) and not is_image(sample.source)
         return LeftOut(sample.source, sample.class_name, str(error), "no image" if is_none else "unreadable")
     except OSError as error:
         return LeftOut(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
     pixels = hashlib.sha256(f"{image.width}x{image.height}".encode())
     # A gray image is the same picture when its file holds it in three equal channels.
-    pixels.update((deep and exact(image)) or in_8_bits(image, None).convert("RGB").tobytes())
-    picture = hash_picture(by_own_extent(image)) if near else None
-    return Examined(sample, pixels.hexdigest(), image.width, image.height, picture, extent(image) if deep else None)
+    pixels.update((deep and encode_values(image)) or convert_to_8_bits(image, None).convert("RGB").tobytes())
+    picture = hash_picture(stretch_to_8_bits(image)) if near else None
+    return ExaminedImage(
+        sample, pixels.hexdigest(), image.width, image.height, picture, measure_extent(image) if deep else None
+    )
 
 
 def _find_handwriting(image: Image.Image, polarity: Polarity) -> None:

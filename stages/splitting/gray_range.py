@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from stages.images.bit_depth import find_range, in_words
+from stages.images.bit_depth import find_range, format_range
 from stages.images.contract import Range
-from stages.splitting.examine import Examined
+from stages.splitting.examine import ExaminedImage
 
 
-def choose_range(asked: str | Sequence[float], training: Sequence[Examined]) -> Range | None:
+def choose_range(asked: str | Sequence[float], training: Sequence[ExaminedImage]) -> Range | None:
     """Return what ``split.range`` asks for, as ``stages.images.contract.Contract.range`` has it."""
     if isinstance(asked, str):
         return find_range(image.extent for image in training if image.extent) if asked == "auto" else None
@@ -15,8 +15,8 @@ def choose_range(asked: str | Sequence[float], training: Sequence[Examined]) -> 
     return low, high
 
 
-def about_range(
-    values: Range | None, asked: str | Sequence[float], splits: Mapping[str, Sequence[Examined]]
+def describe_range(
+    values: Range | None, asked: str | Sequence[float], splits: Mapping[str, Sequence[ExaminedImage]]
 ) -> Iterator[str]:
     """Return what is to be said of a range: how it was found, and what lies outside; nothing, where all have 8 bits."""
     extents = {name: [image.extent for image in members if image.extent] for name, members in splits.items()}
@@ -26,6 +26,6 @@ def about_range(
     training = len(extents["train"])
     images = f"{training} training image{'s' * (training != 1)}"
     found = f"of {images} of more than 8 bits" if training else "no training image has more than 8 bits"
-    yield f"range: {in_words(values)}, {found if asked == 'auto' else 'as split.range says'}"
+    yield f"range: {format_range(values)}, {found if asked == 'auto' else 'as split.range says'}"
     if beyond := sum(not extent.within(values) for extent in deep):
         yield f"{beyond} of {len(deep)} images of more than 8 bits hold values beyond it, which become black or white"

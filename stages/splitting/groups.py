@@ -9,16 +9,16 @@ from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.base.terminal import say
 from stages.sources.data_set import LeftOut
-from stages.splitting.amounts import Amount, pools
-from stages.splitting.assign import assign, misplaced, rank, without_duplicates
-from stages.splitting.examine import Examined
-from stages.splitting.lock_table import NONE, Locked
+from stages.splitting.amounts import Amount, group_by_part
+from stages.splitting.assign import assign, drop_duplicates, find_misplaced, rank
+from stages.splitting.examine import ExaminedImage
+from stages.splitting.lock_table import NO_LOCKS, LockTable
 
-Rule = str | dict[str, str]  # "none", "folder", {"column": NAME}, or {"regex": PATTERN}
+GroupRule = str | dict[str, str]  # "none", "folder", {"column": NAME}, or {"regex": PATTERN}
 
 
 @dataclass(frozen=True)
-class Together:
+class Grouping:
     """Which images belong together.
 
     Attributes:
@@ -27,21 +27,21 @@ class Together:
         pairs: their places among the images.
     """
 
-    rule: Rule
+    rule: GroupRule
     near: str
     pairs: Sequence[tuple[int, int]]
 
 
 def divide(
-    images: Sequence[Examined],
-    together: Together,
+    images: Sequence[ExaminedImage],
+    together: Grouping,
     classes: Sequence[str],
     amounts: Mapping[str, Amount],
     given: Collection[Part],
     seed: int,
     left_out: Sequence[LeftOut],
-    locked: Locked = NONE,
-) -> tuple[dict[str, list[Examined]], list[LeftOut]]:
+    locked: LockTable = NO_LOCKS,
+) -> tuple[dict[str, list[ExaminedImage]], list[LeftOut]]:
     """Assign the images to the splits: each by itself, or those that belong together as one; see ``assign``.
 
     Returns:
@@ -50,10 +50,10 @@ def divide(
     excluded: list[LeftOut] = []
     if together.near == "drop":
         pictures = join_groups(name_groups(images, "none"), together.pairs)
-        images, excluded = without_duplicates(images, pictures, "near duplicate", locked)
+        images, excluded = drop_duplicates(images, pictures, "near duplicate", locked)
     if together.rule == "none" and together.near != "group":
         splits = assign(images, classes, amounts, given, seed, [*left_out, *excluded], locked)
-        return splits, excluded + misplaced(images, given, locked)
+        return splits, excluded + find_misplaced(images, given, locked)
     groups = name_groups(images, together.rule)
     if together.near == "group":
         groups = join_groups(groups, together.pairs)
@@ -62,7 +62,7 @@ def divide(
     return splits, excluded + crossing
 
 
-def name_groups(images: Sequence[Examined], rule: Rule) -> list[str]:
+def name_groups(images: Sequence[ExaminedImage], rule: GroupRule) -> list[str]:
     """Return the name of each image's group.
 
     Args:
@@ -89,7 +89,7 @@ def _match(pattern: str, source: str) -> str:
     return found[1] if found.re.groups else found[0]
 
 
-def _folder(image: Examined) -> str:
+def _folder(image: ExaminedImage) -> str:
     parts = PurePosixPath(image.sample.source).parts
     below = parts[parts.index(image.sample.class_name) + 1 : -1] if image.sample.class_name in parts else ()
     return "/".join(below) if below else image.sample.source
@@ -111,14 +111,14 @@ def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list
 
 
 def assign_groups(
-    images: Sequence[Examined],
+    images: Sequence[ExaminedImage],
     groups: Sequence[str],
     classes: Sequence[str],
     amounts: Mapping[str, Amount],
     given: Collection[Part],
     seed: int,
-    locked: Locked = NONE,
-) -> tuple[dict[str, list[Examined]], list[LeftOut]]:
+    locked: LockTable = NO_LOCKS,
+) -> tuple[dict[str, list[ExaminedImage]], list[LeftOut]]:
     """Assign whole groups to train, val and test, each by a hash of its name, so that new images move none.
 
     Each split's share of the images is as asked; a count is taken as a share of what there is. So the numbers of images
@@ -137,16 +137,16 @@ def assign_groups(
     Raises:
         UserError: a class has no image to train on or none to test with.
     """
-    splits: dict[str, list[tuple[Examined, str]]] = {split: [] for split in SPLITS}
+    splits: dict[str, list[tuple[ExaminedImage, str]]] = {split: [] for split in SPLITS}
     held = {group for image, group in zip(images, groups, strict=True) if locked.is_test(image.pixels)}
     learned = {group for image, group in zip(images, groups, strict=True) if locked.is_other(image.pixels)}
     left_out = []
 
-    def leave_out(image: Examined, group: str, why: str) -> None:
+    def leave_out(image: ExaminedImage, group: str, why: str) -> None:
         reason = f"of the group {group}, which {why}"
         left_out.append(LeftOut(image.sample.source, image.sample.class_name, reason, "grouped"))
 
-    for side, asked in pools(amounts, given).items():
+    for side, asked in group_by_part(amounts, given).items():
         pool = [pair for pair in zip(images, groups, strict=True) if pair[0].sample.part == side]
         shares = _shares(asked, len(pool), len(classes))
         for image, group in pool:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base.errors import UserError
-from stages.base.files import escape, replace, unescape
+from stages.base.files import escape, replace_file, unescape
 
 DIGITS = 16  # of the hash of an image's pixels, which name it in the table
 _HEADER = ["pixels", "class", "split"]
 _PIXELS = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 _SPLITS = ("test", "other")
 
-Rows = dict[str, tuple[str, str]]  # by the first digits of the hash: the class, and "test" or "other"
+LockRows = dict[str, tuple[str, str]]  # by the first digits of the hash: the class, and "test" or "other"
 
 
 @dataclass(frozen=True)
-class Locked:
+class LockTable:
     """Which images are locked, by the first DIGITS hexadecimal digits of the hash of their pixels.
 
     Attributes:
@@ -38,17 +38,17 @@ class Locked:
         return pixels[:DIGITS] in self.other
 
 
-NONE = Locked()
+NO_LOCKS = LockTable()
 
 
-def read_locked(path: Path) -> Locked:
+def read_lock_table(path: Path) -> LockTable:
     """Read the table; see ``read_rows``."""
     rows = read_rows(path)
     test, other = (frozenset(pixels for pixels, (_, split) in rows.items() if split == name) for name in _SPLITS)
-    return Locked(test, other)
+    return LockTable(test, other)
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path) -> LockRows:
     """Read the rows of the table; none where there is no table.
 
     Raises:
@@ -63,7 +63,7 @@ def read_rows(path: Path) -> Rows:
         raise _damaged(path, 1, "a table of comma-separated values, UTF-8", str(error)) from None
     if not table or table[0][1] != _HEADER:
         raise _damaged(path, 1, f"the header {','.join(_HEADER)}", ",".join(table[0][1]) if table else "nothing")
-    rows: Rows = {}
+    rows: LockRows = {}
     for number, row in table[1:]:
         if len(row) != len(_HEADER) or not _PIXELS.fullmatch(row[0]) or row[2] not in _SPLITS:
             expected = f"{DIGITS} hexadecimal digits, a class, and test or other"
@@ -74,14 +74,14 @@ def read_rows(path: Path) -> Rows:
     return rows
 
 
-def write_rows(path: Path, rows: Rows) -> None:
+def write_rows(path: Path, rows: LockRows) -> None:
     """Write the table, sorted, so that git merges what two people add."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
     writer.writerows((pixels, escape(name), split) for pixels, (name, split) in sorted(rows.items()))
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, text.getvalue().encode())
+    replace_file(path, text.getvalue().encode())
 
 
 def _damaged(path: Path, line: int, expected: str, received: str) -> UserError:

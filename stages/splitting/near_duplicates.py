@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.images.contract import Range
-from stages.images.thumbnail import thumbnail
-from stages.splitting.examine import Examined
+from stages.images.thumbnail import make_thumbnail
+from stages.splitting.examine import ExaminedImage
 
 # Bits that may differ: 0 to 2 in photographs recompressed (quality 50), resized to 2/3 or mirrored, and up to 4 in the
 # small images of CIFAR-10. From 6 on CIFAR-10 has pairs that show different things.
@@ -21,7 +21,7 @@ _PAIRS = 2**22  # compared at a time
 _PICTURES = 24  # pairs that are shown
 
 
-def find_near(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def find_near_duplicates(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the pairs of places, the smaller first, whose pictures are near duplicates of each other.
 
     Args:
@@ -41,21 +41,21 @@ def find_near(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return sorted({(min(pair), max(pair)) for pair in found if pair[0] != pair[1]})
 
 
-def about_pairs(pairs: Sequence[tuple[Examined, Examined]], asked: bool) -> Iterator[str]:
+def describe_pairs(pairs: Sequence[tuple[ExaminedImage, ExaminedImage]], asked: bool) -> Iterator[str]:
     """Return what is to be said of near duplicates: nothing, where nobody asked for them."""
     if asked:
         crossing = sum(one.sample.class_name != other.sample.class_name for one, other in pairs)
         yield f"near duplicates: {len(pairs)} pairs, {crossing} of them in two classes"
 
 
-def write_pairs(path: Path, pairs: Sequence[tuple[Examined, Examined]], values: Range | None = None) -> None:
+def write_pairs(path: Path, pairs: Sequence[tuple[ExaminedImage, ExaminedImage]], values: Range | None = None) -> None:
     """Write pairs of images, the first of them with pictures to look at (``values``: see ``Contract.range``)."""
     rows = []
     for number, pair in enumerate(pairs):
         row: dict[str, Any] = {}
         for name, image in zip(("", "other_"), pair, strict=True):
             row |= {f"{name}source": image.sample.source, f"{name}class": image.sample.class_name}
-            row[f"{name}picture"] = thumbnail(image.sample.data, values) if number < _PICTURES else None
+            row[f"{name}picture"] = make_thumbnail(image.sample.data, values) if number < _PICTURES else None
         rows.append(row)
     kinds = {"source": pa.string(), "class": pa.string(), "picture": pa.binary()}
     schema = pa.schema([(f"{name}{column}", kind) for name in ("", "other_") for column, kind in kinds.items()])

@@ -5,7 +5,7 @@ from pathlib import Path
 from stages.schema.split import Split
 from stages.sources.columns import Columns
 from stages.sources.data_set import DataSet
-from stages.sources.read import read_set
+from stages.sources.read import read_data_set
 from stages.sources.tables import find_labels
 
 
@@ -20,11 +20,11 @@ def read_source(params: Split, tables: Path) -> DataSet:
         UserError: it is no data set; the message says what one looks like.
     """
     source = Path(params.source)
-    labels = find_labels(params.table(), columns(params), source, tables)
-    return read_set(source, params.parts, params.names, labels)
+    labels = find_labels(params.table(), select_columns(params), source, tables)
+    return read_data_set(source, params.parts, params.names, labels)
 
 
-def columns(params: Split) -> Columns:
+def select_columns(params: Split) -> Columns:
     """Return the columns of tables that are named."""
     named = (
         {role: name for role, name in dict(params.labels).items() if role != "table"}

@@ -17,7 +17,7 @@ from stages.backbones.registry import find
 from stages.base.errors import UserError
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
-from stages.base.versions import differing
+from stages.base.versions import find_differences
 from stages.compute.backend import BACKENDS, choose_backend
 from stages.pipeline.consistency import contradictions
 from stages.pipeline.damage import broken_state, damaged_data
@@ -73,7 +73,7 @@ def main() -> None:
         network, wrong = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
         found += [line for line in wrong if line not in found]
     found += problems(Path(), read_yaml(PIPELINE))
-    found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in differing()]
+    found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in find_differences()]
     found += broken_state(LOCK) + (damaged_data(LOCK, OWN) if options.data else [])
     if found:
         raise UserError("\n".join(["", *found]))

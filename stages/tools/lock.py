@@ -10,15 +10,15 @@ import argparse
 import json
 from pathlib import Path
 
-from stages.base.dvc_command import ask
+from stages.base.dvc_command import run_dvc
 from stages.base.errors import UserError
 from stages.base.params import read_values
 from stages.base.splits import SPLITS
 from stages.base.stage import stage
 from stages.base.terminal import say
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.schema.split import Split
-from stages.splitting.lock_table import DIGITS, Rows, read_rows, write_rows
+from stages.splitting.lock_table import DIGITS, LockRows, read_rows, write_rows
 
 PARAMS = Path("params.yaml")
 SPLIT = Path("data/split")
@@ -56,7 +56,7 @@ def main() -> None:
 
 def changes() -> set[str]:
     """Return what has changed since split ran: dependencies, params, and outputs that were edited or are not here."""
-    status = json.loads(ask("status", "split", "--json"))
+    status = json.loads(run_dvc("status", "split", "--json"))
     found: set[str] = set()
     for change in status.get("split", []):
         for paths in change.values() if isinstance(change, dict) else [[change]]:
@@ -64,11 +64,11 @@ def changes() -> set[str]:
     return found
 
 
-def current(folder: Path) -> Rows:
+def current(folder: Path) -> LockRows:
     """Return the rows that lock the images of ``folder``. Those that it does not use may become test images yet."""
-    rows: Rows = {}
+    rows: LockRows = {}
     for name in SPLITS:
-        split = Packed(folder / f"{name}.parquet")
+        split = SplitFile(folder / f"{name}.parquet")
         for pixels, label in zip(split.pixels(), split.labels(), strict=True):
             rows[pixels[:DIGITS]] = (split.classes[label], "test" if name == "test" else "other")
     return rows

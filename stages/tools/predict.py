@@ -20,9 +20,9 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.base.stage import stage
-from stages.base.terminal import aligned, show_progress, shown
+from stages.base.terminal import aligned, make_printable, show_progress
 from stages.formats.runner import BATCH, Runner
-from stages.sources.image_files import Found, find_images
+from stages.sources.image_files import SkippedFiles, find_images
 
 EXPORT = Path("data/export")
 
@@ -39,7 +39,7 @@ def main() -> None:
         print(f"predict: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
-    found = Found(options.recursive)
+    found = SkippedFiles(options.recursive)
     results: list[dict[str, Any]] = []
     images = iter(show_progress(find_images(options.images, runner.contract, found), "images"))
     while batch := list(islice(images, BATCH)):
@@ -82,5 +82,5 @@ def table(results: list[dict[str, Any]]) -> Iterator[list[str]]:
     """Return the rows of the table, its head first: a class and its probability for each rank."""
     yield ["image", *["class", "probability"] * len(results[0]["top"])]
     for each in results:
-        ranks = ((shown(rank["class"]), f"{rank['probability']:.4f}") for rank in each["top"])
-        yield [shown(each["image"], WIDEST), *(cell for rank in ranks for cell in rank)]
+        ranks = ((make_printable(rank["class"]), f"{rank['probability']:.4f}") for rank in each["top"])
+        yield [make_printable(each["image"], WIDEST), *(cell for rank in ranks for cell in rank)]

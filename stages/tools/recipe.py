@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from stages.base.errors import UserError
-from stages.base.files import replace
+from stages.base.files import replace_file
 from stages.base.params import read_yaml
 from stages.base.stage import stage
 from stages.pipeline.recipes import apply, changes, summary
@@ -54,7 +54,7 @@ def write(name: str, texts: dict[str, str], overwrite: bool) -> None:
             "`git checkout params.yaml`, or add --overwrite."
         )
     before = read_yaml(PARAMS) if PARAMS.exists() else {}
-    replace(PARAMS, result.encode())
+    replace_file(PARAMS, result.encode())
     lines = list(changes(before, read_yaml(PARAMS)))
     print("\n".join(lines) if lines else f"params.yaml is recipe {name} already.")
     if lines:

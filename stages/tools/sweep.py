@@ -18,7 +18,7 @@ import pandas as pd
 
 from stages.backbones.registry import find
 from stages.base.errors import UserError
-from stages.base.files import read_json, replace
+from stages.base.files import read_json, replace_file
 from stages.base.folders import lock_folder, replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -75,12 +75,12 @@ def main() -> None:
     files = [METRICS, *OWN.glob("*.dvc")]
     with replace_folder(SWEEP) as folder, unchanged(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
         print(f"frozen passes, once for {len(depths)} depths", flush=True)
-        replace(PARAMS, texts[AS_EXTRACTED].encode())
+        replace_file(PARAMS, texts[AS_EXTRACTED].encode())
         shared, _ = repro("extract_test")
         rows = []
         for number, (freeze, frozen) in enumerate(depths.items(), start=1):
             print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
-            replace(PARAMS, texts[freeze].encode())
+            replace_file(PARAMS, texts[freeze].encode())
             seconds, trained = repro("evaluate")
             save(f"sweep-{freeze}", "evaluate", [METRICS])
             scores = read_json(SCORES, "head", "finetuned", "gain")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.base.arrays import Rows
-from stages.images.augment import Augment, view
-from stages.images.mixup import mixed
+from stages.base.arrays import ArrayLike
+from stages.images.augment import Augment, make_view
+from stages.images.mixup import mix_view
 
 
 class Fresh:
@@ -27,7 +27,7 @@ class Fresh:
 
     def __init__(
         self,
-        pixels: Rows,
+        pixels: ArrayLike,
         labels: np.ndarray,
         classes: int,
         augment: dict[str, Any],
@@ -44,9 +44,9 @@ class Fresh:
     def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """See ``Data``; several views are drawn at a time."""
         images, number = list(self._pixels[rows]), self._first + epoch
-        views = list(self._pool.map(lambda image: view(image, number, self._limits, self._seed), images))
+        views = list(self._pool.map(lambda image: make_view(image, number, self._limits, self._seed), images))
         mix = partial(
-            mixed,
+            mix_view,
             images=images,
             targets=np.eye(self.classes, dtype=np.float32)[self.labels[rows]],
             number=number,

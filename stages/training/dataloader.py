@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from stages.base.arrays import Rows
-from stages.base.prefetch import ahead
+from stages.base.arrays import ArrayLike
+from stages.base.prefetch import prefetch
 
 # Bytes of inputs that are handed to the backend at once: a tiny head then takes all steps of an epoch in one call.
 CHUNK = 2**24
@@ -42,7 +42,7 @@ class Kept:
         classes: how many.
     """
 
-    def __init__(self, inputs: Rows, targets: np.ndarray, classes: int) -> None:
+    def __init__(self, inputs: ArrayLike, targets: np.ndarray, classes: int) -> None:
         self.classes = classes
         self.labels = targets if targets.ndim == 1 else np.argmax(targets, axis=1)
         self._inputs, self._targets = inputs, targets
@@ -89,7 +89,7 @@ def chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, fi
         fill: whether a smaller last batch is filled up, so that all batches have one size. Where rows that do not count
             would not be the same as none (in BatchNormalization that learns), it gets a chunk of its own.
     """
-    return ahead(_chunks(data, batch_size, epoch, seed, multiple, fill), 2)
+    return prefetch(_chunks(data, batch_size, epoch, seed, multiple, fill), 2)
 
 
 def _chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, fill: bool) -> Iterator[Chunk]:

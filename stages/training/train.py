@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import log_softmax
 from tqdm import tqdm
 
-from stages.base.prefetch import ahead
+from stages.base.prefetch import prefetch
 from stages.base.terminal import say
 from stages.compute.forward import Forward
 from stages.compute.on_backend import Steps
@@ -227,7 +227,7 @@ def measure(predict: Forward, data: Data) -> dict[str, float]:
     loss = right = 0.0
     places = np.arange(len(data))
     size = predict.batch_size
-    for inputs, targets in ahead((data.batch(places[at : at + size], 0) for at in range(0, len(data), size)), 2):
+    for inputs, targets in prefetch((data.batch(places[at : at + size], 0) for at in range(0, len(data), size)), 2):
         logits = predict(inputs)
         loss -= float(np.sum(targets * log_softmax(logits.astype(np.float64), axis=1)))
         right += float(np.sum(targets.argmax(axis=1) == logits.argmax(axis=1)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages.base.errors import UserError
-from stages.base.files import read_json, reading
+from stages.base.files import read_json, refuse_damaged
 from stages.base.terminal import readable
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
 from stages.transfer.freeze import Depth
@@ -68,7 +68,7 @@ def read_description(folder: Path) -> Description:
     """
     path = folder / "boundary.json"
     content = read_json(path)
-    with reading(path, "a description of activations"):
+    with refuse_damaged(path, "a description of activations"):
         return Description(**{**content, "depths": [Depth(**depth) for depth in content["depths"]]})
 
 

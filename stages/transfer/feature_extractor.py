@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.base.files import reading
-from stages.base.prefetch import ahead, in_parallel
+from stages.base.files import refuse_damaged
+from stages.base.prefetch import map_in_threads, prefetch
 from stages.compute.architecture import FEATURES, GRAPH, PIXELS, Architecture, pooled, read_architecture
 from stages.compute.devices import batch_size, gpus
 from stages.compute.graphs.edit import cut, read
@@ -41,7 +41,7 @@ class Frozen:
 
     def outputs(self, batches: Iterable[np.ndarray]) -> Iterator[Mapping[str, Any]]:
         """Go through what ``run`` gives for ``batches``, in their order; the next are made ready meanwhile."""
-        return in_parallel(self.run, ahead(batches, 2), self.threads, self.threads + 1)
+        return map_in_threads(self.run, prefetch(batches, 2), self.threads, self.threads + 1)
 
 
 def open_frozen(
@@ -70,7 +70,7 @@ def open_frozen(
         if frozen := open_keras(pretrain, kept, pooling, precision, runner is None, for_gpu and not asked):
             return frozen
     outputs = {pooled(pooling) if name == FEATURES else name: name for name in names}
-    with reading(pretrain / GRAPH, f"a graph with the outputs {', '.join(outputs)}"):
+    with refuse_damaged(pretrain / GRAPH, f"a graph with the outputs {', '.join(outputs)}"):
         graph = Graph(cut(read(pretrain / GRAPH), list(outputs)), graph_batch_size(architecture))
 
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:

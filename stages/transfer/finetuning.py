@@ -19,7 +19,7 @@ from stages.base.terminal import say
 from stages.compute import build
 from stages.compute.architecture import FEATURES
 from stages.compute.optimizers import Rule, by_depth
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.measure.predictions import softmax, tabulate
 from stages.schema.finetune import Finetune, Head, Thawed
 from stages.training.checkpoint import resumable
@@ -51,7 +51,7 @@ class Inputs:
     pretrain: Path
     extract: Path
     kept: Description
-    val: Packed
+    val: SplitFile
 
 
 def train(params: Finetune, precision: str, devices: int | str, inputs: Inputs, folder: Path, states: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from stages.base.arrays import Rows
-from stages.base.files import read_json, reading
-from stages.base.prefetch import in_parallel
+from stages.base.arrays import ArrayLike
+from stages.base.files import read_json, refuse_damaged
+from stages.base.prefetch import map_in_threads
 from stages.compute.architecture import FEATURES, read_architecture
 from stages.compute.devices import gpus
 from stages.compute.graphs.edit import read
@@ -65,12 +65,12 @@ def read_finetuned(folder: Path) -> Finetuned:
         UserError: it is missing or damaged.
     """
     content = read_json(folder / "model.json")
-    with reading(folder / "model.json", "a model's description"):
+    with refuse_damaged(folder / "model.json", "a model's description"):
         depth = Depth(**content["depth"]) if content["depth"] else None
         return Finetuned(**{**content, "depth": depth})
 
 
-def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[str, np.ndarray]:
+def predict(folder: Path, pretrain: Path, inputs: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     """Return the logits, float32 (n, classes), of ``head`` and ``finetuned``.
 
     Args:
@@ -87,8 +87,8 @@ def predict(folder: Path, pretrain: Path, inputs: Mapping[str, Rows]) -> dict[st
             continue
         (run, threads), rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[finetuned.reads(model)]
         batches = (rows[np.arange(start, min(start + size, len(rows)))] for start in range(0, len(rows), size))
-        with reading(folder / f"{stem}.onnx", f"a model of {finetuned.reads(model)}"):
-            logits[model] = np.concatenate(list(in_parallel(run, batches, threads, threads + 1)))
+        with refuse_damaged(folder / f"{stem}.onnx", f"a model of {finetuned.reads(model)}"):
+            logits[model] = np.concatenate(list(map_in_threads(run, batches, threads, threads + 1)))
     return logits
 
 
@@ -102,6 +102,6 @@ def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray],
 
         if run := open_keras(file, pretrain):
             return run, 1
-    with reading(file, "a graph"):
+    with refuse_damaged(file, "a graph"):
         graph = Graph(read(file), size)
     return (lambda rows: graph(rows)["logits"]), graph.threads

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from stages.backbones.pretrained import check_graph, read_pretrained, read_weights, save_weights
-from stages.base.files import reading
+from stages.base.files import refuse_damaged
 from stages.compute import build
 from stages.compute.forward import Forward
 from stages.compute.graphs.convert import convert
@@ -50,7 +50,7 @@ def read_model(folder: Path, pretrain: Path, which: str, whole: bool = False) ->
     """
     finetuned, pretrained = read_finetuned(folder), read_pretrained(pretrain)
     backbone, mode = pretrained.backbone, pretrained.preprocessing
-    with reading(folder / "model.json", "a model's description"):
+    with refuse_damaged(folder / "model.json", "a model's description"):
         model = head = keras.models.model_from_json(json.dumps(finetuned.head))
     if finetuned.depth is not None and which == "finetuned":
         model = build.top(backbone, mode, finetuned.depth.layer, finetuned.pooling, head)

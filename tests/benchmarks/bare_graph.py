@@ -22,7 +22,7 @@ from stages.compute.architecture import FEATURES, GRAPH, pooled, read_architectu
 from stages.compute.graphs.edit import cut, read
 from stages.images.contract import Contract
 from stages.images.load import load_all
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.transfer.activations import read_description
 from stages.transfer.feature_extractor import graph_batch_size
 
@@ -38,12 +38,12 @@ def main() -> None:
         formatter_class=argparse.RawTextHelpFormatter,
     ).parse_args()
     description, size = read_description(EXTRACT), graph_batch_size(read_architecture(PRETRAIN))
-    splits = [Packed(SPLIT / f"{name}.parquet") for name in ("train", "val")]
+    splits = [SplitFile(SPLIT / f"{name}.parquet") for name in ("train", "val")]
     images = sum(map(len, splits))
     batches = []
     began = time.perf_counter()
     for batch in full(
-        load_all(chain.from_iterable(map(Packed.images, splits)), Contract(**description.contract)), size
+        load_all(chain.from_iterable(map(SplitFile.images, splits)), Contract(**description.contract)), size
     ):
         if len(batches) < READY:
             batches.append(batch)

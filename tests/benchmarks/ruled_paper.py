@@ -28,7 +28,7 @@ from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.decode import BadImage, decode
 from stages.images.load import load
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from tests.benchmarks.measured import processor, table
 from tests.helpers.copies import commit, copy_project, run, set_params
 from tests.helpers.drawn_paper import draw_paper
@@ -59,7 +59,7 @@ def main() -> None:
         run("chmod", "-R", "u+w", str(here / "data"), cwd=here)
         for seed in range(1, arguments.seeds + 1):
             reader = train(here, seed)
-            packed = Packed(here / "data" / "split" / "test.parquet")
+            packed = SplitFile(here / "data" / "split" / "test.parquet")
             answers = [reader.classes.index(Path(source).parent.name) for source in packed.sources()]
             for kind in KINDS:
                 images = [drawn(data, kind, (seed, number)) for number, data in enumerate(packed.images())]

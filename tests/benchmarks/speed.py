@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from stages.measure.intervals import wilson
 from tests.benchmarks.measured import measured, processor, settled, table
 from tests.helpers.copies import bring, copy_project, run, scores, set_params
@@ -162,7 +162,7 @@ def turn(here: Path, folders: Path, weights: Path, epochs: list[int]) -> Turn:
     measures = scores(here)
     if not folders.exists():
         as_class_folders(here / "data" / "split", folders)
-    count = sum(len(Packed(here / "data" / "split" / f"{name}.parquet")) for name in ("train", "val"))
+    count = sum(len(SplitFile(here / "data" / "split" / f"{name}.parquet")) for name in ("train", "val"))
 
     def bare() -> tuple[float, float]:
         speeds = measured(
@@ -193,7 +193,7 @@ def turn(here: Path, folders: Path, weights: Path, epochs: list[int]) -> Turn:
 def as_class_folders(split: Path, folders: Path) -> None:
     """Write the images of the splits as files, byte for byte."""
     for name in ("train", "val", "test"):
-        packed = Packed(split / f"{name}.parquet")
+        packed = SplitFile(split / f"{name}.parquet")
         for image, label, source in zip(packed.images(), packed.labels(), packed.sources(), strict=True):
             path = folders / name / packed.classes[label] / Path(source).name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from stages.images.split_file import Packed
+from stages.images.split_file import SplitFile
 from tests.helpers.copies import bring, commit, copy_project, run, set_params
 
 DEPTHS = ["all", "Conv_1", "block_16", "block_15", "block_14", "-30", "block_13", "block_12"]
@@ -71,7 +71,7 @@ def plain_loop(here: Path, weights: Path) -> float:
     """Return the seconds that one plain loop takes on the images of the project's splits."""
     folder = here / "data" / "plain"
     for name in ("train", "val", "test"):
-        packed = Packed(here / "data" / "split" / f"{name}.parquet")
+        packed = SplitFile(here / "data" / "split" / f"{name}.parquet")
         for number, (image, label) in enumerate(zip(packed.images(), packed.labels(), strict=True)):
             path = folder / name / packed.classes[label] / f"{number:05d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)

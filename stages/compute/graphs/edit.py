@@ -8,7 +8,7 @@ import onnx
 from onnx import compose, helper
 from onnx.utils import Extractor
 
-from stages.base.files import reading
+from stages.base.files import refuse_damaged
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -17,7 +17,7 @@ def read(path: Path) -> onnx.ModelProto:
     Raises:
         UserError: it is not there, or broken.
     """
-    with reading(path, "an ONNX graph"):
+    with refuse_damaged(path, "an ONNX graph"):
         model = onnx.load(path)
         onnx.checker.check_model(model)
         return model
