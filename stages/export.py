@@ -22,7 +22,7 @@ from stages.base.files import refuse_damaged
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
-from stages.base.terminal import say
+from stages.base.terminal import format_size, say
 from stages.formats.card import FILES, Card, write_card
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, says_little
@@ -92,9 +92,7 @@ def writers(card: Card) -> dict[str, Callable[[Path], None]]:
 
 def size_of(path: Path) -> str:
     """Return the size of a file, or of all files in a folder, for people to read."""
-    files = [path, *path.rglob("*")]
-    size = sum(file.stat().st_size for file in files if file.is_file())
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    return format_size(sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()))
 
 
 if __name__ == "__main__":

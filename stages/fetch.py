@@ -16,7 +16,7 @@ from pathlib import Path
 from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.stage import stage
-from stages.base.terminal import say
+from stages.base.terminal import format_size, say
 from stages.downloads.catalog import CLASSES_FILE, DownloadItem, GeneratedItem, read_catalog, read_entry
 from stages.downloads.download import is_intact, list_places, obtain
 from stages.downloads.http import RetryPolicy
@@ -80,10 +80,10 @@ def _download(
         _place(source, folder / file.name)
     if entry.classes:
         (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in entry.classes), encoding="utf-8")
-    megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    size = format_size(sum(path.stat().st_size for path in folder.iterdir()))
     unknown = [file.name for file in entry.files if not file.hash]
     checked = f"no hash is published for {', '.join(unknown)}: dvc.lock holds this one's" if unknown else "checked"
-    say(f"{item}: {len(entry.files)} files, {megabytes:.1f} MB, {checked}; {kept} of them were here already")
+    say(f"{item}: {len(entry.files)} files, {size}, {checked}; {kept} of them were here already")
 
 
 def _place(source: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretr
 from stages.backbones.registry import BACKBONES
 from stages.base.arrays import ArrayFile, ArrayWriter
 from stages.base.errors import UserError
+from stages.base.terminal import format_size
 from stages.compute.build import bottom
 from stages.images.contract import Contract
 from stages.images.load import load
@@ -334,12 +335,12 @@ def test_the_disk_is_asked_before_the_work(
     said = capsys.readouterr().out
     layers = ("pixels", "flatten", "dense", "features")
     expected = sum(kept(f"{split}_{what}").nbytes for split in ("train", "val") for what in layers)
-    assert f"what is kept takes {expected / 1e6:.1f} MB of disk; " in said
+    assert f"what is kept takes {format_size(expected)} of disk; " in said
     before = sorted(Path("data/extract").iterdir())
     monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):
         extract.main()
-    assert "0.0 MB are free. Free some, or keep less: fewer extract.views" in capsys.readouterr().err
+    assert "1 kB are free. Free some, or keep less: fewer extract.views" in capsys.readouterr().err
     assert sorted(Path("data/extract").iterdir()) == before
     assert bytes_needed((6, 6, 96), "float16", 1000) == 6 * 6 * 96 * 2 * 1000
 

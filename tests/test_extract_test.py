@@ -13,6 +13,7 @@ from PIL import Image
 from stages import extract, extract_test, pretrain
 from stages.backbones.leakage import find_learned, pixel_hash, write_learned
 from stages.backbones.pretrained import read_pretrained
+from stages.base.terminal import format_size
 from stages.compute.build import bottom
 from stages.images.contract import Contract
 from stages.images.load import load
@@ -165,10 +166,10 @@ def test_the_disk_is_asked_before_the_work(
 ) -> None:
     kept = run_with(prepared, freeze=-2)
     needed = sum(rows.nbytes for rows in kept.values())
-    assert f"what is kept takes {needed / 1e6:.1f} MB of disk; " in capsys.readouterr().out
+    assert f"what is kept takes {format_size(needed)} of disk; " in capsys.readouterr().out
     before = files()
     monkeypatch.setattr(extract_test.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):
         extract_test.main()
-    assert "0.0 MB are free. Free some" in capsys.readouterr().err
+    assert "1 kB are free. Free some" in capsys.readouterr().err
     assert files() == before

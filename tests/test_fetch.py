@@ -483,7 +483,7 @@ def test_too_little_room_is_said_before_anything_is_asked_for(
     left.write_bytes(CONTENT[:CUT])
     free = len(CONTENT) - CUT
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1))
-    with pytest.raises(UserError, match=rf"{NAME}: 0.2 MB to come, 0.2 MB free in .*set. Make room there"):
+    with pytest.raises(UserError, match=rf"{NAME}: 200 kB to come, 200 kB free in .*set. Make room there"):
         fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
     assert server.seen == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))

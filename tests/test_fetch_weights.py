@@ -121,6 +121,6 @@ def test_too_little_room_for_what_the_server_states_is_said_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=CUT))
-    with pytest.raises(UserError, match=rf"{NAME}: 0.3 MB to come, 0.1 MB free in .*Make room there"):
+    with pytest.raises(UserError, match=rf"{NAME}: 300 kB to come, 100 kB free in .*Make room there"):
         fetch("set", item(None, server.url("a")), tmp_path, "", QUICK)
     assert not (tmp_path / ".part/set" / NAME).exists()

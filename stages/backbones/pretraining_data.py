@@ -14,7 +14,7 @@ from stages.backbones.leakage import pixel_hash
 from stages.base.arrays import ArrayFile, ArrayWriter
 from stages.base.errors import UserError
 from stages.base.prefetch import map_in_threads
-from stages.base.terminal import readable, say, show_progress
+from stages.base.terminal import format_size, say, show_progress
 from stages.images.bit_depth import Extent, find_range, format_range, is_deep, measure_extent
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
@@ -76,8 +76,8 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
     needed, free = len(samples) * side * side * channels, shutil.disk_usage(file.parent).free
     if needed > free:
         raise UserError(
-            f"pretrain.source: the pixels of {len(samples):,} images take {readable(needed)} of disk while they are "
-            f"learned; {readable(free)} are free. Free some, or lower pretrain.image_size."
+            f"pretrain.source: the pixels of {len(samples):,} images take {format_size(needed)} of disk while they are "
+            f"learned; {format_size(free)} are free. Free some, or lower pretrain.image_size."
         )
     writer, read = ArrayWriter(file, len(samples)), list[_Read]()
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from stages.base.errors import UserError
 from stages.base.params import Section
-from stages.base.terminal import say
+from stages.base.terminal import format_size, say
 from stages.downloads.catalog import PublishedFile
 
 CHUNK = 1 << 18  # bytes read at a time
@@ -68,7 +68,7 @@ def check_space(file: PublishedFile, size: int | None, part: Path) -> None:
     needed, free = (size or 0) - _size(part), shutil.disk_usage(part.parent).free
     if needed > free:
         raise UserError(
-            f"{file.name}: {needed / 1e6:,.1f} MB to come, {free / 1e6:,.1f} MB free in {part.parent}. "
+            f"{file.name}: {format_size(needed)} to come, {format_size(free)} free in {part.parent}. "
             "Make room there, then run it again."
         )
 

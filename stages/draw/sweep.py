@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from stages.base.table import format_table
 from stages.draw.save import save
 from stages.transfer.activations import Description
 
@@ -115,19 +116,14 @@ def table(results: pd.DataFrame, shared: float, total: float, confidence: float)
         seconds = "cached" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"
         rows.append(
             (
-                *(str(row["freeze"]), str(row["frozen"]), row["kept"], f"{row['parameters']:,}"),
+                *(row["freeze"], row["frozen"], row["kept"], f"{row['parameters']:,}"),
                 f"{100 * row['accuracy']:.1f} %",
                 f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}",
                 f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
                 seconds,
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for cells in rows:
-        yield "  ".join(
-            cell.ljust(width) if place in (0, 2) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
+    yield from format_table(rows, right=(1, *range(3, len(rows[0]))))
     trained = results["seconds"].sum()
     frozen = f"{shared:.0f} s for the frozen passes, once for all"
     yield f"{frozen}; {trained:.0f} s from there; in all, with saving, {total:.0f} s"

@@ -34,7 +34,18 @@ _LIBRARIES = {
 # What they compute or write with in their turn.
 _BRINGS = {"keras": ("h5py",), "scikit-learn": ("scipy",)}
 # These check, download or show, and leave no trace in what is written.
-_WITHOUT_TRACE = {"dvc", "pydantic", "pydantic_core", "requests", "ruamel", "tqdm", "urllib3", "yaml"}
+_WITHOUT_TRACE = {
+    "dvc",
+    "pydantic",
+    "pydantic_core",
+    "requests",
+    "ruamel",
+    "tabulate",
+    "tqdm",
+    "urllib3",
+    "wcwidth",
+    "yaml",
+}
 _HEAD = """\
 # Versions of the libraries on which bytes depend, as pyproject.toml pins them; written by
 # `python -m stages check --write`. dvc.yaml lists for each stage those that it uses.

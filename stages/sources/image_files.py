@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.terminal import make_printable
+from stages.base.table import make_printable
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
 from stages.images.load import load

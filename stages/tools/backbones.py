@@ -8,6 +8,7 @@ import argparse
 
 from stages.backbones.registry import BACKBONES, Backbone, find, weights_item
 from stages.base.stage import stage
+from stages.base.table import format_table
 
 HEADER = ("name", "parameters", "MB", "depth", "px", "smallest", "top-1", "top-5", "blocks")
 
@@ -27,13 +28,7 @@ def main() -> None:
 def everything() -> None:
     """Print the table."""
     rows = [HEADER, *(cells(name, row) for name, row in BACKBONES.items())]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    for cell_row in rows:
-        line = "  ".join(
-            cell.ljust(width) if title in ("name", "blocks") else cell.rjust(width)
-            for cell, width, title in zip(cell_row, widths, HEADER, strict=True)
-        )
-        print(line.rstrip())
+    print("\n".join(format_table(rows, right=range(1, len(HEADER) - 1))))
     print("\nParameters and MB (float32): without classifier. px: the side of the images the weights were made for.")
     print("Depth and top-1, top-5 (percent right on ImageNet's validation images) as published:")
     for source in dict.fromkeys(row.source for row in BACKBONES.values() if row.top1 is not None):

@@ -20,7 +20,8 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.base.stage import stage
-from stages.base.terminal import aligned, make_printable, show_progress
+from stages.base.table import format_table, make_printable
+from stages.base.terminal import show_progress
 from stages.formats.runner import BATCH, Runner
 from stages.sources.image_files import SkippedFiles, find_images
 
@@ -49,7 +50,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
     elif results:
-        print("\n".join(aligned(table(results))))
+        print("\n".join(format_table(table(results))))
     sys.stdout.flush()
     nothing = [] if results or found.unread else ["found no images"]
     for line in (*found.unread, *found.notes(), *nothing):

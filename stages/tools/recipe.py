@@ -16,6 +16,7 @@ from stages.base.errors import UserError
 from stages.base.files import replace_file
 from stages.base.params import read_yaml
 from stages.base.stage import stage
+from stages.base.table import format_table
 from stages.pipeline.recipes import apply, changes, summary
 
 PARAMS = Path("params.yaml")
@@ -34,9 +35,7 @@ def main() -> None:
         raise UserError("there is no folder recipes/ here. Run this from the top folder of the project.")
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(RECIPES.glob("*.yaml"))}
     if arguments.name is None:
-        width = max(len(name) for name in texts)
-        for name, text in texts.items():
-            print(f"{name:<{width}}  {summary(text)}")
+        print("\n".join(format_table((name, summary(text)) for name, text in texts.items())))
     else:
         write(arguments.name, texts, arguments.overwrite)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.base.files import read_json, refuse_damaged
-from stages.base.terminal import readable
+from stages.base.terminal import format_size
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
 from stages.transfer.freeze import Depth
 
@@ -102,7 +102,7 @@ def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int, 
         UserError: it does not fit.
     """
     needed = sum(bytes_needed(shape, dtype, rows) for shape, dtype in kept.values())
-    said = f"what is kept takes {readable(needed)} of disk; {readable(free)} are free"
+    said = f"what is kept takes {format_size(needed)} of disk; {format_size(free)} are free"
     if needed > free:
         raise UserError(f"{said}. Free some, or keep less: {less}, fewer extract.depths, or another extract.freeze.")
     return said

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stages.base.table import format_table
+from stages.base.terminal import format_size
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
 from stages.transfer.activations import bytes_needed, shapes
 from stages.transfer.freeze import Depth, layer_table
@@ -31,23 +33,19 @@ class Images:
     origin: str
 
 
-def layer_lines(backbone: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
-    """Go through the lines of the table of layers; a ruler stands between the frozen and the thawed."""
+def layer_lines(backbone: Architecture, frozen: int, train_batchnorm: bool) -> list[str]:
+    """Return the lines of the table of layers, with a rule between the frozen and the thawed."""
     starts = {first: block for block, first in backbone.blocks.items()}
     table = layer_table(backbone, frozen, train_batchnorm).to_dict("records")
-    rows = [COLUMNS]
+    rows = [list(COLUMNS)]
     for known, layer in zip(table, backbone.layers, strict=True):
         known |= {"block": starts.get(layer.name, ""), "output": _size(layer.shape)}
         known["parameters"] = f"{known['parameters']:,}"
-        rows.append(tuple(str(known[column]) for column in COLUMNS))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    for number, row in enumerate(rows):
-        if number == frozen + 1:
-            yield f"── thawed from here on {'─' * (sum(widths) + 2 * len(widths) - 25)}"
-        yield "  ".join(
-            cell.rjust(width) if column in ("index", "parameters") else cell.ljust(width)
-            for cell, width, column in zip(row, widths, COLUMNS, strict=True)
-        ).rstrip()
+        rows.append([known[column] for column in COLUMNS])
+    lines = format_table(rows, right=[COLUMNS.index("index"), COLUMNS.index("parameters")])
+    if frozen < len(backbone.layers):
+        lines.insert(frozen + 1, "── thawed from here on ".ljust(max(map(len, lines)), "─"))
+    return lines
 
 
 def totals(backbone: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
@@ -107,7 +105,7 @@ def _cost(what: str, size: int, images: Images, views: int) -> str:
     count = images.train * views + images.val
     times = f" x {views} views" if views > 1 else ""
     counted = f"({images.train:,} training{times} + {images.val:,} validation images {images.origin})"
-    return f"{line} x {counted} = {_bytes(size * count)}"
+    return f"{line} x {counted} = {format_size(size * count)}"
 
 
 def _with_test(size: int, tested: int, images: Images, views: int) -> Iterator[str]:
@@ -117,16 +115,9 @@ def _with_test(size: int, tested: int, images: Images, views: int) -> Iterator[s
         yield f"{line} (how many there are is known after `dvc repro split`)"
         return
     both = size * (images.train * views + images.val) + tested * images.test
-    yield f"{line} x {images.test:,} = {_bytes(tested * images.test)}"
-    yield f"on disk: {_bytes(both)}"
+    yield f"{line} x {images.test:,} = {format_size(tested * images.test)}"
+    yield f"on disk: {format_size(both)}"
 
 
 def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _bytes(number: int) -> str:
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}" if number < 1000 * size else f"{number / size:,.0f} {unit}"
-    return f"{number} bytes"
