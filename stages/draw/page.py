@@ -3,6 +3,8 @@
 import base64
 import html
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
 
 from stages.draw.sheets import Group, Tile
 
@@ -17,14 +19,19 @@ def text(value: object) -> Html:
 
 
 def document(title: str, summary: str, facts: str, parts: Iterable[Html]) -> str:
-    """Return the whole page: a heading, what matters most under it, facts in small type, and the parts."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f'<header><h1>{text(title)}</h1><p class="lead">{text(summary)}</p>{note(facts)}</header>\n'
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
+    """Return the whole page.
+
+    Args:
+        title: its heading.
+        summary: what matters most, under the heading.
+        facts: in small type.
+        parts: the rest, in order.
+    """
+    template, style = (
+        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("report.html", "report.css")
+    )
+    return Template(template).substitute(
+        style=style, title=text(title), summary=text(summary), facts=note(facts), parts="\n".join(parts)
     )
 
 
@@ -105,74 +112,3 @@ def _breakable(name: str) -> Html:
 def _data_url(image: bytes) -> str:
     kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
-
-
-_STYLE = """
-:root { color-scheme: light dark;
-  --page: #fbfaf8; --card: #fff; --ink: #1f2328; --soft: #5c636b; --line: #e2dfd9; --bar: #cfe3f2;
-  --head: #0072b2; --tuned: #c4520a; --right: #1b8a3a; --wrong: #c22f2f; --frozen: #56b4e9; --thawed: #e69f00; }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #16181b; --card: #202327; --ink: #e8e6e3; --soft: #a3a8ae; --line: #363b41; --bar: #234a66;
-  --head: #56b4e9; --tuned: #f0965a; --right: #4cc26d; --wrong: #ff7b72; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 960px; margin: 0 auto; padding: 40px 20px 64px; }
-h1 { font-size: 2rem; line-height: 1.2; letter-spacing: -.02em; margin: 0 0 8px; }
-h2 { font-size: 1.3rem; letter-spacing: -.01em; margin: 0 0 12px; }
-h3 { font-size: 1rem; margin: 20px 0 8px; }
-p { margin: 0 0 12px; max-width: 72ch; text-wrap: pretty; }
-.lead { font-size: 1.15rem; color: var(--soft); }
-.note, small { color: var(--soft); font-size: .85rem; }
-.note { margin-top: 10px; max-width: 92ch; }
-section { margin-top: 48px; }
-header + section { margin-top: 28px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 16px; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px 18px;
-  max-width: 440px; }
-.card h3 { margin: 0; font-weight: 600; color: var(--soft); }
-.card strong { display: block; font-size: 2.3rem; line-height: 1.25; letter-spacing: -.02em;
-  font-variant-numeric: tabular-nums; }
-.card strong i { font-style: normal; font-size: 1.2rem; color: var(--soft); }
-.scale { position: relative; height: 16px; margin: 14px 0 2px; color: var(--soft); }
-.scale::before { content: ""; position: absolute; inset: 7.5px 0; border-top: 1px solid var(--line); }
-.scale u { position: absolute; top: 5px; height: 6px; border-radius: 3px; background: currentColor; opacity: .45; }
-.scale b { position: absolute; top: 1px; width: 4px; height: 14px; margin-left: -2px; border-radius: 2px;
-  background: currentColor; }
-.scale s { position: absolute; top: 0; height: 16px; border-left: 1.5px dashed var(--soft); }
-.scale.head { color: var(--head); } .scale.tuned { color: var(--tuned); }
-.ends { display: flex; justify-content: space-between; color: var(--soft); font-size: .75rem; }
-.drawing { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 12px; overflow-x: auto; }
-.drawing img { display: block; width: 100%; min-width: 520px; height: auto; margin: 0 auto; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--width), 1fr)); gap: 16px 12px; }
-figure { margin: 0; min-width: 0; text-align: center; line-height: 1.3; }
-figure > div { aspect-ratio: 1; display: flex; align-items: flex-end; justify-content: center; gap: 6px; }
-figure > div:has(.seen) { aspect-ratio: 4 / 3; }
-figure img { min-width: 0; max-width: 100%; max-height: 100%; border-radius: 3px; outline: 1px solid var(--line); }
-.right img:first-child, .wrong img:first-child { outline: 3px solid var(--mark); }
-figure .seen { flex: 0 0 34%; width: 34%; image-rendering: pixelated; }
-.right { --mark: var(--right); } .wrong { --mark: var(--wrong); }
-figcaption { padding-top: 7px; font-size: .85rem; overflow-wrap: anywhere; }
-figcaption > * { display: block; }
-figcaption b { color: var(--mark, inherit); }
-figcaption small { font-size: .7rem; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; min-width: 55%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-td small { display: block; }
-th, td { padding: 5px 14px 5px 0; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
-th { color: var(--soft); font-weight: 600; font-size: .82rem; overflow-wrap: normal; }
-.n { text-align: right; white-space: nowrap; padding-left: 10px; }
-.bar { display: inline-block; width: 84px; padding: 0 5px; border-radius: 3px;
-  background: linear-gradient(to right, var(--bar) var(--share), transparent var(--share)); }
-.chip { white-space: nowrap; }
-.chip::before { content: ""; display: inline-block; width: .7em; height: .7em; margin-right: .5em; border-radius: 50%;
-  background: var(--soft); }
-.frozen::before { background: var(--frozen); border-radius: 2px; } .thawed::before { background: var(--thawed); }
-details { margin-top: 14px; }
-summary { cursor: pointer; font-weight: 600; margin-bottom: 10px; }
-@media print { :root { color-scheme: light; --page: #fff; } body { font-size: 11pt; }
-  main { max-width: none; padding: 0; } details::details-content { content-visibility: visible; }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  figure, tr, .card, .drawing { break-inside: avoid; } h2, h3 { break-after: avoid; } }
-"""
