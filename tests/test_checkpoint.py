@@ -178,7 +178,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Path(name).write_text("abc")
     module = ModuleType("stages.code")
     module.__file__ = "stages/code.py"
-    monkeypatch.setattr(checkpoint, "_STAGES", tmp_path / "stages")
+    monkeypatch.setattr(checkpoint, "STAGES", tmp_path / "stages")
     monkeypatch.setitem(sys.modules, "stages.code", module)
     with suppress(InterruptedError), resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
         States(folder, "head").write({"epoch": 3}, {"model": [np.arange(3)]})

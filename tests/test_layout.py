@@ -4,6 +4,7 @@ Commands are started as `python -m stages NAME`.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,26 @@ def test_no_folder_is_too_large() -> None:
     assert lines.keys() == LEVEL.keys()
     for folder, count in lines.items():
         assert count <= LARGEST * sum(lines.values()), f"stages/{folder} has {count} of {sum(lines.values())} lines"
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "tests").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_test_reaches_into_private_names(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    modules = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "stages"
+        for alias in node.names
+    }
+    private = {name for name in modules if name.startswith("_")}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            private |= {node.attr} if re.match("_[^_]", node.attr) else set()
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            private |= set(
+                re.findall(r"""stages\.[\w.]*\._\w+|^'_[^_].*""", "\n".join(map(ast.unparse, node.args)), re.M)
+            )
+    assert private == set()
 
 
 def test_help_lists_the_commands_with_a_line_each() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from stages.backbones.pretraining_data import read_pixels
 from stages.base.errors import UserError
 from stages.images.contract import Contract
-from stages.pipeline.consistency import _check_sources
+from stages.pipeline.consistency import refuse_shared_images
 from stages.sources.data_set import DataSet
 from stages.sources.idx import write_idx
 from stages.sources.parts import find_parts, recognize_part
@@ -290,12 +290,12 @@ def test_pretrain_reads_the_same_parts(tmp_path: Path) -> None:
 def test_a_source_without_a_test_part_is_not_learned_and_split(tmp_path: Path) -> None:
     divided = write(tmp_path / "a", files(*both("train"), *both("test")))
     tables = tmp_path / "tables"
-    _check_sources(split_section(divided), divided, tables)
+    refuse_shared_images(split_section(divided), divided, tables)
     with pytest.raises(UserError, match="hold the same images"):
-        _check_sources(split_section(divided, parts={"train": "test", "test": "train"}), divided, tables)
+        refuse_shared_images(split_section(divided, parts={"train": "test", "test": "train"}), divided, tables)
     other = write(tmp_path / "b", files(*both("train"), *both("val")))
     with pytest.raises(UserError, match="hold the same images"):
-        _check_sources(split_section(other), other, tables)
+        refuse_shared_images(split_section(other), other, tables)
 
 
 def test_pretrain_says_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ def contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: 
     amounts = {"train": split.train, "val": split.val, "test": split.test}
     found += _refused(check_amounts, amounts, SPLITS)
     if pretrain.epochs:
-        found += _refused(_check_sources, split, Path(pretrain.source), tables)
+        found += _refused(refuse_shared_images, split, Path(pretrain.source), tables)
     if Path(split.source).exists():
         found += _refused(find_labels, split.table(), select_columns(split), Path(split.source), tables)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
@@ -62,18 +62,23 @@ def _refused(check: Callable[..., object], *values: Any) -> list[str]:
     return []
 
 
-def _check_sources(split: Split, learned: Path, tables: Path) -> None:
+def refuse_shared_images(split: Split, learned: Path, tables: Path) -> None:
     """Raise UserError where pretrain would learn images that split may put into the test split.
 
-    Links and detours are followed; a copy is found by extract_test, which compares pixels. Where the data set has a
-    test part, pretrain learns the training part and split tests with the other; but not where split.parts or a table
-    names parts, which pretrain would not know.
+    Links are resolved; extract_test finds copies, because it compares pixels. A data set with a test part may serve
+    both: pretrain learns its training part. Not so where split.parts or a table names the parts, which pretrain does
+    not read.
+
+    Args:
+        split: its section.
+        learned: pretrain.source.
+        tables: folder of the tables in git.
     """
     source = Path(split.source)
     places = [path.resolve() for path in (source, learned)]
     if not any(one == other or one in other.parents for one, other in (places, places[::-1])):
         return
-    plain = split.parts == AUTO and not split.table()  # which pretrain would read in the same way
+    plain = split.parts == AUTO and not split.table()  # pretrain would find the same parts
     if plain and source.exists() and any(sample.part == "test" for sample in read_source(split, tables).samples):
         return
     raise UserError(

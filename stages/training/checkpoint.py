@@ -26,7 +26,7 @@ SECONDS = 2.0
 # ... and this many times as old as it took to write: big networks spend at most a twentieth of the time on it.
 SHARE = 20
 
-_STAGES = Path(__file__).resolve().parents[1]
+STAGES = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
@@ -63,13 +63,13 @@ def fingerprint(params: Any, inputs: Sequence[Path]) -> str:
     code = {
         Path(file).resolve()
         for module in list(sys.modules.values())
-        if (file := getattr(module, "__file__", None)) and _STAGES in Path(file).resolve().parents
+        if (file := getattr(module, "__file__", None)) and STAGES in Path(file).resolve().parents
     }
     read = [file for path in inputs for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     backend = keras.backend.backend()
     content = {
         "params": params,
-        "code": {str(file.relative_to(_STAGES)): hash_file(file, "sha256") for file in sorted(code)},
+        "code": {str(file.relative_to(STAGES)): hash_file(file, "sha256") for file in sorted(code)},
         "inputs": {str(file): hash_file(file, "sha256") for file in read if file.is_file()},
         "libraries": {name: sys.modules[name].__version__ for name in ("keras", "numpy", backend)},
         "devices": keras.distribution.list_devices(),

@@ -97,7 +97,7 @@ class _Progress:
         self.factor = 1.0
 
 
-def fit(
+def fit(  # noqa: C901  (a training loop reads best in one piece)
     model: keras.Model,
     name: str,
     training: Data,
