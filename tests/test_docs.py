@@ -1,0 +1,156 @@
+"""README, CONTRIBUTING and docs: no dead links, commands, recipes, stages or keys; what they show can be run."""
+
+import contextlib
+import functools
+import importlib
+import io
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stages.base.params import read_yaml
+from tests.conftest import PROJECT
+
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PARAMS = read_yaml(PROJECT / "params.yaml")
+RECIPES = {path.stem for path in (PROJECT / "recipes").glob("*.yaml")}
+FOLDERS = ("stages", "tests", "docs", "recipes")
+WRITTEN_AS = r"[A-Z]+"  # a name in capitals stands for what the reader puts there
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def spans(text: str) -> list[str]:
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Go through the words of each command in code blocks and in code spans."""
+    for block in blocks(text):
+        console = any(line.startswith("$ ") for line in block.splitlines())
+        for line in block.splitlines():
+            if not console or line.startswith("$ "):
+                yield from split_commands(line.removeprefix("$ "))
+    for span in spans(text):
+        yield from split_commands(span)
+
+
+def split_commands(line: str) -> Iterator[list[str]]:
+    with contextlib.suppress(ValueError):  # a quote in prose
+        words = shlex.split(line, comments=True)
+        while words:
+            end = next((place for place, word in enumerate(words) if word in ("&&", ";") or word.endswith(";")), None)
+            command = words if end is None else [*words[:end], words[end].strip("&;")]
+            yield [word for word in command if word]
+            words = [] if end is None else words[end + 1 :]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@functools.cache
+def help_of(module: str) -> str:
+    """Return what ``python -m MODULE --help`` prints, without a process of its own."""
+    said, before = io.StringIO(), sys.argv
+    try:
+        sys.argv = [module, "--help"]
+        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            importlib.import_module(module).main()
+    finally:
+        sys.argv = before
+    return said.getvalue()
+
+
+def module_of(words: list[str]) -> tuple[str, list[str]] | None:
+    """Return the module that ``python -m ...`` runs, and its arguments; None for another command."""
+    if words[:2] != ["python", "-m"] or len(words) < 3:
+        return None
+    if words[2] != "stages":
+        return words[2], words[3:]
+    names = [word for word in words[3:] if not word.startswith("-")]
+    return (f"stages.tools.{names[0]}", words[4:]) if names else ("stages.__main__", words[3:])
+
+
+def test_the_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    links = re.findall(r"\]\(([^)#]+)", (PROJECT / "README.md").read_text())
+    assert {str(page.relative_to(PROJECT)) for page in PAGES[1:]} <= set(links)
+
+
+@pages
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if not link.startswith("https://"):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.is_file(), f"{page.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+@pages
+def test_files_that_are_named_exist(page: Path) -> None:
+    for span in spans(page.read_text()):
+        if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./]+", span) and not re.search(WRITTEN_AS + r"[./]", span):
+            assert (PROJECT / span).exists(), f"{page.name}: {span}"
+
+
+@pages
+def test_commands_exist_with_their_options(page: Path) -> None:
+    for words in commands(page.read_text()):
+        if (found := module_of(words)) and not re.search(rf"\.{WRITTEN_AS}$", found[0]) and found[0] != "venv":
+            module, arguments = found
+            assert (PROJECT / f"{module.replace('.', '/')}.py").is_file(), f"{page.name}: {' '.join(words)}"
+            for option in (word.partition("=")[0] for word in arguments if word.startswith("--")):
+                assert re.search(rf"{option}\b", help_of(module)), f"{page.name}: {module} has no {option}"
+        if words[0] == "pytest":
+            for path in (word.partition("::")[0] for word in words if word.startswith("tests/")):
+                assert (PROJECT / path).exists(), f"{page.name}: {path}"
+
+
+@pages
+def test_recipes_and_stages_that_are_named_exist(page: Path) -> None:
+    stages = set(read_yaml(PROJECT / "dvc.yaml")["stages"])
+    for words in commands(page.read_text()):
+        if words[:4] == ["python", "-m", "stages", "recipe"] and len(words) > 4:
+            assert words[4] in {*RECIPES, "NAME"}, f"{page.name}: {' '.join(words)}"
+        if words[:2] == ["dvc", "repro"]:
+            named = {word.partition("@")[0] for word in words[2:] if not word.startswith("-")}
+            assert named <= {*stages, "…"}, f"{page.name}: {' '.join(words)}"
+
+
+@pages
+def test_keys_that_are_named_are_in_params_yaml(page: Path) -> None:
+    sections = "|".join(PARAMS)
+    text = " ".join([*spans(page.read_text()), *(word for words in commands(page.read_text()) for word in words)])
+    files = {f"{section}.{end}" for section in PARAMS for end in ("py", "csv")}
+    for key in set(re.findall(rf"(?<![\w./@-])((?:{sections})\.[a-z_]+(?:\.[a-z_]+)*)", text)) - files:
+        value = PARAMS
+        for name in key.split("."):
+            assert isinstance(value, dict), f"{page.name}: {key}"
+            assert name in value, f"{page.name}: {key}"
+            value = value[name]
+
+
+def test_every_recipe_is_described() -> None:
+    table = (PROJECT / "docs" / "recipes.md").read_text()
+    assert [name for name in sorted(RECIPES) if f"`{name}`" not in table] == []
+
+
+def test_every_stage_says_what_it_does() -> None:
+    for name, entry in read_yaml(PROJECT / "dvc.yaml")["stages"].items():
+        assert len(entry.get("do", entry).get("desc", "")) > 20, name
