@@ -16,7 +16,7 @@ _TOOLS = Path(__file__).with_name("tools")
 
 def main() -> None:
     """Run the command that the command line names, with the arguments after its name."""
-    commands = {path.stem: summary(path) for path in sorted(_TOOLS.glob("[!_]*.py"))}
+    commands = {path.stem: read_summary(path) for path in sorted(_TOOLS.glob("[!_]*.py"))}
     width = max(map(len, commands))
     parser = argparse.ArgumentParser(
         prog="python -m stages",
@@ -28,17 +28,17 @@ def main() -> None:
     parser.add_argument("command", metavar="COMMAND", help="one of those above; arguments after it are its own")
     name = parser.parse_args(sys.argv[1:2]).command
     if name not in commands:
-        parser.error(unknown(name, list(commands)))
+        parser.error(explain_unknown(name, list(commands)))
     sys.argv = [name, *sys.argv[2:]]
     importlib.import_module(f"stages.tools.{name}").main()
 
 
-def summary(path: Path) -> str:
+def read_summary(path: Path) -> str:
     """Return the first line of a module's docstring. The module is not imported: some take seconds."""
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
-def unknown(name: str, commands: list[str]) -> str:
+def explain_unknown(name: str, commands: list[str]) -> str:
     """Say what to write instead of ``name``."""
     if name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file():
         return f"{name} is a stage. Run `dvc repro {name}`, or `python -m stages.{name}`."

@@ -29,10 +29,10 @@ from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.split_file import SplitFile
 from stages.images.thumbnail import encode_thumbnail, make_thumbnail
-from stages.measure.comparison import say_since
-from stages.measure.metrics import choose_examples, confusion, key_metrics, measure, per_class
+from stages.measure.comparison import report_overlap
+from stages.measure.metrics import choose_examples, count_confusions, measure, measure_classes, select_key_metrics
 from stages.measure.predictions import softmax, tabulate
-from stages.measure.summary import lines
+from stages.measure.summary import describe_scores
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.splitting.lock_table import read_lock_table
@@ -78,7 +78,7 @@ def main() -> None:
     predictions = tabulate(split, probabilities)
     val, summary = FINETUNE / "val.parquet", read_json(SUMMARY, "images", "rejects", "duplicates")
     with refuse_damaged(val, "predictions of the validation images"):
-        metrics = key_metrics(summary, pd.read_parquet(val) if val.exists() else None, content)
+        metrics = select_key_metrics(summary, pd.read_parquet(val) if val.exists() else None, content)
 
     with replace_folder(EVALUATE) as folder:
         for name, numbers in (("metrics", metrics), ("scores", content)):
@@ -86,14 +86,14 @@ def main() -> None:
         pq.write_table(predictions, folder / "predictions.parquet")
         pq.write_table(illustrate(split, predictions, Contract(**finetuned.contract)), folder / "examples.parquet")
         named = [escape(name) for name in classes]
-        per_class(labels, probabilities, named).to_csv(folder / "per_class.csv", index=False)
-        confusion(labels, probabilities["finetuned"], named).to_csv(folder / "confusion.csv")
+        measure_classes(labels, probabilities, named).to_csv(folder / "per_class.csv", index=False)
+        count_confusions(labels, probabilities["finetuned"], named).to_csv(folder / "confusion.csv")
         outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas().map(escape)
         outcomes.to_csv(folder / "outcomes.csv", index=False, header=["actual", "predicted"])
 
-    for line in lines(content, params.confidence):
+    for line in describe_scores(content, params.confidence):
         say(line)
-    say_since(TEST, Path("dvc.lock"))
+    report_overlap(TEST, Path("dvc.lock"))
 
 
 def illustrate(split: SplitFile, predictions: pa.Table, contract: Contract) -> pa.Table:

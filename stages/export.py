@@ -25,7 +25,7 @@ from stages.base.stage import stage
 from stages.base.terminal import format_size, say
 from stages.formats.card import FILES, Card, write_card
 from stages.formats.onnx_file import write_onnx
-from stages.formats.parity import compare, says_little
+from stages.formats.parity import compare, is_uninformative
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load_all
@@ -55,13 +55,13 @@ def main() -> None:
     if sources != split.sources()[: params.parity_images]:
         raise UserError(f"{PREDICTIONS} is of other images than {TEST}. Run `dvc repro`.")
     pixels = np.stack(list(load_all(islice(split.images(), len(sources)), contract)))
-    if says_little(expected, params.max_difference):
+    if is_uninformative(expected, params.max_difference):
         say("note: the network gives all test images the same probabilities, so comparing them shows little")
 
     (about,) = read_values(PARAMS, "split", Split, "about")
     formats = [name for name in FILES if name in params.formats]
     card = Card(finetuned.classes, contract, formats, about if isinstance(about, dict) else {})
-    write = writers(card)
+    write = make_writers(card)
     report = {}
     with replace_folder(OUT) as folder:
         write_card(folder, card)
@@ -72,7 +72,7 @@ def main() -> None:
             parity = compare(name, expected, received, params.max_difference, sources)
             report[name] = asdict(parity)
             say(
-                f"{OUT / FILES[name]}: {size_of(file)}; {len(sources)} test images: probabilities within "
+                f"{OUT / FILES[name]}: {measure_size(file)}; {len(sources)} test images: probabilities within "
                 f"{parity.largest_difference:.2g} of those measured, {parity.equal_labels:.1%} of the labels equal"
             )
         content = {"bound": params.max_difference, "images": len(sources), "formats": report, "sources": sources}
@@ -80,17 +80,17 @@ def main() -> None:
         (folder / "parity.json").write_text(text, encoding="utf-8")
 
 
-def writers(card: Card) -> dict[str, Callable[[Path], None]]:
+def make_writers(card: Card) -> dict[str, Callable[[Path], None]]:
     """Return what writes the model to a path, by format; only formats that need the framework import it."""
     found: dict[str, Callable[[Path], None]] = {"onnx": partial(write_onnx, FINETUNE, PRETRAIN, card)}
     if set(card.formats) - set(found):
-        from stages.formats.tensorflow_files import tensorflow_writers
+        from stages.formats.tensorflow_files import make_tensorflow_writers
 
-        found |= tensorflow_writers(FINETUNE, PRETRAIN, card)
+        found |= make_tensorflow_writers(FINETUNE, PRETRAIN, card)
     return found
 
 
-def size_of(path: Path) -> str:
+def measure_size(path: Path) -> str:
     """Return the size of a file, or of all files in a folder, for people to read."""
     return format_size(sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()))
 

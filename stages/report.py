@@ -16,16 +16,16 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.base.terminal import say
-from stages.draw import captions, selection, tables
+from stages.draw import captions, sheet_content, tables
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
-from stages.draw.headline import headline, verdict
+from stages.draw.headline import render_headline, summarize_gain
 from stages.draw.page import document, note, picture, section, sheet
 from stages.draw.sheets import Group, draw_sheet
 from stages.images.preview import read_preview
 from stages.images.split_file import SplitFile
 from stages.images.thumbnail import make_thumbnail
-from stages.measure.comparison import say_since
+from stages.measure.comparison import report_overlap
 from stages.schema.evaluate import Evaluate
 from stages.schema.report import Report
 from stages.schema.split import Split
@@ -57,21 +57,23 @@ def main() -> None:
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
     scores = read_json(SCORES, "test_images", "head", "finetuned", "gain")
     summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked")
-    images, by_class = scores["test_images"], tables.read(BY_CLASS)
+    images, by_class = scores["test_images"], tables.read_table(BY_CLASS)
     with refuse_damaged(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)
         check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
-    near, history, matrix = tables.read_pairs(NEAR), tables.read(HISTORY), tables.read_matrix(CONFUSION, images)
+    near, history, matrix = tables.read_pairs(NEAR), tables.read_table(HISTORY), tables.read_matrix(CONFUSION, images)
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
     right = int(matrix.to_numpy().trace())
-    predictions = selection.predictions(examples, images - right, right, params.predictions)
-    tested = selection.spread(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
-    samples = [sample(path, params.samples) for path in (TRAIN, VAL)] + [selection.samples("test", images, tested)]
+    predictions = sheet_content.group_predictions(examples, images - right, right, params.predictions)
+    tested = sheet_content.choose_evenly(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
+    samples = [sample_split(path, params.samples) for path in (TRAIN, VAL)] + [
+        sheet_content.group_samples("test", images, tested)
+    ]
     samples = [group for group in samples if group.tiles]
-    views = selection.views(*read_preview(SEEN))
+    views = sheet_content.group_views(*read_preview(SEEN))
     about_views = captions.VIEWS + captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
-    said = verdict(scores["gain"], images, measures.confidence, thawed)
+    said = summarize_gain(scores["gain"], images, measures.confidence, thawed)
 
     with replace_folder(REPORT) as folder:
         draw_curves(history, folder / "curves.png")
@@ -82,7 +84,7 @@ def main() -> None:
             draw_sheet(views, len(views[0].tiles), folder / "views.png")
         curves, confusion = ((folder / name).read_bytes() for name in ("curves.png", "confusion.png"))
         parts = [
-            headline(scores, images, measures.confidence, measures.calibration_bins, thawed),
+            render_headline(scores, images, measures.confidence, measures.calibration_bins, thawed),
             section(
                 "Learning",
                 picture(curves, "Learning curves", 780),
@@ -95,32 +97,36 @@ def main() -> None:
                 "What was taken for what",
                 picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),
                 note(captions.MATRIX),
-                tables.confusions(matrix),
+                tables.render_confusions(matrix),
             ),
-            section("Class by class", tables.classes(tables.read(PER_CLASS)), note(captions.CLASSES)),
+            section("Class by class", tables.render_classes(tables.read_table(PER_CLASS)), note(captions.CLASSES)),
             section("The images", sheet(samples, 80)),
             *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
-            *([section("Near duplicates", captions.NEAR, sheet([selection.pairs(near)], 96))] if len(near) else []),
-            tables.data(summary, by_class, tables.read(LEFT_OUT)),
-            tables.layers(tables.read(LAYERS), thawed),
+            *(
+                [section("Near duplicates", captions.NEAR, sheet([sheet_content.group_pairs(near)], 96))]
+                if len(near)
+                else []
+            ),
+            tables.render_data(summary, by_class, tables.read_table(LEFT_OUT)),
+            tables.render_layers(tables.read_table(LAYERS), thawed),
         ]
-        facts = tables.facts(summary, len(by_class), *read_values(PARAMS, "split", Split, "about"))
+        facts = tables.describe_data(summary, len(by_class), *read_values(PARAMS, "split", Split, "about"))
         (folder / "report.html").write_text(document("Fine-tuning report", said, facts, parts), encoding="utf-8")
     say(said.replace("\N{MINUS SIGN}", "-"))
-    say_since(SUMMARY.with_name("test.parquet"), Path("dvc.lock"))
+    report_overlap(SUMMARY.with_name("test.parquet"), Path("dvc.lock"))
     say(f"open {REPORT / 'report.html'} in a browser")
 
 
-def sample(path: Path, count: int) -> Group:
+def sample_split(path: Path, count: int) -> Group:
     """Return images of a packed split, preferred by their hashes, which is as good as drawn by lot."""
     split = SplitFile(path)
     with refuse_damaged(path, "a packed split"):
         rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
-    chosen = selection.spread(rows, split.classes, count)
+    chosen = sheet_content.choose_evenly(rows, split.classes, count)
     wanted = set(chosen.index)
     values = split.reading.get("range")
     pictures = {place: make_thumbnail(image, values) for place, image in enumerate(split.images()) if place in wanted}
-    return selection.samples(path.stem, len(split), chosen.assign(picture=chosen.index.map(pictures)))
+    return sheet_content.group_samples(path.stem, len(split), chosen.assign(picture=chosen.index.map(pictures)))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from stages.base.errors import UserError
-from stages.formats.card import FILES, Card, read_card, statement, write_card
+from stages.formats.card import FILES, Card, describe_usage, read_card, write_card
 from stages.formats.onnx_file import write_onnx
-from stages.formats.parity import compare, says_little
+from stages.formats.parity import compare, is_uninformative
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load
@@ -294,7 +294,7 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     from stages.compute.build import head, network
     from stages.compute.runtime import start
-    from stages.formats.tensorflow_files import tensorflow_writers
+    from stages.formats.tensorflow_files import make_tensorflow_writers
     from tests.helpers.miniature import miniature as backbone
     from tests.helpers.miniature import pictures
 
@@ -313,7 +313,7 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     hand_on(tmp_path, residual, "unit", classifier, "block2_conv", card.contract, card.classes)
     finetune, pretrain = tmp_path / "data/finetune", tmp_path / "data/pretrain"
     write_onnx(finetune, pretrain, card, tmp_path / FILES["onnx"])
-    write = tensorflow_writers(finetune, pretrain, card)
+    write = make_tensorflow_writers(finetune, pretrain, card)
     for name in ("saved_model", "litert", "onnx"):
         if name != "onnx":
             write[name](tmp_path / FILES[name])
@@ -392,7 +392,7 @@ def test_the_onnx_file_says_how_it_is_used(exported: Path) -> None:
     assert set(said) == {"classes", "contract", "statement"}
     assert json.loads(said["classes"]) == CLASSES
     assert Contract(**json.loads(said["contract"])) == CONTRACT
-    assert said["statement"] == statement(Card(CLASSES, CONTRACT, list(FILES)))
+    assert said["statement"] == describe_usage(Card(CLASSES, CONTRACT, list(FILES)))
 
 
 @pytest.mark.parametrize("which", FILES)
@@ -440,8 +440,8 @@ def test_compare_tells_ties_from_mistakes() -> None:
 
 
 def test_a_network_that_says_the_same_of_all_images_is_noticed() -> None:
-    assert says_little(np.full((5, 4), 0.25), 1e-4)
-    assert not says_little(np.eye(4), 1e-4)
+    assert is_uninformative(np.full((5, 4), 0.25), 1e-4)
+    assert not is_uninformative(np.eye(4), 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -456,6 +456,6 @@ def test_a_network_that_says_the_same_of_all_images_is_noticed() -> None:
     ],
 )
 def test_the_statement_follows_the_contract(contract: Contract, said: list[str]) -> None:
-    text = statement(Card(CLASSES, contract, ["onnx"]))
+    text = describe_usage(Card(CLASSES, contract, ["onnx"]))
     assert [words for words in said if words not in text] == []
     assert ("inverted" in text) == (contract.form == "photo" and contract.polarity == "dark_on_light")

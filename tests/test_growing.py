@@ -18,7 +18,7 @@ from stages import split
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS
 from stages.images.split_file import SplitFile
-from stages.measure.comparison import since_head
+from stages.measure.comparison import describe_overlap
 from stages.sources.data_set import Sample
 from stages.splitting.amounts import Amount
 from stages.splitting.assign import assign, drop_duplicates
@@ -243,7 +243,7 @@ def workplace(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) ->
     set_params(tmp_path, {"split": chosen})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["lock"])
-    monkeypatch.setattr(lock, "changes", lambda: set[str]())
+    monkeypatch.setattr(lock, "find_changes", lambda: set[str]())
     (tmp_path / "data" / "tables").mkdir(parents=True)
     write_rows(tmp_path / "data" / "tables" / "split.csv", {})
     (tmp_path / "data" / "tables" / "labels.csv").write_text("what,ever\n")
@@ -362,7 +362,7 @@ def test_lock_refuses_a_split_that_is_not_up_to_date(
         ({"params.yaml"}, "(changed: params.yaml). Run `dvc repro split` first."),
         ({"data/tables"}, "data/tables has changed since"),
     ):
-        monkeypatch.setattr(lock, "changes", lambda changed=changed: changed)
+        monkeypatch.setattr(lock, "find_changes", lambda changed=changed: changed)
         with pytest.raises(SystemExit):
             lock.main()
         assert said in capsys.readouterr().err
@@ -402,24 +402,24 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
 def test_how_much_of_heads_test_split_is_left_is_said(committed: Callable[[int, int], None]) -> None:
     path, file = Path("data/split/test.parquet"), Path("dvc.lock")
     committed(0, 8)
-    assert since_head(path, file) is None, "no commit"
+    assert describe_overlap(path, file) is None, "no commit"
     commit(Path(), "A split")
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    assert since_head(path, file) is None, "the same"
+    assert describe_overlap(path, file) is None, "the same"
     committed(2, 12)
-    assert since_head(path, file) == (
+    assert describe_overlap(path, file) == (
         f"test split: 6 of 10 images are among the 8 of HEAD ({head}); compare accuracies over these alone"
     )
     committed(20, 22)
-    assert since_head(path, file) == (
+    assert describe_overlap(path, file) == (
         f"test split: 0 of 2 images are among the 8 of HEAD ({head}); accuracies do not compare"
     )
     for cached in Path(".dvc/cache/files/md5").rglob("*"):
         if cached.is_file():
             cached.unlink()
-    assert str(since_head(path, file)).endswith("they share: dvc fetch --all-branches data/split/test.parquet")
+    assert str(describe_overlap(path, file)).endswith("they share: dvc fetch --all-branches data/split/test.parquet")
     file.write_text("<<<<<<< HEAD\n")
-    assert since_head(path, file) is None
+    assert describe_overlap(path, file) is None
 
 
 @pytest.mark.slow

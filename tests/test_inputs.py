@@ -19,8 +19,8 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from stages.base.params import read_yaml
-from stages.pipeline.dependencies import closure
-from stages.pipeline.libraries import libraries
+from stages.pipeline.dependencies import find_closure
+from stages.pipeline.libraries import find_libraries
 from tests.conftest import PROJECT
 from tests.helpers.copies import run
 
@@ -130,7 +130,7 @@ def imports(file: str) -> tuple[set[str], set[str]]:
 def may_import(modules: set[str]) -> set[str]:
     """Return the modules of the project that come with ``modules`` where a function imports what it need not here."""
     later = {name.replace(".", "/") + ".py" for module in modules for name in imports(module)[1]}
-    return {file for module in later if (PROJECT / module).is_file() for file in closure(PROJECT, module)}
+    return {file for module in later if (PROJECT / module).is_file() for file in find_closure(PROJECT, module)}
 
 
 @pytest.mark.slow
@@ -191,7 +191,7 @@ def check_libraries(here: Path, watched: Watched) -> None:
     used_by = {}
     for name in STAGES:
         named = {each.split(".")[0] for file in watched[name]["modules"] for each in imports(file)[0]}
-        used_by[name] = libraries(named & watched[name]["imported"])
+        used_by[name] = find_libraries(named & watched[name]["imported"])
     file = here / "stages" / "versions.yaml"
     text, wrong = file.read_text(), dict[str, object]()
     for library, recorded in read_yaml(file).items():

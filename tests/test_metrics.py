@@ -12,7 +12,14 @@ from sklearn import metrics as sklearn
 from stages.base.errors import UserError
 from stages.images.split_file import SplitFile, SplitRow, write_split
 from stages.measure.intervals import paired_difference, wilson
-from stages.measure.metrics import calibration_error, confusion, key_metrics, measure, per_class, scores
+from stages.measure.metrics import (
+    calibration_error,
+    compute_scores,
+    count_confusions,
+    measure,
+    measure_classes,
+    select_key_metrics,
+)
 from stages.measure.predictions import softmax, tabulate
 
 
@@ -101,7 +108,7 @@ PROBABILITIES = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0.2, 0.6, 0.2], [0.6, 0
 
 
 def test_scores_are_those_computed_by_hand() -> None:
-    values = scores(LABELS, PROBABILITIES, confidence=0.95, bins=4)
+    values = compute_scores(LABELS, PROBABILITIES, confidence=0.95, bins=4)
     assert values["accuracy"] == 3 / 5
     assert (values["accuracy_low"], values["accuracy_high"]) == wilson(3, 5, 0.95)
     assert values["macro_f1"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
@@ -123,23 +130,23 @@ def _predicted(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def test_all_numbers_are_those_of_scikit_learn(predicted: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = predicted
     taken, every = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
-    values = scores(labels, probabilities, confidence=0.95, bins=15)
+    values = compute_scores(labels, probabilities, confidence=0.95, bins=15)
     present = np.unique(labels)
     assert values["accuracy"] == pytest.approx(sklearn.accuracy_score(labels, taken))
     f1 = sklearn.f1_score(labels, taken, labels=present, average="macro", zero_division=0)
     assert values["macro_f1"] == pytest.approx(f1)
     assert values["log_loss"] == pytest.approx(sklearn.log_loss(labels, probabilities, labels=every))
     names = [str(number) for number in every]
-    table = per_class(labels, {"one": probabilities}, names)
+    table = measure_classes(labels, {"one": probabilities}, names)
     reference = sklearn.precision_recall_fscore_support(labels, taken, labels=every, zero_division=0)
     for name, column in zip(("one_precision", "one_recall", "one_f1", "images"), reference, strict=True):
         assert table[name].to_numpy() == pytest.approx(column, abs=1e-5), name
-    counts = confusion(labels, probabilities, names).to_numpy()
+    counts = count_confusions(labels, probabilities, names).to_numpy()
     np.testing.assert_array_equal(counts, sklearn.confusion_matrix(labels, taken, labels=every))
 
 
 def test_a_class_held_impossible_costs_much_but_not_everything() -> None:
-    measured = scores(np.array([0]), np.array([[0.0, 1.0]]), confidence=0.95, bins=15)
+    measured = compute_scores(np.array([0]), np.array([[0.0, 1.0]]), confidence=0.95, bins=15)
     assert measured["log_loss"] == pytest.approx(sklearn.log_loss([0], [[0.0, 1.0]], labels=[0, 1]))
 
 
@@ -168,8 +175,8 @@ def test_the_same_predictions_twice_gain_nothing() -> None:
 
 def test_a_class_without_images_or_predictions_neither_warns_nor_counts() -> None:
     labels, probabilities = np.array([0, 0, 1]), np.array([[0.8, 0.1, 0.1, 0]] * 3)
-    values = scores(labels, probabilities, confidence=0.95, bins=15)
-    table = per_class(labels, {"head": probabilities}, ["a", "b", "c", "d"])
+    values = compute_scores(labels, probabilities, confidence=0.95, bins=15)
+    table = measure_classes(labels, {"head": probabilities}, ["a", "b", "c", "d"])
     assert values["macro_f1"] == pytest.approx((0.8 + 0) / 2)  # of the two classes that have images
     assert list(table["images"]) == [2, 1, 0, 0]
     assert list(table["head_precision"]) == [0.66667, 0, 0, 0]
@@ -177,7 +184,7 @@ def test_a_class_without_images_or_predictions_neither_warns_nor_counts() -> Non
 
 
 def test_confusion_has_actual_rows_and_predicted_columns() -> None:
-    table = confusion(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]], ["a", "b", "c"])
+    table = count_confusions(np.array([0, 0, 1]), np.eye(3)[[0, 1, 1]], ["a", "b", "c"])
     expected = pd.DataFrame([[1, 1, 0], [0, 1, 0], [0, 0, 0]], index=list("abc"), columns=list("abc"))
     pd.testing.assert_frame_equal(table, expected, check_names=False, check_dtype=False)
 
@@ -225,6 +232,6 @@ def test_the_key_metrics_are_of_all_splits(tmp_path: Path) -> None:
             "log_loss": test["finetuned"]["log_loss"],
         },
     }
-    assert key_metrics(summary, val, test) == expected
+    assert select_key_metrics(summary, val, test) == expected
     del expected["val"]
-    assert key_metrics(summary, None, test) == expected
+    assert select_key_metrics(summary, None, test) == expected

@@ -15,11 +15,11 @@ from PIL import Image
 
 from stages import report
 from stages.base.files import escape
-from stages.draw.headline import verdict
+from stages.draw.headline import summarize_gain
 from stages.images.preview import write_preview
 from stages.images.split_file import SplitRow, write_split
 from stages.images.thumbnail import encode_thumbnail, make_thumbnail
-from stages.measure.metrics import choose_examples, confusion, measure, per_class
+from stages.measure.metrics import choose_examples, count_confusions, measure, measure_classes
 from stages.splitting.near_duplicates import write_pairs
 
 PICTURES = ["curves.png", "confusion.png", "samples.png", "predictions.png"]
@@ -111,10 +111,10 @@ def put_results(
     head = rng.dirichlet(np.ones(len(classes)), size=tested) if epochs[1] else probabilities
     scores = {"test_images": tested, **measure(labels, head, probabilities, confidence=0.95, bins=15)}
     (evaluate / "scores.json").write_text(json.dumps(scores))
-    per_class(labels, {"head": head, "finetuned": probabilities}, escaped).to_csv(
+    measure_classes(labels, {"head": head, "finetuned": probabilities}, escaped).to_csv(
         evaluate / "per_class.csv", index=False
     )
-    confusion(labels, probabilities, escaped).to_csv(evaluate / "confusion.csv")
+    count_confusions(labels, probabilities, escaped).to_csv(evaluate / "confusion.csv")
     table = test[["class", "source", "sha256"]].assign(
         predicted=np.array(classes, dtype=object)[predicted], confidence=probabilities.max(axis=1)
     )
@@ -281,7 +281,7 @@ def test_a_missing_result_is_named(
 )
 def test_the_verdict_says_what_the_interval_allows(gain: tuple[float, float, float], words: list[str]) -> None:
     row = dict(zip(("accuracy", "accuracy_low", "accuracy_high"), gain, strict=True))
-    said = verdict(row, images=120, confidence=0.95, thawed=True)
+    said = summarize_gain(row, images=120, confidence=0.95, thawed=True)
     assert "95 % interval" in said
     for word in words:
         assert word in said

@@ -26,7 +26,7 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_yaml
 from stages.base.stage import stage
 from stages.compute.devices import gpus
-from stages.pipeline.dependencies import closure, problems, write
+from stages.pipeline.dependencies import find_closure, find_problems, write_dependencies
 from tests.conftest import PROJECT
 from tests.helpers.copies import run
 
@@ -55,7 +55,7 @@ def pipeline(folder: Path = PROJECT) -> dict[str, Any]:
 
 def test_dvc_yaml_declares_what_the_stages_use() -> None:
     assert list(pipeline()["stages"]) == STAGES
-    assert problems(PROJECT, pipeline()) == []
+    assert find_problems(PROJECT, pipeline()) == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_is_not_declared_is_caught(here: Path, script: str, line: str, said
     path = here / "stages" / script
     (here / "stages" / "draw" / "extra.css").touch()
     path.write_text(f"{path.read_text()}\n{line}\n")
-    assert any(said in problem for problem in problems(here, pipeline(here)))
+    assert any(said in problem for problem in find_problems(here, pipeline(here)))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_is_not_declared_is_caught(here: Path, script: str, line: str, said
 def test_what_is_declared_in_vain_is_caught(here: Path, stage: str, key: str, item: str, said: str) -> None:
     content = pipeline(here)
     content["stages"][stage][key].append(item)
-    assert any(said in problem for problem in problems(here, content))
+    assert any(said in problem for problem in find_problems(here, content))
 
 
 def test_what_the_code_uses_is_written_into_dvc_yaml(here: Path) -> None:
@@ -117,9 +117,9 @@ def test_what_the_code_uses_is_written_into_dvc_yaml(here: Path) -> None:
         with (here / "stages" / script).open("a") as file:
             file.write(f"\n{line}\n")
     (here / "stages" / "draw" / "extra.css").touch()
-    write(here)
+    write_dependencies(here)
     content = pipeline(here)
-    assert problems(here, content) == []
+    assert find_problems(here, content) == []
     assert {"stages/images/ink.py", "stages/draw/extra.css"} <= set(content["stages"]["report"]["deps"])
     assert "compute.frozen" in content["stages"]["export"]["params"]
 
@@ -129,7 +129,7 @@ def test_what_is_no_longer_declared_is_caught(here: Path, stage: str) -> None:
     content = pipeline(here)
     removed = [dep for dep in content["stages"][stage]["deps"] if dep.endswith(".py")][-1]
     content["stages"][stage]["deps"].remove(removed)
-    assert f"dvc.yaml: {stage}: imports {removed}, which its deps lack. Add it." in problems(here, content)
+    assert f"dvc.yaml: {stage}: imports {removed}, which its deps lack. Add it." in find_problems(here, content)
 
 
 def resolve(declared: str, params: dict[str, Any]) -> str:
@@ -423,7 +423,7 @@ def test_one_loader_turns_bytes_into_pixels() -> None:
             openers.add(path.relative_to(PROJECT).as_posix())
     assert openers == {"stages/images/decode.py", "stages/draw/sheets.py"}
     for script in ("pretrain", "extract", "extract_test", "evaluate", "export", "tools/predict"):
-        assert "stages/images/load.py" in closure(PROJECT, f"stages/{script}.py"), script
+        assert "stages/images/load.py" in find_closure(PROJECT, f"stages/{script}.py"), script
 
 
 def test_nothing_that_trains_or_chooses_reads_the_test_split() -> None:

@@ -512,7 +512,7 @@ def test_names_that_a_spreadsheet_would_run_are_escaped(project_with: Project) -
     main()
     assert [name for name, *_ in by_class()] == ["''-", "'=1+1", "cat"]
     assert read("train").classes == ["'-", "=1+1", "cat"]
-    assert tables.read(Path("data/split/classes.csv"))["class"].to_list() == ["'-", "=1+1", "cat"]
+    assert tables.read_table(Path("data/split/classes.csv"))["class"].to_list() == ["'-", "=1+1", "cat"]
 
 
 @given(st.text())

@@ -10,8 +10,8 @@ import pytest
 from stages import split
 from stages.base.params import read_yaml
 from stages.base.versions import find_differences, find_other_versions
-from stages.pipeline.dependencies import problems, write
-from stages.pipeline.libraries import pins
+from stages.pipeline.dependencies import find_problems, write_dependencies
+from stages.pipeline.libraries import read_pins
 from stages.tools import check
 from tests.conftest import PROJECT
 from tests.helpers.copies import ran, run
@@ -28,7 +28,7 @@ def record(library: str, other: str, file: Path = VERSIONS) -> None:
 
 def test_what_is_pinned_is_recorded_and_installed() -> None:
     recorded = read_yaml(PROJECT / VERSIONS)
-    assert pins(PROJECT / "pyproject.toml") == recorded
+    assert read_pins(PROJECT / "pyproject.toml") == recorded
     missing = {"jax", "jaxlib"} if find_spec("jax") is None else set()
     assert {name: version(name) for name in recorded if name not in missing}.items() <= recorded.items()
     assert {"keras", "numpy", "onnxruntime", "pillow", "tensorflow", "jax"} <= recorded.keys()
@@ -65,7 +65,7 @@ def test_check_names_another_version(here: Path, capsys: pytest.CaptureFixture[s
         check.main()
     said = capsys.readouterr().err
     assert f"numpy is {version('numpy')}, and pyproject.toml pins 2.0.0. Run `python -m stages check --write`." in said
-    write(Path())
+    write_dependencies(Path())
     with pytest.raises(SystemExit):
         check.main()
     said = capsys.readouterr().err
@@ -89,15 +89,15 @@ def test_a_library_that_is_not_pinned_or_not_known_is_named(here: Path, capsys: 
 
 def test_what_check_writes_is_what_it_expects(here: Path) -> None:
     before = [Path(name).read_text() for name in ("dvc.yaml", VERSIONS)]
-    write(here)
+    write_dependencies(here)
     assert [Path(name).read_text() for name in ("dvc.yaml", VERSIONS)] == before, "comments, order and all"
     script = here / "stages" / "split.py"
     script.write_text(f"import matplotlib\nfrom stages.draw import save\n{script.read_text()}")
-    assert len(problems(here, read_yaml(here / "dvc.yaml"))) == 2  # save, and Matplotlib
-    write(here)
-    assert problems(here, read_yaml(here / "dvc.yaml")) == []
+    assert len(find_problems(here, read_yaml(here / "dvc.yaml"))) == 2  # save, and Matplotlib
+    write_dependencies(here)
+    assert find_problems(here, read_yaml(here / "dvc.yaml")) == []
     script.write_text(script.read_text().partition("from stages.draw import save\n")[2])
-    write(here)
+    write_dependencies(here)
     assert [Path(name).read_text() for name in ("dvc.yaml", VERSIONS)] == before
 
 

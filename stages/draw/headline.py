@@ -19,7 +19,7 @@ _MEASURES = (
 )
 
 
-def verdict(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
+def summarize_gain(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
     """Return in a sentence or two what fine-tuning did to the accuracy.
 
     Args:
@@ -45,7 +45,7 @@ def verdict(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
     return f"Fine-tuning {change} ({interval}). The interval {meaning}"
 
 
-def headline(metrics: Mapping[str, Any], images: int, confidence: float, bins: int, thawed: bool) -> Html:
+def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, bins: int, thawed: bool) -> Html:
     """Return the numbers of both models as cards and as a table.
 
     Args:

@@ -13,7 +13,7 @@ class Html(str):
     """Text that is markup already. All other text is escaped before it gets into a page."""
 
 
-def text(value: object) -> Html:
+def escape(value: object) -> Html:
     """Return ``value`` as markup: class and file names may hold anything."""
     return value if isinstance(value, Html) else Html(html.escape(str(value)))
 
@@ -31,29 +31,29 @@ def document(title: str, summary: str, facts: str, parts: Iterable[Html]) -> str
         Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("report.html", "report.css")
     )
     return Template(template).substitute(
-        style=style, title=text(title), summary=text(summary), facts=note(facts), parts="\n".join(parts)
+        style=style, title=escape(title), summary=escape(summary), facts=note(facts), parts="\n".join(parts)
     )
 
 
 def section(heading: str, *parts: str) -> Html:
     """Return a part of the page; plain strings among ``parts`` become paragraphs."""
-    body = "\n".join(part if isinstance(part, Html) else f"<p>{text(part)}</p>" for part in parts)
-    return Html(f"<section>\n<h2>{text(heading)}</h2>\n{body}\n</section>")
+    body = "\n".join(part if isinstance(part, Html) else f"<p>{escape(part)}</p>" for part in parts)
+    return Html(f"<section>\n<h2>{escape(heading)}</h2>\n{body}\n</section>")
 
 
 def folded(heading: str, *parts: Html) -> Html:
     """Return what is shown after a click on its heading."""
-    return Html(f"<details><summary>{text(heading)}</summary>\n" + "\n".join(parts) + "\n</details>")
+    return Html(f"<details><summary>{escape(heading)}</summary>\n" + "\n".join(parts) + "\n</details>")
 
 
 def note(sentence: str) -> Html:
     """Return a paragraph in small type."""
-    return Html(f'<p class="note">{text(sentence)}</p>')
+    return Html(f'<p class="note">{escape(sentence)}</p>')
 
 
 def picture(png: bytes, alternative: str, width: int) -> Html:
     """Return a drawing, at most ``width`` pixels wide; on a phone it scrolls sideways rather than become illegible."""
-    image = f'<img src="{_data_url(png)}" alt="{text(alternative)}" style="max-width:{width}px">'
+    image = f'<img src="{_data_url(png)}" alt="{escape(alternative)}" style="max-width:{width}px">'
     return Html(f'<div class="drawing" tabindex="0">{image}</div>')
 
 
@@ -61,7 +61,7 @@ def sheet(groups: Sequence[Group], width: int) -> Html:
     """Return contact sheets of pictures at least ``width`` pixels wide, as many in a row as the window has room for."""
     return Html(
         "\n".join(
-            f'<h3>{text(group.heading)}</h3>\n<div class="tiles" style="--width:{width}px">\n'
+            f'<h3>{escape(group.heading)}</h3>\n<div class="tiles" style="--width:{width}px">\n'
             + "".join(map(_tile, group.tiles))
             + "</div>"
             for group in groups
@@ -72,9 +72,9 @@ def sheet(groups: Sequence[Group], width: int) -> Html:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: Sequence[int] = (0,)) -> Html:
     """Return a table; the columns at the places ``words`` hold words, the others numbers."""
     sides = ["" if place in words else ' class="n"' for place in range(len(columns))]
-    head = "".join(f'<th scope="col"{side}>{text(name)}</th>' for side, name in zip(sides, columns, strict=True))
+    head = "".join(f'<th scope="col"{side}>{escape(name)}</th>' for side, name in zip(sides, columns, strict=True))
     body = "\n".join(
-        "<tr>" + "".join(f"<td{side}>{text(cell)}</td>" for side, cell in zip(sides, row, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{side}>{escape(cell)}</td>" for side, cell in zip(sides, row, strict=True)) + "</tr>"
         for row in rows
     )
     return Html(f'<div class="table" tabindex="0"><table>\n<tr>{head}</tr>\n{body}\n</table></div>')
@@ -87,16 +87,16 @@ def bar(share: float) -> Html:
 
 def chip(word: str, kind: str) -> Html:
     """Return a word with a colored dot; ``kind`` is frozen, thawed or inference."""
-    return Html(f'<span class="chip {kind}">{text(word)}</span>')
+    return Html(f'<span class="chip {kind}">{escape(word)}</span>')
 
 
 def _tile(tile: Tile) -> str:
     kind = {True: "right", False: "wrong", None: "plain"}[tile.right]
     seen = f'<img class="seen" src="{_data_url(tile.seen)}" alt="as the network sees it">' if tile.seen else ""
-    confidence = f" ·&nbsp;{text(tile.confidence).replace(' ', '&nbsp;')}" if tile.confidence else ""
+    confidence = f" ·&nbsp;{escape(tile.confidence).replace(' ', '&nbsp;')}" if tile.confidence else ""
     second = f"<span>{_breakable(tile.second)}</span>" if tile.second else ""
     mark = tile.mark.replace(" ", "&nbsp;")
-    alternative = text(tile.source or tile.title)
+    alternative = escape(tile.source or tile.title)
     return (
         f'<figure class="{kind}"><div><img src="{_data_url(tile.picture)}" alt="{alternative}">{seen}</div>'
         f"<figcaption><span><b>{mark}{_breakable(tile.title)}</b>{confidence}</span>{second}"
@@ -106,7 +106,7 @@ def _tile(tile: Tile) -> str:
 
 def _breakable(name: str) -> Html:
     """Return a name that may go on in a new line after a slash or an underscore."""
-    return Html(text(name).replace("/", "/<wbr>") if "/" in name else text(name).replace("_", "_<wbr>"))
+    return Html(escape(name).replace("/", "/<wbr>") if "/" in name else escape(name).replace("_", "_<wbr>"))
 
 
 def _data_url(image: bytes) -> str:

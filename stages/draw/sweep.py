@@ -19,7 +19,7 @@ TUNED, HEAD, TIME = "#0072B2", "#D55E00", "#999999"
 INK, GRID = "#333333", "#E4E4E4"
 
 
-def draw_depths(results: pd.DataFrame, shared: float, confidence: float, path: Path) -> None:
+def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Path) -> None:
     """Draw ``results`` into the PNG file ``path``.
 
     Args:
@@ -76,7 +76,7 @@ def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval:
     axes.set_ylabel("test accuracy", color=INK, fontsize=12)
 
 
-def row(
+def make_row(
     freeze: int | str, frozen: int, description: Description, layers: pd.DataFrame, scores: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the columns of one depth, but for its seconds.
@@ -103,8 +103,8 @@ def row(
     }
 
 
-def table(results: pd.DataFrame, shared: float, total: float, confidence: float) -> Iterator[str]:
-    """Go through the lines of a table of ``results``, which are those of ``draw_depths`` with more columns.
+def format_results(results: pd.DataFrame, shared: float, total: float, confidence: float) -> Iterator[str]:
+    """Go through the lines of a table of ``results``, which are those of ``draw_sweep`` with more columns.
 
     Those are: kept (where activations are kept), parameters (of thawed layers), gain (the accuracy fine-tuning adds to
     the head-only model's, with its interval in gain_low and gain_high). ``total`` is the seconds of the whole sweep.

@@ -26,7 +26,7 @@ _COLUMNS: dict[str, dict[str, type]] = {
 }
 
 
-def read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """Read one of the CSV files that stages write.
 
     Raises:
@@ -61,14 +61,14 @@ def read_matrix(path: Path, images: int) -> pd.DataFrame:
         return pd.DataFrame(counts, index=names, columns=names)
 
 
-def facts(summary: dict[str, Any], classes: int, about: dict[str, str] | str) -> str:
+def describe_data(summary: dict[str, Any], classes: int, about: dict[str, str] | str) -> str:
     """Return in a line how much data there is, where it comes from, and what may be done with it."""
     counts = ", ".join(f"{count} {split}" for split, count in summary["images"].items())
     named = [f"{key}: {text}" for key, text in about.items()] if isinstance(about, dict) else []
     return "; ".join([f"{classes} classes", f"images: {counts}", *named])
 
 
-def confusions(matrix: pd.DataFrame) -> Html:
+def render_confusions(matrix: pd.DataFrame) -> Html:
     """Return the most frequent mistakes of a confusion matrix (rows actual, columns predicted)."""
     counts = matrix.to_numpy()
     totals = counts.sum(axis=1)
@@ -85,7 +85,7 @@ def confusions(matrix: pd.DataFrame) -> Html:
     return Html("<h3>Most frequent mistakes</h3>" + table(("Actual", "Predicted", "Images"), rows, words=(0, 1)))
 
 
-def classes(per_class: pd.DataFrame) -> Html:
+def render_classes(per_class: pd.DataFrame) -> Html:
     """Return precision, recall and F1 of each class, the weakest class of the fine-tuned model first."""
     ordered = per_class.sort_values("finetuned_f1", kind="stable")
     tested, untested = ordered[ordered["images"] > 0], ordered[ordered["images"] == 0]
@@ -108,7 +108,7 @@ def classes(per_class: pd.DataFrame) -> Html:
     return shown
 
 
-def data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame) -> Html:
+def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame) -> Html:
     """Return how many images each split holds (of each class), and which were left out (source, class, reason)."""
     splits = list(summary["images"])
     rows = list(by_class[["class", *splits]].itertuples(index=False))
@@ -129,7 +129,7 @@ def data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame
     return section("Data", sentence, *parts)
 
 
-def layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
+def render_layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
     """Return the layers of the backbone (index, name, type, parameters, state), frozen and thawed told apart."""
     frozen = table_of_layers.loc[table_of_layers["state"] == "frozen", "parameters"].sum()
     total = table_of_layers["parameters"].sum()

@@ -38,7 +38,7 @@ def write_card(folder: Path, card: Card) -> None:
     (folder / NAME).write_text(text, encoding="utf-8")
 
 
-def as_metadata(card: Card) -> dict[str, str]:
+def make_metadata(card: Card) -> dict[str, str]:
     """Return what a model file says of itself: classes and contract as JSON, and how to use it."""
     content = _content(card)
     return {key: json.dumps(content[key], ensure_ascii=False) for key in ("classes", "contract")} | {
@@ -49,7 +49,7 @@ def as_metadata(card: Card) -> dict[str, str]:
 def _content(card: Card) -> dict[str, Any]:
     size, channels = card.contract.size, card.contract.channels
     return {
-        "statement": statement(card),
+        "statement": describe_usage(card),
         "classes": card.classes,
         "contract": asdict(card.contract),
         "input": {"name": INPUT, "dtype": "uint8", "shape": ["n", size, size, channels]},
@@ -90,7 +90,7 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def statement(card: Card) -> str:
+def describe_usage(card: Card) -> str:
     """Return in one paragraph how to go from an image file to the class of highest probability."""
     contract, size, classes = card.contract, card.contract.size, len(card.classes)
     order = ", channels last (red, green, blue)" if contract.channels == 3 else ""

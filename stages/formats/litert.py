@@ -9,7 +9,7 @@ from stages.base.errors import UserError
 from stages.compute.native_logs import quiet
 
 
-def write(module: Any, path: Path) -> None:
+def write_litert(module: Any, path: Path) -> None:
     """Write a module of ``stages.formats.serving`` as a LiteRT model. The converter gives the same bytes each time.
 
     Only LiteRT's own operations are allowed: the runtimes do not hold TensorFlow's. The number of images is left open:

@@ -7,7 +7,7 @@ from onnx import helper
 
 from stages.compute.architecture import FEATURES, GRAPH, PIXELS, pooled
 from stages.compute.graphs.edit import cut, join, read, write
-from stages.formats.card import INPUT, OUTPUT, Card, as_metadata
+from stages.formats.card import INPUT, OUTPUT, Card, make_metadata
 from stages.transfer.model_pair import read_finetuned
 
 
@@ -27,6 +27,6 @@ def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
     logits = model.graph.output.pop()
     model.graph.node.append(helper.make_node("Softmax", [logits.name], [OUTPUT], OUTPUT, axis=1))
     model.graph.output.append(helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["n", len(card.classes)]))
-    helper.set_model_props(model, as_metadata(card))
+    helper.set_model_props(model, make_metadata(card))
     onnx.checker.check_model(model)
     write(model, path)

@@ -63,7 +63,7 @@ def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float,
     return Parity(float(f"{differences[worst]:.2g}"), float(1 - differ.mean()), int(ties.sum()))
 
 
-def says_little(expected: np.ndarray, bound: float) -> bool:
+def is_uninformative(expected: np.ndarray, bound: float) -> bool:
     """Tell whether the network gives all images the same probabilities, so that agreeing with it shows nothing.
 
     A network with random weights does: its activations fade out layer by layer, and every format then gives 1/classes.

@@ -119,6 +119,6 @@ def _litert(path: Path) -> Run:
 
 
 def _saved_model(path: Path) -> Run:
-    from stages.formats.saved_model import read
+    from stages.formats.saved_model import read_saved_model
 
-    return read(path)
+    return read_saved_model(path)

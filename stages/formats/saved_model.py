@@ -19,7 +19,7 @@ import tensorflow as tf
 from stages.formats.card import INPUT, OUTPUT, SIGNATURE
 
 
-def write(module: Any, folder: Path) -> None:
+def write_saved_model(module: Any, folder: Path) -> None:
     """Write a module of ``stages.formats.serving`` as a SavedModel.
 
     Args:
@@ -31,7 +31,7 @@ def write(module: Any, folder: Path) -> None:
     (folder / "assets").rmdir()  # empty: git and DVC would not keep it
 
 
-def read(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+def read_saved_model(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function of a SavedModel that takes pixels and gives probabilities."""
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures[SIGNATURE]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from stages.formats.card import INPUT, OUTPUT
 
 
-def serving(model: keras.Model, size: int, channels: int) -> Any:
+def make_serving_module(model: keras.Model, size: int, channels: int) -> Any:
     """Return a ``tf.Module`` whose function ``serve`` runs the network and a softmax after it.
 
     Args:

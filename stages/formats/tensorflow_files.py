@@ -14,13 +14,16 @@ from pathlib import Path
 
 from stages.formats import litert, saved_model
 from stages.formats.card import Card
-from stages.formats.serving import serving
+from stages.formats.serving import make_serving_module
 from stages.transfer.model_pair_keras import read_model
 
 
-def tensorflow_writers(finetune: Path, pretrain: Path, card: Card) -> dict[str, Callable[[Path], None]]:
+def make_tensorflow_writers(finetune: Path, pretrain: Path, card: Card) -> dict[str, Callable[[Path], None]]:
     """Return what writes the fine-tuned model to a path, by format."""
     start(seed=0)
     model = read_model(finetune, pretrain, "finetuned", whole=True)
-    module = serving(model, card.contract.size, card.contract.channels)
-    return {"litert": partial(litert.write, module), "saved_model": partial(saved_model.write, module)}
+    module = make_serving_module(model, card.contract.size, card.contract.channels)
+    return {
+        "litert": partial(litert.write_litert, module),
+        "saved_model": partial(saved_model.write_saved_model, module),
+    }

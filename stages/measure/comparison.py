@@ -11,16 +11,16 @@ from stages.base.errors import UserError
 from stages.base.terminal import say
 
 
-def say_since(path: Path, lock: Path) -> None:
-    """Print how many images a test split has in common with HEAD's, where the two differ; see ``since_head``.
+def report_overlap(path: Path, lock: Path) -> None:
+    """Print how many images a test split has in common with HEAD's, where the two differ; see ``describe_overlap``.
 
     It is printed alone: what a stage writes does not depend on git.
     """
-    if line := since_head(path, lock):
+    if line := describe_overlap(path, lock):
         say(line)
 
 
-def since_head(path: Path, lock: Path) -> str | None:
+def describe_overlap(path: Path, lock: Path) -> str | None:
     """Return a line on how many images a test split has in common with HEAD's. Both are looked up in DVC's cache.
 
     Args:

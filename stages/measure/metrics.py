@@ -25,21 +25,21 @@ def measure(
         bins: of the calibration error.
 
     Returns:
-        ``head`` and ``finetuned``: the ``scores`` of each; ``gain``: the accuracy the second has over the first, with
-        its paired interval.
+        ``head`` and ``finetuned``: the scores of each; ``gain``: how much more accurate the second is than the first,
+        with its paired interval.
     """
     before, after = head.argmax(axis=1) == labels, finetuned.argmax(axis=1) == labels
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     low, high = paired_difference(lost, won, len(labels), confidence)
     measured = {
-        "head": scores(labels, head, confidence, bins),
-        "finetuned": scores(labels, finetuned, confidence, bins),
+        "head": compute_scores(labels, head, confidence, bins),
+        "finetuned": compute_scores(labels, finetuned, confidence, bins),
         "gain": {"accuracy": (won - lost) / len(labels), "accuracy_low": low, "accuracy_high": high},
     }
     return {name: {key: round(value, DECIMALS) for key, value in row.items()} for name, row in measured.items()}
 
 
-def key_metrics(
+def select_key_metrics(
     summary: Mapping[str, Any], val: pd.DataFrame | None, test: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
     """Return the few numbers that are compared between commits: of the fine-tuned model, unless another is named.
@@ -69,7 +69,7 @@ def key_metrics(
     return numbers
 
 
-def scores(labels: np.ndarray, probabilities: np.ndarray, confidence: float, bins: int) -> dict[str, float]:
+def compute_scores(labels: np.ndarray, probabilities: np.ndarray, confidence: float, bins: int) -> dict[str, float]:
     """Return what one model is measured by; the arguments are those of ``measure``.
 
     These are: accuracy with the ends of its Wilson interval; macro F1, the mean over the classes that have a test image
@@ -103,7 +103,7 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) 
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def per_class(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:
+def measure_classes(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:
     """Return one row a class: its test images, and precision, recall and F1 of each model.
 
     Args:
@@ -134,7 +134,7 @@ def _by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
     return {name: part / np.maximum(whole, 1) for name, (part, whole) in parts.items()}
 
 
-def confusion(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+def count_confusions(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Return counts of images, int (classes, classes): rows are the actual class, columns the predicted one."""
     return pd.DataFrame(_counts(labels, probabilities), index=pd.Index(classes, name="actual"), columns=list(classes))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-def lines(scores: Mapping[str, Any], confidence: float) -> Iterator[str]:
+def describe_scores(scores: Mapping[str, Any], confidence: float) -> Iterator[str]:
     """Yield what was measured, a line each: over all test images, over those that are locked, and the gain.
 
     Args:

@@ -14,7 +14,7 @@ from stages.splitting.amounts import check_amounts
 from stages.splitting.source import read_source, select_columns
 
 
-def contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
+def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
     """Return one sentence for each place where valid sections contradict each other, the catalog, or what is on disk.
 
     Args:

@@ -10,7 +10,7 @@ from stages.base.errors import UserError
 from stages.base.files import hash_file
 from stages.base.params import read_yaml
 from stages.base.terminal import show_progress
-from stages.pipeline.workspace import BEFORE, outputs
+from stages.pipeline.workspace import BEFORE, list_outputs
 
 RWLOCK = Path(".dvc/tmp/rwlock")
 
@@ -23,7 +23,7 @@ class _Output(NamedTuple):
     of: str
 
 
-def broken_state(lock: Path) -> list[str]:
+def find_broken_state(lock: Path) -> list[str]:
     """Return what a full disk or a kill has cut of the files that DVC cannot start with, each with its remedy."""
     found = []
     if RWLOCK.is_file():
@@ -41,7 +41,7 @@ def broken_state(lock: Path) -> list[str]:
     return found
 
 
-def damaged_data(lock: Path, own: Path) -> list[str]:
+def find_damage(lock: Path, own: Path) -> list[str]:
     """Compare all data with their hashes: each object of the cache with its name, each output with ``lock``.
 
     Args:
@@ -97,7 +97,7 @@ def _again(output: _Output) -> str:
 
 
 def _outputs(lock: Path, own: Path) -> Iterator[_Output]:
-    for name, out in outputs(lock):
+    for name, out in list_outputs(lock):
         yield _Output(Path(out["path"]), out["md5"], name)
     for file in sorted(own.glob("*.dvc")):
         for out in read_yaml(file).get("outs", []):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 
 from stages.compute.backend import BACKENDS
-from stages.pipeline.libraries import find_unclassified, find_unrecorded, libraries, write_versions
+from stages.pipeline.libraries import find_libraries, find_unclassified, find_unrecorded, write_versions
 from stages.pipeline.source_code import SourceCode, read_source_code
 
 _BACKEND_KEY = "compute.backend"
@@ -23,7 +23,7 @@ _PARAMS_FILE, _PIPELINE_FILE, _VERSIONS_FILE = "params.yaml", "dvc.yaml", "stage
 _SOURCES = {"data/fetch", "data/own"}
 
 
-def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
+def find_problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
     """Return one sentence for each difference between ``pipeline`` and the scripts below ``root``.
 
     Args:
@@ -59,7 +59,7 @@ def problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
     return [*found, *sorted(unclear), *find_unrecorded(root / _VERSIONS_FILE, root / "pyproject.toml")]
 
 
-def write(root: Path) -> None:
+def write_dependencies(root: Path) -> None:
     """Write what stages import into dvc.yaml, and the versions that pyproject.toml pins into ``versions.yaml``.
 
     Of dvc.yaml nothing else changes.
@@ -73,7 +73,7 @@ def write(root: Path) -> None:
     pipeline = yaml.load(root / _PIPELINE_FILE)
     for name, entry in pipeline["stages"].items():
         if not (root / _script(name)).is_file():
-            continue  # ``problems`` says so
+            continue  # ``find_problems`` says so
         stage = entry.get("do", entry)
         declared = _read_declared(stage)
         uses = _find_uses(root, name, declared.files)
@@ -143,7 +143,7 @@ class _Uses(NamedTuple):
 
 
 def _find_uses(root: Path, stage: str, params_files: set[str]) -> _Uses:
-    code = {path: _read(root, path) for path in closure(root, _script(stage))}
+    code = {path: _read(root, path) for path in find_closure(root, _script(stage))}
     params, imports, paths = (
         {item for one in code.values() for item in getattr(one, field)} for field in ("params", "imports", "paths")
     )
@@ -157,13 +157,13 @@ def _find_uses(root: Path, stage: str, params_files: set[str]) -> _Uses:
         files,
         paths - files - {_PARAMS_FILE, _VERSIONS_FILE},
         params,
-        {backend if name in BACKENDS else name for name in libraries(imports)},
+        {backend if name in BACKENDS else name for name in find_libraries(imports)},
         find_unclassified(imports),
         {line for one in code.values() for line in one.unclear},
     )
 
 
-def closure(root: Path, script: str) -> set[str]:
+def find_closure(root: Path, script: str) -> set[str]:
     """Return the project's Python files that ``script`` needs: itself and what it imports, directly or not.
 
     Args:

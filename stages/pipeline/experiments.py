@@ -37,7 +37,7 @@ def check_repository() -> None:
         raise UserError("experiments hang on a commit, and there is none. Make one: git add . && git commit -m Start")
 
 
-def run(*arguments: str, tell: Callable[[str], None]) -> None:
+def run_dvc(*arguments: str, tell: Callable[[str], None]) -> None:
     """Run a DVC command and hand the lines that it prints to ``tell``, as they come; its errors go to the terminal.
 
     It has a session of its own: an interruption (Ctrl-C) reaches it once, from here, and its end is waited for.
@@ -77,7 +77,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             return
 
 
-def save(name: str, target: str, files: Sequence[Path]) -> None:
+def save_experiment(name: str, target: str, files: Sequence[Path]) -> None:
     """Save the workspace as experiment ``name``; one of that name on the same commit is replaced.
 
     Args:
@@ -86,7 +86,7 @@ def save(name: str, target: str, files: Sequence[Path]) -> None:
         files: taken along even where git does not know them.
     """
     untracked = [part for path in files for part in ("--include-untracked", str(path))]
-    with uninterrupted():
+    with defer_interrupts():
         command = (*DVC, "exp", "save", "--force", "--name", name, target, *untracked)
         done = subprocess.run(command, capture_output=True, text=True, start_new_session=True, check=False)
     if done.returncode:
@@ -94,17 +94,17 @@ def save(name: str, target: str, files: Sequence[Path]) -> None:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Put an interruption off to the end of the block."""
     came: list[int] = []
-    with handled(lambda kind, _: came.append(kind)):
+    with handle_signals(lambda kind, _: came.append(kind)):
         yield
     if came:
         raise KeyboardInterrupt
 
 
 @contextmanager
-def handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+def handle_signals(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
     """Have ``handler`` called for what ends a process, within the block."""
     before = {kind: signal.signal(kind, handler) for kind in _ENDS}
     try:

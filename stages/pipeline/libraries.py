@@ -52,7 +52,7 @@ _HEAD = """\
 """
 
 
-def libraries(imports: Iterable[str]) -> set[str]:
+def find_libraries(imports: Iterable[str]) -> set[str]:
     """Return the libraries with a part in the bytes that come with ``imports``, names of modules."""
     found = {_LIBRARIES[base] for name in imports if (base := name.split(".")[0]) in _LIBRARIES}
     return found | {needed for name in found for needed in _BRINGS.get(name, ())}
@@ -64,7 +64,7 @@ def find_unclassified(imports: Iterable[str]) -> set[str]:
     return {name.split(".")[0] for name in imports} - known
 
 
-def pins(project: Path) -> dict[str, str]:
+def read_pins(project: Path) -> dict[str, str]:
     """Return the version of each of the libraries that the file ``pyproject.toml`` pins with ==."""
     content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     extras = content["optional-dependencies"]
@@ -78,13 +78,13 @@ def pins(project: Path) -> dict[str, str]:
 
 def write_versions(file: Path, project: Path) -> None:
     """Write the versions that ``project`` pins into ``file``."""
-    lines = [f'{name}: "{found}"\n' for name, found in pins(project).items()]  # 1.10 is no number
+    lines = [f'{name}: "{found}"\n' for name, found in read_pins(project).items()]  # 1.10 is no number
     file.write_text(_HEAD + "".join(lines), encoding="utf-8")
 
 
 def find_unrecorded(file: Path, project: Path) -> list[str]:
     """Return a sentence for each library that is not pinned, or recorded in ``file`` with another version."""
-    pinned = pins(project)
+    pinned = read_pins(project)
     written = YAML(typ="safe", pure=True).load(file) if file.exists() else {}
     wrong = [
         f"pyproject.toml: expected {name} pinned with ==, because results depend on its version."

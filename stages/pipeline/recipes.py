@@ -18,7 +18,7 @@ def _yaml() -> YAML:
     return yaml
 
 
-def apply(default: str, recipe: str, name: str) -> str:
+def apply_recipe(default: str, recipe: str, name: str) -> str:
     """Return the text of params.yaml that ``recipe`` means: the default text with values changed.
 
     Raises:
@@ -48,17 +48,17 @@ def _override(params: CommentedMap, changes: dict[str, Any], name: str, above: s
             params[key] = value
 
 
-def summary(recipe: str) -> str:
+def read_summary(recipe: str) -> str:
     """Return the first comment line of a recipe: what it is."""
     first = recipe.lstrip().splitlines()[0] if recipe.strip() else ""
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-def changes(before: dict[str, Any], after: dict[str, Any], above: str = "") -> Iterator[str]:
+def list_changes(before: dict[str, Any], after: dict[str, Any], above: str = "") -> Iterator[str]:
     """Go through what differs between two sets of params: ``key: old → new``."""
     for key in list(before) + [key for key in after if key not in before]:
         old, new = before.get(key, "(not set)"), after.get(key, "(not set)")
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from changes(old, new, f"{above}{key}.")
+            yield from list_changes(old, new, f"{above}{key}.")
         elif old != new:
             yield f"{above}{key}: {old} → {new}"

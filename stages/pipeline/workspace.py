@@ -14,7 +14,7 @@ from stages.base.dvc_command import DVC, run_dvc
 from stages.base.errors import UserError
 from stages.base.files import read_json, replace_file
 from stages.base.params import read_yaml
-from stages.pipeline.experiments import handled, uninterrupted
+from stages.pipeline.experiments import defer_interrupts, handle_signals
 
 BEFORE = Path("data/.before-sweep")  # what the workspace was, while a sweep runs
 _RECORD = "record.json"
@@ -33,12 +33,12 @@ def check_outputs() -> None:
 
 
 @contextmanager
-def unchanged(
+def preserve_workspace(
     before: Path, lock: Path, data: Path, files: Sequence[Path], params: Path, texts: Sequence[str]
 ) -> Iterator[None]:
     """Bring the workspace back to what it was when the block ends, however it ends.
 
-    Where the process is killed, ``restore`` does it later.
+    Where the process is killed, ``restore_workspace`` does it later.
 
     Args:
         before: folder that holds what the workspace was until it is brought back.
@@ -69,15 +69,15 @@ def unchanged(
     (partial / _RECORD).write_text(json.dumps(record), encoding="utf-8")
     partial.rename(before)
     try:
-        with handled(signal.default_int_handler):
+        with handle_signals(signal.default_int_handler):
             yield
     finally:
-        with uninterrupted():
+        with defer_interrupts():
             _bring_back(before, record)
 
 
-def restore(before: Path) -> None:
-    """Bring the workspace back where a process was killed in the block of ``unchanged``.
+def restore_workspace(before: Path) -> None:
+    """Bring the workspace back where a process was killed in the block of ``preserve_workspace``.
 
     Raises:
         UserError: the params or the commit are others since then, so that nobody knows what is wanted.
@@ -90,7 +90,7 @@ def restore(before: Path) -> None:
             f"an earlier run was killed, and {params} or the commit changed since. To keep what is there now: "
             f"rm -r {before}. To go back to the text from before that run: cp {before}/0 {params}"
         )
-    with uninterrupted():
+    with defer_interrupts():
         _bring_back(before, record)
 
 
@@ -133,10 +133,10 @@ def _mark(path: Path) -> list[int] | None:
 
 
 def _outs(lock: Path) -> set[str]:
-    return {str(out["path"]) for _, out in outputs(lock)}
+    return {str(out["path"]) for _, out in list_outputs(lock)}
 
 
-def outputs(lock: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def list_outputs(lock: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Go through the outputs in dvc.lock: the stage's name, and what DVC recorded."""
     stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
     for name, stage in stages.items():

@@ -20,14 +20,14 @@ def main() -> None:
     parser.add_argument("name", nargs="?", help="of one backbone")
     name = parser.parse_args().name
     if name is None:
-        everything()
+        print_table()
     else:
-        one(name, find(name, 10**6))
+        print_backbone(name, find(name, 10**6))
 
 
-def everything() -> None:
+def print_table() -> None:
     """Print the table."""
-    rows = [HEADER, *(cells(name, row) for name, row in BACKBONES.items())]
+    rows = [HEADER, *(format_cells(name, row) for name, row in BACKBONES.items())]
     print("\n".join(format_table(rows, right=range(1, len(HEADER) - 1))))
     print("\nParameters and MB (float32): without classifier. px: the side of the images the weights were made for.")
     print("Depth and top-1, top-5 (percent right on ImageNet's validation images) as published:")
@@ -36,7 +36,7 @@ def everything() -> None:
         print(f"  {source}: {', '.join(names) if len(names) < 12 else 'all others'}")
 
 
-def cells(name: str, row: Backbone) -> tuple[str, ...]:
+def format_cells(name: str, row: Backbone) -> tuple[str, ...]:
     """Return what the table says of one backbone."""
     numbers = ["-" if number is None else f"{number}" for number in (row.depth, row.native, row.smallest)]
     accuracy = ["-" if number is None else f"{number:.1f}" for number in (row.top1, row.top5)]
@@ -44,10 +44,10 @@ def cells(name: str, row: Backbone) -> tuple[str, ...]:
     return (name, f"{row.parameters:,}", size, *numbers, *accuracy, row.family.shown)
 
 
-def one(name: str, row: Backbone) -> None:
+def print_backbone(name: str, row: Backbone) -> None:
     """Print what there is to know about one backbone."""
     backbone = row.describe(row.native)
-    for title, cell in zip(HEADER[1:-1], cells(name, row)[1:-1], strict=True):
+    for title, cell in zip(HEADER[1:-1], format_cells(name, row)[1:-1], strict=True):
         print(f"{title:<12}{cell}")
     print(f"{'layers':<12}{len(backbone.layers)}")
     print(f"{'features':<12}{' x '.join(map(str, backbone.shape(backbone.output)))} at {row.native} px")

@@ -19,9 +19,9 @@ from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
 from stages.base.versions import find_differences
 from stages.compute.backend import BACKENDS, choose_backend
-from stages.pipeline.consistency import contradictions
-from stages.pipeline.damage import broken_state, damaged_data
-from stages.pipeline.dependencies import problems, write
+from stages.pipeline.consistency import find_contradictions
+from stages.pipeline.damage import find_broken_state, find_damage
+from stages.pipeline.dependencies import find_problems, write_dependencies
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.schema.export import Export
@@ -64,17 +64,17 @@ def main() -> None:
     parser.add_argument("--data", action="store_true", help="compare data/ and DVC's cache with their hashes")
     options = parser.parse_args()
     if options.write:
-        write(Path())
-    sections, found = read_all()
+        write_dependencies(Path())
+    sections, found = read_sections()
     if sections.keys() == SECTIONS.keys():
-        found += [f"{PARAMS}: {line}" for line in contradictions(sections, list(read_yaml(CATALOG)), TABLES)]
+        found += [f"{PARAMS}: {line}" for line in find_contradictions(sections, list(read_yaml(CATALOG)), TABLES)]
     choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
     if {"pretrain", "extract", "finetune"} <= sections.keys():
-        network, wrong = backbone_and_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
+        network, wrong = describe_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
         found += [line for line in wrong if line not in found]
-    found += problems(Path(), read_yaml(PIPELINE))
+    found += find_problems(Path(), read_yaml(PIPELINE))
     found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in find_differences()]
-    found += broken_state(LOCK) + (damaged_data(LOCK, OWN) if options.data else [])
+    found += find_broken_state(LOCK) + (find_damage(LOCK, OWN) if options.data else [])
     if found:
         raise UserError("\n".join(["", *found]))
     if options.data:
@@ -82,7 +82,7 @@ def main() -> None:
     print(f"params.yaml is valid: {', '.join(SECTIONS)}.\n{network}\ndvc.yaml declares what the stages use.")
 
 
-def read_all() -> tuple[dict[str, Any], list[str]]:
+def read_sections() -> tuple[dict[str, Any], list[str]]:
     """Return the sections of params.yaml that are valid, and what is wrong with the others."""
     sections, found = {}, []
     for name in read_yaml(PARAMS):
@@ -96,7 +96,7 @@ def read_all() -> tuple[dict[str, Any], list[str]]:
     return sections, found
 
 
-def backbone_and_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
+def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
     """Build the backbone and find what ``thawed`` freezes; say what they are, or what is wrong."""
     try:
         backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)

@@ -51,11 +51,11 @@ def main() -> None:
     print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {freeze}")
     for line in totals(backbone, depth.frozen, train_batchnorm):
         print(line)
-    for line in disk(backbone, kept, extract.pooling, extract.precision, images(extract)):
+    for line in disk(backbone, kept, extract.pooling, extract.precision, count_images(extract)):
         print(line)
 
 
-def images(extract: Extract) -> Images:
+def count_images(extract: Extract) -> Images:
     """Count the images: those that params.yaml asks for, where it says how many, else those that were split last."""
     views = 0 if isinstance(extract.views, str) else extract.views
     split = read_section(PARAMS, "split", Split)

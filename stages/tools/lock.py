@@ -33,14 +33,14 @@ def main() -> None:
         prog="python -m stages lock", description="Lock the test images: they stay test images when data grow."
     ).parse_args()
     (source,) = read_values(PARAMS, "split", Split, "source")
-    changed = changes()
+    changed = find_changes()
     if changed - {str(TABLES)}:
         raise UserError(
             f"{SPLIT} is not what params.yaml and the data give now (changed: {', '.join(sorted(changed))}). Run "
             "`dvc repro split` first."
         )
     before = read_rows(LOCKED)
-    found = current(SPLIT)
+    found = read_splits(SPLIT)
     new = {pixels: row for pixels, row in found.items() if pixels not in before}
     if not new:
         test = sum(split == "test" for _, split in found.values())
@@ -54,7 +54,7 @@ def main() -> None:
     say(f"locked {test} test images and {len(new) - test} others of {source}{more}; commit {LOCKED}")
 
 
-def changes() -> set[str]:
+def find_changes() -> set[str]:
     """Return what has changed since split ran: dependencies, params, and outputs that were edited or are not here."""
     status = json.loads(run_dvc("status", "split", "--json"))
     found: set[str] = set()
@@ -64,7 +64,7 @@ def changes() -> set[str]:
     return found
 
 
-def current(folder: Path) -> LockRows:
+def read_splits(folder: Path) -> LockRows:
     """Return the rows that lock the images of ``folder``. Those that it does not use may become test images yet."""
     rows: LockRows = {}
     for name in SPLITS:

@@ -46,11 +46,11 @@ def main() -> None:
     while batch := list(islice(images, BATCH)):
         probabilities = runner.probabilities(np.stack([pixels for _, pixels in batch]))
         for (path, _), row in zip(batch, probabilities, strict=True):
-            results.append(result(path, row, runner.classes, options.top))
+            results.append(make_result(path, row, runner.classes, options.top))
     if options.json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
     elif results:
-        print("\n".join(format_table(table(results))))
+        print("\n".join(format_table(make_rows(results))))
     sys.stdout.flush()
     nothing = [] if results or found.unread else ["found no images"]
     for line in (*found.unread, *found.notes(), *nothing):
@@ -72,14 +72,14 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def result(path: Path, row: np.ndarray, classes: list[str], top: int) -> dict[str, Any]:
+def make_result(path: Path, row: np.ndarray, classes: list[str], top: int) -> dict[str, Any]:
     """Return what is said of an image: its class, and under ``top`` the most probable classes in their order."""
     order = np.argsort(-row, kind="stable")[:top]
     ranked = [{"class": classes[index], "probability": round(float(row[index]), 6)} for index in order]
     return {"image": str(path), **ranked[0], "top": ranked}
 
 
-def table(results: list[dict[str, Any]]) -> Iterator[list[str]]:
+def make_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
     """Return the rows of the table, its head first: a class and its probability for each rank."""
     yield ["image", *["class", "probability"] * len(results[0]["top"])]
     for each in results:

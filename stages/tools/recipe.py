@@ -17,7 +17,7 @@ from stages.base.files import replace_file
 from stages.base.params import read_yaml
 from stages.base.stage import stage
 from stages.base.table import format_table
-from stages.pipeline.recipes import apply, changes, summary
+from stages.pipeline.recipes import apply_recipe, list_changes, read_summary
 
 PARAMS = Path("params.yaml")
 RECIPES = Path("recipes")
@@ -35,42 +35,42 @@ def main() -> None:
         raise UserError("there is no folder recipes/ here. Run this from the top folder of the project.")
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(RECIPES.glob("*.yaml"))}
     if arguments.name is None:
-        print("\n".join(format_table((name, summary(text)) for name, text in texts.items())))
+        print("\n".join(format_table((name, read_summary(text)) for name, text in texts.items())))
     else:
-        write(arguments.name, texts, arguments.overwrite)
+        write_recipe(arguments.name, texts, arguments.overwrite)
 
 
-def write(name: str, texts: dict[str, str], overwrite: bool) -> None:
+def write_recipe(name: str, texts: dict[str, str], overwrite: bool) -> None:
     """Write recipe ``name`` into params.yaml and print what changed."""
     if name not in texts:
         close = difflib.get_close_matches(name, texts, n=1)
         hint = f" Did you mean {close[0]}?" if close else ""
         raise UserError(f"there is no recipe '{name}'.{hint} There are: {', '.join(texts)}.")
-    result = text_of(name, texts)
-    if PARAMS.exists() and not overwrite and edited() and not is_recipe(PARAMS.read_text(encoding="utf-8"), texts):
+    result = render_recipe(name, texts)
+    if PARAMS.exists() and not overwrite and has_edits() and not is_recipe(PARAMS.read_text(encoding="utf-8"), texts):
         raise UserError(
             "params.yaml has edits that are not committed; they would be lost. Commit them, or undo them with "
             "`git checkout params.yaml`, or add --overwrite."
         )
     before = read_yaml(PARAMS) if PARAMS.exists() else {}
     replace_file(PARAMS, result.encode())
-    lines = list(changes(before, read_yaml(PARAMS)))
+    lines = list(list_changes(before, read_yaml(PARAMS)))
     print("\n".join(lines) if lines else f"params.yaml is recipe {name} already.")
     if lines:
         print(f"params.yaml is now recipe {name}. Next: dvc repro")
 
 
-def text_of(name: str, texts: dict[str, str]) -> str:
+def render_recipe(name: str, texts: dict[str, str]) -> str:
     """Return the text of params.yaml that recipe ``name`` means."""
-    return texts[DEFAULT] if name == DEFAULT else apply(texts[DEFAULT], texts[name], name)
+    return texts[DEFAULT] if name == DEFAULT else apply_recipe(texts[DEFAULT], texts[name], name)
 
 
 def is_recipe(text: str, texts: dict[str, str]) -> bool:
     """Whether ``text`` is that of params.yaml for one of the recipes."""
-    return any(text == text_of(name, texts) for name in texts)
+    return any(text == render_recipe(name, texts) for name in texts)
 
 
-def edited() -> bool:
+def has_edits() -> bool:
     """Whether params.yaml has edits that are not committed, as far as git can tell."""
     command = ["git", "status", "--porcelain", "--", str(PARAMS)]
     try:

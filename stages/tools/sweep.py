@@ -25,11 +25,11 @@ from stages.base.stage import stage
 from stages.base.terminal import say
 from stages.compute.backend import choose_backend
 from stages.draw import tables
-from stages.draw.sweep import draw_depths, row, table
-from stages.pipeline.damage import broken_state
-from stages.pipeline.experiments import check_repository, run, save
-from stages.pipeline.recipes import apply
-from stages.pipeline.workspace import BEFORE, check_outputs, restore, unchanged
+from stages.draw.sweep import draw_sweep, format_results, make_row
+from stages.pipeline.damage import find_broken_state
+from stages.pipeline.experiments import check_repository, run_dvc, save_experiment
+from stages.pipeline.recipes import apply_recipe
+from stages.pipeline.workspace import BEFORE, check_outputs, preserve_workspace, restore_workspace
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.schema.extract import Extract
@@ -60,45 +60,45 @@ def main() -> None:
     given = [from_text(text) for text in parser.parse_args().depths]
     if BEFORE.exists():
         with lock_folder(SWEEP):
-            restore(BEFORE)
+            restore_workspace(BEFORE)
         say("the workspace is again what it was before the sweep that was killed")
         if not given:
             return
-    depths = comparable(PARAMS, given)
-    if broken := broken_state(LOCK):
+    depths = choose_depths(PARAMS, given)
+    if broken := find_broken_state(LOCK):
         raise UserError("\n".join(broken))
     check_repository()
     check_outputs()
     confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
     text = PARAMS.read_text(encoding="utf-8")
-    texts = {freeze: with_depths(text, list(depths), freeze) for freeze in (AS_EXTRACTED, *depths)}
+    texts = {freeze: set_depths(text, list(depths), freeze) for freeze in (AS_EXTRACTED, *depths)}
     files = [METRICS, *OWN.glob("*.dvc")]
-    with replace_folder(SWEEP) as folder, unchanged(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
+    with replace_folder(SWEEP) as folder, preserve_workspace(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
         print(f"frozen passes, once for {len(depths)} depths", flush=True)
         replace_file(PARAMS, texts[AS_EXTRACTED].encode())
-        shared, _ = repro("extract_test")
+        shared, _ = run_pipeline("extract_test")
         rows = []
         for number, (freeze, frozen) in enumerate(depths.items(), start=1):
             print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
             replace_file(PARAMS, texts[freeze].encode())
-            seconds, trained = repro("evaluate")
-            save(f"sweep-{freeze}", "evaluate", [METRICS])
+            seconds, trained = run_pipeline("evaluate")
+            save_experiment(f"sweep-{freeze}", "evaluate", [METRICS])
             scores = read_json(SCORES, "head", "finetuned", "gain")
-            rows.append(row(freeze, frozen, read_description(EXTRACT), tables.read(LAYERS), scores))
+            rows.append(make_row(freeze, frozen, read_description(EXTRACT), tables.read_table(LAYERS), scores))
             rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
         results = pd.DataFrame(rows)
         results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
-        draw_depths(results, shared, confidence, folder / "sweep.png")
-    print("\n".join(["", *table(results, shared, time.monotonic() - started, confidence)]))
+        draw_sweep(results, shared, confidence, folder / "sweep.png")
+    print("\n".join(["", *format_results(results, shared, time.monotonic() - started, confidence)]))
 
 
-def with_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
+def set_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
     """Return ``text``, of params.yaml, with one of ``depths`` to be trained."""
     changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
-    return apply(text, json.dumps(changes), "sweep")
+    return apply_recipe(text, json.dumps(changes), "sweep")
 
 
-def repro(target: str) -> tuple[float, bool]:
+def run_pipeline(target: str) -> tuple[float, bool]:
     """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran (or came from the cache)."""
     lines: list[str] = []
 
@@ -108,11 +108,11 @@ def repro(target: str) -> tuple[float, bool]:
             say(line)
 
     started = time.monotonic()
-    run("repro", target, tell=tell)
+    run_dvc("repro", target, tell=tell)
     return time.monotonic() - started, "Running stage 'finetune':" in lines
 
 
-def comparable(params: Path, given: list[int | str]) -> dict[int | str, int]:
+def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
     """Return how many layers each depth freezes, the most frozen first; refuse those that cannot be compared."""
     pretrain, finetune = read_section(params, "pretrain", Pretrain), read_section(params, "finetune", Finetune)
     read_section(params, "extract", Extract)

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from stages.backbones.registry import BACKBONES
-from stages.tools.backbones import cells
+from stages.tools.backbones import format_cells
 from tests.benchmarks.measured import measured, processor
 from tests.helpers.copies import copy_project, run, set_params
 from tests.helpers.families import FAMILIES
@@ -60,7 +60,7 @@ def main() -> None:
             for image in sorted(source.iterdir())[:IMAGES]:
                 shutil.copyfile(image, target / image.name)
         for name in arguments.only:
-            print("  ".join(cells(name, BACKBONES[name])), flush=True)
+            print("  ".join(format_cells(name, BACKBONES[name])), flush=True)
             results.append(outcome(here, name))
     rows = [TITLES, *results]
     print(processor())

@@ -11,7 +11,7 @@ from stages.images.preview import PreviewImage
 from stages.images.thumbnail import encode_thumbnail, make_thumbnail
 
 
-def spread(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFrame:
+def choose_evenly(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFrame:
     """Return up to ``count`` of ``rows``, as many of each class as of any other where there are enough, class by class.
 
     Args:
@@ -25,14 +25,14 @@ def spread(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFra
     return chosen.sort_values("class", key=lambda names: names.map(places), kind="stable")
 
 
-def samples(split: str, images: int, chosen: pd.DataFrame) -> Group:
+def group_samples(split: str, images: int, chosen: pd.DataFrame) -> Group:
     """Return the sheet of ``chosen`` images (class, source, picture) of a split that holds so many ``images``."""
     shown = "" if len(chosen) == images else f", {len(chosen)} of them here"
     tiles = [Tile(row["picture"], row["class"], row["source"]) for _, row in chosen.iterrows()]
     return Group(f"{split}: {images} image{'s' if images != 1 else ''}{shown}", tiles)
 
 
-def pairs(near: pd.DataFrame) -> Group:
+def group_pairs(near: pd.DataFrame) -> Group:
     """Return the sheet of near duplicates, one beside the other."""
     shown = near[near["picture"].notna()]
     more = f", {len(shown)} of them here" if len(shown) < len(near) else ""
@@ -44,7 +44,7 @@ def pairs(near: pd.DataFrame) -> Group:
     return Group(f"{len(near)} pair{'s' if len(near) != 1 else ''}{more}", tiles)
 
 
-def predictions(examples: pd.DataFrame, wrong: int, right: int, count: int) -> list[Group]:
+def group_predictions(examples: pd.DataFrame, wrong: int, right: int, count: int) -> list[Group]:
     """Return the sheet of predictions: mistakes, then right ones, half and half where there are enough of both.
 
     Args:
@@ -76,7 +76,7 @@ def _tile(row: Any, right: bool) -> Tile:
     return Tile(row["picture"], row["predicted"], row["source"], right, f"{percent} %", actual, row["seen"])
 
 
-def views(pixels: np.ndarray, images: Sequence[PreviewImage]) -> list[Group]:
+def group_views(pixels: np.ndarray, images: Sequence[PreviewImage]) -> list[Group]:
     """Return the sheet of what the network saw: for each image a row of its views, the image itself first.
 
     Args:
