@@ -1,9 +1,9 @@
-"""Bring one catalog item to data/fetch/ITEM: published files, checked by hash, or files made from what a library ships.
+"""Fetch one catalog item to data/fetch/ITEM: published files, verified by hash, or files generated here.
 
     python -m stages.fetch mnist
-    THAW_MIRROR=~/downloads python -m stages.fetch mnist     (a folder or address that is asked first)
+    THAW_MIRROR=~/downloads python -m stages.fetch mnist     (a folder or address that is tried first)
 
-Files that are there already and right are kept; what an interrupted run left behind is gone on with.
+Intact files are reused, and interrupted downloads resume.
 """
 
 import os
@@ -32,22 +32,29 @@ def main() -> None:
         if len(sys.argv) != 2:
             known = ", ".join(read_catalog(CATALOG))
             raise UserError(
-                f"expected one item (python -m stages.fetch ITEM), received {sys.argv[1:]}; there are: {known}."
+                f"expected one item (python -m stages.fetch ITEM), received {sys.argv[1:]}; items: {known}."
             )
         item = sys.argv[1]
         fetch(item, read_entry(CATALOG, item), FETCH, os.environ.get(MIRROR, ""), RetryPolicy())
 
 
 def fetch(item: str, entry: DownloadItem | GeneratedItem, root: Path, mirror: str, patience: RetryPolicy) -> None:
-    """Write ``root``/``item``, whole or not at all.
+    """Write ``root``/``item``, completely or not at all.
+
+    Args:
+        item: its name.
+        entry: what it consists of.
+        root: the folder of all items.
+        mirror: a folder or address that is tried first; may be empty.
+        patience: how to retry.
 
     Raises:
-        UserError: a file can be had from nowhere, or the entry asks for an unknown generator.
+        UserError: no place provides a file, or the entry names an unknown generator.
     """
-    parts = root / ".part" / item  # outside the working folder, so that a killed download is not begun anew
+    parts = root / ".part" / item  # outside the working folder, so that a killed download can resume
     with replace_folder(root / item) as folder:
         if isinstance(entry, GeneratedItem):
-            say(f"{item}: {_make(item, entry, folder)}")
+            say(f"{item}: {_generate(item, entry, folder)}")
         else:
             _download(item, entry, folder, root / item, parts, mirror, patience)
     shutil.rmtree(parts, ignore_errors=True)
@@ -55,8 +62,8 @@ def fetch(item: str, entry: DownloadItem | GeneratedItem, root: Path, mirror: st
         parts.parent.rmdir()
 
 
-def _make(item: str, entry: GeneratedItem, folder: Path) -> str:
-    from stages.demo.digits import write_digits  # here: they import SciPy, which downloads do not need
+def _generate(item: str, entry: GeneratedItem, folder: Path) -> str:
+    from stages.demo.digits import write_digits  # here: SciPy takes time to import, and downloads do not need it
     from stages.demo.paper import write_paper
 
     generators: dict[str, Callable[[Path], str]] = {"digits": write_digits, "paper_digits": write_paper}
@@ -69,11 +76,11 @@ def _make(item: str, entry: GeneratedItem, folder: Path) -> str:
 def _download(
     item: str, entry: DownloadItem, folder: Path, there: Path, parts: Path, mirror: str, patience: RetryPolicy
 ) -> None:
-    kept = 0
+    reused = 0
     for file in entry.files:
         source = there / file.name
         if is_intact(source, file):
-            kept += 1
+            reused += 1
         else:
             source = parts / file.name
             obtain(file, source, list_places(file, item, mirror), patience, there)
@@ -82,12 +89,12 @@ def _download(
         (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in entry.classes), encoding="utf-8")
     size = format_size(sum(path.stat().st_size for path in folder.iterdir()))
     unknown = [file.name for file in entry.files if not file.hash]
-    checked = f"no hash is published for {', '.join(unknown)}: dvc.lock holds this one's" if unknown else "checked"
-    say(f"{item}: {len(entry.files)} files, {size}, {checked}; {kept} of them were here already")
+    checked = f"no hash is published for {', '.join(unknown)}: dvc.lock records it" if unknown else "verified"
+    say(f"{item}: {len(entry.files)} files, {size}, {checked}; {reused} of them were already here")
 
 
 def _place(source: Path, target: Path) -> None:
-    """Give the file a second name, or copy it where the file system or a link in the way does not allow that."""
+    """Create a hard link to ``source``, or copy it if the file system does not allow links."""
     try:
         os.link(source.resolve(), target)
     except OSError:

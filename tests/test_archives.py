@@ -543,7 +543,7 @@ def test_an_archive_of_another_kind_is_told_which_are_read(tmp_path: Path) -> No
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_no_room_to_unpack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", partial(open, "/dev/full", "r+b", buffering=0))
-    with pytest.raises(UserError, match=r"cannot be unpacked in .*no more room\. Make room there, or set TMPDIR"):
+    with pytest.raises(UserError, match=r"cannot be unpacked in .*no space left\. Free .*, or set TMPDIR"):
         read_data_set(write(tmp_path / "set.tar.gz", tar(GOOD, "gz")))
 
 

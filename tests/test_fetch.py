@@ -483,7 +483,7 @@ def test_too_little_room_is_said_before_anything_is_asked_for(
     left.write_bytes(CONTENT[:CUT])
     free = len(CONTENT) - CUT
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free - 1))
-    with pytest.raises(UserError, match=rf"{NAME}: 200 kB to come, 200 kB free in .*set. Make room there"):
+    with pytest.raises(UserError, match=rf"{NAME}: 200 kB to download, 200 kB free in .*set. Free some space"):
         fetch("set", entry(server.url("a")), tmp_path, "", QUICK)
     assert server.seen == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
@@ -503,7 +503,7 @@ def test_mnist_comes_from_a_mirror_as_published(project: Path, shared: Path, tmp
     assert labels.shape == (10_000,)
     assert labels[:5].tolist() == [7, 2, 1, 0, 4]
     again = run("mnist", folder=tmp_path, THAW_MIRROR=str(tmp_path / "nowhere"))
-    assert "4 of them were here already" in again.stdout
+    assert "4 of them were already here" in again.stdout
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def test_a_file_without_hash_comes_whole_and_is_not_called_checked(
 ) -> None:
     fetch("set", item(size, server.url("a", way, "whole")), tmp_path, "", QUICK)
     assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
-    assert f"no hash is published for {NAME}: dvc.lock holds this one's; 0 of them" in capsys.readouterr().out
+    assert f"no hash is published for {NAME}: dvc.lock records it; 0 of them" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
@@ -102,14 +102,14 @@ def test_a_body_that_does_not_end_is_given_up_for_the_next(
     monkeypatch.setattr("stages.downloads.http.UNSTATED", CUT - 1)
     fetch("set", item(None, server.url("endless", "close"), server.url("good")), tmp_path, "", QUICK)
     assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
-    assert "/endless: more than 99,999 bytes, the most that is taken of a file whose size" in capsys.readouterr().out
+    assert "/endless: more than 99,999 bytes, the limit for a file whose size" in capsys.readouterr().out
 
 
 def test_a_disk_that_fills_up_is_one_line(server: Server, tmp_path: Path) -> None:  # noqa: F811
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (CUT // 2, hard))
     try:
-        with pytest.raises(UserError, match=rf"^\S+{NAME} cannot be written: .*File too large\. Make room .*again\.$"):
+        with pytest.raises(UserError, match=rf"^\S+{NAME} cannot be written: .*File too large\. Free .*again\.$"):
             fetch("set", item(None, server.url("a", "close")), tmp_path, "", QUICK)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -121,6 +121,6 @@ def test_too_little_room_for_what_the_server_states_is_said_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=CUT))
-    with pytest.raises(UserError, match=rf"{NAME}: 300 kB to come, 100 kB free in .*Make room there"):
+    with pytest.raises(UserError, match=rf"{NAME}: 300 kB to download, 100 kB free in .*Free some space"):
         fetch("set", item(None, server.url("a")), tmp_path, "", QUICK)
     assert not (tmp_path / ".part/set" / NAME).exists()

@@ -298,7 +298,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best' or 'last'; received 'bset'"),
         ({"head": {"initial": "source", "batchnorm": True}}, "head.batchnorm: expected false with initial: source"),
         ({"head": {"initial": "source", "output": "sigmoid"}}, "head.output: expected softmax with initial: source"),
-        ({"head": {"batchnorm": True}}, "head.batchnorm: expected false with hidden: [], for it follows hidden layers"),
+        ({"head": {"batchnorm": True}}, "head.batchnorm: expected false with hidden: [], because it follows hidden"),
         (
             {"head": {"hidden": [8, 4], "dropout": [0.5]}},
             "finetune.head.dropout: expected one number, or one for each of hidden: [8, 4]; received [0.5]",
@@ -306,7 +306,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         ({"head": {"dropout": 1.0}}, "head.dropout: expected a share from 0 to below 1, or a list of them"),
         (
             {"optimizer": {"weight_decay": 0.1}},
-            "finetune.optimizer.weight_decay: expected 0 unless name: adamw, which alone decays weights; received 0.1",
+            "finetune.optimizer.weight_decay: expected 0 unless name: adamw, the only one that decays",
         ),
         (
             {"schedule": {"kind": "cosine"}},

@@ -126,21 +126,21 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("split: [", "is no valid YAML"),
+        ("split: [", "is not valid YAML"),
         ("- a\n- b\n", "expected sections such as 'split:', received list"),
         ("pretrain: {}\n", "section 'split:' is missing"),
         ("split: 3\n", "split: expected keys and values, received 3"),
-        ("split:\n  seed: 1\n  seed: 2\n", "is no valid YAML"),
+        ("split:\n  seed: 1\n  seed: 2\n", "is not valid YAML"),
         ("", "expected sections"),
         ("split: " + "[" * 100_000, "is nested too deeply"),
         ("split: " + "{a: " * 100_000, "is nested too deeply"),
-        ("split:\n  seed: " + "9" * 5000, "is no valid YAML: Exceeds the limit"),
+        ("split:\n  seed: " + "9" * 5000, "is not valid YAML: Exceeds the limit"),
         ("split:\n" + "".join(f"  key{n}: 1\n" for n in range(1000)), f"... and {980 + len(Split.model_fields)} more"),
         ("split: {seed: [" + "1, " * 5000 + "1]}", "(15,003 characters)"),
         ("split: [" + "1, " * 500_000, "expected at most 1,048,576 bytes, received 1,500,008"),
-        ("split: {seed: \x07}", "is no valid YAML"),
+        ("split: {seed: \x07}", "is not valid YAML"),
         ("split: &a [*a]", "expected keys and values, received [[...]]"),
-        ("split: !!python/object/apply:os.system [ls]", "is no valid YAML"),
+        ("split: !!python/object/apply:os.system [ls]", "is not valid YAML"),
     ],
 )
 def test_a_broken_file_is_one_message(tmp_path: Path, content: str, said: str) -> None:

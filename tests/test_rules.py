@@ -258,7 +258,7 @@ def test_a_folder_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", code, str(target)], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
     assert other.stdout.readline() == "writing\n"
-    said = f"process {other.pid} is writing result already. Wait until it ends, or end it: kill {other.pid}"
+    said = f"process {other.pid} is already writing result. Wait until it ends, or end it: kill {other.pid}"
     with pytest.raises(UserError, match=said), replace_folder(target):
         pass
     assert (tmp_path / ".partial-result" / "first").exists(), "the second run harmed the first"
@@ -287,8 +287,8 @@ def test_a_full_disk_is_one_line_and_harms_no_result(
     )
     assert process.returncode == 1
     assert re.fullmatch(
-        rf"{name}: data/{name}: .*File too large\. Free some disk, or raise the limit\. Earlier results are as they "
-        r"were; run it again\.\n",
+        rf"{name}: data/{name}: .*File too large\. Free some disk, or raise the limit\. Earlier results are unchanged; "
+        r"run it again\.\n",
         process.stderr,
     )
     assert {out: content(here / out) for out in before} == before
@@ -304,10 +304,10 @@ def test_a_full_disk_is_one_line_and_harms_no_result(
         ),
         (
             IsADirectoryError(errno.EISDIR, "Is a directory", "a.json"),
-            "a.json: Is a directory. Something else lies in its",
+            "a.json: Is a directory. Something else is in its",
         ),
         (OSError(errno.EIO, "Input/output error", "b.png"), "b.png: Input/output error. The disk may be failing"),
-        (OSError("of no kind"), "data/split: of no kind. See what is there. Earlier results are as they were"),
+        (OSError("of no kind"), "data/split: of no kind. Check it. Earlier results are unchanged"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(capsys: pytest.CaptureFixture[str], error: OSError, said: str) -> None:

@@ -40,8 +40,8 @@ def test_a_stage_does_not_begin_with_another_version(here: Path, capsys: pytest.
         split.main()
     assert stopped.value.code == 1
     assert capsys.readouterr().err.startswith(
-        "split: these libraries differ from the versions that the results were recorded with: pillow 12.0.0 "
-        f"(installed: {version('pillow')}). Install the recorded ones with `pip install -e .`. Or record those "
+        "split: the results were recorded with other versions of these libraries: pillow 12.0.0 "
+        f"(installed: {version('pillow')}). Install the recorded versions with `pip install -e .`. Or record the "
     )
 
 
@@ -106,9 +106,7 @@ def test_another_version_runs_the_stages_that_use_it_or_is_accepted(finished: Pa
     record("matplotlib", "3.0.0", here / VERSIONS)
     said = run("dvc", "repro", cwd=here, fails=True)
     assert ran(said) == ["report"]
-    assert (
-        "report: these libraries differ from the versions that the results were recorded with: matplotlib 3.0.0" in said
-    )
+    assert "report: the results were recorded with other versions of these libraries: matplotlib 3.0.0" in said
     run("dvc", "checkout", cwd=here)
     run("dvc", "commit", "-f", "report", cwd=here)
     assert ran(run("dvc", "repro", cwd=here)) == []

@@ -1,4 +1,4 @@
-"""Arrays in files that are read, or written, as needed."""
+"""Arrays in files, read and written a few rows at a time."""
 
 import weakref
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from stages.base.files import refuse_damaged
 
 @contextmanager
 def open_arrays(path: Path) -> Iterator[NpzFile]:
-    """Open a ``.npz`` file within the block: np.load leaves a damaged file open that it opens itself."""
+    """Open a ``.npz`` file for the block; ``np.load`` of a path would leave a damaged file open."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         yield arrays
 
 
 class ArrayLike(Protocol):
-    """An array, or a file that is read like one."""
+    """An array, or a file that can be indexed like one."""
 
     def __len__(self) -> int: ...
 
@@ -28,11 +28,11 @@ class ArrayLike(Protocol):
 
 
 class Subset:
-    """Some rows of many.
+    """Selected rows of an array.
 
     Args:
-        rows: all of them.
-        places: of those meant, int64 (n,).
+        rows: the whole array.
+        places: indices of the selected rows, int64 (n,).
     """
 
     def __init__(self, rows: ArrayLike, places: np.ndarray) -> None:
@@ -46,9 +46,13 @@ class Subset:
 
 
 class ArrayWriter:
-    """A ``.npy`` file of ``rows`` rows that is written batch by batch.
+    """Write a ``.npy`` file batch by batch.
 
-    Written, not mapped: pages of a mapped file count as the process's memory, however large the file.
+    It does not map the file: mapped pages count toward the process's memory.
+
+    Args:
+        path: the file to write.
+        rows: the number of rows that all batches have together.
     """
 
     def __init__(self, path: Path, rows: int) -> None:
@@ -65,22 +69,22 @@ class ArrayWriter:
 
 
 class ArrayFile:
-    """The rows of a ``.npy`` file, read when they are asked for: ``rows[places]`` for an array of places.
+    """A ``.npy`` file whose rows are read on demand: ``rows[places]`` with an array of indices.
 
     Attributes:
-        shape: of all rows together.
+        shape: of the whole array.
 
     Raises:
         UserError: the file is missing or broken.
     """
 
     def __init__(self, path: Path) -> None:
-        with refuse_damaged(path, "a whole array of rows"):
+        with refuse_damaged(path, "a complete array"):
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             self.shape, self._dtype, self._start = mapped.shape, mapped.dtype, mapped.offset
             self._bytes = mapped[:1].nbytes
         self._file = path.open("rb", buffering=0)
-        weakref.finalize(self, self._file.close)  # it is open as long as there are rows to read
+        weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -88,7 +92,7 @@ class ArrayFile:
     def __getitem__(self, places: np.ndarray) -> np.ndarray:
         rows = np.empty((len(places), *self.shape[1:]), self._dtype)
         target = rows.reshape(-1).view(np.uint8).data
-        # Neighbors are read at once.
+        # One read for each run of consecutive rows.
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
         for begin, end in zip([0, *breaks], [*breaks, len(places)], strict=True):
             self._file.seek(self._start + int(places[begin]) * self._bytes)

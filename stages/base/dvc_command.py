@@ -1,4 +1,4 @@
-"""Ask DVC."""
+"""Run DVC in a process of its own."""
 
 import subprocess
 import sys
@@ -9,10 +9,10 @@ DVC = (sys.executable, "-m", "dvc")
 
 
 def run_dvc(*arguments: str) -> str:
-    """Return what a DVC command prints.
+    """Return the output of a DVC command, such as ``run_dvc("params", "diff")``.
 
     Raises:
-        UserError: it fails, as outside of a repository.
+        UserError: the command fails, for example outside a repository.
     """
     said = subprocess.run((*DVC, *arguments), capture_output=True, text=True, check=False)
     if said.returncode:

@@ -6,9 +6,9 @@ _NO_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM when allocating|Failed to alloca
 
 
 class UserError(Exception):
-    """A mistake the user can mend. Its message says what was expected, what was found, and what to do."""
+    """An error that the user can fix. Its message says what was expected, what was received and what to do."""
 
 
 def lacks_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the machine or of a GPU."""
+    """Return whether an error means that the machine or the GPU ran out of memory."""
     return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))

@@ -14,9 +14,9 @@ from stages.base.errors import UserError
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty working folder that becomes ``folder`` when, and only when, the block succeeds.
 
-    The working folder lies beside ``folder`` (so that the final step is a rename), is named ``.partial-NAME`` and is
-    git-ignored. What an earlier, killed run left there is removed first; wherever it was killed, the earlier result or
-    the new one is kept.
+    The working folder is ``.partial-NAME`` beside ``folder``, so that the last step is a rename; git ignores it. The
+    remains of a killed run are removed first. Whenever that run was killed, either the earlier result or the new one
+    survives.
 
     Raises:
         UserError: another process is writing this folder.
@@ -24,12 +24,12 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        yield from _written(folder)
+        yield from _replace(folder)
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Be the only process that writes ``folder``; the system ends the lock with the process, however that ends.
+    """Be the only process that writes ``folder``. The system releases the lock when the process ends.
 
     Raises:
         UserError: another process is writing it.
@@ -44,10 +44,10 @@ def lock_folder(folder: Path) -> Iterator[None]:
                 lock.seek(0)
                 number = lock.read().strip()
                 raise UserError(
-                    f"process {number} is writing {folder.name} already. Wait until it ends, or end it: kill {number}"
+                    f"process {number} is already writing {folder.name}. Wait until it ends, or end it: kill {number}"
                 ) from None
             if file.exists() and os.path.samestat(os.fstat(lock.fileno()), file.stat()):
-                break  # else its holder removed it in between: once more
+                break  # otherwise its holder has just removed it: try again
         stack.callback(file.unlink, missing_ok=True)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -55,7 +55,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def _written(folder: Path) -> Iterator[Path]:
+def _replace(folder: Path) -> Iterator[Path]:
     partial, old = folder.with_name(f".partial-{folder.name}"), folder.with_name(f".partial-{folder.name}-old")
     if old.exists() and not folder.exists():
         old.rename(folder)  # killed between the two renames below

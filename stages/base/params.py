@@ -1,4 +1,4 @@
-"""Read params.yaml: a section in, a validated and frozen object out, or one message that says what to change."""
+"""Read params.yaml: each section becomes a validated, frozen object, or a message that says what to change."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -14,10 +14,10 @@ from stages.base.errors import UserError
 
 
 class Section(BaseModel):
-    """The base of every params section: no key unknown, none missing, no type guessed, nothing changed afterwards.
+    """Base of all params sections: unknown or missing keys are errors, types are not converted, objects are frozen.
 
     Attributes:
-        RENAMED: old keys, each with the one that replaced it.
+        RENAMED: old keys and the keys that replaced them.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
@@ -26,14 +26,19 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
-_LARGEST = 2**20  # bytes of a file: the reader that DVC uses takes a second for each 100,000
-_LINES = 20  # mistakes that are listed
-_WIDEST = 200  # characters of a value that is shown
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and the Keras backends take
+_LARGEST = 2**20  # bytes of a file: DVC's YAML reader takes a second per 100,000
+_LINES = 20  # mistakes listed in a message
+_WIDEST = 200  # characters of a value in a message
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy and the Keras backends accept
 
 
 def allowed(accepts: Callable[[Any], bool], expected: str) -> BeforeValidator:
-    """A field that takes several kinds of values: one message for all, instead of one for each kind."""
+    """Return a validator for a field that accepts several types: one message instead of one for each type.
+
+    Args:
+        accepts: whether a value is allowed; it never receives a bool.
+        expected: what is allowed, for the message.
+    """
 
     def check(value: Any) -> Any:
         if isinstance(value, bool) or not accepts(value):
@@ -44,7 +49,11 @@ def allowed(accepts: Callable[[Any], bool], expected: str) -> BeforeValidator:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML 1.2 mapping, with the reader DVC uses, so that 1e-5 is a number and ``no`` a word to both."""
+    """Read a YAML 1.2 mapping with DVC's reader, so that both read 1e-5 as a number and ``no`` as a string.
+
+    Raises:
+        UserError: the file is missing, too large, or not a YAML mapping.
+    """
     try:
         if (size := path.stat().st_size) > _LARGEST:
             raise UserError(f"{path}: expected at most {_LARGEST:,} bytes, received {size:,}.")
@@ -54,7 +63,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{path} is nested too deeply. Expected sections of keys and values.") from None
     except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a number of too many digits
-        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections such as 'split:', received {type(content).__name__}.")
     return content
@@ -65,16 +74,16 @@ def read_section(path: Path, name: str, schema: type[S]) -> S:
 
     Raises:
         UserError: the file or section is missing, a key is unknown or missing, or a value is not allowed. The message
-            names the key, the value and what is allowed; with several mistakes it lists each on its own line.
+            has a line for each mistake, with the key, the value and what is allowed.
     """
     return validate(_section(path, name), name, schema, str(path))
 
 
 def read_values(path: Path, name: str, schema: type[Section], *keys: str) -> tuple[Any, ...]:
-    """Return the values of ``keys`` in a section that several stages share. Others of its keys may be wrong or missing.
+    """Return the values of ``keys`` in a section. Other known keys may be wrong or missing.
 
     Raises:
-        UserError: as ``read_section``, for these keys.
+        UserError: see ``read_section``; for these keys, and for unknown ones.
     """
     values = _section(path, name)
     wrong = _mistakes(values, name, schema, str(path))
@@ -90,7 +99,7 @@ def _section(path: Path, name: str) -> Any:
 
 
 def validate(values: Any, name: str, schema: type[S], origin: str = "params.yaml") -> S:
-    """Return ``values`` as a ``schema`` object; raise UserError naming every mistake by its full key."""
+    """Return ``values`` as a ``schema`` object; raise UserError with a line for each mistake."""
     _refuse(line for _, line in _mistakes(values, name, schema, origin))
     return schema.model_validate(values)
 
@@ -102,14 +111,14 @@ def _refuse(lines: Iterable[str]) -> None:
 
 
 def _mistakes(values: Any, name: str, schema: type[Section], origin: str) -> list[tuple[str, str]]:
-    """Return the key of the section that each mistake is in, and the line that says what is wrong."""
+    """Return for each mistake the top-level key that contains it, and a line that describes it."""
     if not isinstance(values, dict):
         raise UserError(f"{origin}: {name}: expected keys and values, received {shorten(values)}.")
     try:
         schema.model_validate(values)
     except ValidationError as error:
         details = error.errors()
-        # A renamed key is one mistake: under the new name it is not missing as well.
+        # A renamed key is one mistake: do not report the new name as missing, too.
         renamed = [(*detail["loc"][:-1], _new_name(detail, schema)) for detail in details]
         wrong = [detail for detail in details if detail["type"] != "missing" or detail["loc"] not in renamed]
         return [(str(detail["loc"][0]), f"{origin}: {_explain(detail, name, schema)}") for detail in wrong]
@@ -117,7 +126,7 @@ def _mistakes(values: Any, name: str, schema: type[Section], origin: str) -> lis
 
 
 def _new_name(detail: ErrorDetails, schema: type[Section]) -> str | None:
-    """Return the key that replaced an unknown one; None where there is none."""
+    """Return the key that replaced an unknown one, if any."""
     if detail["type"] != "extra_forbidden":
         return None
     *above, key = (str(part) for part in detail["loc"])
@@ -143,14 +152,14 @@ def _explain(detail: ErrorDetails, name: str, schema: type[Section]) -> str:
 
 
 def shorten(value: Any) -> str:
-    """Return a value as Python writes it, of a long one the start."""
+    """Return the ``repr`` of a value, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST]} … ({len(text):,} characters)"
 
 
 def _section_at(keys: list[str], schema: type[Section]) -> type[Section]:
     for key in keys:
-        if key.isdigit():  # an item of a list of sections, which the key before it has led to
+        if key.isdigit():  # an item in a list of sections; the key before it has led here
             continue
         annotation: Any = schema.model_fields[key].annotation
         schema = next(iter(get_args(annotation)), annotation)

@@ -1,6 +1,6 @@
-"""End when the process that started this one ends: a DVC that is killed would leave its stage running.
+"""End this process when its parent ends: if DVC is killed, its stage would otherwise continue.
 
-python -m stages.base.parent repro …      `dvc repro …`, which ends with the script that called it
+python -m stages.base.parent repro …      run `dvc repro …`, and end it with the calling script
 """
 
 import os
@@ -10,17 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 
-_SECONDS = 0.5  # between looks at the parent
-_GRACE = 10.0  # seconds to end in good order, after which the process is ended anyway
+_SECONDS = 0.5  # between checks of the parent
+_GRACE = 10.0  # seconds for a clean end, before the process exits anyway
 
 
 def interrupt_self() -> None:
     """Interrupt this process as Ctrl-C does."""
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # which wakes that thread, too
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # this also wakes that thread
 
 
 def follow_parent(end: Callable[[], None] = interrupt_self) -> None:
-    """Call ``end`` once the parent process has ended, and exit a little later if that has not ended this one."""
+    """Call ``end`` when the parent process has ended, and exit after a grace period in any case."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -34,7 +34,7 @@ def follow_parent(end: Callable[[], None] = interrupt_self) -> None:
 
 
 def _interrupt_group() -> None:
-    os.killpg(0, signal.SIGINT)  # DVC, which leads a group of its own here, and its stage
+    os.killpg(0, signal.SIGINT)  # DVC, the leader of its process group, and the stage it runs
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the next items of an iterator while the caller works on one, and several at a time."""
+"""Compute the next items of an iterator in threads while the caller works on one."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T], count: int) -> Iterator[T]:
-    """Go through ``items`` in their order, up to ``count`` of them being made ready in a thread of their own.
+    """Yield ``items`` in order, with up to ``count`` of them computed in advance.
 
-    Always the same thread goes through ``items``, so that they need not be safe to use from several.
+    A single background thread iterates over ``items``, so the iterator need not be thread-safe.
     """
     iterator, end = iter(items), object()
     queue: deque[Future[T | object]] = deque()
@@ -25,13 +25,15 @@ def prefetch(items: Iterable[T], count: int) -> Iterator[T]:
 
 
 def map_in_threads(function: Callable[[S], T], items: Iterable[S], threads: int | None, waiting: int) -> Iterator[T]:
-    """Go through ``function(item)`` of all ``items`` in their order, computed in several threads.
+    """Yield ``function(item)`` for all ``items`` in order, computed in several threads.
 
-    The caller's thread goes through ``items``, so that they need not be safe to use from several.
+    The caller's thread iterates over ``items``, so the iterator need not be thread-safe.
 
     Args:
-        threads: how many; with 1 the caller's own computes. None: as Python chooses.
-        waiting: how many results may wait for the caller, or be computed, at a time.
+        function: called with one item, from several threads at a time.
+        items: the items.
+        threads: the number of threads; 1 computes in the caller's thread, None lets Python choose.
+        waiting: the number of results that may be pending or in progress.
     """
     if threads == 1:
         yield from map(function, items)

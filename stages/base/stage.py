@@ -14,28 +14,31 @@ from stages.base.versions import find_other_versions
 _REMEDIES = {
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "Free some disk, or raise the limit.",
     (errno.EACCES, errno.EPERM, errno.EROFS): "Change its permissions, or those of its folder.",
-    (errno.EISDIR, errno.ENOTDIR, errno.EEXIST): "Something else lies in its place: move it away.",
+    (errno.EISDIR, errno.ENOTDIR, errno.EEXIST): "Something else is in its place: move it away.",
     (errno.EIO,): "The disk may be failing: check it.",
 }
-# Scripts that take no arguments, but for the first; the others, commands, read theirs by themselves.
+# Of these only fetch takes arguments; the commands parse their own.
 _STAGES = ("fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate", "report", "export")
 _MEMORY = (
-    "there is not enough memory. Close other programs, or set a smaller batch_size, pretrain.image_size or backbone. "
-    "Earlier results are as they were."
+    "not enough memory. Close other programs, or set a smaller batch_size, pretrain.image_size or backbone. "
+    "Earlier results are unchanged."
 )
 _OTHER = (
-    "these libraries differ from the versions that the results were recorded with: {}. Install the recorded ones with "
-    "`pip install -e .`. Or record those installed: pin them in pyproject.toml, run `python -m stages check --write`, "
-    "then `dvc repro` (or `dvc commit -f` to keep the results as they are)."
+    "the results were recorded with other versions of these libraries: {}. Install the recorded versions with "
+    "`pip install -e .`. Or record the installed ones: pin them in pyproject.toml, run `python -m stages check "
+    "--write`, then `dvc repro` (or `dvc commit -f` to keep the results as they are)."
 )
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Turn a UserError into one line on stderr and exit code 1, and Ctrl-C into exit code 130.
+    """Run a stage or command; print an expected error as one line and exit with code 1, or 130 after Ctrl-C.
 
-    A stage of dvc.yaml does not begin with other versions of its libraries than those its results are recorded with.
-    One that DVC started ends with it.
+    A stage refuses to start if the versions of its libraries differ from those its results were recorded with. If DVC
+    started it, it ends with DVC.
+
+    Args:
+        name: of the stage or command.
     """
     if "DVC_STAGE" in os.environ:
         follow_parent()
@@ -46,7 +49,7 @@ def stage(name: str) -> Iterator[None]:
         raise SystemExit
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # paths and class names may hold what a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack characters of paths and class names
     try:
         if started and name in _STAGES[1:] and sys.argv[1:]:
             raise UserError(f"expected no arguments, received {' '.join(sys.argv[1:])}. params.yaml says what it does.")
@@ -56,7 +59,7 @@ def stage(name: str) -> Iterator[None]:
     except UserError as error:
         print(f"{name}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except BrokenPipeError:  # the reader has seen enough, as `| head` has
+    except BrokenPipeError:  # the reader has closed the pipe, like `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
@@ -74,8 +77,8 @@ def stage(name: str) -> Iterator[None]:
 
 def _explain(error: OSError, name: str) -> str:
     """Say which file could not be read or written, why, and what to do."""
-    # A write that fails does not say where.
+    # An error of `write` does not name its file.
     file = error.filename or (f"data/{name}" if name in _STAGES else "a file could not be written or read")
     what = error.strerror or " ".join(str(error).split())
-    remedy = next((words for codes, words in _REMEDIES.items() if error.errno in codes), "See what is there.")
-    return f"{os.fsdecode(file)}: {what}. {remedy} Earlier results are as they were; run it again."
+    remedy = next((words for codes, words in _REMEDIES.items() if error.errno in codes), "Check it.")
+    return f"{os.fsdecode(file)}: {what}. {remedy} Earlier results are unchanged; run it again."

@@ -9,12 +9,19 @@ T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """Print one line of what the stage does, at once even where output goes to a file."""
+    """Print one line about the stage's work, without buffering."""
     print(f"  {text}", flush=True)
 
 
 def show_progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> Iterable[T]:
-    """Show a bar on a terminal while ``items`` are gone through; stay silent in a log file."""
+    """Return ``items`` with a progress bar on a terminal; a log file gets none.
+
+    Args:
+        items: what to iterate over.
+        what: the bar's label.
+        total: the number of items, if ``len(items)`` does not tell.
+        unit: what an item is called.
+    """
     return tqdm(items, desc=f"  {what}", total=total, unit=f" {unit}", leave=False, disable=None)
 
 

@@ -1,4 +1,4 @@
-"""Compare the libraries that are installed with the versions that results are recorded with."""
+"""Compare the installed libraries with the versions that the results were recorded with."""
 
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,7 @@ _BACKEND = "${compute.backend}"  # as dvc.yaml lists the library of that name
 
 
 def find_other_versions(stage: str) -> list[str]:
-    """Return what differs of the libraries that dvc.yaml lists for ``stage``; nothing of a command that is no stage."""
+    """Return the differing libraries among those that dvc.yaml lists for ``stage``; none for a command."""
     entry = _section(_section(_read(_PIPELINE), "stages"), stage)
     names: list[str] = []
     for param in _section(entry, "do").get("params") or entry.get("params") or []:
@@ -26,10 +26,10 @@ def find_other_versions(stage: str) -> list[str]:
 
 
 def find_differences(names: Iterable[str] | None = None) -> list[str]:
-    """Return each library with its recorded version and the one that is installed, where that is another.
+    """Return a text with both versions for each library whose installed version is not the recorded one.
 
     Args:
-        names: of libraries; by default all that are recorded.
+        names: the libraries to compare; by default all recorded ones.
     """
     recorded, found = _read(_VERSIONS), []
     for name in recorded if names is None else names:
@@ -42,7 +42,7 @@ def find_differences(names: Iterable[str] | None = None) -> list[str]:
 def _installed(name: str) -> str | None:
     try:
         return version(name)
-    except PackageNotFoundError:  # who imports it says so
+    except PackageNotFoundError:  # its import will fail with a message
         return None
 
 
@@ -54,6 +54,6 @@ def _section(content: dict[str, Any], name: str) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # who needs the file says so
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # whoever needs the file reports it
         return {}
     return content if isinstance(content, dict) else {}

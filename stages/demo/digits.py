@@ -1,7 +1,7 @@
-"""scikit-learn's handwritten digits: how they are divided, and the source set made from the larger part.
+"""Make the source data set from scikit-learn's handwritten digits, in MNIST's format.
 
 Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (CC BY 4.0): 1,797 digits of 13 people, scanned
-at 32 x 32 and reduced to 8 x 8 by counting the ink in each 4 x 4 block. scikit-learn ships them.
+at 32 x 32 and reduced to 8 x 8 by counting the ink in each 4 x 4 block.
 """
 
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from PIL import Image
 from stages.sources.idx import write_idx
 
 PAPER = 58  # digits of each class in the paper set: a third of the rarest class
-SIDE, BOX = 28, 20  # pixels: MNIST's images, and the box each digit is scaled into
+SIDE, BOX = 28, 20  # pixels: of MNIST's images, and of the box that each digit is scaled to
 
 
 @dataclass(frozen=True)
 class Scans:
-    """Some of the scanned digits."""
+    """Scanned digits."""
 
-    ink: np.ndarray  # (n, 8, 8) float64, the share of each block that is ink: 0 to 1
-    labels: np.ndarray  # (n,) int64, the digit
-    numbers: np.ndarray  # (n,) int64, the position in scikit-learn's array
+    ink: np.ndarray  # (n, 8, 8) float64: how much of each block is ink, 0 to 1
+    labels: np.ndarray  # (n,) int64: the digit
+    numbers: np.ndarray  # (n,) int64: the position in scikit-learn's array
 
 
 def divide_digits() -> dict[str, Scans]:
-    """Return the digits as ``train`` and ``test``, which make the source set, and ``paper``; none is in two of them.
+    """Return disjoint sets of digits: ``train`` and ``test`` for the source set, and ``paper``.
 
-    The array goes from one person's digits to the next's. Each class is dealt out in that order, every third digit to
-    the paper set and every twelfth to the source's test part, so that everyone's hand is in every part.
+    The array lists the digits person by person. Within each class, every third digit goes to the paper set and every
+    twelfth to the source's test part, so that everyone's handwriting is in every part.
     """
-    from sklearn.datasets import load_digits  # takes a second, and downloads do not need it
+    from sklearn.datasets import load_digits  # here: it takes a second, and downloads do not need it
 
     digits = load_digits()
     dealt: dict[str, list[int]] = {"train": [], "test": [], "paper": []}
@@ -49,14 +49,14 @@ def divide_digits() -> dict[str, Scans]:
 
 
 def draw_like_mnist(ink: np.ndarray) -> np.ndarray:
-    """Return one (8, 8) digit as (28, 28) uint8: light on black, in a 20-pixel box, center of mass in the middle.
+    """Return one (8, 8) digit as (28, 28) uint8: light on black, in a 20-pixel box, centered by its center of mass.
 
     LeCun, Bottou, Bengio and Haffner 1998, section III.A.
     """
-    padded = np.pad(ink, 1).astype(np.float32)  # so that strokes at the border end softly
+    padded = np.pad(ink, 1).astype(np.float32)  # so that strokes at the border have soft ends
     side = BOX * len(padded) // len(ink)
     field = np.asarray(Image.fromarray(padded).resize((4 * side, 4 * side), Image.Resampling.BICUBIC))
-    crisp = ((field - 0.25) / 0.5).clip(0, 1)  # a pen's edge is sharper than what 8 pixels can show of it
+    crisp = ((field - 0.25) / 0.5).clip(0, 1)  # a pen's edge is sharper than 8 pixels can show
     gray = np.asarray(Image.fromarray(crisp).reduce(4))
     inked = [np.flatnonzero(gray.any(axis=axis)) for axis in (1, 0)]
     gray = gray[tuple(slice(lines[0], lines[-1] + 1) for lines in inked)]
@@ -71,7 +71,7 @@ def draw_like_mnist(ink: np.ndarray) -> np.ndarray:
 
 
 def write_digits(folder: Path) -> str:
-    """Write the source set into ``folder`` as MNIST's four files; return what was made, in words."""
+    """Write the source set into ``folder`` as MNIST's four files; return a description of it."""
     parts = divide_digits()
     for part, prefix in (("train", "train"), ("test", "t10k")):
         scans = parts[part]

@@ -1,7 +1,7 @@
-"""The paper set: scanned digits redrawn as a person would photograph them, dark ink on lit, slightly uneven paper.
+"""Make the paper set: scanned digits redrawn like phone photographs, dark ink on lit, slightly uneven paper.
 
-The 8x8 scan of a digit gives the middle line of its strokes; a pen follows that line, with a width, slant, turn, size
-and place of its own. The ranges below were set by eye against phone photographs of handwritten digits.
+The 8x8 scan of a digit gives the center line of its strokes. A pen follows that line with random width, slant,
+rotation, size and position. The ranges were tuned by eye against phone photographs of handwritten digits.
 """
 
 import math
@@ -15,14 +15,14 @@ from scipy import ndimage
 from stages.demo.digits import Scans, divide_digits
 
 SEED = 1998
-FINE = 8  # pixels for each pixel of the scan, where strokes are worked out
+FINE = 8  # pixels per pixel of the scan, at the resolution at which strokes are computed
 MARGIN = 2  # empty pixels of the scan around the digit
-REACH = 8.0  # fine pixels from a stroke's edge within which its outline is known
+REACH = 8.0  # distance from a stroke's edge, in fine pixels, up to which its outline is computed
 QUALITY = 90  # of the JPEG files
 
 
 def write_paper(folder: Path) -> str:
-    """Write the paper set into ``folder`` as CLASS/NNN.jpg; return what was made, in words."""
+    """Write the paper set into ``folder`` as CLASS/NNN.jpg; return a description of it."""
     scans = divide_digits()["paper"]
     for digit in range(10):
         (folder / str(digit)).mkdir()
@@ -32,12 +32,12 @@ def write_paper(folder: Path) -> str:
 
 
 def photograph(scans: Scans, place: int) -> Image.Image:
-    """Return digit ``place`` of ``scans`` on paper, RGB, with sides of 160 to 260 pixels; always the same image."""
+    """Draw digit ``place`` of ``scans`` on paper: RGB, 160 to 260 pixels a side, always the same image."""
     rng = np.random.default_rng([SEED, int(scans.numbers[place])])
     height, width = (int(side) for side in rng.integers(160, 261, 2))
-    paper = _paper(height, width, rng)
-    ink = _put(_outline(scans.ink[place], rng), height, width, rng)
-    ink *= rng.uniform(0.75, 0.95) * (1 + 0.12 * _uneven(height, width, 12, rng))  # a pen does not cover evenly
+    paper = _draw_paper(height, width, rng)
+    ink = _draw(_outline(scans.ink[place], rng), height, width, rng)
+    ink *= rng.uniform(0.75, 0.95) * (1 + 0.12 * _make_noise(height, width, 12, rng))  # a pen does not cover evenly
     color = rng.uniform(28, 62) * np.array(
         [1, rng.uniform(0.95, 1.02), rng.uniform(0.95, 1.3)], np.float32
     )  # black to blue
@@ -47,7 +47,7 @@ def photograph(scans: Scans, place: int) -> Image.Image:
 
 
 def _outline(scan: np.ndarray, rng: Generator) -> np.ndarray:
-    """Return how far each fine pixel lies inside the pen's stroke, in fine pixels, plus REACH; 0 is far outside."""
+    """Return each fine pixel's depth inside the pen's stroke, in fine pixels, plus REACH; 0 is far outside."""
     scan = np.pad(scan, MARGIN)
     scan = scan + 1.2 * (scan - ndimage.uniform_filter(scan, 3))  # opens the small loops of 6, 8 and 9
     nearby = ndimage.maximum_filter(scan, 3)
@@ -58,16 +58,16 @@ def _outline(scan: np.ndarray, rng: Generator) -> np.ndarray:
     half_width = ndimage.gaussian_filter(np.where(middle, ndimage.distance_transform_edt(blob), 0.0), 4)
     half_width /= np.maximum(ndimage.gaussian_filter(middle.astype(float), 4), 1e-3)
     distance, nearest = ndimage.distance_transform_edt(~middle, return_indices=True)
-    # Part the pen's own width, part the scan's: where a scan is all ink, the stroke stays broad.
+    # Mix the pen's width with the scan's: where the scan is all ink, the stroke stays broad.
     pen = (rng.uniform(0.05, 0.25) * FINE + rng.uniform(0.4, 0.6) * half_width)[nearest[0], nearest[1]]
     inside = ndimage.gaussian_filter(pen - distance, 1.5)
     return np.asarray((inside + REACH).clip(0, 2 * REACH))
 
 
 def _thin(blob: np.ndarray) -> np.ndarray:
-    """Return the middle line, one pixel wide, of what is set in ``blob`` (Zhang and Suen, CACM 27(3), 1984)."""
+    """Return the center line of ``blob``, one pixel wide (Zhang and Suen, CACM 27(3), 1984)."""
     whole = blob.astype(np.uint8)
-    line = whole[ndimage.find_objects(whole)[0]]  # a view of the part that is not empty
+    line = whole[ndimage.find_objects(whole)[0]]  # a view of the bounding box
     while True:
         before = line.sum()
         for removable in REMOVABLE:
@@ -77,7 +77,7 @@ def _thin(blob: np.ndarray) -> np.ndarray:
 
 
 def _removable() -> tuple[np.ndarray, np.ndarray]:
-    """Return for each of the 256 neighborhoods whether the first, and the second, pass takes its middle away."""
+    """Return for each of the 256 neighborhoods whether the first and the second pass remove its middle."""
     ring = (np.arange(256) >> np.arange(8)[:, None] & 1).astype(bool)  # north first, then clockwise
     north, east, south, west = ring[::2]
     around = ring.sum(axis=0)
@@ -92,8 +92,8 @@ RING = np.array([[128, 1, 2], [64, 0, 4], [32, 16, 8]], np.uint8)  # gives each 
 REMOVABLE = _removable()
 
 
-def _put(outline: np.ndarray, height: int, width: int, rng: Generator) -> np.ndarray:
-    """Return the share of ink, (height, width), with the digit drawn at a random place, size, slant and turn."""
+def _draw(outline: np.ndarray, height: int, width: int, rng: Generator) -> np.ndarray:
+    """Draw the digit with random place, size, slant and rotation; return the ink coverage, (height, width)."""
     tall = rng.uniform(0.34, 0.62) * min(height, width)
     scale = tall / (FINE * (len(outline) / FINE - 2 * MARGIN))  # image pixels for each fine pixel
     turn = math.radians(np.clip(rng.normal(0, 4), -10, 10))
@@ -112,13 +112,13 @@ def _put(outline: np.ndarray, height: int, width: int, rng: Generator) -> np.nda
     return _smooth((drawn - REACH) * scale / edge + 0.5)
 
 
-def _paper(height: int, width: int, rng: Generator) -> np.ndarray:
-    """Return empty paper, (height, width, 3): lit from one side, with a faint shadow and the sheet's own relief."""
+def _draw_paper(height: int, width: int, rng: Generator) -> np.ndarray:
+    """Return empty paper, (height, width, 3): lit from one side, with a faint shadow and the sheet's relief."""
     down, right = (axis.astype(np.float32) / max(height, width) - 0.5 for axis in np.ogrid[:height, :width])
     toward, across = (right * math.cos(angle) + down * math.sin(angle) for angle in rng.uniform(0, 2 * math.pi, 2))
     light = 1 + rng.uniform(0.1, 0.35) * toward
     shadow = 1 - rng.uniform(0.0, 0.2) * _smooth((across - rng.uniform(-0.1, 0.5)) / rng.uniform(0.25, 0.7) + 0.5)
-    relief = 1 + 0.02 * _uneven(height, width, 40, rng) + 0.006 * _uneven(height, width, 4, rng)
+    relief = 1 + 0.02 * _make_noise(height, width, 40, rng) + 0.006 * _make_noise(height, width, 4, rng)
     gray = rng.uniform(145, 205) * light * shadow * relief
     warmth = rng.uniform(0.02, 0.06)
     warm = np.array([1, 1 - warmth, 1 - rng.uniform(1.6, 2.0) * warmth], np.float32)
@@ -126,7 +126,7 @@ def _paper(height: int, width: int, rng: Generator) -> np.ndarray:
     return np.asarray(gray[..., None] * (warm + (1 - shadow[..., None]) * cool))
 
 
-def _uneven(height: int, width: int, cell: int, rng: Generator) -> np.ndarray:
+def _make_noise(height: int, width: int, cell: int, rng: Generator) -> np.ndarray:
     """Return smooth noise, (height, width), with standard normal values about every ``cell`` pixels."""
     grid = rng.normal(size=(height // cell + 2, width // cell + 2)).astype(np.float32)
     return np.asarray(Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC))

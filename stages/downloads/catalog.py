@@ -1,4 +1,4 @@
-"""The catalog of what can be fetched: an item's name in, its validated entry out."""
+"""Read the catalog of items that can be fetched."""
 
 import difflib
 from pathlib import Path
@@ -13,10 +13,10 @@ from stages.base.params import Section
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # a plain file name: no folder, not hidden
 HASH = r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$"
 URL = r"^https?://\S+$"
-CLASS = r"^[^\s/\\]([^/\\\n]*[^\s/\\])?$"  # becomes a folder name where class folders are written
+CLASS = r"^[^\s/\\]([^/\\\n]*[^\s/\\])?$"  # it may become the name of a class folder
 MEANING = {
     NAME: "a plain file name of letters, digits and . _ + -",
-    HASH: "md5: or sha256: and the hash in small hexadecimal digits",
+    HASH: "md5: or sha256: and the hash in lowercase hexadecimal digits",
     URL: "an address that begins with http:// or https://",
     CLASS: "a name without slashes, and without spaces around it",
 }
@@ -28,12 +28,12 @@ class PublishedFile(Section):
 
     name: Annotated[str, Field(pattern=NAME)]
     urls: Annotated[list[Annotated[str, Field(pattern=URL)]], Field(min_length=1)]
-    hash: Annotated[str, Field(pattern=HASH)] | None = None  # None only where none is published
+    hash: Annotated[str, Field(pattern=HASH)] | None = None  # None only if no hash is published
     size: Annotated[int, Field(ge=1)] | None = None
 
 
 class DownloadItem(Section):
-    """An item of published files."""
+    """An item that consists of published files."""
 
     kind: Literal["download"]
     files: Annotated[list[PublishedFile], Field(min_length=1)]
@@ -56,7 +56,7 @@ class DownloadItem(Section):
 
 
 class GeneratedItem(Section):
-    """An item that the project makes itself."""
+    """An item that the project generates itself."""
 
     kind: Literal["made"]
     generator: str
@@ -66,13 +66,17 @@ KINDS: dict[str, type[DownloadItem] | type[GeneratedItem]] = {"download": Downlo
 
 
 def read_catalog(path: Path) -> dict[str, Any]:
-    """Return the entries of the catalog at ``path`` by their names, not yet validated."""
+    """Return the entries of the catalog at ``path`` by name, not yet validated.
+
+    Raises:
+        UserError: the catalog is missing or not valid YAML.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run this from the top folder of the project.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: expected an entry for each item, received {type(content).__name__}.")
     return {str(name): entry for name, entry in content.items()}
@@ -82,8 +86,8 @@ def read_entry(path: Path, item: str) -> DownloadItem | GeneratedItem:
     """Return the entry of ``item`` in the catalog at ``path``.
 
     Raises:
-        UserError: there is no such item (the message lists those there are), or its entry is wrong (the message names
-            every wrong key, its value and what is allowed).
+        UserError: there is no such item (the message lists the items), or its entry is wrong (the message names each
+            wrong key, its value and what is allowed).
     """
     known = read_catalog(path)
     if item not in known:

@@ -1,6 +1,6 @@
-"""Bring one published file here: from a mirror or its addresses, resumed, retried, and taken only with the right hash.
+"""Fetch one published file from a mirror or its addresses: resumed, retried, and verified by its hash.
 
-Nothing is ever unpacked or loaded here, and no pickle: a file is bytes with a known hash.
+Nothing is unpacked or loaded here: a file is bytes with a known hash.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from stages.downloads.http import MissingError, RefusedError, RetryPolicy, check
 
 
 def list_places(file: PublishedFile, item: str, mirror: str) -> list[str | Path]:
-    """Return where to look for ``file``, in order: MIRROR/ITEM/NAME, MIRROR/NAME, then its published addresses.
+    """Return the places to try for ``file``, in order: MIRROR/ITEM/NAME, MIRROR/NAME, then its published addresses.
 
     Raises:
         UserError: ``mirror`` is neither empty, a folder, nor a file:// or http(s):// address.
@@ -35,21 +35,27 @@ def list_places(file: PublishedFile, item: str, mirror: str) -> list[str | Path]
 
 
 def is_intact(path: Path, file: PublishedFile) -> bool:
-    """Whether ``path`` is a file with the size and hash of ``file``, as far as they are known."""
-    return path.is_file() and not _fault(path, file)
+    """Return whether ``path`` has the size and hash of ``file``, if they are known."""
+    return path.is_file() and not _find_fault(path, file)
 
 
 def obtain(file: PublishedFile, part: Path, places: Sequence[str | Path], patience: RetryPolicy, home: Path) -> None:
-    """Bring ``file`` to ``part`` from the first of ``places`` that gives the right bytes.
+    """Fetch ``file`` to ``part`` from the first of ``places`` that provides the right bytes.
 
-    What an interrupted run left at ``part`` is gone on with at the address it came from, if the server marks versions
-    of the file or a hash is published: bytes of two versions or two addresses are never joined unnoticed. What is there
-    afterwards has the right hash. ``home`` is the folder where a user may put the file instead.
+    An interrupted download resumes at the address it came from, if the server identifies versions of the file or a hash
+    is published: bytes of two versions or two addresses are never joined unnoticed.
+
+    Args:
+        file: the file, with its hash and size if they are known.
+        part: where to write it; a partial download may be there.
+        places: paths and addresses, tried in order.
+        patience: how to retry.
+        home: the folder where a user may put the file instead, for the message.
 
     Raises:
-        UserError: there is no room for it, or no place gives it; the message says of each why not.
+        UserError: there is no space for it, or no place provides it; the message gives the reason for each place.
     """
-    if (file.hash or file.size) and is_intact(part, file):  # without either, nobody knows whether the part is whole
+    if (file.hash or file.size) and is_intact(part, file):  # with neither, the part may be incomplete
         return
     part.parent.mkdir(parents=True, exist_ok=True)
     check_space(file, file.size, part)
@@ -66,9 +72,9 @@ def obtain(file: PublishedFile, part: Path, places: Sequence[str | Path], patien
             if place != places[-1] and not isinstance(reason, MissingError):
                 say(f"{place}: {reason}; trying the next place")
         except OSError as error:
-            raise UserError(f"{part} cannot be written: {error}. Make room for it there, then run it again.") from None
+            raise UserError(f"{part} cannot be written: {error}. Free some space, then run it again.") from None
     advice = (
-        f"Check the network and run it again; or set THAW_MIRROR to a folder or address that holds {file.name}; "
+        f"Check the network and run it again; or set THAW_MIRROR to a folder or address that has {file.name}; "
         f"or put the file into {home} yourself."
     )
     raise UserError(
@@ -76,8 +82,8 @@ def obtain(file: PublishedFile, part: Path, places: Sequence[str | Path], patien
     )
 
 
-def _fault(path: Path, file: PublishedFile) -> str:
-    """Say what is wrong with the bytes at ``path``; nothing if they are right."""
+def _find_fault(path: Path, file: PublishedFile) -> str:
+    """Return what is wrong with the bytes at ``path``; an empty string if nothing is."""
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"wrong bytes: {size:,} of them, expected {file.size:,}"
@@ -98,13 +104,13 @@ def _copy(place: Path, file: PublishedFile, part: Path) -> None:
 
 def _download(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -> None:
     resumed = read_address(url, file, part, patience)
-    if resumed and _fault(part, file):  # what was there may be of another version: once more, from the start
+    if resumed and _find_fault(part, file):  # the first bytes may be from another version: start over
         remove_part(part)
         read_address(url, file, part, patience)
     _refuse_wrong(part, file)
 
 
 def _refuse_wrong(part: Path, file: PublishedFile) -> None:
-    if fault := _fault(part, file):
+    if fault := _find_fault(part, file):
         remove_part(part)
         raise RefusedError(fault)

@@ -1,4 +1,9 @@
-"""Read one address into a file: over HTTP, resumed where that is safe, with several tries and limits on all of them."""
+"""Download one address into a file over HTTP: resumed where that is safe, retried, and limited in size and time.
+
+``urllib3.util.Retry`` repeats a request that fails before its body arrives. Most failures here are in a body of up to
+gigabytes, so retrying has to know the bytes on disk: resume with Range and If-Range, grant new tries after progress,
+cut off a trickle, and give up on a server that asks to wait for an hour. Retry would be a second loop inside this one.
+"""
 
 import re
 import shutil
@@ -19,35 +24,37 @@ from stages.base.terminal import format_size, say
 from stages.downloads.catalog import PublishedFile
 
 CHUNK = 1 << 18  # bytes read at a time
-ADVANCE = 1 << 20  # bytes after which a broken connection has earned all its tries anew
-UNSTATED = 4 << 30  # bytes taken of a file whose size nobody states: over three times the largest in the catalog
-SETTLED = 60  # seconds by which Last-Modified must lie back for a later change to get another one, though clocks differ
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP errors that a later try may not meet; others are final
+ADVANCE = 1 << 20  # bytes of progress that reset the number of tries
+UNSTATED = 4 << 30  # largest download of unknown size, in bytes: over three times the largest file in the catalog
+SETTLED = 60  # age of Last-Modified, in seconds, from which it identifies a version: a later change gets a later date
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP errors worth a retry; others are final
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long to put up with a bad connection."""
+    """How long to tolerate a bad connection."""
 
     tries: int = 4  # for each address
-    wait: float = 1.0  # seconds before the second try, doubled before each further one
-    longest: float = 300.0  # seconds that a server may ask to wait (Retry-After); one that asks for more is given up
-    stall: float = 20.0  # seconds without a byte, or below the pace, after which a connection counts as broken
+    wait: float = 1.0  # seconds before the second try; doubled before each further one
+    longest: float = 300.0  # seconds that a server may ask to wait (Retry-After); beyond, its address is given up
+    stall: float = 20.0  # seconds without a byte, or below the pace, until a connection counts as broken
     pace: float = 512.0  # bytes per second
 
 
 class RefusedError(Exception):
-    """The place does not give the file, and would not the next time. str() is the reason."""
+    """The place refuses the file, and a retry would not help. str() is the reason."""
 
 
 class MissingError(RefusedError):
-    """The place does not hold the file."""
+    """The place does not have the file."""
 
 
 class BrokenError(Exception):
-    """The connection failed; the next try may go on from what has come. str() is the reason.
+    """The connection failed; the next try may resume. str() is the reason.
 
-    ``wait`` is how many seconds the server asks to wait until then.
+    Args:
+        reason: in words.
+        wait: how many seconds the server asks to wait.
     """
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -56,29 +63,41 @@ class BrokenError(Exception):
 
 
 class Origin(Section):
-    """What the bytes of a part are of; recorded beside it, so that another run knows if it may ask for the rest."""
+    """Where a partial file comes from, recorded beside it, so that a later run knows whether it may resume."""
 
     url: str
-    validator: str | None  # the server's mark of this version of the file, as If-Range takes it
-    size: int | None  # of the whole file in bytes, if the server stated it
+    validator: str | None  # identifies the file's version, for If-Range
+    size: int | None  # of the complete file in bytes, if the server stated it
 
 
 def check_space(file: PublishedFile, size: int | None, part: Path) -> None:
-    """Raise UserError where the disk has no room for what is left of a file of so many bytes."""
+    """Raise UserError if the disk has no space for the rest of a file.
+
+    Args:
+        file: the file, for its name.
+        size: its size in bytes, if known.
+        part: where it is written; a partial download may be there.
+    """
     needed, free = (size or 0) - _size(part), shutil.disk_usage(part.parent).free
     if needed > free:
         raise UserError(
-            f"{file.name}: {format_size(needed)} to come, {format_size(free)} free in {part.parent}. "
-            "Make room there, then run it again."
+            f"{file.name}: {format_size(needed)} to download, {format_size(free)} free in {part.parent}. "
+            "Free some space, then run it again."
         )
 
 
 def read_address(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -> bool:
-    """Read ``url`` to the end of ``part``, with several tries; return whether the last went on from an earlier one.
+    """Download ``url`` to ``part`` with several tries; return whether the last one resumed an earlier one.
+
+    Args:
+        url: the address.
+        file: the file, with its hash and size if they are known.
+        part: where to write it; a partial download may be there.
+        patience: how to retry.
 
     Raises:
-        RefusedError: the address does not give the file.
-        UserError: there is no room for it.
+        RefusedError: the address does not provide the file.
+        UserError: there is no space for it.
     """
     left, wait, furthest = patience.tries, patience.wait, _size(part) if _read_origin(url, file, part) else 0
     while True:
@@ -102,9 +121,9 @@ def read_address(url: str, file: PublishedFile, part: Path, patience: RetryPolic
 
 
 def _attempt(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -> bool:
-    """Read ``url`` to its end, from where the part ends if that is safe; return whether it was."""
+    """Download ``url`` once, resuming at the end of ``part`` if that is safe; return whether it was."""
     origin = _read_origin(url, file, part)
-    # identity: the bytes as published, even where a server would pack them for the way.
+    # identity: the bytes as published, without compression on the way.
     headers = {"Accept-Encoding": "identity"}
     if origin:
         headers |= {"Range": f"bytes={_size(part)}-"} | ({"If-Range": origin.validator} if origin.validator else {})
@@ -116,7 +135,7 @@ def _attempt(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -
             total = stated or file.size
             check_space(file, total, part)
             if not start:
-                remove_part(part)  # first, so that at no time the record speaks for other bytes
+                remove_part(part)  # first, so that the record never describes other bytes
                 now = Origin(url=url, validator=_validator(response), size=stated)
                 _record(part).write_text(now.model_dump_json(), encoding="utf-8")
             with part.open("ab") as out, tqdm(total=total, initial=start, desc=f"  {file.name}", **BYTES) as bar:
@@ -137,8 +156,8 @@ def _excess(total: int | None) -> str:
     if total:
         return f"wrong bytes: more than the {total:,} expected"
     return (
-        f"more than {UNSTATED:,} bytes, the most that is taken of a file whose size neither the server nor the catalog "
-        "states (if it is that large, add its size to the catalog)"
+        f"more than {UNSTATED:,} bytes, the limit for a file whose size neither the server nor the catalog states (if "
+        "it is that large, add its size to the catalog)"
     )
 
 
@@ -146,11 +165,11 @@ BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, 
 
 
 def _position(response: requests.Response, origin: Origin | None, part: Path) -> tuple[int, int | None]:
-    """Return where in the file the body of ``response`` starts, and the size of the whole file if it is told."""
+    """Return where in the file the body of ``response`` starts, and the size of the complete file if it is stated."""
     status = f"HTTP {response.status_code} {response.reason}"
     if response.status_code in (404, 410):
         raise MissingError(status)
-    if response.status_code == 200:  # also where the file has changed, or the server does not know ranges
+    if response.status_code == 200:  # also if the file has changed, or the server does not support ranges
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
     if origin and response.status_code in (206, 416):
@@ -162,17 +181,17 @@ def _position(response: requests.Response, origin: Origin | None, part: Path) ->
             if same and origin.size in (None, stated):
                 return begun, stated
         remove_part(part)
-        raise BrokenError(f"{status}: no way to go on from byte {begun:,}")
-    if response.status_code in PASSING:
+        raise BrokenError(f"{status}: cannot resume at byte {begun:,}")
+    if response.status_code in TRANSIENT:
         raise BrokenError(status, _asked_wait(response))
     raise RefusedError(status)
 
 
 def _validator(response: requests.Response) -> str | None:
-    """Return what tells this version of the file from others, if it is of the kind that If-Range takes.
+    """Return what identifies this version of the file, if If-Range accepts it.
 
-    RFC 9110 (8.8.2.2 and 13.1.5) allows a strong ETag; or, where there is no ETag at all, a date of change that no
-    later change can share.
+    RFC 9110 (8.8.2.2 and 13.1.5) allows a strong ETag; or, without any ETag, a modification date that no later change
+    can share.
     """
     headers = response.headers
     if "ETag" in headers:
@@ -182,7 +201,7 @@ def _validator(response: requests.Response) -> str | None:
 
 
 def _asked_wait(response: requests.Response) -> float:
-    """Return how many seconds Retry-After asks to wait; 0 if it is missing, past or makes no sense."""
+    """Return how many seconds Retry-After asks to wait; 0 if it is missing, past or invalid."""
     after = response.headers.get("Retry-After", "").strip()
     if after.isdecimal():
         return float(after)
@@ -191,7 +210,7 @@ def _asked_wait(response: requests.Response) -> float:
 
 
 def _moment(date: str | None) -> float | None:
-    """Return an HTTP date in seconds since 1970; None if it is none."""
+    """Return an HTTP date in seconds since 1970; None if it is not a date."""
     try:
         parsed = parsedate_tz(date or "")
         return mktime_tz(parsed) if parsed else None
@@ -200,7 +219,7 @@ def _moment(date: str | None) -> float | None:
 
 
 def _chunks(body: Any, patience: RetryPolicy) -> Iterator[bytes]:
-    """Go through what arrives, as it arrives, so that a trickle is noticed although the socket never times out."""
+    """Yield the body as it arrives, and raise BrokenError on a trickle, at which the socket never times out."""
     since, received = time.monotonic(), 0
     while chunk := body.read1(CHUNK, decode_content=False):
         yield chunk
@@ -208,7 +227,7 @@ def _chunks(body: Any, patience: RetryPolicy) -> Iterator[bytes]:
         passed = time.monotonic() - since
         if passed >= patience.stall:
             if received < patience.pace * passed:
-                raise BrokenError(f"no more than {received:,} bytes in {passed:.0f} s")
+                raise BrokenError(f"only {received:,} bytes in {passed:.0f} s")
             since, received = time.monotonic(), 0
 
 
@@ -217,11 +236,11 @@ def _size(path: Path) -> int:
 
 
 def _record(part: Path) -> Path:
-    return part.with_name(f".{part.name}.json")  # hidden, as no published file is: never another file's part
+    return part.with_name(f".{part.name}.json")  # hidden, so that no published file has this name
 
 
 def _read_origin(url: str, file: PublishedFile, part: Path) -> Origin | None:
-    """Return what is known of the part if its rest may be asked for at ``url``; None if it is to be begun anew."""
+    """Return the part's record if the download may resume at ``url``; None if it has to start over."""
     try:
         origin = Origin.model_validate_json(_record(part).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -230,13 +249,13 @@ def _read_origin(url: str, file: PublishedFile, part: Path) -> Origin | None:
 
 
 def remove_part(part: Path) -> None:
-    """Remove a part, and what is recorded of it."""
+    """Remove a partial file and its record."""
     part.unlink(missing_ok=True)
     _record(part).unlink(missing_ok=True)
 
 
 def _reason(error: BaseException) -> str:
-    """Return the innermost cause in words, without the connection's address, which is named elsewhere."""
+    """Return the innermost cause in words, without the address, which the message names elsewhere."""
     for cause in (getattr(error, "reason", None), *error.args[:1]):
         if isinstance(cause, BaseException):
             return _reason(cause)

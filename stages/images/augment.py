@@ -1,4 +1,4 @@
-"""Augmented views: the same image, turned, shifted, slanted, zoomed, flipped, recolored, or with a piece cut out."""
+"""Augment an image: rotate, shift, shear, zoom, flip, recolor, cut out a square, or apply RandAugment."""
 
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -21,11 +21,11 @@ def _is_fill(value: Any) -> bool:
 
 
 class RandAugment(Section):
-    """RandAugment: so many operations drawn from a list, all of one strength.
+    """RandAugment: random operations of one magnitude.
 
     Attributes:
-        operations: how many for each view, one after the other; 0: none.
-        magnitude: 0 (hardly a difference) to 30.
+        operations: the number of operations per view; 0: none.
+        magnitude: 0 (hardly any difference) to 30.
     """
 
     operations: Annotated[int, Field(ge=0, le=14)]
@@ -33,23 +33,23 @@ class RandAugment(Section):
 
 
 class Augment(Section):
-    """How far an augmented view may differ from its image. With 0 (and flip none) nothing happens.
+    """The limits of random augmentation. Each option is off at 0 (flip: at none).
 
     Attributes:
-        rotation: degrees, either way.
-        shift: share of the side, in both directions.
-        shear: degrees by which upright lines may lean, either way.
-        zoom: share by which it may be larger or smaller.
+        rotation: in degrees, in both directions.
+        shift: share of the side, in all four directions.
+        shear: lean of upright lines in degrees, in both directions.
+        zoom: share by which the image may be larger or smaller.
         flip: each with probability 1/2.
-        fill: what comes in at the edges: a gray value, ``nearest`` (the edge repeated), ``reflect`` (mirrored) or
-            ``wrap`` (the other side).
-        brightness: share by which it may be lighter or darker.
+        fill: what appears at the edges: a gray value, ``nearest`` (the edge repeated), ``reflect`` (mirrored) or
+            ``wrap`` (the opposite side).
+        brightness: share by which the image may be lighter or darker.
         contrast: share by which differences from the mean gray may be larger or smaller.
-        color: share by which colors may be stronger or paler.
+        color: share by which the saturation may be higher or lower.
         cutout: side of the square that is cut out, as a share of the image's side.
-        mixup: alpha of the Beta distribution of the shares in which two images are mixed.
-        cutmix: alpha of the Beta distribution of the share of the area that stays when a piece of another is put in.
-        rand_augment: operations drawn from a list.
+        mixup: alpha of the Beta distribution of the weights of two mixed images.
+        cutmix: alpha of the Beta distribution of the area that remains when a piece of another image is pasted in.
+        rand_augment: random operations.
     """
 
     RENAMED: ClassVar = {"colour": "color"}
@@ -70,21 +70,21 @@ class Augment(Section):
 
     @property
     def mixes(self) -> bool:
-        """Whether a view is mixed of two images, so that its target is shares of classes."""
+        """Whether views are mixtures of two images, with a share of each class as the target."""
         return self.mixup > 0 or self.cutmix > 0
 
 
 def make_view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np.ndarray:
     """Return view ``number`` of an image; view 0 is the image itself.
 
-    Geometry is one resampling. What is drawn depends on the seed, the view's number and the pixels alone, not on the
-    other images or their order; and turning one setting on changes nothing of what the others draw.
+    All geometric changes are one resampling. Random values depend only on the seed, the view's number and the pixels,
+    not on other images or their order; and enabling one option does not change the values of the others.
 
     Args:
         pixels: uint8, (side, side, channels).
         number: 0 or more.
-        limits: how far the view may differ; each value is drawn evenly from its range.
-        seed: another one draws other views.
+        limits: each value is drawn uniformly from its range.
+        seed: of the random values.
 
     Returns:
         uint8, (side, side, channels).
@@ -105,7 +105,7 @@ def make_view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np
     if flip_y and limits.flip in ("vertical", "both"):
         image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     if limits.rotation or limits.shift or limits.zoom or limits.shear:
-        image = warp(image, _way_back(side, angle, slant, scale, shift_x, shift_y), limits.fill)
+        image = warp(image, _map_to_image(side, angle, slant, scale, shift_x, shift_y), limits.fill)
     image = rand_augment(image, limits.rand_augment.operations, limits.rand_augment.magnitude, limits.fill, draw)
     brightness, contrast, color = 1 + colors * (limits.brightness, limits.contrast, limits.color)
     image = recolor(image, brightness, contrast, color)
@@ -115,7 +115,7 @@ def make_view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np
 
 
 def make_generator(pixels: np.ndarray, number: int, seed: int, *purpose: int) -> np.random.Generator:
-    """Return the generator of what is drawn for view ``number`` of an image, and for one ``purpose`` of several."""
+    """Return the random generator for view ``number`` of an image; ``purpose`` numbers separate independent uses."""
     flat = pixels.ravel().astype(np.int64)
     return np.random.default_rng([seed, number, int(flat.sum()), int(np.dot(flat, _places(flat.size))), *purpose])
 
@@ -125,8 +125,8 @@ def _places(count: int) -> np.ndarray:
     return np.arange(1, count + 1)
 
 
-def _way_back(side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float) -> Affine:
-    """Slant, turn and zoom around the middle, then shift: return where in the image each point of the view lies."""
+def _map_to_image(side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float) -> Affine:
+    """Return the map from a view's points to the image's: shear, rotation and zoom around the middle, then a shift."""
     cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
     a, b = cos + slant * sin, sin - slant * cos
     c = middle - a * (middle + shift_x) - b * (middle + shift_y)
@@ -135,7 +135,7 @@ def _way_back(side: int, angle: float, slant: float, scale: float, shift_x: floa
 
 
 def _cut_out(image: Image.Image, length: float, middle: np.ndarray, gray: int) -> None:
-    """Put a square of so many pixels a side around ``middle`` (x, y) into ``image``; it may reach beyond the edges.
+    """Paste a gray square with sides of ``length`` pixels around ``middle`` (x, y); it may extend beyond the edges.
 
     Cutout: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
     """
@@ -145,12 +145,13 @@ def _cut_out(image: Image.Image, length: float, middle: np.ndarray, gray: int) -
 
 
 def recolor(image: Image.Image, brightness: float, contrast: float, color: float) -> Image.Image:
-    """Return ``image`` (mode L or RGB) recolored; with a factor of 1 nothing is done.
+    """Return ``image`` with other brightness, contrast and saturation; a factor of 1 changes nothing.
 
     Args:
-        brightness: what pixel values are multiplied by.
-        contrast: what their difference from the image's mean gray is multiplied by.
-        color: what their difference from their own gray is multiplied by; a gray image has none.
+        image: in mode L or RGB.
+        brightness: factor of the pixel values.
+        contrast: factor of their differences from the image's mean gray.
+        color: factor of their differences from their own gray; mode L has none.
     """
     if brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(brightness)

@@ -1,6 +1,6 @@
-"""Gray values of more than 8 bits: which an image holds, and what of them becomes black and white.
+"""Convert gray values of more than 8 bits: find their range, and map it to black and white.
 
-Pillow has such values of one channel only; it reads 16-bit colors as 8-bit ones.
+Pillow supports them in one channel only; it reads 16-bit colors as 8-bit ones.
 """
 
 import math
@@ -12,26 +12,26 @@ from PIL import Image
 
 from stages.images.contract import Range
 
-FULL: Range = (0, 65535)  # of whole numbers, whatever the file's own width
+FULL: Range = (0, 65535)  # of integers, whatever the file's bit depth
 _SHARE: Range = (0, 1)  # of floating point
 
 
 @dataclass(frozen=True)
 class Extent:
-    """The least and the largest value of an image, and whether its values are floating point."""
+    """The least and largest value of an image, and whether its values are floating point."""
 
     least: float
     largest: float
     floating: bool
 
     def within(self, values: Range | None) -> bool:
-        """Whether no value lies outside a range; None: the full one."""
+        """Return whether all values are in a range; None: the full range."""
         low, high = values or (_SHARE if self.floating else FULL)
         return low <= self.least and self.largest <= high
 
 
 def is_range(values: object) -> bool:
-    """Whether something is a range: two finite numbers, the lower one first."""
+    """Return whether ``values`` is a range: two finite numbers, the lower one first."""
     if not isinstance(values, list | tuple) or len(values) != 2:
         return False
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -39,12 +39,12 @@ def is_range(values: object) -> bool:
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image's values have more than 8 bits."""
+    """Return whether an image's values have more than 8 bits."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
 def measure_extent(image: Image.Image) -> Extent:
-    """Return the extent of an image for which ``is_deep``; transparent pixels do not count."""
+    """Return the extent of an image of more than 8 bits, transparent pixels aside."""
     values = _values(image)
     values = values[~np.isnan(values)]
     least, largest = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
@@ -52,12 +52,12 @@ def measure_extent(image: Image.Image) -> Extent:
 
 
 def convert_to_8_bits(image: Image.Image, values: Range | None) -> Image.Image:
-    """Return an image in 8 bits: itself where it has no more, else in mode "L", transparent pixels white.
+    """Return an 8-bit image: the image itself, or a conversion to mode "L" with transparent pixels in white.
 
     Args:
-        image: the image.
-        values: those that become black and white; what lies outside becomes the one or the other. None: the full
-            range, 0 to 65535 of whole numbers and 0 to 1 of floating point.
+        image: of any depth.
+        values: the values that become black and white; those outside are clipped. None: the full range, 0 to 65535 of
+            integers and 0 to 1 of floating point.
     """
     if not is_deep(image):
         return image
@@ -67,7 +67,7 @@ def convert_to_8_bits(image: Image.Image, values: Range | None) -> Image.Image:
 
 
 def stretch_to_8_bits(image: Image.Image) -> Image.Image:
-    """Return an image in 8 bits, by the values that it alone holds: to compare it with others, not to learn from it."""
+    """Return an 8-bit image whose own least and largest value are black and white: for comparison, not for training."""
     if not is_deep(image):
         return image
     own = measure_extent(image)
@@ -75,10 +75,10 @@ def stretch_to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def encode_values(image: Image.Image) -> bytes | None:
-    """Return the values of an image for which ``is_deep`` as bytes, the same whatever the file's kind of number.
+    """Return the values of an image of more than 8 bits as bytes, the same for all number types.
 
-    None, where 8 bits hold them, because each is one of 256 steps from 0 to 65535: the picture is that of an 8-bit file
-    which a program has widened.
+    None if 8 bits can represent them: each is one of 256 steps from 0 to 65535, because a program has widened an 8-bit
+    image.
     """
     values = _values(image)
     whole = image.mode != "F" and bool(((values % 257 == 0) | np.isnan(values)).all())
@@ -88,9 +88,9 @@ def encode_values(image: Image.Image) -> bytes | None:
 
 
 def find_range(extents: Iterable[Extent]) -> Range | None:
-    """Return a range that holds the values of several images; None, where there are no images.
+    """Return a range that includes the values of all images; None if there are no images.
 
-    White is one below the power of two above the largest value: 4095 for 12 bits, and 1 where no value is larger.
+    White is one less than the power of two above the largest value: 4095 for 12 bits, and 1 if no value is larger.
     Black is 0, or minus the power of two at or below the least value: -1024 for X-ray densities in Hounsfield units.
     """
     found = list(extents)
@@ -103,7 +103,7 @@ def find_range(extents: Iterable[Extent]) -> Range | None:
 
 
 def format_range(values: Range | None) -> str:
-    """Return a range for people to read; None: the full one."""
+    """Return a range as text; None: the full range."""
     if values is None:
         return f"{FULL[0]} to {FULL[1]} (floating point: {_SHARE[0]} to {_SHARE[1]})"
     low, high = values
@@ -114,7 +114,7 @@ def format_range(values: Range | None) -> str:
 
 
 def _values(image: Image.Image) -> np.ndarray:
-    """The values as float64, not a number where transparent."""
+    """Return the values as float64, NaN where transparent."""
     values = np.asarray(image).astype(np.float64)
     transparent = image.info.get("transparency")
     return values if transparent is None else np.where(values == transparent, np.nan, values)

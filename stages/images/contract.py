@@ -1,4 +1,4 @@
-"""The input contract: what a network wants of an image. It travels from split to the exported model."""
+"""The input contract: how an image becomes a network's input. It is passed from split to the exported model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,13 +14,13 @@ class Contract:
     """How an image becomes pixels. Plain fields: ``dataclasses.asdict`` is its JSON form, ``Contract(**d)`` reads it.
 
     Attributes:
-        size: side of the square the network takes, in pixels.
+        size: side of the network's square input, in pixels.
         channels: 1 (luminance) or 3 (red, green, blue; grayscale is repeated).
-        form: ``photo`` resizes the image; ``ink`` finds the handwriting in it and brings it into MNIST's form.
-        polarity: ``dark_on_light`` inverts, so that strokes are light on black whatever they were written on.
+        form: ``photo`` resizes the image; ``ink`` finds the handwriting and converts it to MNIST's form.
+        polarity: ``dark_on_light`` inverts, so that strokes are always light on black.
         fit: how the photo form makes an image square: ``stretch``, ``crop`` (the middle) or ``pad`` (black bars).
-        range: of gray values of more than 8 bits those that become black and white, the same for all images. None: the
-            full range, 0 to 65535 of whole numbers and 0 to 1 of floating point.
+        range: the gray values that become black and white in images of more than 8 bits. None: the full range, 0 to
+            65535 of integers and 0 to 1 of floating point.
     """
 
     size: int
@@ -28,8 +28,8 @@ class Contract:
     form: Form
     polarity: Polarity
     fit: Fit
-    range: Range | None = None  # files from before there was a choice do not hold it
+    range: Range | None = None  # older files lack it
 
     def __post_init__(self) -> None:
-        if isinstance(self.range, list):  # as JSON has it
+        if isinstance(self.range, list):  # read from JSON
             object.__setattr__(self, "range", tuple(self.range))

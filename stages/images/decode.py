@@ -1,4 +1,4 @@
-"""Decode an image file of any common kind into plain 8-bit RGB or grayscale, or say in one line why it cannot be."""
+"""Decode an image file of any common format to RGB or grayscale, or say in one line why that is impossible."""
 
 import io
 import logging
@@ -11,18 +11,18 @@ from stages.base.errors import UserError
 from stages.images.bit_depth import convert_to_8_bits, is_deep
 from stages.images.contract import Range
 
-# Pixels of the largest image that is decoded: Pillow's own limit, a quarter of a gigabyte in RGB. Pillow itself only
-# warns from there to twice as many; here the limit is a limit.
+# The largest image that is decoded, a quarter of a gigabyte in RGB. It is Pillow's own limit, but Pillow only warns up
+# to twice as many pixels.
 MAX_PIXELS = 89_478_485
 
-# Formats that Pillow decodes by itself. Of the others some run a program (EPS), or take any bytes (TGA).
+# Formats that Pillow decodes by itself. Others may run a program (EPS) or accept any bytes (TGA).
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
 
 _SIGNATURES = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _RAW = "a camera's raw file"
-_CR2 = b"II*\0\x10\0\0\0CR"  # Canon until 2018: a TIFF file, its first directory after these two letters
-# Other formats: where their mark begins, the mark, what it is.
+_CR2 = b"II*\0\x10\0\0\0CR"  # Canon until 2018: a TIFF file whose first directory follows these two letters
+# Other formats: the position of their signature, the signature, the name.
 _OTHERS = (
     (128, b"DICM", "a DICOM image"),
     (0, _CR2, _RAW),
@@ -37,7 +37,7 @@ _OTHERS = (
     (0, b"\xff\x0a", "a JPEG XL image"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
 )
-# Brands of HEIF with HEVC inside (ISO 23008-12); mif1 and msf1 say HEIF alone.
+# Brands of HEIF with HEVC (ISO 23008-12); mif1 and msf1 mean HEIF with any codec.
 _HEIC = frozenset(b"heic heix heim heis hevc hevx hevm hevs mif1 mif2 msf1 heif".split())
 _AVIF = frozenset((b"avif", b"avis"))
 _CANNOT = "{}, which cannot be read here; export it as {}"
@@ -56,13 +56,13 @@ class BadImage(Exception):  # noqa: N818 - it is the image that is wrong, not th
 
 
 class NotAnImage(BadImage):
-    """A file that shows no sign of being an image, of whatever format."""
+    """A file that does not look like an image of any format."""
 
 
 class MissingReader(BadImage, UserError):  # noqa: N818 - as above
-    """An image that can be read where an optional library is installed. Where a stage needs it, its user must mend it.
+    """An image that needs an optional library.
 
-    What split read on one machine another may lack the library for.
+    It is also a UserError: split may have read the image on another machine, which has the library.
     """
 
 
@@ -70,28 +70,27 @@ def decode(data: bytes, enough: int = 0, values: Range | None = None) -> Image.I
     """Decode an image file (see ``read_image``) and convert it to 8 bits (see ``convert_to_8_bits``).
 
     Returns:
-        The image in mode ``"L"`` (its file holds grayscale only) or ``"RGB"``.
+        The image in mode ``"L"`` (if the file is grayscale) or ``"RGB"``.
     """
     return convert_to_8_bits(read_image(data, enough), values)
 
 
 def read_image(data: bytes, enough: int = 0) -> Image.Image:
-    """Decode an image file to its last pixel.
+    """Decode all pixels of an image file.
 
-    The image is turned upright (EXIF orientation). Of an animation it is the first frame. Transparent parts are laid
-    over white.
+    The image is turned upright (EXIF orientation). An animation gives its first frame. Transparent parts become white.
 
     Args:
-        data: the bytes of the file, in one of ``FORMATS``, or HEIC where pi-heif is installed.
-        enough: pixels that each side may be reduced to while decoding, where the format can: a JPEG then comes at 1/2,
-            1/4 or 1/8 of its size, and is that much faster. 0: never.
+        data: the bytes of the file, in one of ``FORMATS``, or HEIC if pi-heif is installed.
+        enough: the size in pixels to which the decoder may reduce each side: a JPEG is then decoded at 1/2, 1/4 or 1/8
+            of its size, which is much faster. 0: full size.
 
     Returns:
-        The image in mode ``"L"`` (its file holds grayscale only) or ``"RGB"``; gray values of more than 8 bits as they
-        are, in the file's own mode (see ``stages.images.bit_depth``).
+        The image in mode ``"L"`` (if the file is grayscale) or ``"RGB"``; with gray values of more than 8 bits in the
+        file's own mode (see ``stages.images.bit_depth``).
 
     Raises:
-        BadImage: the file is empty, of no known format, truncated, broken, or a decompression bomb.
+        BadImage: the file is empty, of an unknown format, truncated, broken, or a decompression bomb.
     """
     if not data:
         raise NotAnImage("empty file")
@@ -109,14 +108,14 @@ def read_image(data: bytes, enough: int = 0) -> Image.Image:
             raise BadImage("holds values that are not finite numbers")
         if not heic:  # pi-heif has turned it already
             _turn_upright(image)
-        return _plain(image)
+        return _simplify_mode(image)
     except BadImage:
         raise
     except Image.DecompressionBombError:
         raise BadImage(_BOMB) from None
     except UnidentifiedImageError:
         raise _unknown(data) from None
-    except Exception as error:  # what a parser raises on broken input depends on the input: anything is possible
+    except Exception as error:  # parsers raise all kinds of errors on broken input
         raise BadImage(_reason(error)) from None
 
 
@@ -130,8 +129,8 @@ def _turn_upright(image: Image.Image) -> None:
         pass
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Bring any of Pillow's modes to "L" or "RGB", but those of more than 8 bits."""
+def _simplify_mode(image: Image.Image) -> Image.Image:
+    """Convert an image to mode "L" or "RGB", unless it has more than 8 bits."""
     if is_deep(image):
         return image
     gray = image.mode in ("1", "L", "LA", "La")
@@ -142,7 +141,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _brands(data: bytes) -> set[bytes]:
-    """The brands of a file in one of MPEG's containers; none of any other file."""
+    """Return the brands of a file in an MPEG container; none for other files."""
     if data[4:8] != b"ftyp":
         return set()
     return {data[at : at + 4] for at in range(8, min(int.from_bytes(data[:4]), 256), 4)}
@@ -155,16 +154,16 @@ def _is_heic(data: bytes) -> bool:
 
 def _open_heic(data: bytes) -> Image.Image:
     try:
-        from pi_heif import HeifImageFile  # here: it is optional, and most data sets are read without it
+        from pi_heif import HeifImageFile  # here: it is optional
     except ImportError:
         raise MissingReader(f"a HEIC photograph, which needs `{HEIC_EXTRA}`; or export it as JPEG") from None
-    # Opened by its class: not every brand is known to what it would register with Pillow.
+    # Opened by its class: the plugin that pi-heif registers with Pillow does not accept all brands.
     image: Image.Image = HeifImageFile(io.BytesIO(data))
     return image
 
 
 def _is_raw(image: Image.Image, data: bytes) -> bool:
-    """Whether a TIFF file is a camera's, where the picture that is found first is a small preview."""
+    """Return whether a TIFF file is a camera's raw file, whose first picture is a small preview."""
     if image.format != "TIFF":
         return False
     tags = getattr(image, "tag_v2", {})

@@ -1,10 +1,10 @@
-"""Bring an image of handwriting, such as a photograph of ink on paper, into MNIST's own form.
+"""Convert an image of handwriting, such as a photograph of ink on paper, to MNIST's form.
 
 The form is that of LeCun, Bottou, Bengio and Haffner, Gradient-Based Learning Applied to Document Recognition (1998),
-section III.A: light strokes on black, keeping their proportions in a box of 20 of 28 pixels, with the center of mass in
-the middle. What goes before is for photographs: lines printed on the paper are taken out, the paper is divided out, ink
-is what Otsu's threshold (1979) separates from it, specks are dropped, and strokes thinner than MNIST's are thickened.
-An image that is in the form already, as each of MNIST's, comes out nearly as it went in.
+section III.A: light strokes on black, with their proportions in a box of 20 of 28 pixels, centered by the center of
+mass. For photographs, the steps before are: remove printed lines, divide by the paper's light, separate ink with Otsu's
+threshold (1979), drop specks, and thicken strokes that are thinner than MNIST's. An image that already has this form,
+such as MNIST's own, hardly changes.
 """
 
 import numpy as np
@@ -18,31 +18,31 @@ from stages.images.ruling import remove_ruling
 BOX = 20 / 28  # side of the box the ink fills, as a share of the image's side
 CENTER = 14.5 / 28  # where the center of mass lies: in MNIST in the middle of pixel 14, not between 13 and 14
 STROKE = 2.5 / 20  # thinnest stroke, as a share of the ink's longer side; MNIST's are 2 to 4 of 20 pixels wide
-WORK = 320  # longest side, in pixels, at which ink is looked for
+WORK = 320  # longest side, in pixels, at which ink is detected
 PAPER = 96  # longest side at which paper is estimated
-WINDOW = 3  # what is narrower than 1 / WINDOW of the longest side can be a stroke; what is wider is paper
-CONTRAST = 0.1  # share of the paper's light that ink takes away, at least; a pencil takes 0.2 to 0.5
-SEPARATION = 4  # how many standard deviations of the paper ink differs from it, at least
-FAINT = 0.2  # share of the threshold down to which the soft edge of a stroke belongs to it
-SMALLEST = 0.03  # ink is longer than this share of the longest side
+WINDOW = 3  # strokes are narrower than 1 / WINDOW of the longest side; anything wider is paper
+CONTRAST = 0.1  # minimum share of the paper's light that ink absorbs; a pencil absorbs 0.2 to 0.5
+SEPARATION = 4  # minimum difference between ink and paper, in standard deviations of the paper
+FAINT = 0.2  # share of the threshold down to which a soft edge belongs to its stroke
+SMALLEST = 0.03  # minimum length of ink, as a share of the longest side
 SPECK = 0.05  # parts with less ink than this share of the main part are specks
-MNIST = 28  # side of MNIST's images, at which a patch is told from strokes
+MNIST = 28  # side of MNIST's images, at which patches and strokes are distinguished
 FILLED = 0.85  # share of its box above which ink is a dark patch; MNIST's digits reach 0.75
-UPRIGHT = 0.5  # shorter side of the box, as a share of the longer, up to which strokes may fill it: a 1
-WHOLE = 0.1  # beside a whole part with this share of their ink, parts that the image's edge cuts (a pen) are no ink
+UPRIGHT = 0.5  # ratio of the box's sides up to which strokes may fill it, like a 1
+WHOLE = 0.1  # parts cut by the image's edge (a pen) are ignored beside a complete part with this share of their ink
 
 UNTOLD = "no handwriting can be told from the paper"
 
-_EIGHT = np.ones((3, 3), dtype=bool)  # neighbors, diagonal ones too
+_EIGHT = np.ones((3, 3), dtype=bool)  # neighbors, including diagonal ones
 
 
 def normalize_ink(gray: np.ndarray, side: int, dark_on_light: bool) -> np.ndarray:
-    """Find the handwriting in an image and bring it into MNIST's form.
+    """Find the handwriting in an image and convert it to MNIST's form.
 
     Args:
         gray: uint8 pixels of shape (height, width).
-        side: side of the square to return, in pixels.
-        dark_on_light: True for ink on paper, False for light strokes on a dark ground.
+        side: side of the result, in pixels.
+        dark_on_light: True for ink on paper, False for light strokes on a dark background.
 
     Returns:
         uint8 pixels of shape (side, side): strokes up to 255 on 0.
@@ -54,13 +54,17 @@ def normalize_ink(gray: np.ndarray, side: int, dark_on_light: bool) -> np.ndarra
 
 
 def find_handwriting(gray: np.ndarray, dark_on_light: bool) -> np.ndarray:
-    """Find the handwriting in an image. Arguments are those of ``normalize_ink``.
+    """Find the handwriting in an image.
+
+    Args:
+        gray: uint8 pixels of shape (height, width).
+        dark_on_light: True for ink on paper, False for light strokes on a dark background.
 
     Returns:
-        float32 strokes on 0, up to 1, as thick as MNIST's, with at most about ``WORK`` pixels a side.
+        float32 strokes up to 1 on 0, as thick as MNIST's, at most about ``WORK`` pixels a side.
 
     Raises:
-        BadImage: no handwriting can be told from the paper: nothing is there, or it would be a filled patch.
+        BadImage: no handwriting can be told from the paper: there is none, or only a filled patch.
     """
     image = shrink(remove_ruling(Image.fromarray(gray if dark_on_light else 255 - gray)), WORK)
     darkness = _measure_darkness(image)
@@ -80,18 +84,18 @@ def find_handwriting(gray: np.ndarray, dark_on_light: bool) -> np.ndarray:
 
 
 def _is_patch(written: np.ndarray) -> bool:
-    """Tell whether ink fills the box around it, which strokes do only where they are one upright or level line."""
+    """Return whether ink fills its bounding box, which strokes do only as a single vertical or horizontal line."""
     rows, columns = np.nonzero(written)
     high, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
     return bool(min(high, wide) > UPRIGHT * max(high, wide) and len(rows) > FILLED * high * wide)
 
 
 def _measure_darkness(image: Image.Image) -> np.ndarray:
-    """The share of the paper's light that is missing at each pixel, 0 to 1.
+    """Return the share of the paper's light that is missing at each pixel, 0 to 1.
 
-    Paper is what a gray closing leaves: strokes, narrower than its window, are filled with the light around them, and a
-    shadow or a table that reaches the image's edge stays, since it is taken to go on outside. Of each neighborhood the
-    darkest counts, so that the border of a shadow, which is not known to the pixel here, does not look like ink.
+    A gray closing estimates the paper: it fills strokes, which are narrower than its window, with the light around
+    them, and preserves a shadow or a table at the image's edge. The erosion takes the darkest value of each
+    neighborhood, so that the border of a shadow, which is only known roughly, does not look like ink.
     """
     light = np.asarray(shrink(image, PAPER), dtype=np.float32)
     window = max(light.shape) // WINDOW + 1
@@ -103,9 +107,9 @@ def _measure_darkness(image: Image.Image) -> np.ndarray:
 
 
 def _find_ink(darkness: np.ndarray) -> np.ndarray:
-    """Which pixels are ink: above Otsu's threshold, and part of something large enough; none on blank paper.
+    """Return which pixels are ink: above Otsu's threshold, and part of something large enough; none on blank paper.
 
-    Where ink is rare, Otsu's threshold would divide the paper's own noise: ``CONTRAST`` is the lowest that is believed.
+    If there is little ink, Otsu's threshold may split the paper's noise, so ``CONTRAST`` is its minimum.
     """
     mask = darkness > max(_otsu(darkness), CONTRAST)
     if not mask.any() or mask.all():
@@ -128,12 +132,12 @@ def _find_ink(darkness: np.ndarray) -> np.ndarray:
 
 
 def _measure_length(mask: np.ndarray) -> int:
-    """The longer side, in pixels, of the box around a mask."""
+    """Return the longer side of a mask's bounding box, in pixels."""
     return int(max(np.ptp(places) for places in np.nonzero(mask))) + 1
 
 
 def _otsu(values: np.ndarray) -> float:
-    """The threshold that separates values between 0 and 1 into two classes with the largest variance between them."""
+    """Return Otsu's threshold of values between 0 and 1: it maximizes the variance between the two classes."""
     counts = np.bincount((values * 255).astype(np.uint8).ravel(), minlength=256)
     sums = np.cumsum(counts * np.arange(256))
     below = np.cumsum(counts)
@@ -143,10 +147,10 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def _thicken(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
-    """Widen strokes that are thinner than MNIST's, by whole pixels on either side and with soft edges.
+    """Thicken strokes that are thinner than MNIST's, by whole pixels on either side and with soft edges.
 
-    Whole pixels, because the width of a stroke of two or three pixels is not known better; so MNIST's own stay as they
-    are.
+    Whole pixels, because the width of a stroke of two or three pixels is not known more precisely. MNIST's own strokes
+    thus stay unchanged.
     """
     inside = ndimage.distance_transform_edt(np.pad(written, 1))
     middle = (inside > 0) & (inside == ndimage.maximum_filter(inside, 3))
@@ -162,7 +166,7 @@ def _thicken(strokes: np.ndarray, written: np.ndarray) -> np.ndarray:
 
 
 def _center(strokes: np.ndarray, side: int) -> np.ndarray:
-    """Scale strokes to the box and put their center of mass in the middle."""
+    """Scale strokes to the box, and center them by their center of mass."""
     rows, columns = np.nonzero(strokes)
     crop = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
     wide, high = crop[2] - crop[0], crop[3] - crop[1]

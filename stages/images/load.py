@@ -1,6 +1,6 @@
-"""The one loader: from image bytes to the pixels a network sees.
+"""The one loader: from image bytes to the pixels that a network sees.
 
-Training, evaluation, prediction and export all call ``load``, so that none of them can see other pixels than another.
+Training, evaluation, prediction and export all call ``load``, so all of them see the same pixels.
 """
 
 import os
@@ -16,37 +16,37 @@ from stages.images.contract import Contract
 from stages.images.decode import read_image
 
 T = TypeVar("T")
-_AHEAD = 64  # images in memory at a time
-_REDUCED = 2  # a large JPEG is decoded at a scale that leaves at least this many times the size
+_PENDING = 64  # images in memory at a time
+_OVERSAMPLING = 2  # a large JPEG is decoded at this many times the target size, or more
 
 
 def load(data: bytes, contract: Contract) -> np.ndarray:
-    """Turn the bytes of an image file into the pixels a network takes.
+    """Turn the bytes of an image file into the pixels of a network's input.
 
-    Resizing is Pillow's bilinear filter, which averages over all pixels when it makes an image smaller. An image that
-    has the right size already keeps its pixels. A JPEG of a photograph four times as large or more is reduced to 1/2,
-    1/4 or 1/8 by its decoder: at 12 megapixels ten times as fast, and hardly another picture.
+    Images are resized with Pillow's bilinear filter, which averages over all pixels when it shrinks an image. An image
+    of the right size is not resampled. A JPEG photograph of four times the size or more is decoded at 1/2, 1/4 or 1/8:
+    at 12 megapixels ten times as fast, with hardly any difference.
 
     Returns:
         uint8 pixels, 0-255, of shape (size, size, channels).
 
     Raises:
-        BadImage: the file cannot be decoded, or its form is ink and no handwriting can be told from the paper.
+        BadImage: the file cannot be decoded, or the form is ink and no handwriting is found.
     """
     return make_pixels(decode_for(data, contract), contract)
 
 
 def decode_for(data: bytes, contract: Contract) -> Image.Image:
-    """Decode an image file as far as a contract needs it; the first half of ``load``."""
-    return read_image(data, 0 if contract.form == "ink" else _REDUCED * contract.size)
+    """Decode an image file at the size that a contract needs: the first half of ``load``."""
+    return read_image(data, 0 if contract.form == "ink" else _OVERSAMPLING * contract.size)
 
 
 def make_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
-    """Turn an image that ``decode_for`` decoded into the pixels a network takes; the second half of ``load``."""
+    """Turn an image from ``decode_for`` into the pixels of a network's input: the second half of ``load``."""
     image = convert_to_8_bits(image, contract.range)
     dark_on_light = contract.polarity == "dark_on_light"
     if contract.form == "ink":
-        from stages.images.ink import normalize_ink  # here: it imports SciPy, which photographs do not need
+        from stages.images.ink import normalize_ink  # here: photographs do not need SciPy
 
         gray = normalize_ink(np.asarray(image.convert("L")), contract.size, dark_on_light)
         return np.repeat(gray[..., None], contract.channels, axis=2)
@@ -55,18 +55,18 @@ def make_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
 
 
 def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray]:
-    """Go through ``images`` as ``load`` gives them, in their order, several being decoded at a time."""
+    """Yield the pixels of ``images`` (see ``load``) in order, decoding several at a time."""
     return map_images(lambda image: load(image, contract), images)
 
 
 def map_images(function: Callable[[bytes], T], images: Iterable[bytes]) -> Iterator[T]:
-    """Go through what ``function`` gives for ``images``, in their order, several being decoded at a time."""
-    # More threads would only take turns with the network's.
-    return map_in_threads(function, images, os.cpu_count(), _AHEAD)
+    """Yield ``function(image)`` for ``images`` in order, computing several at a time."""
+    # More threads would compete with the network's.
+    return map_in_threads(function, images, os.cpu_count(), _PENDING)
 
 
 def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:
-    """Fit an image into the square of the contract; bars are black in what comes out, inverted or not."""
+    """Fit an image into the contract's square; bars are black in the result, inverted or not."""
     size, longest, shortest = contract.size, max(image.size), min(image.size)
     left, top = (image.width - shortest) / 2, (image.height - shortest) / 2
     if contract.fit == "crop":

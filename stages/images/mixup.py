@@ -1,8 +1,8 @@
-"""Mix the views of two images, and say how much of each class there is in the mixture.
+"""Mix the views of two images and their targets: mixup and CutMix.
 
 mixup: Zhang, Cisse, Dauphin and Lopez-Paz, mixup: Beyond Empirical Risk Minimization (2018): a weighted sum.
 CutMix: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (2019): a
-piece of one in the other. Where both are on, each view is mixed in one of the two ways, as likely as in the other.
+piece of one image in the other. If both are on, each view uses one of them, with equal probability.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ import numpy as np
 from stages.base.prefetch import map_in_threads
 from stages.images.augment import Augment, make_generator, make_view
 
-WINDOW = 64  # images among which a partner is drawn; fixed, so that views depend on nothing that only saves memory
-_MIXING = 1  # keeps these draws apart from those of the view itself
+WINDOW = 64  # images among which a partner is drawn; constant, so that views do not depend on batch sizes
+_MIXING = 1  # separates these random values from those of the view itself
 
 View = tuple[np.ndarray, np.ndarray]  # the pixels of a view, and the share of each class in it
 
@@ -23,18 +23,18 @@ View = tuple[np.ndarray, np.ndarray]  # the pixels of a view, and the share of e
 def make_views(
     images: Iterable[np.ndarray], labels: np.ndarray, views: int, classes: int, limits: Augment, seed: int
 ) -> Iterator[View]:
-    """Go through all views of each image, in order, several being drawn at a time.
+    """Yield all views of each image in order, computing several at a time.
 
     Args:
         images: uint8, (side, side, channels) each.
         labels: their classes, int64 (images,).
-        views: how many of each; the first is the image itself, never mixed.
-        classes: how many there are.
-        limits: how far views may differ.
-        seed: another one draws other views.
+        views: the number of views per image; the first is the image itself, never mixed.
+        classes: the number of classes.
+        limits: of the augmentation.
+        seed: of the random values.
 
-    Returns:
-        The views as ``mix_view`` gives them, partners being drawn among the WINDOW images that an image comes with.
+    Yields:
+        Views as ``mix_view`` returns them, with partners from the same window of WINDOW images.
     """
 
     def jobs() -> Iterator[Callable[[], View]]:
@@ -63,14 +63,18 @@ def mix_view(
     seed: int,
     views: Callable[[int], np.ndarray],
 ) -> View:
-    """Return view ``number`` of the image at ``place``, mixed with that of another of ``images`` where mixing is on.
+    """Return view ``number`` of the image at ``place``, mixed with that of another image if mixing is on.
 
-    The partner and its share depend on the seed, the view's number and the pixels of the image at ``place`` alone.
+    The partner and its share depend only on the seed, the view's number and the pixels of the image at ``place``.
 
     Args:
+        place: index of the image.
         images: uint8, (side, side, channels) each.
         targets: the share of each class in them, float32 (images, classes).
-        views: gives view ``number`` of the image at a place.
+        number: of the view; 0, the image itself, is never mixed.
+        limits: of the augmentation.
+        seed: of the random values.
+        views: returns view ``number`` of the image at an index.
 
     Returns:
         The pixels, uint8 (side, side, channels), and the share of each class in them, float32 (classes,).
@@ -92,10 +96,10 @@ def mixup(own: np.ndarray, other: np.ndarray, share: float, draw: np.random.Gene
 
 
 def cutmix(own: np.ndarray, other: np.ndarray, share: float, draw: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Return the first image (uint8) with a rectangle of the second, and the share of the area left to the first.
+    """Return the first image (uint8) with a rectangle of the second, and the first image's share of the pixels.
 
-    The rectangle has the proportions of the image; it lies around a point drawn from anywhere, so that it may be cut
-    off at the edges. The share returned is that of the pixels, after that.
+    The rectangle has the image's proportions and a random center, so the edges may clip it; the returned share accounts
+    for that.
     """
     height, width = own.shape[:2]
     length, middle = np.sqrt(1 - share), draw.random(2)

@@ -1,4 +1,4 @@
-"""A few images in the views the network learned from, kept to be looked at."""
+"""Store the augmented views of a few training images, for the report."""
 
 import json
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ import numpy as np
 from stages.base.arrays import open_arrays
 from stages.base.files import refuse_damaged
 
-IMAGES, VIEWS = 6, 8  # at most so many are kept
+IMAGES, VIEWS = 6, 8  # at most
 
 
 @dataclass(frozen=True)
 class PreviewImage:
-    """One image of the training split.
+    """A training image.
 
     Attributes:
-        source: its path inside the data set.
-        class_name: what it shows.
-        shares: for each of its views the names of the classes in it with their shares, the largest first.
+        source: its path in the data set.
+        class_name: its class.
+        shares: for each view its classes with their shares, the largest first.
     """
 
     source: str
@@ -29,7 +29,7 @@ class PreviewImage:
 
 
 def choose_images(labels: np.ndarray) -> list[int]:
-    """Return the places of the images to keep: the first of each class, in the order of the classes, up to IMAGES."""
+    """Return the indices of the images to store: the first of each class, for up to IMAGES classes."""
     places: list[int] = np.unique(labels, return_index=True)[1][:IMAGES].tolist()
     return places
 
@@ -37,14 +37,14 @@ def choose_images(labels: np.ndarray) -> list[int]:
 def write_preview(
     path: Path, views: Sequence[tuple[np.ndarray, np.ndarray]], sources: Sequence[str], classes: Sequence[str]
 ) -> None:
-    """Write the views of some images to one ``.npz`` file; nothing where each has one view, the image itself.
+    """Write the views of images to one ``.npz`` file; without images if each has one view, the image itself.
 
     Args:
         path: the file to write.
         views: pixels, uint8 (side, side, channels), and the share of each class in them, (classes,): all views of the
-            first image, then as many of the second, and so on.
-        sources: path of each image.
-        classes: all names.
+            first image, then the same number of the second, and so on.
+        sources: the path of each image.
+        classes: the names of all classes.
     """
     count = len(views) // len(sources)
     images = []
@@ -53,7 +53,7 @@ def write_preview(
         images.append(PreviewImage(source, shares[0][0][0], shares))
     pixels = np.stack([pixels for pixels, _ in views]).reshape(len(sources), count, *views[0][0].shape)
     text = json.dumps([asdict(image) for image in images], ensure_ascii=False)
-    # Not compressed: the bytes, on which training depends, are then the same with every version of zlib.
+    # Not compressed, so that the bytes do not depend on the version of zlib.
     np.savez(path, pixels=pixels[: len(images)], captions=np.array(text))
 
 
@@ -63,6 +63,6 @@ def _named(target: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]
 
 
 def read_preview(path: Path) -> tuple[np.ndarray, list[PreviewImage]]:
-    """Return what ``write_preview`` wrote: uint8 (images, views, side, side, channels), and what is in them."""
+    """Read a file of ``write_preview``: uint8 (images, views, side, side, channels), and the images' descriptions."""
     with refuse_damaged(path, "views of images"), open_arrays(path) as arrays:
         return arrays["pixels"], [PreviewImage(**image) for image in json.loads(str(arrays["captions"]))]

@@ -1,8 +1,8 @@
 """RandAugment: Cubuk, Zoph, Shlens and Le, RandAugment: Practical automated data augmentation (2020).
 
-The paper's 14 operations, with the ranges its magnitudes have in AutoAugment (Cubuk et al. 2019, table 6), and every
-magnitude the stronger the higher: where the first implementation inverts most at magnitude 0 (solarize) or keeps no bit
-(posterize), nothing happens here.
+The paper's 14 operations, with AutoAugment's ranges of magnitudes (Cubuk et al. 2019, table 6). A higher magnitude is
+always stronger: at 0 nothing happens, whereas the original implementation inverts most values at 0 (solarize) or
+removes all bits (posterize).
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ Operation = Callable[[Image.Image, float, Fill], Image.Image]
 def rand_augment(
     image: Image.Image, operations: int, magnitude: float, fill: Fill, draw: np.random.Generator
 ) -> Image.Image:
-    """Return ``image`` after so many ``operations``, drawn from OPERATIONS with replacement.
+    """Apply random operations from OPERATIONS, drawn with replacement.
 
     Args:
-        image: mode L or RGB. On a gray one the operation ``color`` does nothing.
-        operations: how many; 0 returns the image itself.
-        magnitude: of each, 0 to HIGHEST; where an operation has two directions, one is drawn.
-        fill: what comes in at the edges; see ``warp``.
-        draw: what is drawn from.
+        image: in mode L or RGB; the operation ``color`` does not change mode L.
+        operations: their number; 0 returns the image itself.
+        magnitude: of each operation, 0 to HIGHEST; the direction, if there are two, is random.
+        fill: what appears at the edges; see ``warp``.
+        draw: the random generator.
     """
     for _ in range(operations):
         name = list(OPERATIONS)[draw.integers(len(OPERATIONS))]
@@ -38,15 +38,17 @@ def rand_augment(
     return image
 
 
-def _moved(image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float, fill: Fill) -> Image.Image:
-    """Resample along the way back, around the middle of the image."""
+def _transform(
+    image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float, fill: Fill
+) -> Image.Image:
+    """Apply an affine map, from the result to the image, around the middle of the image."""
     x, y = image.width / 2, image.height / 2
     return warp(image, (a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y), fill)
 
 
 def _rotate(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     cos, sin = np.cos(np.deg2rad(_TURN * strength)), np.sin(np.deg2rad(_TURN * strength))
-    return _moved(image, cos, sin, 0, -sin, cos, 0, fill)
+    return _transform(image, cos, sin, 0, -sin, cos, 0, fill)
 
 
 def _posterize(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
@@ -76,8 +78,8 @@ OPERATIONS: dict[str, Operation] = {
     "contrast": _enhance(ImageEnhance.Contrast),
     "brightness": _enhance(ImageEnhance.Brightness),
     "sharpness": _enhance(ImageEnhance.Sharpness),
-    "shear_x": lambda image, strength, fill: _moved(image, 1, _SHEAR * strength, 0, 0, 1, 0, fill),
-    "shear_y": lambda image, strength, fill: _moved(image, 1, 0, 0, _SHEAR * strength, 1, 0, fill),
-    "shift_x": lambda image, strength, fill: _moved(image, 1, 0, _SHIFT * strength * image.width, 0, 1, 0, fill),
-    "shift_y": lambda image, strength, fill: _moved(image, 1, 0, 0, 0, 1, _SHIFT * strength * image.height, fill),
+    "shear_x": lambda image, strength, fill: _transform(image, 1, _SHEAR * strength, 0, 0, 1, 0, fill),
+    "shear_y": lambda image, strength, fill: _transform(image, 1, 0, 0, _SHEAR * strength, 1, 0, fill),
+    "shift_x": lambda image, strength, fill: _transform(image, 1, 0, _SHIFT * strength * image.width, 0, 1, 0, fill),
+    "shift_y": lambda image, strength, fill: _transform(image, 1, 0, 0, 0, 1, _SHIFT * strength * image.height, fill),
 }

@@ -1,4 +1,4 @@
-"""Resample an image: along an affine map, as views turn, shift, slant and zoom it, or smaller by averaging."""
+"""Resample an image: by an affine map, or to a smaller size."""
 
 import numpy as np
 from PIL import Image
@@ -9,13 +9,14 @@ Affine = tuple[float, float, float, float, float, float]
 
 
 def warp(image: Image.Image, way: Affine, fill: int | str) -> Image.Image:
-    """Return ``image`` (mode L or RGB) resampled once, between its pixels bilinearly.
+    """Apply an affine map to an image, with bilinear interpolation.
 
     Args:
-        way: (a, b, c, d, e, f), the way back: the point (x, y) of the result is (ax + by + c, dx + ey + f) of the
-            image. Pixel k covers k to k + 1, so that the middle is half the side.
-        fill: what comes in at the edges: a gray value 0-255, ``nearest`` (the edge repeated), ``reflect`` (mirrored)
-            or ``wrap`` (the other side).
+        image: in mode L or RGB.
+        way: (a, b, c, d, e, f), from the result to the image: the point (x, y) of the result is (ax + by + c, dx + ey +
+            f) of the image. Pixel k covers k to k + 1, so the middle is half the side.
+        fill: what appears at the edges: a gray value 0-255, ``nearest`` (the edge repeated), ``reflect`` (mirrored)
+            or ``wrap`` (the opposite side).
     """
     if isinstance(fill, int):
         gray = (fill,) * len(image.getbands())
@@ -33,7 +34,7 @@ def warp(image: Image.Image, way: Affine, fill: int | str) -> Image.Image:
 
 
 def shrink(image: Image.Image, longest: int) -> Image.Image:
-    """Average an image down to ``longest`` pixels; leave a smaller one as it is."""
+    """Shrink an image to at most ``longest`` pixels a side by averaging; return a smaller one unchanged."""
     scale = longest / max(image.size)
     if scale >= 1:
         return image

@@ -1,12 +1,12 @@
-"""Take the printed lines of ruled and squared paper out of an image of handwriting.
+"""Remove the printed lines of ruled and squared paper from an image of handwriting.
 
-Printed lines run from edge to edge, side by side, all equally strong; strokes do not. As in Chen and Lopresti, A
-Model-Based Ruling Line Detection Algorithm for Noisy Handwritten Documents (ICDAR 2011), all lines of one direction are
-fitted together, here with the perspective and the curvature of a photograph, and then followed where the paper bends.
-What share of the light each line leaves is measured along it, and the image is divided by that. Nothing is erased, so
-ink on a line, which is darker, stays. (That lines are alike in width and spacing is what Lopresti and Kavallieratou,
-Ruling Line Removal in Handwritten Page Images, ICPR 2010, use to keep characters whole.) Light is enough, even for
-lines of another color than the ink.
+Printed lines run parallel from edge to edge with equal strength; strokes do not. As in Chen and Lopresti, A Model-Based
+Ruling Line Detection Algorithm for Noisy Handwritten Documents (ICDAR 2011), all lines of one direction are fitted
+together, here with the perspective and the curvature of a photograph, and then followed along bends of the paper. The
+share of light that remains on each line is measured along it, and the image is divided by that. Nothing is erased, so
+ink on a line, which is darker, remains. (Lopresti and Kavallieratou, Ruling Line Removal in Handwritten Page Images,
+ICPR 2010, use the regular width and spacing of lines to preserve characters.) Brightness alone suffices, even if lines
+and ink differ in color.
 """
 
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ from scipy import ndimage
 
 from stages.images.resample import shrink
 
-LONGEST = 640  # longest side, in pixels, at which lines are looked for
-SMALLEST = 64  # shorter side, in pixels, of the smallest image in which they are
-FEWEST = 3  # lines of one direction that make a paper ruled; on ruled paper one across, the margin, is enough
-STEEPEST = 0.45  # slope of lines, up to which they are looked for: 24 degrees
-CONVERGENT = 0.1  # how much the slopes of lines differ over half the image
+LONGEST = 640  # longest side, in pixels, at which lines are detected
+SMALLEST = 64  # minimum shorter side of an image, in pixels
+FEWEST = 3  # minimum number of lines of one direction on ruled paper; across them a single margin line suffices
+STEEPEST = 0.45  # maximum slope of lines: 24 degrees
+CONVERGENT = 0.1  # maximum difference of the lines' slopes over half the image
 REACH = 1 / 120  # half the width of the widest line, as a share of the longer side
-STRONG = 0.15  # lines that take more of the light count no more in the search, so that ink does not outweigh them
-FAINT = 0.03  # share of the light that a line takes, at least; fainter ones do not disturb
-ALIKE = 0.3, 2.0  # a line takes this many times as much light as the typical one
-SECTIONS = 16  # parts of equal length of which lines consist
+STRONG = 0.15  # absorbed share of light at which the search clips, so that ink does not outweigh lines
+FAINT = 0.03  # minimum share of light that a line absorbs; fainter lines do no harm
+ALIKE = 0.3, 2.0  # range of a line's absorption, relative to the typical line
+SECTIONS = 16  # sections of equal length along a line
 WHOLE = 0.75  # share of the sections within the image in which a line must be found
-LONG = 0.6  # share of the sections within the image of a line that counts; a shorter one cuts a corner, or is a stroke
-COLUMNS = 48  # columns that the search looks at
-STEP = 0.5  # pixels between the places at which lines are measured
-WANDER = 4  # pixels that a line is followed to either side of where the fit has it
+LONG = 0.6  # share of the sections that must lie within the image; a shorter line cuts a corner, or is a stroke
+COLUMNS = 48  # columns that the search samples
+STEP = 0.5  # pixels between the positions at which lines are measured
+WANDER = 4  # pixels that a line may deviate from the fit, to either side
 ALONG = 80  # pixels across the lines over which they bend alike
-DARK = 4  # added to all light, so that shares of hardly any light do not count
+DARK = 4  # added to all light, so that near-black pixels have little weight
 
 _BESIDE = 3  # times REACH: the width within which there is paper beside a line
 
@@ -42,7 +42,7 @@ _BESIDE = 3  # times REACH: the width within which there is paper beside a line
 class Pencil:
     """Lines that nearly meet in one point: y = v + (slope + turn * v) * x + bend * x**2, one for each v.
 
-    x and y are pixels from the middle of the image.
+    x and y are in pixels, from the middle of the image.
     """
 
     slope: float
@@ -50,19 +50,20 @@ class Pencil:
     bend: float
 
     def y(self, v: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return where line ``v`` is in column ``x``."""
+        """Return the y of line ``v`` in column ``x``."""
         return np.asarray(v + (self.slope + self.turn * v) * x + self.bend * x * x)
 
     def v(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return which line goes through a place."""
+        """Return the line through a point."""
         return np.asarray((y - self.slope * x - self.bend * x * x) / (1 + self.turn * x))
 
 
 def remove_ruling(image: Image.Image) -> Image.Image:
-    """Return an image of dark ink on light paper, mode L, without the lines printed on the paper.
+    """Remove printed lines from an image of dark ink on light paper, in mode L.
 
-    Where there are none, that is the image itself; else one with sides of at most ``LONGEST`` pixels, without
-    its outermost hundredth.
+    Returns:
+        The image itself if there are none; otherwise one with sides of at most ``LONGEST`` pixels, without its
+        outermost hundredth.
     """
     small = shrink(image, LONGEST)
     if min(small.size) < SMALLEST:

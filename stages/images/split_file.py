@@ -1,7 +1,7 @@
-"""A split in one Parquet file: encoded images with their labels, readable by pandas and Hugging Face ``datasets`` too.
+"""A split in one Parquet file: encoded images with their labels, also readable by pandas and Hugging Face ``datasets``.
 
-Thousands of small files make every DVC command slow; one packed file does not. Images keep the bytes of their original
-files, so that the one loader sees what the user's files hold.
+Thousands of small files make every DVC command slow. Images have the bytes of their original files, so the one loader
+sees the user's data.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from stages.base.files import refuse_damaged
 
-# A row group is written, and read, at once: these bound the memory that takes.
+# A row group is written and read as a whole: these limits bound its memory.
 ROWS_PER_GROUP = 1000
 BYTES_PER_GROUP = 16_000_000
 
@@ -30,11 +30,11 @@ class SplitRow:
     """One image of a split.
 
     Attributes:
-        source: where it comes from.
-        class_name: what it shows.
+        source: its path in the data set.
+        class_name: its class.
         image: its file's bytes.
-        width: in pixels, when upright.
-        height: likewise.
+        width: in pixels, turned upright.
+        height: in pixels, turned upright.
         pixels: the hash of its pixels, in hexadecimal digits.
     """
 
@@ -47,22 +47,22 @@ class SplitRow:
 
 
 def write_split(path: Path, rows: Iterable[SplitRow], classes: Sequence[str], reading: Mapping[str, Any]) -> int:
-    """Write rows to a packed file, a row group at a time; the same rows give the same bytes.
+    """Write a split file, a row group at a time; the same rows give the same bytes.
 
     Args:
         path: the file to write.
-        rows: the images, taken one at a time.
-        classes: all class names, in the order of the network's outputs; a row's label is the place of its class here.
+        rows: the images, consumed one at a time.
+        classes: all class names, in the order of the network's outputs; a row's label is the index of its class.
         reading: how the images become pixels: "form", "polarity", "fit" and "range" of
             ``stages.images.contract.Contract``.
 
     Returns:
-        The number of rows written.
+        The number of rows.
     """
     schema = _schema(classes, reading)
     label = {name: index for index, name in enumerate(classes)}
     count = 0
-    # Images are compressed already, and no two are the same: only the short columns gain from a dictionary.
+    # Images are already compressed and all different: only the class column gains from a dictionary.
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=["class"], write_statistics=False) as file:
         for group in _groups(rows):
             columns = {
@@ -114,7 +114,14 @@ def _schema(classes: Sequence[str], reading: Mapping[str, Any]) -> pa.Schema:
 
 
 class SplitFile:
-    """A packed file for reading. Labels and names are small and read whole; images are streamed."""
+    """A split file for reading. Labels and names are read at once; images are streamed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: the file is missing or damaged, or not a split file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -131,19 +138,19 @@ class SplitFile:
         return int(self._file.metadata.num_rows)
 
     def labels(self) -> np.ndarray:
-        """The label of each image, int64 of shape (images,)."""
+        """Return the label of each image, int64 of shape (images,)."""
         return np.asarray(self._column("label"), dtype=np.int64)
 
     def sources(self) -> list[str]:
-        """The path of each image inside its data set."""
+        """Return the path of each image in its data set."""
         return [str(source) for source in self._column("source").to_pylist()]
 
     def pixels(self) -> list[str]:
-        """The hash of each image's pixels, in hexadecimal digits: the same picture has the same, whatever its file."""
+        """Return the hash of each image's pixels, in hexadecimal digits; it does not depend on the file format."""
         return [str(pixels) for pixels in self._column("pixels").to_pylist()]
 
     def images(self) -> Iterator[bytes]:
-        """The bytes of each image's file, in the order of the rows, one row group in memory at a time."""
+        """Yield the bytes of each image's file, in the order of the rows, with one row group in memory at a time."""
         for group in range(self._file.num_row_groups):
             with refuse_damaged(self.path, "a packed split"):
                 rows = self._file.read_row_group(group, columns=["image.bytes", "sha256"])

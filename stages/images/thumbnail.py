@@ -1,4 +1,4 @@
-"""Small pictures of images, to look at."""
+"""Make small pictures of images for the report."""
 
 import io
 
@@ -10,17 +10,17 @@ from stages.images.decode import decode
 
 
 def make_thumbnail(data: bytes, values: Range | None = None, side: int = 144) -> bytes:
-    """Return an image file of any kind as a picture of at most ``side`` pixels either way, its proportions kept.
+    """Return a picture of an image file with sides of at most ``side`` pixels, with the same proportions.
 
-    A small image is enlarged by a whole factor without smoothing, so that its pixels can be seen.
+    A small image is enlarged by an integer factor without smoothing, so that its pixels are visible.
 
     Args:
-        data: the file.
+        data: the file's bytes.
         values: see ``stages.images.contract.Contract.range``.
-        side: the longest that the picture may have.
+        side: the maximum width and height, in pixels.
 
     Returns:
-        A PNG file where the image is gray, a JPEG file where it has colors.
+        A PNG file if the image is gray, a JPEG file if it has colors.
 
     Raises:
         BadImage: the file cannot be decoded.

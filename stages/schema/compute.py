@@ -15,13 +15,13 @@ Count = Annotated[int | str, allowed(_is_count, "a count of 1 or more, or 'auto'
 
 
 class Compute(Section):
-    """How networks are computed.
+    """The framework, the precision and the devices.
 
     Attributes:
         backend: of Keras.
         precision: of the backbone in training.
-        frozen: what runs the frozen part over the images to train from.
-        devices: GPUs that share each batch of a training.
+        frozen: the runtime of the frozen part, for training and validation images.
+        devices: GPUs that share each training batch.
     """
 
     backend: Literal["tensorflow", "jax"]

@@ -8,7 +8,7 @@ from stages.base.params import Section
 
 
 class Evaluate(Section):
-    """How the predictions of the test split are summed up."""
+    """How the test metrics are computed."""
 
     confidence: Annotated[float, Field(gt=0, lt=1)]
     calibration_bins: Annotated[int, Field(ge=2)]

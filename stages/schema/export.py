@@ -14,7 +14,7 @@ def _is_formats(value: Any) -> bool:
 
 
 class Export(Section):
-    """Which files the fine-tuned model is written to, and how closely each must agree with it."""
+    """The export formats, and how closely each exported model must agree with the fine-tuned one."""
 
     formats: Annotated[list[str], allowed(_is_formats, f"a list of one or more of {', '.join(FORMATS)}")]
     parity_images: Annotated[int, Field(ge=1)]

@@ -7,7 +7,7 @@ from stages.images.augment import Augment
 
 
 def is_freeze(value: Any) -> bool:
-    """Whether ``value`` may say what is frozen, whatever the backbone."""
+    """Return whether ``value`` can be a freeze depth of some backbone."""
     return value != "" and isinstance(value, int | str)
 
 
@@ -21,10 +21,10 @@ Freeze = Annotated[
 
 
 class Extract(Section):
-    """How much of the backbone is frozen, and what is kept of its output.
+    """How much of the backbone is frozen, and which activations are stored.
 
     Attributes:
-        depths: further values as of ``freeze`` whose activations are kept, too.
+        depths: further freeze depths whose activations are stored.
     """
 
     freeze: Freeze
@@ -37,5 +37,5 @@ class Extract(Section):
 
     @property
     def stored_views(self) -> int:
-        """How many views of each training image are kept: of fresh ones none, but the image itself."""
+        """The number of stored views per training image: 1, the image itself, if views are fresh."""
         return self.views if isinstance(self.views, int) else 1

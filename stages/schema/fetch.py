@@ -4,6 +4,6 @@ from stages.base.params import Section
 
 
 class Fetch(Section):
-    """Which catalog items ``dvc repro`` fetches, one stage each."""
+    """The catalog items that ``dvc repro`` fetches, one stage each."""
 
     items: list[str]

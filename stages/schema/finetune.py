@@ -25,10 +25,10 @@ class Head(Section):
 
     Attributes:
         hidden: units of each hidden layer.
-        dropout: share of its output that is dropped after every hidden layer, or after each; with no hidden layer, of
-            the features.
+        dropout: rate after every hidden layer, or a list with one rate per hidden layer; without hidden layers, the
+            rate of the features.
         batchnorm: whether each hidden layer is followed by BatchNormalization.
-        output: ``softmax`` over one logit a class, or ``sigmoid`` of one logit for two classes.
+        output: ``softmax`` over one logit per class, or ``sigmoid`` of one logit for two classes.
     """
 
     initial: Literal["new", "source"]
@@ -60,12 +60,12 @@ class Head(Section):
     @classmethod
     def _after_hidden_layers(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("hidden") == []:
-            raise ValueError("expected false with hidden: [], for it follows hidden layers")
+            raise ValueError("expected false with hidden: [], because it follows hidden layers")
         return value
 
 
 class GradualStep(Section):
-    """What is frozen from an epoch of the thawed phase on.
+    """What is frozen from a given epoch of the thawed phase.
 
     Attributes:
         epoch: counted from 1.
@@ -77,12 +77,12 @@ class GradualStep(Section):
 
 
 class Thawed(Section):
-    """How the head and the thawed layers are trained together afterwards.
+    """How the head and the thawed layers are then trained together.
 
     Attributes:
-        layer_decay: learning rate of each block of the backbone, as a multiple of that of the block above it.
-        freeze: one of the depths that ``extract`` keeps; ``extract`` for that of ``extract.freeze``.
-        gradual: what is frozen from which epoch on; [] for as ``freeze`` says.
+        freeze: one of ``extract.depths``, or ``extract`` for ``extract.freeze``.
+        layer_decay: factor between the learning rates of each block of the backbone and the block above it.
+        gradual: gradual unfreezing; [] to use ``freeze`` from the first epoch.
     """
 
     freeze: Annotated[
@@ -109,12 +109,12 @@ class Thawed(Section):
 
 
 class Optimizer(Section):
-    """What turns gradients into steps.
+    """The optimizer.
 
     Attributes:
         momentum: of sgd.
         weight_decay: of adamw.
-        clip_norm: largest global norm of the gradients; 0: any.
+        clip_norm: maximum global norm of the gradients; 0: no clipping.
     """
 
     name: Literal["adam", "adamw", "sgd"]
@@ -126,23 +126,23 @@ class Optimizer(Section):
     @classmethod
     def _of_adamw(cls, value: float, info: ValidationInfo) -> float:
         if value and info.data.get("name", "adamw") != "adamw":
-            raise ValueError("expected 0 unless name: adamw, which alone decays weights")
+            raise ValueError("expected 0 unless name: adamw, the only one that decays weights")
         return value
 
 
 class Schedule(Section):
-    """How the learning rate goes on: ``constant`` or falling to 0 as a cosine, after ``warmup`` epochs of rising."""
+    """The learning-rate schedule: ``warmup`` epochs, then ``constant``, or ``cosine`` decay to 0."""
 
     kind: Literal["constant", "cosine"]
     warmup: Count
 
 
 class Loss(Section):
-    """What is minimized besides the plain cross-entropy; validation is always measured by that.
+    """The training loss: cross-entropy with these options. The validation loss is always plain cross-entropy.
 
     Attributes:
         label_smoothing: share of each target that is spread over all classes.
-        class_weights: ``balanced`` makes each class count alike, however many images it has.
+        class_weights: ``balanced`` gives each class the same weight, however many images it has.
     """
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
@@ -150,7 +150,7 @@ class Loss(Section):
 
 
 class Plateau(Section):
-    """When the learning rate is reduced because the validation loss stands still."""
+    """When to reduce the learning rate because the validation loss has stopped improving."""
 
     patience: Count
     factor: Annotated[float, Field(gt=0, lt=1)]
@@ -174,7 +174,7 @@ class Finetune(Section):
     @classmethod
     def _several_for_batchnorm(cls, value: int, info: ValidationInfo) -> int:
         if value == 1 and "head" in info.data and info.data["head"].batchnorm:
-            raise ValueError("expected 2 or more with head.batchnorm: true, for one image has no mean and variance")
+            raise ValueError("expected 2 or more with head.batchnorm: true, because one image has no variance")
         return value
 
     @field_validator("schedule")

@@ -9,7 +9,7 @@ from stages.images.contract import Form, Polarity
 
 
 class Pretrain(Section):
-    """Where the backbone comes from, and what it learned before."""
+    """Where the backbone and its weights come from."""
 
     source: str
     backbone: str

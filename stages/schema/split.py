@@ -13,9 +13,9 @@ from stages.base.splits import SPLITS
 from stages.images.bit_depth import is_range
 from stages.images.contract import Fit, Form, Polarity
 
-LONGEST = 200  # characters of what is said about the data
+LONGEST = 200  # characters of a text in `about`
 
-# What YAML takes a name without quotes for; whole numbers are names, too.
+# Types that YAML reads unquoted names as. Whole numbers are accepted as names.
 _OTHER = {bool: "the truth value", type(None): "the value", float: "the number", date: "the date", datetime: "the time"}
 
 
@@ -39,7 +39,7 @@ def _is_classes(value: Any) -> bool:
 def _is_encoding(value: Any) -> bool:
     try:
         return isinstance(value, str) and b"az/09._-".decode(value) == "az/09._-"
-    except (LookupError, ValueError):  # unknown, or of something else than text
+    except (LookupError, ValueError):  # unknown, or not a text encoding
         return False
 
 
@@ -84,7 +84,7 @@ def _is_about(value: Any) -> bool:
 
 
 def _is_line(text: Any) -> bool:
-    """Whether this is one line of text that can be shown, and written as UTF-8."""
+    """Return whether this is one line of printable text that can be encoded as UTF-8."""
     return (
         isinstance(text, str)
         and 0 < len(text.strip()) <= len(text) <= LONGEST
@@ -111,7 +111,7 @@ Values = Annotated[
 
 
 class Split(Section):
-    """Which images of which data set go where, and how an image file becomes pixels."""
+    """Which images go into which split, and how an image file becomes pixels."""
 
     source: str
     labels: Annotated[
@@ -135,6 +135,6 @@ class Split(Section):
     seed: Seed
 
     def table(self) -> str:
-        """The path of the table of labels; empty for none."""
+        """Return the path of the label table; an empty string if there is none."""
         name = self.labels.get("table", "") if isinstance(self.labels, dict) else self.labels
         return "" if name == "none" else name

@@ -166,10 +166,10 @@ def _unpack(stream: IO[bytes], name: str, allowed: int) -> File:
 
 
 def _explain_write_error(name: str, error: OSError) -> UserError:
-    full = "there is no more room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+    full = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
     folder = tempfile.gettempdir()
     return UserError(
-        f"{name} cannot be unpacked in {folder}: {full}. Make room there, or set TMPDIR to another folder."
+        f"{name} cannot be unpacked in {folder}: {full}. Free some space there, or set TMPDIR to another folder."
     )
 
 
