@@ -4,7 +4,9 @@ Commands are started as `python -m stages NAME`.
 """
 
 import ast
+import importlib
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +31,7 @@ ORDER = [
 ]
 LEVEL = {folder: level for level, folders in enumerate(ORDER) for folder in folders}
 LARGEST = 0.15  # of all lines
+TOOLS = sorted(path.stem for path in (PROJECT / "stages" / "tools").glob("*.py"))
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -88,11 +91,18 @@ def test_no_test_reaches_into_private_names(path: Path) -> None:
 
 def test_help_lists_the_commands_with_a_line_each() -> None:
     said = run("python", "-m", "stages", "--help", cwd=PROJECT)
-    for path in sorted((PROJECT / "stages" / "tools").glob("*.py")):
-        assert f"  {path.stem}  " in said
-        assert f"usage: python -m stages {path.stem} " in run(
-            "python", "-m", "stages", path.stem, "--help", cwd=PROJECT
-        )
+    for name in TOOLS:
+        assert f"  {name}  " in said
+        assert f"usage: python -m stages {name} " in run("python", "-m", "stages", name, "--help", cwd=PROJECT)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_shows_examples_that_parse(name: str) -> None:
+    parser = importlib.import_module(f"stages.tools.{name}").build_parser()
+    examples = re.findall(rf"^ *python -m stages {name}\b(.*?)(?:  +|<|$)", parser.format_help(), re.M)
+    assert examples
+    for arguments in examples:
+        parser.parse_args(shlex.split(arguments))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def check_repository() -> None:
         raise UserError("experiments hang on a commit, and there is none. Make one: git add . && git commit -m Start")
 
 
-def run_dvc(*arguments: str, tell: Callable[[str], None]) -> None:
+def stream_dvc(*arguments: str, tell: Callable[[str], None]) -> None:
     """Run a DVC command and hand the lines that it prints to ``tell``, as they come; its errors go to the terminal.
 
     It has a session of its own: an interruption (Ctrl-C) reaches it once, from here, and its end is waited for.

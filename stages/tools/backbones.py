@@ -1,7 +1,7 @@
-"""List the backbones that pretrain.backbone may name, or show one.
+"""List the backbones that pretrain.backbone can name, or describe one.
 
 python -m stages backbones              all: size, depth, accuracy on ImageNet, blocks
-python -m stages backbones vgg16        one, with the first layer of each of its blocks
+python -m stages backbones vgg16        one, with the first layer of each block
 """
 
 import argparse
@@ -16,28 +16,37 @@ HEADER = ("name", "parameters", "MB", "depth", "px", "smallest", "top-1", "top-5
 @stage("backbones")
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m stages backbones", description="List the backbones, or show one.")
-    parser.add_argument("name", nargs="?", help="of one backbone")
-    name = parser.parse_args().name
+    name = build_parser().parse_args().name
     if name is None:
         print_table()
     else:
         print_backbone(name, find(name, 10**6))
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages backbones", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", metavar="BACKBONE", help="describe only this one")
+    return parser
+
+
 def print_table() -> None:
-    """Print the table."""
+    """Print the table of backbones."""
     rows = [HEADER, *(format_cells(name, row) for name, row in BACKBONES.items())]
     print("\n".join(format_table(rows, right=range(1, len(HEADER) - 1))))
-    print("\nParameters and MB (float32): without classifier. px: the side of the images the weights were made for.")
-    print("Depth and top-1, top-5 (percent right on ImageNet's validation images) as published:")
+    print(
+        "\nParameters and MB (float32) exclude the classifier. px: side of the images that the weights were trained on."
+    )
+    print("Published depth, top-1 and top-5 accuracy (% of ImageNet's validation images):")
     for source in dict.fromkeys(row.source for row in BACKBONES.values() if row.top1 is not None):
         names = [name for name, row in BACKBONES.items() if row.source == source and row.top1 is not None]
         print(f"  {source}: {', '.join(names) if len(names) < 12 else 'all others'}")
 
 
 def format_cells(name: str, row: Backbone) -> tuple[str, ...]:
-    """Return what the table says of one backbone."""
+    """Return a row of the table."""
     numbers = ["-" if number is None else f"{number}" for number in (row.depth, row.native, row.smallest)]
     accuracy = ["-" if number is None else f"{number:.1f}" for number in (row.top1, row.top5)]
     size = f"{row.parameters * 4 / 1e6:,.0f}"
@@ -45,7 +54,7 @@ def format_cells(name: str, row: Backbone) -> tuple[str, ...]:
 
 
 def print_backbone(name: str, row: Backbone) -> None:
-    """Print what there is to know about one backbone."""
+    """Print everything about one backbone."""
     backbone = row.describe(row.native)
     for title, cell in zip(HEADER[1:-1], format_cells(name, row)[1:-1], strict=True):
         print(f"{title:<12}{cell}")
@@ -55,6 +64,6 @@ def print_backbone(name: str, row: Backbone) -> None:
     print(f"{'source':<12}{row.source}")
     if not row.own:
         print(f"{'weights':<12}fetch.items: [{weights_item(name)}], pretrain.source: data/fetch/{weights_item(name)}")
-    print("\nextract.freeze takes a block, and thaws from its first layer on:")
+    print("\nextract.freeze: BLOCK thaws from the block's first layer on:")
     for block, first in backbone.blocks.items():
         print(f"  {block:<{max(map(len, backbone.blocks))}}  layer {backbone.names.index(first):>4}  {first}")

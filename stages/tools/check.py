@@ -1,12 +1,12 @@
-"""Check params.yaml as a whole, and dvc.yaml against the code, before anything runs.
+"""Check params.yaml, and dvc.yaml against the code, before anything runs.
 
-    python -m stages check             says what is wrong
-    python -m stages check --data      compares data/ and DVC's cache with their hashes, too: it reads all of them
-    python -m stages check --write     first writes what follows from code and pins: into dvc.yaml the modules and
-                                       libraries of each stage, into stages/versions.yaml the versions
+    python -m stages check              report what is wrong
+    python -m stages check --data       also hash data/ and DVC's cache, which reads all of them
+    python -m stages check --write      first write what follows from the code: the modules, params and libraries of
+                                        each stage into dvc.yaml, the pinned versions into stages/versions.yaml
 
-Every stage checks its own section when it starts. This checks all of them at once, that the layers or blocks named by
-extract.freeze and extract.depths exist and, once each section is valid, what they ask of each other.
+Each stage checks its own section when it starts. This command checks all sections at once, resolves extract.freeze and
+extract.depths against the backbone and, when every section is valid, finds contradictions between them.
 """
 
 import argparse
@@ -55,14 +55,7 @@ SECTIONS: dict[str, type[Section]] = {
 @stage("check")
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m stages check", description="Check params.yaml and dvc.yaml.")
-    parser.add_argument(
-        "--write",
-        action="store_true",
-        help="write the code, params and libraries of each stage into dvc.yaml, and versions into stages/versions.yaml",
-    )
-    parser.add_argument("--data", action="store_true", help="compare data/ and DVC's cache with their hashes")
-    options = parser.parse_args()
+    options = build_parser().parse_args()
     if options.write:
         write_dependencies(Path())
     sections, found = read_sections()
@@ -80,6 +73,16 @@ def main() -> None:
     if options.data:
         print("data/ and DVC's cache are what their hashes say.")
     print(f"params.yaml is valid: {', '.join(SECTIONS)}.\n{network}\ndvc.yaml declares what the stages use.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="update dvc.yaml and stages/versions.yaml first")
+    parser.add_argument("--data", action="store_true", help="compare data/ and DVC's cache with their hashes")
+    return parser
 
 
 def read_sections() -> tuple[dict[str, Any], list[str]]:

@@ -1,9 +1,9 @@
-"""Show the backbone's layers, what is frozen of them, and what keeping the activations costs on disk.
+"""Show the backbone's layers, which of them are frozen, and how much disk the activations take.
 
-    python -m stages layers                     what params.yaml says
-    python -m stages layers --freeze block5     another value of extract.freeze: a block, a layer, a count, all, none
+    python -m stages layers                     as params.yaml says
+    python -m stages layers --freeze block5     with another extract.freeze: a block, a layer, a count, all or none
 
-Nothing is trained or loaded: it may be run before `dvc repro`.
+Nothing is trained or loaded, so it also works before `dvc repro`.
 """
 
 import argparse
@@ -31,9 +31,7 @@ SUMMARY = Path("data/split/summary.json")
 @stage("layers")
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m stages layers", description="Show what is frozen, and its cost.")
-    parser.add_argument("--freeze", metavar="VALUE", help="instead of extract.freeze in params.yaml")
-    given = parser.parse_args().freeze
+    given = build_parser().parse_args().freeze
     pretrain = read_section(PARAMS, "pretrain", Pretrain)
     extract = read_section(PARAMS, "extract", Extract)
     thawed = read_section(PARAMS, "finetune", Finetune).thawed
@@ -53,6 +51,15 @@ def main() -> None:
         print(line)
     for line in disk(backbone, kept, extract.pooling, extract.precision, count_images(extract)):
         print(line)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages layers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--freeze", metavar="DEPTH", help="instead of extract.freeze in params.yaml")
+    return parser
 
 
 def count_images(extract: Extract) -> Images:

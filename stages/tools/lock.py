@@ -1,9 +1,9 @@
-"""Lock the test images, before data grow: they stay test images, and those of train and val never become any.
+"""Lock the test images before data grow: they stay test images, and no others join them.
 
     python -m stages lock
 
-Adds what data/split holds to data/tables/split.csv, which split reads: an image a row, named by the hash of its pixels.
-Rows that are there stay, also those of other data sets. Commit the table.
+Adds the images of data/split to data/tables/split.csv, which split reads: one row an image, identified by a hash of its
+pixels. Existing rows stay, including those of other data sets. Commit the table.
 """
 
 import argparse
@@ -29,9 +29,7 @@ LOCKED = TABLES / "split.csv"
 @stage("lock")
 def main() -> None:
     """Run the command."""
-    argparse.ArgumentParser(
-        prog="python -m stages lock", description="Lock the test images: they stay test images when data grow."
-    ).parse_args()
+    build_parser().parse_args()
     (source,) = read_values(PARAMS, "split", Split, "source")
     changed = find_changes()
     if changed - {str(TABLES)}:
@@ -52,6 +50,13 @@ def main() -> None:
     test = sum(split == "test" for _, split in new.values())
     more = f" ({len(found) - len(new)} of its images were locked before)" if len(new) < len(found) else ""
     say(f"locked {test} test images and {len(new) - test} others of {source}{more}; commit {LOCKED}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    return argparse.ArgumentParser(
+        prog="python -m stages lock", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def find_changes() -> set[str]:

@@ -1,11 +1,12 @@
-"""Say what images show, with an exported model: the class of each and its probability.
+"""Predict what images show with an exported model: the class of each, and its probability.
 
-    python -m stages predict IMAGE… [--model DIR] [--recursive] [--json] [--top K]
+    python -m stages predict photo.jpg                      a table with one row an image
+    python -m stages predict photos/ --recursive --top 3    the images in a folder and below it, three classes each
+    python -m stages predict - --json < photo.jpg           an image on standard input, as JSON
+    python -m stages predict photo.jpg --model copied/      a model exported elsewhere
 
-An argument may be a folder, whose images are then predicted (with --recursive those of folders below, too), or - for an
-image on standard input. Content tells what is an image, as in split; other files in folders are left out, and named on
-stderr. Reads data/export, or the folder DIR that an export was copied to. Exit code: 0 when every image was read, 1
-when one could not be (stderr says why), 2 when there is no model, or for a wrong command line.
+Files are recognized by content, as in split; a folder's other files are skipped and listed on stderr. Exit code: 0 if
+every image was read, 1 if one could not be (stderr says why), 2 without a model or for a wrong command line.
 """
 
 import argparse
@@ -33,7 +34,7 @@ WIDEST = 72  # columns of the table for an image's path; of a longer one it show
 @stage("predict")
 def main() -> None:
     """Predict the images named on the command line."""
-    options = arguments()
+    options = build_parser().parse_args()
     try:
         runner = Runner(options.model)
     except UserError as error:
@@ -58,18 +59,25 @@ def main() -> None:
     raise SystemExit(1 if found.unread or nothing else 0)
 
 
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m stages predict", description="Say what images show.")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, folder of them, or -")
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, folder of images, or -")
     parser.add_argument("--model", type=Path, default=EXPORT, metavar="DIR", help=f"exported model (default {EXPORT})")
-    parser.add_argument("--recursive", action="store_true", help="search folders below those named, too")
+    parser.add_argument("--recursive", action="store_true", help="include the folders inside a folder")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
-    parser.add_argument("--top", type=int, default=1, metavar="K", help="show the K most probable classes (default 1)")
-    options = parser.parse_args()
-    if options.top < 1:
-        parser.error(f"--top: expected 1 or more; received {options.top}")
-    return options
+    parser.add_argument(
+        "--top", type=_positive, default=1, metavar="K", help="show the K likeliest classes (default 1)"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more; received {text}")
+    return int(text)
 
 
 def make_result(path: Path, row: np.ndarray, classes: list[str], top: int) -> dict[str, Any]:

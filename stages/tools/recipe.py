@@ -1,10 +1,10 @@
 """List the recipes, or write one into params.yaml.
 
-    python -m stages recipe                 list them
-    python -m stages recipe NAME            write one
-    python -m stages recipe NAME --overwrite    even over edits that are not committed
+    python -m stages recipe                                     list them
+    python -m stages recipe cats_dogs_mobilenet_v2              write one
+    python -m stages recipe mnist_own_digits --overwrite        write one over uncommitted edits
 
-A recipe is a complete experiment: recipes/default.yaml with what recipes/NAME.yaml changes.
+A recipe is a complete experiment: recipes/default.yaml with the changes of recipes/NAME.yaml.
 """
 
 import argparse
@@ -27,10 +27,7 @@ DEFAULT = "default"
 @stage("recipe")
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m stages recipe", description="List recipes, or write one.")
-    parser.add_argument("name", nargs="?", help="the recipe to write into params.yaml; without it they are listed")
-    parser.add_argument("--overwrite", action="store_true", help="write even over edits that are not committed")
-    arguments = parser.parse_args()
+    arguments = build_parser().parse_args()
     if not RECIPES.is_dir():
         raise UserError("there is no folder recipes/ here. Run this from the top folder of the project.")
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(RECIPES.glob("*.yaml"))}
@@ -38,6 +35,16 @@ def main() -> None:
         print("\n".join(format_table((name, read_summary(text)) for name, text in texts.items())))
     else:
         write_recipe(arguments.name, texts, arguments.overwrite)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages recipe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="recipe to write into params.yaml; default: list all")
+    parser.add_argument("--overwrite", action="store_true", help="overwrite uncommitted edits")
+    return parser
 
 
 def write_recipe(name: str, texts: dict[str, str], overwrite: bool) -> None:

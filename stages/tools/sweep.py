@@ -1,11 +1,12 @@
-"""Compare freeze depths: train from each, with one pass over the images for all of them.
+"""Compare freeze depths: train from each of them after a single pass through the frozen layers.
 
-    python -m stages sweep all block_16 block_13 -30      two or more values as of extract.freeze
+    python -m stages sweep all block_16 block_13 -30    two or more values of extract.freeze
+    python -m stages sweep                              restore the workspace after a sweep that was killed
 
-Each depth becomes a DVC experiment, sweep-DEPTH (`dvc exp show`), of what params.yaml says otherwise; one of that name
-on the same commit is replaced. Writes data/sweep/: sweep.csv, and sweep.png with accuracy and time. The workspace is
-then as it was, also after an interruption; what was trained by then comes from DVC's cache when it is run again. After
-a run that was killed the next one brings the workspace back first; without a DEPTH that is all it does.
+Each depth becomes a DVC experiment, sweep-DEPTH (see `dvc exp show`), with params.yaml otherwise unchanged; it replaces
+an earlier one of that name on the same commit. Writes data/sweep/sweep.csv, and sweep.png with accuracy and time. The
+workspace is restored at the end, also after an interruption; when run again, depths that are trained come from DVC's
+cache.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from stages.compute.backend import choose_backend
 from stages.draw import tables
 from stages.draw.sweep import draw_sweep, format_results, make_row
 from stages.pipeline.damage import find_broken_state
-from stages.pipeline.experiments import check_repository, run_dvc, save_experiment
+from stages.pipeline.experiments import check_repository, stream_dvc, save_experiment
 from stages.pipeline.recipes import apply_recipe
 from stages.pipeline.workspace import BEFORE, check_outputs, preserve_workspace, restore_workspace
 from stages.schema.compute import Compute
@@ -53,11 +54,7 @@ SWEEP = Path("data/sweep")
 def main() -> None:
     """Run the command."""
     started = time.monotonic()
-    parser = argparse.ArgumentParser(prog="python -m stages sweep", description="Compare freeze depths.")
-    parser.add_argument(
-        "depths", nargs="*", metavar="DEPTH", help="as extract.freeze: a block, a layer, a count, all, none"
-    )
-    given = [from_text(text) for text in parser.parse_args().depths]
+    given = [from_text(text) for text in build_parser().parse_args().depths]
     if BEFORE.exists():
         with lock_folder(SWEEP):
             restore_workspace(BEFORE)
@@ -92,6 +89,17 @@ def main() -> None:
     print("\n".join(["", *format_results(results, shared, time.monotonic() - started, confidence)]))
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "depths", nargs="*", metavar="DEPTH", help="value of extract.freeze: a block, a layer, a count, all or none"
+    )
+    return parser
+
+
 def set_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
     """Return ``text``, of params.yaml, with one of ``depths`` to be trained."""
     changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
@@ -108,7 +116,7 @@ def run_pipeline(target: str) -> tuple[float, bool]:
             say(line)
 
     started = time.monotonic()
-    run_dvc("repro", target, tell=tell)
+    stream_dvc("repro", target, tell=tell)
     return time.monotonic() - started, "Running stage 'finetune':" in lines
 
 
