@@ -265,7 +265,7 @@ def test_names_that_are_marked_as_unicode_stay_what_they_are(tmp_path: Path) -> 
         path = write(tmp_path / f"set.{form}", pack(files, form))
         assert read_data_set(path, names="shift_jis").classes == ["b", "\u00fcber"]
     broken = zipped(files).replace("\u00fc".encode(), b"\xff\xff")
-    with pytest.raises(UserError, match=r"set.zip: expected a whole zip or tar archive.*pack it again"):
+    with pytest.raises(UserError, match=r"set.zip: expected a complete zip or tar archive.*pack it again"):
         read_data_set(write(tmp_path / "set.zip", broken))
     with pytest.raises(UserError, match=r"set.tar: the name 'caf\\xe9/1.jpg' is not in utf-8"):
         read_data_set(write(tmp_path / "set.tar", tar({"caf\udce9/1.jpg": picture(1), "b/1.jpg": picture(2)})))
@@ -428,7 +428,7 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "tar pipe": ("tar", lambda: tar(GOOD | {"a/l.jpg": b""}, type=tarfile.FIFOTYPE), "'a/l.jpg' is a special file"),
     "tar huge": ("tar", lambda: tar(GOOD)[:-10240] + header("a/big.jpg", 1 << 40), "a file of 1,099,511,627,776 byt"),
     "tar negative": ("tar", lambda: tar(GOOD)[:-10240] + header("a/big.jpg", -512), "a file of -512 bytes"),
-    "tar name": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.GNUTYPE_LONGNAME), "a whole zip"),
+    "tar name": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.GNUTYPE_LONGNAME), "a complete zip"),
     "tar pax": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.XHDTYPE), "whole zip or tar"),
     "tar deep": ("tar", lambda: tar(GOOD | {"d/" * 99 + "a.jpg": b"x"}), "a path of more than 32 folders"),
     "gz bomb": ("tar.gz", lambda: gzip.compress(bytes(20_000_000)), "refused as a decompression bomb"),
@@ -449,13 +449,13 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "zip strongly encrypted": ("zip", lambda: marked(zipped(GOOD), flag=0x40), "is encrypted .* without a password"),
     "zip patched": ("zip", lambda: marked(zipped(GOOD), flag=0x20), "packed in an uncommon way"),
     "zip odd method": ("zip", lambda: marked(zipped(GOOD), method=9), "packed in an uncommon way"),
-    "zip cut": ("zip", lambda: zipped(GOOD)[:-100], "expected a whole zip or tar archive"),
-    "tar cut": ("tar", lambda: tar(GOOD)[:1300], "expected a whole zip or tar archive.*unexpected end of data"),
-    "tar cut between": ("tar", lambda: tar(GOOD)[:1536], "it breaks off after 1,536 bytes, with 1 files"),
-    "tar.gz cut": ("tar.gz", lambda: tar(GOOD, "gz")[:700], "expected a whole zip or tar archive"),
-    "tar overwritten": ("tar", lambda: tar(GOOD)[:1536] + b"x" * 4096, "it breaks off after 1,536 bytes"),
-    "a web page": ("zip", lambda: b"<!DOCTYPE html><p>Not found", "expected a whole zip or tar archive"),
-    "an empty file": ("tar.gz", lambda: b"", "expected a whole zip or tar archive.*empty"),
+    "zip cut": ("zip", lambda: zipped(GOOD)[:-100], "expected a complete zip or tar archive"),
+    "tar cut": ("tar", lambda: tar(GOOD)[:1300], "expected a complete zip or tar archive.*unexpected end of data"),
+    "tar cut between": ("tar", lambda: tar(GOOD)[:1536], "it ends abruptly after 1,536 bytes, with 1 files"),
+    "tar.gz cut": ("tar.gz", lambda: tar(GOOD, "gz")[:700], "expected a complete zip or tar archive"),
+    "tar overwritten": ("tar", lambda: tar(GOOD)[:1536] + b"x" * 4096, "it ends abruptly after 1,536 bytes"),
+    "a web page": ("zip", lambda: b"<!DOCTYPE html><p>Not found", "expected a complete zip or tar archive"),
+    "an empty file": ("tar.gz", lambda: b"", "expected a complete zip or tar archive.*empty"),
     "an empty zip": ("zip", lambda: zipped({}), "set.zip holds no class folder"),
     "an empty tar": ("tar", lambda: tar({}), "set.tar holds no class folder"),
     "loose images": ("zip", lambda: zipped({"1.jpg": b"x", "2.jpg": b"x"}), "holds 2 images, but no class folder"),

@@ -500,7 +500,7 @@ def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, capsys: 
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().err == (
-        "split: data/own/set/dog/back is a link to a folder that it lies in. Remove the link.\n"
+        "split: data/own/set/dog/back is a link to one of its parent folders. Remove the link.\n"
     )
 
 

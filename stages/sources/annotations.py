@@ -1,4 +1,4 @@
-"""Recognize data that is not images with one class each: boxes, masks, pickles. Say what to use instead."""
+"""Recognize data sets that are not images with one class each (boxes, masks, pickles), and say what to use instead."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from stages.base.errors import UserError
 from stages.sources.columns import ONE_CLASS
 from stages.sources.tree import Folder, is_image
 
-# Folders that stand beside each other where images come with boxes, masks or key points: their names in small letters.
+# Lowercase names of sibling folders in data sets with boxes, masks or key points.
 _PICTURES = re.compile(r"images?|imgs?|jpegimages|photos|leftimg8bit")
 _ANNOTATIONS = re.compile(
     r"annotations?|labels|masks?|trimaps|(b|bounding_?)?boxes|segmentation(class|object)?|ground_?truth|gt(fine)?|imagesets"
@@ -33,10 +33,14 @@ _BOXES = (
 
 
 def refuse_annotations(root: Folder, where: str) -> None:
-    """Refuse a data set of boxes or masks, whose folders would else be taken for classes.
+    """Refuse a data set with boxes or masks, whose folders would otherwise be read as classes.
+
+    Args:
+        root: the data set.
+        where: its name in messages.
 
     Raises:
-        UserError: a folder of images stands beside one of annotations.
+        UserError: a folder of images has a sibling with annotations.
     """
     for path, folder in _folders(root):
         names = sorted(folder.folders)
@@ -49,7 +53,12 @@ def refuse_annotations(root: Folder, where: str) -> None:
 
 
 def explain_foreign(root: Folder, where: str) -> str | None:
-    """Return why a data set without class folders cannot be read, where its files say it; None where they do not."""
+    """Return why a data set without class folders cannot be read, or None if its files do not tell.
+
+    Args:
+        root: the data set.
+        where: its name in messages.
+    """
     paths = [path for path, _ in root.walk()]
     for pattern, kind in _BOXES:
         if found := next((path for path in paths if re.search(pattern, path.lower())), None):

@@ -1,8 +1,11 @@
-"""Zip and tar archives as trees of files: listed once, read in place, never unpacked to files.
+"""Zip and tar archives as trees of files: listed once and read in place, without unpacking them to files.
 
-What does not belong into a data set is refused for the whole archive: paths that lead outside it, links, devices, and
-sizes that only a decompression bomb has. A compressed tar cannot be read in place: it is unpacked once into one
-temporary file without a name, which the system removes when the process ends, however it ends.
+An archive with anything that does not belong in a data set is refused as a whole: paths that lead outside it, links,
+devices, and the sizes of a decompression bomb. A compressed tar cannot be read in place. It is unpacked once into an
+unnamed temporary file, which the system removes when the process ends.
+
+``shutil.unpack_archive`` and ``tarfile``'s filters would write hundreds of thousands of small files, bound neither size
+nor ratio, and decode no names of other encodings.
 """
 
 import bz2
@@ -34,17 +37,17 @@ STREAMS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
 MEMBERS = 2_000_000  # files and folders in an archive; ImageNet has 1.3 million
 MEMBER = 512 << 20  # bytes of one file; the largest of the published sets, in CIFAR-100, has 154 million
 DEPTH = 32  # folders in folders
-RATIO, SMALL = 200, 64 << 20  # an archive may unpack to SMALL bytes and RATIO times its own size: images hardly shrink
+RATIO, SMALL = 200, 64 << 20  # an archive may unpack to SMALL bytes plus RATIO times its size: images hardly compress
 CHUNK = 1 << 20
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile does not bound what the others unpack to
-ENCRYPTED = 0x41  # flags of a zip's member: with a password, or with keys
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile does not bound the output of the others
+ENCRYPTED = 0x41  # flags of a zip member: with a password, or with keys
 PATCHED = 0x20
 UNICODE = 0x800
 AGAIN = "Fetch or copy it again; if it is your own, pack it again."
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file's name is that of an archive."""
+    """Return whether a file name has the suffix of an archive."""
     return name.lower().endswith(SUFFIXES)
 
 
@@ -54,17 +57,17 @@ def max_unpacked_size(size: int) -> int:
 
 
 def read_archive(file: File, name: str, allowed: int, names: str = UTF8) -> Folder:
-    """List a zip or tar archive, of whatever kind its first bytes say.
+    """List a zip or tar archive; its first bytes tell the format.
 
     Args:
-        file: the archive; it may be a file in another one.
-        name: how to call it in messages.
-        allowed: how many bytes all its files may have together, unpacked.
-        names: the encoding of the names that it does not mark as Unicode.
+        file: the archive; it may be a file in another archive.
+        name: its name in messages.
+        allowed: the maximum size of all its files in bytes, unpacked.
+        names: the encoding of names that are not marked as Unicode.
 
     Raises:
-        UserError: it is no archive, not whole, encrypted, or holds what a data set must not hold, or names that are
-            not in that encoding.
+        UserError: it is not an archive, truncated, encrypted, has members that a data set must not have, or names that
+            are not in this encoding.
     """
     try:
         with file.open() as opened:
@@ -79,13 +82,19 @@ def read_archive(file: File, name: str, allowed: int, names: str = UTF8) -> Fold
     except (OSError, tarfile.TarError, *DAMAGED) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{name}: expected a whole zip or tar archive, received another file or a part of one: "
+            f"{name}: expected a complete zip or tar archive, received another file or a truncated one: "
             f"{reason.rstrip('.')}. {AGAIN}"
         ) from None
 
 
 def make_seekable(file: File, name: str, allowed: int = MEMBER) -> File:
-    """Return ``file`` itself, or what is packed in it as a temporary file, so that any place in it is read at once."""
+    """Return a file with fast seeks: ``file`` itself, or a temporary file with its unpacked bytes.
+
+    Args:
+        file: the file.
+        name: its name in messages.
+        allowed: the maximum number of bytes, unpacked.
+    """
     if not file.packed:
         return file
     with file.open() as stream:
@@ -93,7 +102,7 @@ def make_seekable(file: File, name: str, allowed: int = MEMBER) -> File:
 
 
 class _SharedHandle:
-    """A file handle that several stretches of it use in turn."""
+    """A file handle that several ``_FilePart`` objects share."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.lock = file, threading.Lock()
@@ -102,14 +111,19 @@ class _SharedHandle:
 
 
 class UnpackedStore:
-    """A temporary file without a name, which files are unpacked into one after another."""
+    """An unnamed temporary file to which files are unpacked one after another.
+
+    Args:
+        name: of the archive, in messages.
+        allowed: the maximum number of bytes.
+    """
 
     def __init__(self, name: str, allowed: int) -> None:
         self.name, self.allowed = name, allowed
-        self.shared = _SharedHandle(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as what is read from it
+        self.shared = _SharedHandle(tempfile.TemporaryFile())  # noqa: SIM115 - open as long as its parts are in use
 
     def add(self, data: bytes) -> File:
-        """Append ``data``, and return it as a file of its own."""
+        """Append ``data``, and return it as a file."""
         start, self.shared.size = self.shared.size, self.shared.size + len(data)
         if self.shared.size > self.allowed:
             raise UserError(
@@ -117,18 +131,18 @@ class UnpackedStore:
             )
         try:
             self.shared.file.write(data)
-            self.shared.file.flush()  # a full disk shows here, not at some later reading
+            self.shared.file.flush()  # reports a full disk now, not when the file is read
         except OSError as error:
             raise _explain_write_error(self.name, error) from None
         return self.file(start)
 
     def file(self, start: int = 0) -> File:
-        """Return all that was added from byte ``start`` on as one file."""
+        """Return everything from byte ``start`` on as one file."""
         return File(partial(_FilePart, self.shared, start, self.shared.size - start))  # type: ignore[arg-type]
 
 
 class _FilePart(io.RawIOBase):
-    """A part of a file as a file of its own, with a place of its own in it."""
+    """A part of a file as a separate file, with its own position."""
 
     def __init__(self, shared: _SharedHandle, start: int, size: int) -> None:
         self.shared, self.start, self.size, self.at = shared, start, size, 0
@@ -146,7 +160,7 @@ class _FilePart(io.RawIOBase):
         return self.at
 
     def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self.size - self.at)  # memory is taken for what there is, not for what a header promises
+        left = max(0, self.size - self.at)  # allocate for the actual bytes, not for the size in a header
         return super().read(left if size is None or size < 0 else min(size, left)) or b""
 
     def readinto(self, buffer: Any) -> int:
@@ -179,7 +193,7 @@ def _tar(file: File, name: str, names: str) -> Folder:
     root, count = Folder(), 0
     with tarfile.open(fileobj=whole(), mode="r:", encoding="utf-8") as archive:
         while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # of no use here, and there may be a million
+            archive.members = []  # type: ignore[attr-defined]  # unused here, and there may be a million
             count += 1
             if not member.isdir() and (not member.isreg() or member.issparse()):
                 kind = "a symbolic link" if member.issym() else "a hard link" if member.islnk() else "a special file"
@@ -191,11 +205,11 @@ def _tar(file: File, name: str, names: str) -> Folder:
             path = decode_name(raw, UTF8 if marked else names, name)
             root.add(_path(name, path), None if member.isdir() else read)
         end = archive.offset
-    # Where something else than a header follows, tarfile takes it for the end; the end has a mark.
+    # tarfile takes anything that is not a header for the end of the archive; the real end is a block of zeros.
     with whole() as opened:
         opened.seek(end)
         if opened.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-            raise EOFError(f"it breaks off after {end:,} bytes, with {count} files and folders")
+            raise EOFError(f"it ends abruptly after {end:,} bytes, with {count} files and folders")
     return root
 
 
@@ -206,8 +220,8 @@ def _zip(file: File, name: str, allowed: int, names: str) -> Folder:
     for count, member in enumerate(archive.infolist(), 1):
         path = member.filename
         if not member.flag_bits & UNICODE and path == member.orig_filename.partition("\0")[0]:
-            path = decode_name(path.encode("cp437"), names, name)  # as zipfile reads what nothing marks as Unicode
-        path = path.replace("\\", "/")  # as some programs for Windows write them
+            path = decode_name(path.encode("cp437"), names, name)  # zipfile decodes unmarked names as cp437
+        path = path.replace("\\", "/")  # from some Windows programs
         mode = member.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _make_refusal(name, path, "a symbolic link" if stat.S_ISLNK(mode) else "a special file")
@@ -219,7 +233,7 @@ def _zip(file: File, name: str, allowed: int, names: str) -> Folder:
         total += member.file_size
         if total > allowed:
             raise UserError(f"{name} unpacks to more than {allowed:,} bytes: refused as a decompression bomb.")
-        # A directory may state less than there is: no more than that is ever unpacked.
+        # The central directory may understate a size; no more than that is ever unpacked.
         read = File(partial(archive.open, member), packed=True, size=member.file_size)
         root.add(_path(name, path), None if path.endswith("/") else read)
     return root

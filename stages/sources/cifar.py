@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and pixels, no pickle.
+"""Read CIFAR-10 and CIFAR-100 in their binary format: records of label bytes and pixels, no pickle.
 
 Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html: a record is the label (CIFAR-10: one byte; CIFAR-100: the
 coarse, then the fine label) and 3,072 bytes of 32x32 pixels: all of red, then green, then blue, row by row.
@@ -16,25 +16,28 @@ from stages.sources.tree import DAMAGED, File, Folder, sort_naturally
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-BLOCK = 1000  # records read at a time where only their labels are wanted
-NAMES = {"batches.meta.txt": 1, "fine_label_names.txt": 2}  # file of class names: label bytes, of which the last counts
+BLOCK = 1000  # records per read when only labels are needed
+NAMES = {
+    "batches.meta.txt": 1,
+    "fine_label_names.txt": 2,
+}  # file of class names: number of label bytes; the last is used
 WHERE = "Fetch or copy the archive again."
 
 
 def is_cifar(folder: Folder) -> bool:
-    """Whether the binary files of CIFAR-10 or CIFAR-100 lie in ``folder``."""
+    """Return whether ``folder`` has the binary files of CIFAR-10 or CIFAR-100."""
     return any(name in folder.files for name in NAMES) and any(name.endswith(".bin") for name in folder.files)
 
 
 def read_cifar(folder: Folder, where: str) -> DataSet:
-    """Read the labels of all records; their pixels are read when they are asked for. CIFAR-100 has its fine classes.
+    """Read the labels of all records; pixels are read on demand. The classes of CIFAR-100 are the fine ones.
 
     Args:
-        folder: what holds the binary files, on disk or in an archive.
-        where: how to call it in messages.
+        folder: with the binary files, on disk or in an archive.
+        where: its name in messages.
 
     Raises:
-        UserError: a file is not a whole number of records, or a label has no name.
+        UserError: a file has an incomplete record, or a label has no name.
     """
     names, labels = next((name, count) for name, count in NAMES.items() if name in folder.files)
     try:
@@ -67,7 +70,7 @@ def _labels(file: File, labels: int, name: str) -> list[int]:
             if len(block) % size:
                 raise UserError(
                     f"{name}: expected records of {size:,} bytes, received {len(found) * size + len(block):,} bytes, "
-                    f"which is no whole number of them. {WHERE}"
+                    f"which is not a multiple. {WHERE}"
                 )
             found += np.frombuffer(block, np.uint8).reshape(-1, size)[:, labels - 1].tolist()
     return found

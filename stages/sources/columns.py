@@ -1,4 +1,4 @@
-"""Recognize the columns of a table of labels by their names, and refuse tables with more than one label an image."""
+"""Recognize the columns of a label table by name, and refuse tables with several labels per image."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -9,7 +9,7 @@ from stages.base.errors import UserError
 
 Role = Literal["file", "label", "split", "group"]
 
-# What people and public data sets call them, in small letters.
+# Common column names in public data sets, in lowercase.
 NAMES: dict[Role, re.Pattern[str]] = {
     "file": re.compile(r"file|(file|image)_?(name|path|file|id)|path|image|img|id"),
     "label": re.compile(r"labels?|class(_?(id|name))?|category|species|target"),
@@ -24,13 +24,13 @@ ONE_CLASS = "Thaw learns one class an image"
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of columns where they were given; None for those to be recognized by ``NAMES``.
+    """Column names from params.yaml; None for those to be recognized by ``NAMES``.
 
     Attributes:
-        file: the image file of a row.
-        label: its class.
-        split: the split it is meant for; there may be none.
-        group: what it belongs to, such as a patient; never recognized.
+        file: the column of image files.
+        label: the column of classes.
+        split: the column of splits; optional in the table.
+        group: the column of groups, such as patients; never recognized.
     """
 
     file: str | None = None
@@ -42,17 +42,17 @@ class Columns:
 def pick_columns(
     held: Sequence[str], asked: Columns, table: str, roles: Sequence[Role], flags: Collection[str] = ()
 ) -> dict[Role, str | None]:
-    """Return the column for each role, None for an optional one that the table lacks.
+    """Return the column for each role; None for an optional one that the table lacks.
 
     Args:
-        held: names of all columns.
-        asked: the columns that were named.
-        table: how to call the table in messages.
-        roles: of which to return columns; "group" is always among the keys of the result.
-        flags: columns that hold nothing but 0 and 1.
+        held: the names of all columns.
+        asked: the column names from params.yaml.
+        table: the table's name in messages.
+        roles: the roles to resolve, besides "group".
+        flags: columns with only 0 and 1.
 
     Raises:
-        UserError: a column does not exist, cannot be recognized, or speaks of boxes or masks.
+        UserError: a column does not exist, cannot be recognized, or contains boxes or masks.
     """
     found: dict[Role, str | None] = {}
     path = f"table: {table}, " if "file" in roles else ""
@@ -90,10 +90,14 @@ def pick_columns(
 
 
 def refuse_several(labels: Collection[str], table: str) -> None:
-    """Refuse labels that name several classes at once, such as "scab rust" where "scab" and "rust" are labels, too.
+    """Refuse labels that name several classes, such as "scab rust" if "scab" and "rust" are labels, too.
+
+    Args:
+        labels: all labels.
+        table: the table's name in messages.
 
     Raises:
-        UserError: some do.
+        UserError: a label names several classes.
     """
     known = set(labels)
     for label in sorted(known):

@@ -1,4 +1,4 @@
-"""One image of a data set, and a data set: what every layout is read into."""
+"""A data set and its images: the result of reading any layout."""
 
 import io
 import unicodedata
@@ -16,14 +16,14 @@ Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "groupe
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a data set. It is light: its bytes are read when they are asked for, by several threads at once.
+    """An image of a data set. Its bytes are read on demand, possibly by several threads.
 
     Attributes:
-        source: path inside the data set, such as "4/img_3.jpg" or "train/12345".
-        class_name: what it shows.
-        part: which part of the data set it lies in, None where that comes undivided.
+        source: its path in the data set, such as "4/img_3.jpg" or "train/12345".
+        class_name: its class.
+        part: its part of the data set; None if the data set is undivided.
         read: returns the bytes of the image file.
-        group: what a table says it belongs to, such as a patient; empty where no column of groups was asked for.
+        group: its group in a table, such as a patient; empty if no column of groups is used.
     """
 
     source: str
@@ -34,22 +34,22 @@ class Sample:
 
     @property
     def data(self) -> bytes:
-        """The bytes of the image file; may raise OSError."""
+        """The bytes of the image file; reading them may raise OSError."""
         return self.read()
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What is not used, and why.
+    """Something in the data set that is not used, and why.
 
     Attributes:
-        source: path inside the data set; of a folder with a slash at its end.
-        class_name: the class it lies in, empty for none.
+        source: its path in the data set; a folder's ends with a slash.
+        class_name: its class; empty if it has none.
         reason: in words.
-        kind: "stray" is an image beside the class folders; "unused" a folder or archive there; "no image" a file in a
-            class folder that is none and is not named like one; "grouped" an image whose group is tested with (or was
-            trained on); "locked" one that the table of locked images keeps out of the split that it lies in;
-            "unlabeled" a row of a table without a label or an image; "unlisted" an image that a table does not list.
+        kind: "stray": an image beside the class folders; "unused": a folder or archive there; "no image": another file
+            in a class folder, also by its name; "grouped": an image whose group is tested with (or was trained on);
+            "locked": an image that the lock table excludes from its split; "unlabeled": a row of a table without a
+            label or an image; "unlisted": an image that a table does not list.
     """
 
     source: str
@@ -63,11 +63,11 @@ class DataSet:
     """A data set.
 
     Attributes:
-        classes: their names, in the data set's own order.
+        classes: their names, in the data set's order.
         samples: its images, always in the same order.
-        left_out: what lies beside the class folders.
-        parts: where each part lies, where it comes divided.
-        notes: what else there is to say of it, in lines.
+        left_out: what is not used.
+        parts: the path of each part, if the data set is divided.
+        notes: lines to print about it.
     """
 
     classes: list[str]
@@ -78,7 +78,7 @@ class DataSet:
 
 
 def normalize_name(name: str) -> str:
-    """Return a name in Unicode's composed form, so that names that look alike are alike, wherever they were typed."""
+    """Return a name in Unicode's composed form (NFC), so that names that look the same are equal."""
     return unicodedata.normalize("NFC", name)
 
 

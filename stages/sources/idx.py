@@ -1,4 +1,4 @@
-"""idx files, the format MNIST is published in: a short header, then the array's bytes, big end first.
+"""Read and write idx files, MNIST's format: a short header, then the array's bytes in big-endian order.
 
 LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist: two zero bytes, a type code, the number of dimensions, each
 dimension as a 4-byte integer, the data.
@@ -18,15 +18,15 @@ from stages.base.errors import UserError
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 CODES = {np.dtype(name): code for code, name in TYPES.items()}
 GZIP = b"\x1f\x8b"
-EXPANSION = 1100  # deflate makes at most 1,032 bytes of one; a header that promises more is wrong
-BLOCK = 0xFFFF  # bytes in a stored block of deflate, at most
+EXPANSION = 1100  # deflate expands one byte to at most 1,032; a header that promises more is wrong
+BLOCK = 0xFFFF  # maximum bytes in a stored block of deflate
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Return the array in the idx file at ``path``, plain or gzipped, in the machine's byte order.
+    """Return the array in the idx file at ``path``, plain or gzipped, in native byte order.
 
     Raises:
-        UserError: the file is missing, is no idx file, or holds fewer or more bytes than its header says.
+        UserError: the file is missing, not an idx file, or has fewer or more bytes than its header says.
     """
     try:
         with path.open("rb") as raw:
@@ -53,7 +53,7 @@ def _read(file: BinaryIO, most: int) -> np.ndarray:
     shape = struct.unpack(f">{magic[3]}I", header)
     kind = np.dtype(TYPES[magic[2]])
     promised = math.prod(shape) * kind.itemsize
-    data = file.read(promised + 1) if promised <= most else b""  # never asks for memory that the file cannot fill
+    data = file.read(promised + 1) if promised <= most else b""  # do not allocate more than the file can fill
     if len(data) != promised:
         held = "more" if len(data) > promised else "fewer"
         raise ValueError(f"its header promises {promised:,} bytes of data, shape {shape}; it holds {held}.")
@@ -61,10 +61,10 @@ def _read(file: BinaryIO, most: int) -> np.ndarray:
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write ``array`` as an idx file, in gzip's format where the name ends in .gz; the same array gives the same bytes.
+    """Write ``array`` as an idx file, gzipped if the name ends in .gz; the same array gives the same bytes.
 
     Raises:
-        ValueError: idx files cannot hold arrays of this type, or without dimensions.
+        ValueError: idx files do not support arrays of this type, or without dimensions.
     """
     kind = array.dtype.newbyteorder(">")
     if kind not in CODES or not 0 < array.ndim < 256:

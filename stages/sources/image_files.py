@@ -1,4 +1,4 @@
-"""Find images in files and folders that are named on a command line."""
+"""Find images in the files and folders of a command line."""
 
 import sys
 from collections import deque
@@ -14,18 +14,18 @@ from stages.images.decode import BadImage
 from stages.images.load import load
 from stages.sources.tree import is_hidden, is_image
 
-_NAMED = 5  # files that are left out are named
+_NAMED = 5  # skipped files in a message
 
 
 @dataclass
 class SkippedFiles:
-    """What was found beside images.
+    """The files and folders that ``find_images`` skips.
 
     Attributes:
-        recursive: whether folders below those named are searched.
-        unread: lines on images that cannot be read.
+        recursive: whether to search subfolders.
+        unread: a line for each image that cannot be read.
         others: files in folders that are not images.
-        below: folders that were not searched.
+        below: subfolders that were not searched.
     """
 
     recursive: bool
@@ -34,7 +34,7 @@ class SkippedFiles:
     below: list[Path] = field(default_factory=list)
 
     def notes(self) -> Iterator[str]:
-        """Go through lines that say what was left out."""
+        """Yield lines that say what was skipped."""
         for paths, why in ((self.others, "not images"), (self.below, "folders below (add --recursive)")):
             if paths:
                 names = ", ".join(make_printable(str(path)) for path in paths[:_NAMED])
@@ -44,9 +44,15 @@ class SkippedFiles:
 def find_images(
     arguments: Sequence[Path], contract: Contract, found: SkippedFiles
 ) -> Iterator[tuple[Path, np.ndarray]]:
-    """Go through the images with their pixels; what else there is goes into ``found``."""
+    """Yield the path and the pixels of each image.
+
+    Args:
+        arguments: files and folders; "-" is standard input.
+        contract: how images become pixels.
+        found: is filled with everything else.
+    """
     queue = deque((path, True) for path in arguments)
-    searched: set[Path] = set()  # links may lead in a circle
+    searched: set[Path] = set()  # links may form a cycle
     while queue:
         path, named = queue.popleft()
         try:
@@ -60,7 +66,7 @@ def find_images(
                     searched.add(path.resolve())
                     queue.extendleft((each, False) for each in reversed(inside))
             elif path.exists() and not path.is_file():
-                raise BadImage("no regular file")  # reading a pipe would wait for ever
+                raise BadImage("no regular file")  # reading a pipe would block
             else:
                 yield path, load(path.read_bytes(), contract)
         except BadImage as error:

@@ -1,6 +1,6 @@
-"""Read images whose classes a table names.
+"""Read images with classes from a table.
 
-Files are found by their path or by as much of its end as is unique. The suffix may be missing, as on Kaggle.
+Files are matched by their path, or by any unique end of it. The suffix may be missing, as in Kaggle's tables.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,21 +13,21 @@ from stages.sources.parts import recognize_part
 from stages.sources.tables import SHOWN, Labels, TableRow, find_part, find_tables, read_rows
 from stages.sources.tree import Folder, is_image, sort_naturally
 
-MOST = 0.05  # share of images that may have two labels, by mistake; beyond, the table has several labels an image
+MOST = 0.05  # share of images with several labels up to which they count as mistakes in a table of single labels
 
 
 def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str, str] | str, where: str) -> DataSet:
-    """Read a data set whose classes a table names.
+    """Read a data set with classes from a table.
 
     Args:
-        root: what holds the images.
-        outer: what holds the table, if that lies beside an archive of the images.
+        root: the folder of the images.
+        outer: the folder of the table, which may be beside an archive of the images.
         labels: the table.
         parts: see ``assign_parts``.
-        where: how to call the data set in messages.
+        where: the data set's name in messages.
 
     Raises:
-        UserError: the table is missing or no table, or names no files, no labels, or several labels for one image.
+        UserError: the table is missing or invalid, or has no files, no labels, or several labels per image.
     """
     tables = {labels.name: labels.file} if labels.file else find_tables(root, outer, labels.name, where)
     rows, notes = list[TableRow](), list[str]()
@@ -62,16 +62,16 @@ def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str
 def assign_parts(
     places: Mapping[str, tuple[str, str]], parts: Mapping[str, str] | str, table: str
 ) -> dict[str, Part | None]:
-    """Return the part of each image that has one, all of them None where the data set comes undivided.
+    """Return the part of each image; None for all images if the data set is undivided.
 
     Args:
-        places: of each image the path that it lies at, and the cell of the column of splits.
-        parts: "auto": what the column says in words such as train, val and test; without it what the folders say that
-            the images lie in. Else the value of the column for each part, or the folder.
-        table: how to call the table in messages.
+        places: the path of each image, and its cell in the column of splits.
+        parts: "auto" recognizes words such as train, val and test in that column, or without it in the images' folders.
+            Otherwise the column's value, or the folder, for each part; images in none of them are omitted.
+        table: the table's name in messages.
 
     Raises:
-        UserError: the column holds other words, there is no training part, or only some images lie in such folders.
+        UserError: there are other values, no training part, or images outside such folders.
     """
     split = any(cell for _, cell in places.values())
     if not isinstance(parts, str):
@@ -101,7 +101,7 @@ def assign_parts(
 
 
 class _Index:
-    """The files of a data set, to be found by what a table calls them."""
+    """The files of a data set, for lookup by a table's names."""
 
     def __init__(self, root: Folder) -> None:
         self.files = dict(root.walk())
@@ -112,7 +112,7 @@ class _Index:
                 self.by_name.setdefault(known, []).append(path)
 
     def find(self, row: TableRow) -> tuple[str, str]:
-        """Return the path of a row's file and an empty text, or the reason why there is none."""
+        """Return the path of a row's file, and the reason if there is none."""
         if not row.file:
             return "", "names no file"
         named = self.by_name.get(row.file.rpartition("/")[2], [])
@@ -135,7 +135,7 @@ def _stem(path: str) -> str:
 
 
 def _ends_alike(one: str, other: str) -> bool:
-    """Whether one path is the end of the other, in whole names."""
+    """Return whether one path is the end of the other, in complete names."""
     return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")
 
 
@@ -144,7 +144,7 @@ def _several(paths: Sequence[str]) -> str:
 
 
 def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out: list[LeftOut]) -> dict[str, TableRow]:
-    """Return the one row of each image; leave out those with several labels, and rows that say the same again."""
+    """Return one row for each image. Images with several labels and repeated rows go to ``left_out``."""
     several = {path: rows for path, rows in found.items() if len({row.label for row in rows}) > 1}
     if len(several) > max(1, MOST * len(found)):
         path, rows = next(iter(several.items()))
@@ -163,7 +163,7 @@ def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out:
 
 
 def _unlisted(root: Folder, listed: Mapping[str, object], table: str) -> Iterator[LeftOut]:
-    """Go through images that a table does not list: one by one, and as a whole where it lists none of a folder."""
+    """Yield the images that a table does not list; a folder without any listed image is one entry."""
     above = {path[: place + 1] for path in listed for place, letter in enumerate(path) if letter == "/"}
 
     def look(folder: Folder, path: str) -> Iterator[LeftOut]:

@@ -1,4 +1,4 @@
-"""Data sets in MNIST's files: images and labels as idx arrays, a training and a test side of each."""
+"""Read data sets in MNIST's format: idx arrays of images and labels, for training and for test."""
 
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,12 @@ STEMS: dict[Part, str] = {"train": "train", "test": "t10k"}
 
 
 def is_mnist(folder: Path) -> bool:
-    """Whether idx files lie in ``folder``."""
+    """Return whether ``folder`` has idx files."""
     return any(folder.glob("*-idx[13]-ubyte*"))
 
 
 def read_mnist(folder: Path) -> DataSet:
-    """Read the four idx files in ``folder``, plain or gzipped; classes.txt, if there, names the labels 0, 1, 2, ...
+    """Read the four idx files in ``folder``, plain or gzipped; an optional classes.txt names the labels 0, 1, 2, ...
 
     Raises:
         UserError: a file is missing or broken, or the files contradict each other.

@@ -1,4 +1,4 @@
-"""Data sets in NumPy's .npz files, such as Keras's mnist.npz (x_train, y_train, …) and MedMNIST's (train_images, …)."""
+"""Read data sets in .npz files, such as Keras's mnist.npz (x_train, y_train, …) and MedMNIST's (train_images, …)."""
 
 import re
 from functools import partial
@@ -19,14 +19,14 @@ EXPECTED = "expected arrays x_train and y_train (or train_images and train_label
 
 
 def read_npz(file: File, where: str) -> DataSet:
-    """Read the images and labels of each part; without parts the arrays are called x and y, or images and labels.
+    """Read the images and labels of each part; in an undivided data set they are x and y, or images and labels.
 
     Args:
         file: the archive of arrays. It is never unpickled: pickled objects can run any code.
-        where: how to call it in messages.
+        where: its name in messages.
 
     Raises:
-        UserError: it is damaged, holds pickled objects or other arrays than those.
+        UserError: it is damaged, or has pickled objects or other arrays.
     """
     try:
         with make_seekable(file, where).open() as opened, np.load(opened, allow_pickle=False) as arrays:

@@ -1,7 +1,7 @@
-"""Data sets in Parquet files that hold the images themselves, as Hugging Face stores them.
+"""Read data sets in Parquet files with encoded images, Hugging Face's format.
 
-Each row has the bytes of an image file, alone or in {bytes, path}, and a label: a name, or a number that the file's
-metadata may name (ClassLabel of Hugging Face's datasets).
+Each row has the bytes of an image file, alone or in {bytes, path}, and a label: a name, or a number whose name may be
+in the file's metadata (ClassLabel of Hugging Face's datasets).
 """
 
 import json
@@ -25,17 +25,16 @@ ROWS = 100  # read at a time
 
 
 def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, str] | str, where: str) -> DataSet:
-    """Read a data set out of Parquet files. Images are unpacked into a temporary file: rows cannot be read one by one.
+    """Read a data set from Parquet files. Rows cannot be read one by one, so images go to a temporary file.
 
     Args:
-        files: by their paths in the data set. Where the rows have no column of splits, their names or folders may say
-            train, val or test.
-        asked: the columns that were named.
+        files: by their paths in the data set. Without a column of splits, their names or folders may tell the part.
+        asked: the column names from params.yaml.
         parts: see ``stages.sources.labels.assign_parts``.
-        where: how to call the data set in messages.
+        where: the data set's name in messages.
 
     Raises:
-        UserError: a file is damaged, or has no images, no labels, or several labels for one image.
+        UserError: a file is damaged, or has no images, no labels, or several labels per image.
     """
     samples, left_out = [], list[LeftOut]()
     places: dict[str, tuple[str, str]] = {}
@@ -50,7 +49,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
                 f"{name}: expected a Parquet file, received another file or a part of one: {reason}."
             ) from None
         samples += [sample for sample, _ in found]
-        # A part may be named by the file itself: train-00000-of-00002.parquet.
+        # The file name may tell the part: train-00000-of-00002.parquet.
         places |= {sample.source: (f"{path}/{sample.source}", split) for sample, split in found}
         left_out += missing
     refuse_several({sample.class_name for sample in samples}, where)
@@ -72,7 +71,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
 def _read_rows(
     file: pq.ParquetFile, stem: str, asked: Columns, name: str
 ) -> tuple[list[tuple[Sample, str]], list[LeftOut]]:
-    """Return the images of a file, each with its cell of the column of splits, and what has no image or no label."""
+    """Return the images of a file, each with its cell in the column of splits, and the rows that cannot be used."""
     schema = file.schema_arrow
     pictures = [field.name for field in schema if _holds_bytes(field.type)]
     if len(pictures) != 1:
@@ -119,13 +118,13 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 
 def _class_names(metadata: Mapping[bytes, bytes], label: str) -> list[str]:
-    """Names of the labels 0, 1, 2, … as Hugging Face's datasets write them into the file; none where it has none."""
+    """Return the names of the labels 0, 1, 2, … from Hugging Face's metadata; none if there are none."""
     features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     return [str(name) for name in features.get(label, {}).get("names") or []]
 
 
 def _class_name(cell: Any, names: list[str]) -> str:
-    """The class that a cell names; empty for none, which Hugging Face's test files say by -1."""
+    """Return the class in a cell; an empty string if there is none, -1 in Hugging Face's test files."""
     if cell is None or (names and cell == -1):
         return ""
     if names and isinstance(cell, int):

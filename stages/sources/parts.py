@@ -1,4 +1,4 @@
-"""Find where a data set's class folders lie: in one folder, or in one for each part that it comes divided into."""
+"""Find the class folders of a data set: in one folder, or in one for each part (train, val, test)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from stages.sources.tree import Folder, is_image, is_table, sort_naturally
 # Words in folder names, as in flowers_train, Train-Set or seg_test.
 WORDS: dict[str, Part] = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 WORDS |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
-# Folders inside a part that name no class: test/images/1.jpg is a picture without a label.
+# Folder names in a part that are not classes: test/images/1.jpg is an image without a label.
 UNLABELED = frozenset(
     ("data", "images", "image", "imgs", "img", "photos", "pictures", "unknown", "unlabeled", "unlabelled")
 )
@@ -23,13 +23,13 @@ SHOWN = 4  # folders, and class folders of each, in a message
 
 @dataclass(frozen=True)
 class ClassRoot:
-    """A folder that class folders may lie in.
+    """A folder that may contain class folders.
 
     Attributes:
-        name: how it is called beside its siblings, such as "seg_train".
-        path: where its class folders lie, with a slash at its end, such as "seg_train/seg_train/".
-        folder: what lies there.
-        classes: names of the folders in it that hold images; none where its images lie in it directly.
+        name: its name among its siblings, such as "seg_train".
+        path: the path of its class folders, ending with a slash, such as "seg_train/seg_train/".
+        folder: the folder at that path.
+        classes: the names of its folders with images; none if it contains images directly.
     """
 
     name: str
@@ -39,18 +39,18 @@ class ClassRoot:
 
 
 def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, ClassRoot]:
-    """Return the roots of the class folders: one for each part, or the folder itself, by None.
+    """Return the root of the class folders for each part, or the folder itself under the key None.
 
-    Folders are parts when their names say so and they hold mostly the same class folders. Neither alone is enough: a
-    class may be called train, and cat/indoor beside dog/indoor are no parts.
+    Folders are parts if their names say so and they contain mostly the same class folders. Neither alone is enough: a
+    class may be named train, and cat/indoor beside dog/indoor are not parts.
 
     Args:
-        folder: what holds the class folders or the parts.
-        above: its path in the data set, with a slash at its end.
-        where: how to call it in messages.
+        folder: the folder with the class folders or the parts.
+        above: its path in the data set, ending with a slash.
+        where: its name in messages.
 
     Raises:
-        UserError: the names say parts and the folders do not, or the other way round.
+        UserError: the folders are named like parts and differ in their classes, or the other way round.
     """
     siblings = [
         _enter_root(name, folder.folders[name], f"{above}{name}/") for name in sort_naturally(_find_holding(folder))
@@ -77,15 +77,15 @@ def find_parts(folder: Folder, above: str, where: str) -> dict[Part | None, Clas
 
 
 def resolve_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[Part | None, ClassRoot]:
-    """Return the roots of the class folders of the parts that split.parts names.
+    """Return the root of the class folders for each part in split.parts.
 
     Args:
-        root: the whole data set.
-        wanted: a folder's path in it for "train", and for "val" and "test" where they are given.
-        where: how to call it in messages.
+        root: the data set.
+        wanted: the path in it for "train", and optionally for "val" and "test".
+        where: the data set's name in messages.
 
     Raises:
-        UserError: a folder does not exist, holds no class folders, or lies in another.
+        UserError: a folder does not exist, has no class folders, or is inside another one.
     """
     found: dict[Part | None, ClassRoot] = {}
     for part in (part for part in SPLITS if part in wanted):
@@ -109,7 +109,12 @@ def resolve_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[P
 
 
 def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterator[LeftOut]:
-    """Go through what else than class folders a data set holds: images, archives, tables, and folders of images."""
+    """Yield what a data set contains besides its class folders: images, archives, tables, and folders of images.
+
+    Args:
+        root: the data set.
+        roots: the root of the class folders for each part.
+    """
     paths = [found.path for found in roots.values()]
 
     def look(folder: Folder, path: str) -> Iterator[LeftOut]:
@@ -134,14 +139,14 @@ def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterato
 
 
 def recognize_part(name: str) -> Part | None:
-    """Which part a folder's name speaks of; None for none, or for several."""
+    """Return the part that a folder's name mentions; None if it mentions none or several."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
     found = {WORDS[word.lower()] for word in words if word.lower() in WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def _enter_root(name: str, folder: Folder, path: str) -> ClassRoot:
-    """Go into single folders, down to the class folders or the images."""
+    """Descend through single folders to the class folders or the images."""
     while len(inside := _find_holding(folder)) == 1:
         ((inner, below),) = inside.items()
         plain = inner.lower() in UNLABELED or recognize_part(inner) or inner.lower() == name.lower()
@@ -152,7 +157,7 @@ def _enter_root(name: str, folder: Folder, path: str) -> ClassRoot:
 
 
 def _find_holding(folder: Folder) -> dict[str, Folder]:
-    """The folders in it that hold images, which may lack a suffix where nothing is named like an image."""
+    """Return the subfolders with images, or with any files if no file has the suffix of an image."""
     found = {name: inner for name, inner in folder.folders.items() if _holds_images(inner)}
     if found or folder.images():
         return found
@@ -168,7 +173,7 @@ def _classes(folder: Folder) -> frozenset[str]:
 
 
 def _share_classes(one: ClassRoot, other: ClassRoot, least: int = 1) -> bool:
-    """Whether two folders hold mostly the same class folders, and ``least`` of them."""
+    """Return whether two folders have mostly the same class folders, and at least ``least`` in common."""
     common = len(one.classes & other.classes)
     return common >= least and 2 * common >= min(len(one.classes), len(other.classes))
 

@@ -1,4 +1,4 @@
-"""What a data set holds: images with their classes, from a folder or an archive.
+"""Read a data set, images with their classes, from a folder or an archive.
 
 SET/CLASS/*.jpg|png|...                    class folders; images may lie in folders below, too
 SET/train/CLASS/..., SET/val/..., SET/test/...  class folders in each of the parts it comes divided into
@@ -43,18 +43,18 @@ LAYOUT = (
 def read_data_set(
     source: Path, parts: Mapping[str, str] | str = AUTO, names: str = UTF8, labels: Labels | None = None
 ) -> DataSet:
-    """Read the data set that ``source``, a folder or an archive, holds; its images are read when they are asked for.
+    """Read the data set at ``source``; its images are read on demand.
 
-    A single folder around the class folders is entered, and so is an archive that nothing else than papers lie beside.
+    A single folder around the class folders is skipped, and so is an archive with only documents beside it.
 
     Args:
         source: the folder, archive, or file of rows or arrays.
         parts: "auto", or the folders of its parts: see ``resolve_parts``.
-        names: the encoding of the names in it that are not marked as Unicode.
-        labels: the table that names its classes, and the columns that were named.
+        names: the encoding of names that are not marked as Unicode.
+        labels: the table of classes, and the column names from params.yaml.
 
     Raises:
-        UserError: it is no data set; the message says what one looks like.
+        UserError: it is not a data set; the message describes the layouts.
     """
     labels = labels or Labels()
     if source.is_dir():
@@ -111,14 +111,14 @@ def _read_folders(root: Folder, folder: Folder, above: str, where: str, parts: M
 
 
 def _find_packed(root: Folder, suffix: str) -> dict[str, File]:
-    """The files of rows or arrays in a data set that has no image files."""
+    """Return the Parquet or .npz files of a data set without image files."""
     files = dict(root.walk())
     found = {path: files[path] for path in sort_naturally(files) if path.lower().endswith(suffix)}
     return {} if found and any(map(is_image, files)) else found
 
 
 def _explain_missing(root: Folder, folder: Folder, where: str) -> str:
-    """Why a folder is no data set."""
+    """Return why a folder is not a data set."""
     if reason := explain_foreign(root, where):
         return reason
     count = len(folder.images())
@@ -140,10 +140,10 @@ def _check_plain(parts: Mapping[str, str] | str, labels: Labels, source: Path) -
 
 
 def _enter(root: Folder, where: str, allowed: int, names: str) -> tuple[str, Folder, str, Folder]:
-    """Return the folder that the class folders or parts lie in.
+    """Find the folder that contains the class folders or parts.
 
     Returns:
-        What to call the data set, all that it holds, the folder's path in it, and the folder.
+        The data set's name in messages, its root, and the path and the content of the folder.
     """
     folder, above, nested = root, "", 0
     while True:
@@ -180,7 +180,7 @@ def _holds_images(folder: Folder) -> bool:
 
 
 def _limit_unpacked(folder: Path) -> int:
-    """What the archives in ``folder`` may unpack to."""
+    """Return the maximum number of bytes that the archives in ``folder`` may unpack to."""
     return max_unpacked_size(
         sum(path.stat().st_size for path in folder.iterdir() if is_archive(path.name) and path.is_file())
     )

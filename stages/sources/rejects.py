@@ -1,4 +1,4 @@
-"""What a data set holds that is not used: listed with its reason, and refused where it is too much."""
+"""List what a data set contains that is not used, with the reasons, and stop if it is too much."""
 
 import csv
 from collections import Counter
@@ -13,7 +13,7 @@ from stages.images.decode import HEIC_EXTRA
 from stages.sources.data_set import Kind, LeftOut
 
 SHOWN = 10  # entries in a message
-# In the order in which they are said.
+# In the order of the message.
 KINDS: dict[Kind, str] = {
     "unreadable": "unreadable",
     "stray": "in no class folder",
@@ -27,15 +27,15 @@ KINDS: dict[Kind, str] = {
 
 
 def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
-    """Stop when more than the allowed share of the images cannot be used.
+    """Stop if more than the allowed share of the images cannot be used.
 
-    Images count that are unreadable or lie in no class folder, and rows of a table without image or label. Files that
-    are no images do not, nor do images that a table does not list.
+    Unreadable images, images outside class folders, and rows of a table without image or label count. Other files do
+    not, nor do images that a table does not list.
 
     Args:
         left_out: everything that is not used.
-        images: how many are used.
-        limit: the share.
+        images: the number of usable images.
+        limit: the allowed share.
 
     Raises:
         UserError: there are more; the message lists the first.
@@ -55,7 +55,12 @@ def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
 
 @contextmanager
 def list_on_failure(path: Path, left_out: Sequence[LeftOut]) -> Iterator[None]:
-    """Write the list of what is left out to ``path`` when the block fails, and say so; else remove an earlier one."""
+    """Write the list of what is left out to ``path`` if the block fails; otherwise remove an earlier list.
+
+    Args:
+        path: the file to write.
+        left_out: the list; the block may extend it.
+    """
     try:
         yield
     except UserError as error:
@@ -76,12 +81,12 @@ def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
 
 
 def say_left_out(left_out: Sequence[LeftOut], always: Sequence[Kind] = (), note: str = "") -> None:
-    """Print which folders and archives are left out, and how many files, by kind.
+    """Print which folders and archives are left out, and the number of files of each kind.
 
     Args:
         left_out: everything that is not used.
-        always: kinds that are said even where there are none of them, if there are others.
-        note: what is added.
+        always: kinds to mention even at 0, if there are others.
+        note: a text to append.
     """
     for entry in left_out:
         if entry.kind == "unused":

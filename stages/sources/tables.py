@@ -1,7 +1,7 @@
-"""Tables of labels: CSV or TSV files with a line of column names and a row for each image.
+"""Read label tables: CSV or TSV files with a header and a row for each image.
 
 file,label[,split]             other columns are ignored
-train/metadata.csv, test/...   a table in the folder of each part, as Hugging Face's imagefolder has them
+train/metadata.csv, test/...   a table in the folder of each part, the layout of Hugging Face's imagefolder
 """
 
 import io
@@ -21,12 +21,12 @@ SHOWN = 5  # names in a message
 
 @dataclass(frozen=True)
 class Labels:
-    """A table of labels.
+    """A label table.
 
     Attributes:
-        name: its path inside the data set, or how to call it where it lies elsewhere; empty for none.
-        columns: the columns that were named.
-        file: the table, where it does not lie inside the data set.
+        name: its path, in the data set or elsewhere; empty if there is none.
+        columns: the column names from params.yaml.
+        file: the table, if it is outside the data set.
     """
 
     name: str = ""
@@ -36,15 +36,15 @@ class Labels:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table of labels.
+    """A row of a label table. Missing cells are empty.
 
     Attributes:
-        number: as a spreadsheet counts, the line of column names being 1.
-        folder: what ``file`` is relative to, inside the data set.
-        file: as the table names it.
-        label: the class; empty for none, like the others.
-        split: the cell of the column of splits.
-        group: the cell of the column of groups.
+        number: as in a spreadsheet; the header is row 1.
+        folder: the folder in the data set that ``file`` is relative to.
+        file: the image file.
+        label: the class.
+        split: the cell in the column of splits.
+        group: the cell in the column of groups.
     """
 
     number: int
@@ -56,18 +56,18 @@ class TableRow:
 
 
 def find_labels(table: str, columns: Columns, source: Path, tables: Path) -> Labels:
-    """Return the table of labels: one inside the data set, or in the folder of tables that git keeps.
+    """Return the label table: in the data set, or in the folder of tables that git tracks.
 
-    A table anywhere else would be no dependency of the stage that reads it.
+    A table anywhere else would not be a dependency of the stage.
 
     Args:
-        table: its path, inside the data set or in the project; empty for none.
-        columns: the columns that were named.
+        table: its path, in the data set or in the project; empty if there is none.
+        columns: the column names from params.yaml.
         source: the data set.
         tables: the folder of tables.
 
     Raises:
-        UserError: the table lies elsewhere.
+        UserError: the table is elsewhere.
     """
     path = Path(table)
     if source in path.parents:
@@ -85,12 +85,22 @@ def find_labels(table: str, columns: Columns, source: Path, tables: Path) -> Lab
 
 
 def find_part(path: str) -> Part | None:
-    """The part that one of the folders above a file is named after."""
+    """Return the part that the name of a folder above a file mentions."""
     return next((part for name in path.split("/")[:-1] if (part := recognize_part(name))), None)
 
 
 def find_tables(root: Folder, outer: Folder, name: str, where: str) -> dict[str, File]:
-    """Return the table at a path in the data set, or those of that name in the folders of its parts."""
+    """Return the table at a path in the data set, or the tables of that name in the folders of its parts.
+
+    Args:
+        root: the folder of the images.
+        outer: the folder that may contain the table beside an archive of the images.
+        name: the path or name.
+        where: the data set's name in messages.
+
+    Raises:
+        UserError: there is no such table, or there are several.
+    """
     for folder in (root, outer):
         files = dict(folder.walk())
         if name in files:
@@ -106,24 +116,24 @@ def find_tables(root: Folder, outer: Folder, name: str, where: str) -> dict[str,
 
 
 def list_tables(folder: Folder) -> list[str]:
-    """Return the paths of the tables in a folder and below it."""
+    """Return the paths of all tables in a folder."""
     return [path for path, _ in folder.walk() if is_table(path)]
 
 
 def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list[str]) -> Iterator[TableRow]:
-    """Go through the rows of a table. All cells are text: a class may be called NA or 001.
+    """Yield the rows of a table. All cells are text: a class may be named NA or 001.
 
     Args:
-        table: a CSV or TSV file in UTF-8; commas, semicolons or tabs stand between its cells.
-        name: how to call it in messages.
-        folder: what its files are relative to, inside the data set.
-        columns: the columns that were named.
-        notes: what there is to say of it is added.
+        table: a CSV or TSV file in UTF-8, with commas, semicolons or tabs between cells.
+        name: its name in messages.
+        folder: the folder in the data set that its file names are relative to.
+        columns: the column names from params.yaml.
+        notes: a list to which notes for the user are added.
 
     Raises:
-        UserError: it is no such table, or lacks a column.
+        UserError: it is not such a table, or lacks a column.
     """
-    import pandas as pd  # here: it takes half a second, which class folders do not need
+    import pandas as pd  # here: it takes half a second, and class folders do not need it
 
     try:
         text = table.read().decode("utf-8-sig")
@@ -131,7 +141,7 @@ def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list
         frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, index_col=False)
     except UnicodeDecodeError:
         raise UserError(f"{name}: expected a table in UTF-8, received other bytes. Save it as CSV UTF-8.") from None
-    except (OSError, ValueError) as error:  # what pandas raises for text that is no table is a ValueError
+    except (OSError, ValueError) as error:  # pandas raises ValueError on text that is not a table
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"{name}: expected a table whose first line names the columns: {reason}.") from None
     frame.columns = [normalize_name(str(column).strip()) for column in frame.columns]

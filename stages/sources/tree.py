@@ -1,4 +1,4 @@
-"""A data set's files as a tree of folders, whether they lie on disk or in an archive."""
+"""A data set's files as a tree of folders, on disk or in an archive."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ from stages.base.errors import UserError
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif", ".heic", ".ppm", ".pgm")
 )
-# What systems leave in folders unasked: Windows, macOS, Linux and Android, and network storage.
+# Files that Windows, macOS, Linux, Android and network storage create in folders.
 SYSTEM_FILES = frozenset(
     (
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information"),
@@ -26,10 +26,10 @@ SYSTEM_FILES = frozenset(
     )
 )
 UTF8 = "utf-8"
-TRIED = ("latin-1", "cp437", "shift_jis", "gb18030")  # what a message shows a name in
+TRIED = ("latin-1", "cp437", "shift_jis", "gb18030")  # encodings in which a message shows a name
 SHOWN = 40  # characters of a name in a message
 _RENAME = "Set split.names to the encoding of the names, or rename them to UTF-8 (those in pretrain.source, too)."
-# What reading a damaged archive raises.
+# Errors from reading a damaged archive.
 DAMAGED = (EOFError, LZMAError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
@@ -38,9 +38,9 @@ class File:
     """A file, on disk or in an archive.
 
     Attributes:
-        open: gives a new handle to its bytes; several may be read at once, each by one thread.
-        packed: whether going to a place in it means to unpack all that comes before.
-        size: how many bytes are read at most; -1 for all.
+        open: returns a new handle; several threads may read at once, each with its own.
+        packed: whether a seek has to unpack everything before the position.
+        size: the maximum number of bytes to read; -1: all.
     """
 
     open: Callable[[], IO[bytes]]
@@ -48,7 +48,7 @@ class File:
     size: int = -1
 
     def read(self) -> bytes:
-        """Return its bytes; raise OSError where they cannot be had."""
+        """Return its bytes; raise OSError if they cannot be read."""
         try:
             with self.open() as file:
                 return file.read(self.size)
@@ -58,13 +58,13 @@ class File:
 
 @dataclass
 class Folder:
-    """A folder without what is hidden in it: its folders and files by their names."""
+    """A folder: its subfolders and files by name, without hidden ones."""
 
     folders: dict[str, "Folder"] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)
 
     def add(self, path: Sequence[str], file: File | None) -> None:
-        """Add a file, or an empty folder where ``file`` is None, with the folders above it; none if it is hidden."""
+        """Add a file, or a folder if ``file`` is None, with its parents; ignore hidden paths."""
         if not path or any(map(is_hidden, path)):
             return
         folder = self
@@ -74,22 +74,22 @@ class Folder:
             folder.files[path[-1]] = file
 
     def walk(self, above: str = "") -> Iterator[tuple[str, File]]:
-        """Go through all files with their paths, always in the same order: those of a folder, then of its folders."""
+        """Yield the path and the file of all files in a fixed order: a folder's files, then its subfolders'."""
         for name in sorted(self.files):
             yield above + name, self.files[name]
         for name in sorted(self.folders):
             yield from self.folders[name].walk(f"{above}{name}/")
 
     def images(self) -> list[str]:
-        """Names of the image files that lie in the folder itself, by their suffixes."""
+        """Return the names of the image files directly in the folder, by their suffixes."""
         return sorted(name for name in self.files if is_image(name))
 
 
 def refer_to_file(path: Path) -> File:
-    """Return the file at ``path``."""
+    """Return a ``File`` that opens ``path`` on demand."""
 
     def opened() -> IO[bytes]:
-        if not S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+        if not S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise OSError(errno.EINVAL, "no regular file")
         return path.open("rb")
 
@@ -97,23 +97,22 @@ def refer_to_file(path: Path) -> File:
 
 
 def read_folder(path: Path, names: str = UTF8, above: tuple[tuple[int, int], ...] = ()) -> Folder:
-    """Return the folder at ``path`` with all below it; links are followed.
+    """Read the tree of files at ``path``; links are followed.
 
     Args:
         path: the folder.
-        names: the encoding that names of files and folders are in.
-        above: identities of the folders that it lies in.
+        names: the encoding of file and folder names.
+        above: the device and inode numbers of its parents.
 
     Raises:
-        UserError: a folder in it cannot be read, is a link to a folder that it lies in, or holds a name that is not in
-            that encoding.
+        UserError: a folder cannot be read, is a link to one of its parents, or has a name that is not in this encoding.
     """
     folder = Folder()
     try:
         stat = path.stat()
         place = (stat.st_dev, stat.st_ino)
         if place in above:
-            raise UserError(f"{path} is a link to a folder that it lies in. Remove the link.")
+            raise UserError(f"{path} is a link to one of its parent folders. Remove the link.")
         with os.scandir(path) as entries:
             for entry in entries:
                 if is_hidden(entry.name):
@@ -121,25 +120,25 @@ def read_folder(path: Path, names: str = UTF8, above: tuple[tuple[int, int], ...
                 name = decode_name(os.fsencode(entry.name), names, str(path))
                 if name in folder.folders or name in folder.files:
                     raise UserError(f"{path}: two names in it read '{name}' in {names}. {_RENAME}")
-                if os.path.isdir(entry.path):  # False for a link to itself, which is then an unreadable file
+                if os.path.isdir(entry.path):  # False for a link to itself, which becomes an unreadable file
                     folder.folders[name] = read_folder(Path(entry.path), names, (*above, place))
                 else:
                     folder.files[name] = refer_to_file(Path(entry.path))
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Give yourself the right to, or move it.") from None
+        raise UserError(f"{path} cannot be read: {error.strerror}. Change its permissions, or move it.") from None
     return folder
 
 
 def decode_name(name: bytes, names: str, where: str) -> str:
-    """Return a name of a file or folder, or a path, as text.
+    """Decode the name or path of a file or folder.
 
     Args:
-        name: the bytes that it is stored as.
-        names: the encoding that they are in.
-        where: what holds it.
+        name: its bytes.
+        names: their encoding.
+        where: the folder or archive, for the message.
 
     Raises:
-        UserError: they are not; the message shows how the name reads in others.
+        UserError: the name is not in this encoding; the message shows it in others.
     """
     try:
         return name.decode(names)
@@ -155,17 +154,17 @@ def decode_name(name: bytes, names: str, where: str) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image."""
+    """Return whether a file name has the suffix of an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def is_table(name: str) -> bool:
-    """Whether a file's name is that of a table."""
+    """Return whether a file name has the suffix of a table."""
     return name.lower().endswith((".csv", ".tsv"))
 
 
 def sort_naturally(names: Iterable[str]) -> list[str]:
-    """Sort as people do: "2" before "10"."""
+    """Sort names in natural order: "2" before "10"."""
 
     def key(name: str) -> list[tuple[int, str]]:
         return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
@@ -174,5 +173,5 @@ def sort_naturally(names: Iterable[str]) -> list[str]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is of what is no data: hidden, or left by a system."""
+    """Return whether a file or folder is hidden, or created by the system, judging by its name."""
     return name.startswith(".") or name.lower() in SYSTEM_FILES
