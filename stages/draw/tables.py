@@ -114,9 +114,10 @@ def data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame
     splits = list(summary["images"])
     rows = list(by_class[["class", *splits]].itertuples(index=False))
     total = [Html(f"<b>{count}</b>") for count in summary["images"].values()]
+    images = sum(summary["images"].values())
     sentence = (
-        f"{sum(summary['images'].values())} images in {len(rows)} classes. Left out: {summary['duplicates']} duplicates "
-        f"and {summary['rejects']} that cannot be used. Not used: {summary['unused']}."
+        f"{images} images in {len(rows)} classes. Left out: {summary['duplicates']} duplicates and {summary['rejects']} "
+        f"that cannot be used. Not used: {summary['unused']}."
     )
     if summary["locked"]:
         sentence += f" {summary['locked']} of the test images are locked: they stay test images when data grow."
