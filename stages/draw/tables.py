@@ -116,8 +116,8 @@ def data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame
     total = [Html(f"<b>{count}</b>") for count in summary["images"].values()]
     images = sum(summary["images"].values())
     sentence = (
-        f"{images} images in {len(rows)} classes. Left out: {summary['duplicates']} duplicates and {summary['rejects']} "
-        f"that cannot be used. Not used: {summary['unused']}."
+        f"{images} images in {len(rows)} classes. Left out: {summary['duplicates']} duplicates and "
+        f"{summary['rejects']} that cannot be used. Not used: {summary['unused']}."
     )
     if summary["locked"]:
         sentence += f" {summary['locked']} of the test images are locked: they stay test images when data grow."
