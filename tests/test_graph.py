@@ -120,9 +120,12 @@ def test_what_file_managers_leave_is_no_data(finished: Path, tmp_path: Path) -> 
     assert "up to date" in run("dvc", "status", cwd=here)
 
 
-def test_of_what_stages_write_git_holds_the_metrics_alone(finished: Path) -> None:
+def test_git_holds_the_metrics_and_the_tables_alone(finished: Path) -> None:
     held = run("git", "ls-files", "data", cwd=finished).splitlines()
-    assert [path for path in held if not path.endswith((".gitignore", ".dvc"))] == ["data/evaluate/metrics.json"]
+    assert [path for path in held if not path.endswith((".gitignore", ".dvc"))] == [
+        "data/evaluate/metrics.json",
+        "data/tables/split.csv",
+    ]
 
 
 def clone(hub: Path, there: Path, branch: str = "main") -> Path:

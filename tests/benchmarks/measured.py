@@ -36,11 +36,13 @@ class Measured:
 
     Attributes:
         seconds: as the clock on the wall goes.
+        cpu: seconds of all cores, which other work on the machine changes less.
         mib: most resident memory at a time, in MiB.
         said: the last line that it printed, read as JSON.
     """
 
     seconds: float
+    cpu: float
     mib: float
     said: dict[str, Any]
 
@@ -63,7 +65,9 @@ def measured(module: str, *arguments: str, cwd: Path) -> Measured:
             file.seek(0)
             texts.append(file.read())
     assert process.returncode == 0, f"{' '.join(command)} exited {process.returncode}:\n{texts[0]}{texts[1]}"
-    return Measured(seconds, usage.ru_maxrss / 1024, json.loads(texts[0].splitlines()[-1]))
+    return Measured(
+        seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, json.loads(texts[0].splitlines()[-1])
+    )
 
 
 def stage(here: Path, name: str) -> Measured:
