@@ -36,7 +36,7 @@ from stages.measure.summary import describe_scores
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.splitting.lock_table import read_lock_table
-from stages.transfer.model_pair import MODELS, predict, read_finetuned
+from stages.transfer.model_pair import MODELS, predict, read_model_pair
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
@@ -55,19 +55,17 @@ def main() -> None:
     """Predict, measure, write."""
     params = read_section(PARAMS, "evaluate", Evaluate)
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
-    split, finetuned, locked = SplitFile(TEST), read_finetuned(FINETUNE), read_lock_table(LOCKED)
-    if split.classes != finetuned.classes:
-        raise UserError(
-            f"{TEST} holds the classes {split.classes}, the model knows {finetuned.classes}. Run `dvc repro`."
-        )
-    files = {name: EXTRACT_TEST / f"{name}.npy" for name in map(finetuned.reads, MODELS)}
+    split, pair, locked = SplitFile(TEST), read_model_pair(FINETUNE), read_lock_table(LOCKED)
+    if split.classes != pair.classes:
+        raise UserError(f"{TEST} holds the classes {split.classes}, the model knows {pair.classes}. Run `dvc repro`.")
+    files = {name: EXTRACT_TEST / f"{name}.npy" for name in map(pair.input_of, MODELS)}
     outputs = {name: ArrayFile(path) for name, path in files.items()}
     if any(len(rows) != len(split) for rows in outputs.values()):
         raise UserError(f"{EXTRACT_TEST} is of other images than {TEST}. Run `dvc repro`.")
 
     logits = predict(FINETUNE, PRETRAIN, outputs)
     probabilities = {name: softmax(values) for name, values in logits.items()}
-    labels, classes = split.labels(), finetuned.classes
+    labels, classes = split.labels(), pair.classes
     scores = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
     content: dict[str, Any] = {"test_images": len(split), **scores}
     held = np.array([locked.is_test(pixels) for pixels in split.pixels()], dtype=bool)
@@ -84,7 +82,7 @@ def main() -> None:
         for name, numbers in (("metrics", metrics), ("scores", content)):
             (folder / f"{name}.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
         pq.write_table(predictions, folder / "predictions.parquet")
-        pq.write_table(illustrate(split, predictions, Contract(**finetuned.contract)), folder / "examples.parquet")
+        pq.write_table(illustrate(split, predictions, Contract(**pair.contract)), folder / "examples.parquet")
         named = [escape(name) for name in classes]
         measure_classes(labels, probabilities, named).to_csv(folder / "per_class.csv", index=False)
         count_confusions(labels, probabilities["finetuned"], named).to_csv(folder / "confusion.csv")

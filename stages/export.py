@@ -32,7 +32,7 @@ from stages.images.load import load_all
 from stages.images.split_file import SplitFile
 from stages.schema.export import Export
 from stages.schema.split import Split
-from stages.transfer.model_pair import read_finetuned
+from stages.transfer.model_pair import read_model_pair
 
 PARAMS = Path("params.yaml")
 PRETRAIN = Path("data/pretrain")
@@ -46,8 +46,8 @@ OUT = Path("data/export")
 def main() -> None:
     """Write each format, compare it, keep all or nothing."""
     params = read_section(PARAMS, "export", Export)
-    finetuned, split = read_finetuned(FINETUNE), SplitFile(TEST)
-    contract = Contract(**finetuned.contract)
+    pair, split = read_model_pair(FINETUNE), SplitFile(TEST)
+    contract = Contract(**pair.contract)
     with refuse_damaged(PREDICTIONS, "predictions of the test images"):
         table = pq.read_table(PREDICTIONS, columns=["source", "finetuned_probabilities"])
         measured = table.slice(0, params.parity_images)  # rows lie in random order, so these are of all classes
@@ -60,7 +60,7 @@ def main() -> None:
 
     (about,) = read_values(PARAMS, "split", Split, "about")
     formats = [name for name in FILES if name in params.formats]
-    card = Card(finetuned.classes, contract, formats, about if isinstance(about, dict) else {})
+    card = Card(pair.classes, contract, formats, about if isinstance(about, dict) else {})
     write = make_writers(card)
     report = {}
     with replace_folder(OUT) as folder:

@@ -1,9 +1,9 @@
-"""Run the frozen part once over every image and its augmented views, and keep what it puts out.
+"""Run the frozen part once over every image and its augmented views, and store its outputs.
 
     python -m stages.extract
 
-writes data/extract/: of the training and validation split the activations at the freeze boundary, for the thawed layers
-to train from, and the features at the end of the backbone, for the head; with fresh views the pixels alone.
+writes data/extract/: activations of the training and validation images at each freeze depth, which thawed layers train
+from, and features at the end of the backbone, which the head trains from; with fresh views the pixels alone.
 """
 
 import json
@@ -29,9 +29,16 @@ from stages.images.preview import VIEWS, choose_images, write_preview
 from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
-from stages.transfer.activations import Description, room, shapes, stored, write_description
-from stages.transfer.depths import depths, lines
-from stages.transfer.feature_extractor import Frozen, open_frozen
+from stages.transfer.activations import (
+    Description,
+    cast,
+    check_disk_space,
+    describe_depths,
+    tensor_shapes,
+    write_description,
+)
+from stages.transfer.feature_extractor import FeatureExtractor, open_feature_extractor
+from stages.transfer.freeze import resolve_depths
 
 PARAMS = Path("params.yaml")
 TRAIN = Path("data/split/train.parquet")
@@ -46,77 +53,85 @@ def main() -> None:
     params = read_section(PARAMS, "extract", Extract)
     backend, runner, precision = read_values(PARAMS, "compute", Compute, "backend", "frozen", "precision")
     choose_backend(backend, precision)
-    backbone = read_architecture(PRETRAIN)
+    architecture = read_architecture(PRETRAIN)
     train, val = SplitFile(TRAIN), SplitFile(VAL)
-    contract = Contract(backbone.pixels[0], backbone.pixels[-1], **train.reading)
+    contract = Contract(architecture.pixels[0], architecture.pixels[-1], **train.reading)
     description = Description(
-        depths=depths(backbone, params.freeze, params.depths),
-        layers=len(backbone.layers),
+        depths=resolve_depths(architecture, params.freeze, params.depths),
+        layers=len(architecture.layers),
         pooling=params.pooling,
         classes=train.classes,
         contract=asdict(contract),
         fresh=params.views == "fresh",
     )
-    kept = shapes(description.files, backbone, params.pooling, params.precision)
-    for line in lines(description, kept):
+    shapes = tensor_shapes(description.files, architecture, params.pooling, params.precision)
+    for line in describe_depths(description, shapes):
         say(line)
-    rows, less = len(train) * params.stored_views + len(val), "fewer extract.views, extract.precision: float16"
-    say(room(kept, rows, shutil.disk_usage(EXTRACT.parent).free, less))
-    frozen = open_frozen(PRETRAIN, description.files, params.pooling, runner, precision)
-    say(f"{len(train)} training images in {params.views} views; frozen part: {frozen.where}")
+    rows, remedy = len(train) * params.stored_views + len(val), "fewer extract.views, extract.precision: float16"
+    say(check_disk_space(shapes, rows, shutil.disk_usage(EXTRACT.parent).free, remedy))
+    extractor = open_feature_extractor(PRETRAIN, description.files, params.pooling, runner, precision)
+    say(f"{len(train)} training images in {params.views} views; frozen part: {extractor.device}")
     with replace_folder(EXTRACT) as folder:
         write_description(folder, description)
         if description.fresh:
             draws = params.model_dump(include={"augment", "seed"})
             (folder / "fresh.json").write_text(json.dumps(draws, indent=2) + "\n", encoding="utf-8")
-        for name, packed, views in (("train", train, params.stored_views), ("val", val, 1)):
-            images = load_all(show_progress(packed.images(), f"{name} images", len(packed)), contract)
-            drawn = make_views(images, packed.labels(), views, len(packed.classes), params.augment, params.seed)
-            seen = looked_at(folder, drawn, packed, params) if name == "train" else drawn
-            if len(packed):
-                write_split(folder, name, frozen, seen, np.repeat(packed.labels(), views), description, params)
+        for name, split, count in (("train", train, params.stored_views), ("val", val, 1)):
+            images = load_all(show_progress(split.images(), f"{name} images", len(split)), contract)
+            views = make_views(images, split.labels(), count, len(split.classes), params.augment, params.seed)
+            if name == "train":
+                views = save_preview(folder, views, split, params)
+            if len(split):
+                targets = name == "train" and params.augment.mixes and not description.fresh
+                labels = np.repeat(split.labels(), count)
+                write_split(folder / name, extractor, views, labels, params.precision, targets=targets)
 
 
 def write_split(
-    folder: Path,
-    name: str,
-    frozen: Frozen,
-    drawn: Iterator[View],
-    labels: np.ndarray,
-    description: Description,
-    params: Extract,
+    stem: Path, extractor: FeatureExtractor, views: Iterator[View], labels: np.ndarray, precision: str, *, targets: bool
 ) -> None:
-    """Write NAME_labels.npy, or NAME_targets.npy where views are mixed, and what is kept of each view."""
-    files = {what: ArrayWriter(folder / f"{name}_{what}.npy", len(labels)) for what in ("targets", *description.files)}
-    shares = name == "train" and params.augment.mixes and not description.fresh
-    if not shares:
-        np.save(folder / f"{name}_labels.npy", labels)
+    """Write STEM_NAME.npy for each output of the frozen part, and STEM_labels.npy or STEM_targets.npy.
+
+    Args:
+        stem: of the files.
+        extractor: the frozen part.
+        views: to run it on.
+        labels: of the views.
+        precision: dtype of the activations.
+        targets: whether views are mixed, so that their targets are stored instead of labels.
+    """
+    files: dict[str, ArrayWriter] = {}
+
+    def add(name: str, values: np.ndarray) -> None:
+        files.setdefault(name, ArrayWriter(stem.with_name(f"{stem.name}_{name}.npy"), len(labels))).add(values)
 
     def batches() -> Iterator[np.ndarray]:
-        for batch in iter(lambda: list(islice(drawn, frozen.batch_size)), []):
-            if shares:
-                files["targets"].add(np.stack([target for _, target in batch]))
-            yield np.stack([view for view, _ in batch])
+        for batch in iter(lambda: list(islice(views, extractor.batch_size)), []):
+            if targets:
+                add("targets", np.stack([target for _, target in batch]))
+            yield np.stack([pixels for pixels, _ in batch])
 
-    for outputs in frozen.outputs(batches()):
-        for what, values in outputs.items():
-            files[what].add(values if what in (PIXELS, FEATURES) else stored(values, params.precision))
+    if not targets:
+        np.save(stem.with_name(f"{stem.name}_labels.npy"), labels)
+    for outputs in extractor.run_batches(batches()):
+        for name, values in outputs.items():
+            add(name, values if name in (PIXELS, FEATURES) else cast(values, precision))
 
 
-def looked_at(folder: Path, drawn: Iterator[View], packed: SplitFile, params: Extract) -> Iterator[View]:
-    """Hand the training views on, and put those of a few images, just as they are, into seen.npz."""
-    labels, sources = packed.labels(), packed.sources()
-    seen: dict[int, list[View]] = {image: [] for image in choose_images(labels)}
-    for place, one in enumerate(drawn):
+def save_preview(folder: Path, views: Iterator[View], split: SplitFile, params: Extract) -> Iterator[View]:
+    """Pass the training views on, and write those of a few images to seen.npz."""
+    labels, sources = split.labels(), split.sources()
+    previews: dict[int, list[View]] = {image: [] for image in choose_images(labels)}
+    for place, view in enumerate(views):
         image, number = divmod(place, params.stored_views)
-        if image in seen and number < VIEWS:
-            seen[image].append(one)
-        yield one
-    views = list(chain.from_iterable(seen.values()))
-    if params.views == "fresh":  # such as the epochs draw
-        images, known = [pixels for pixels, _ in views], labels[list(seen)]
-        views = list(make_views(images, known, VIEWS, len(packed.classes), params.augment, params.seed))
-    write_preview(folder / "seen.npz", views, [sources[image] for image in seen], packed.classes)
+        if image in previews and number < VIEWS:
+            previews[image].append(view)
+        yield view
+    shown = list(chain.from_iterable(previews.values()))
+    if params.views == "fresh":  # views like those that the epochs draw
+        images, known = [pixels for pixels, _ in shown], labels[list(previews)]
+        shown = list(make_views(images, known, VIEWS, len(split.classes), params.augment, params.seed))
+    write_preview(folder / "seen.npz", shown, [sources[image] for image in previews], split.classes)
 
 
 if __name__ == "__main__":

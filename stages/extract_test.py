@@ -1,9 +1,9 @@
-"""Run the frozen part once over the test images: ``evaluate`` measures every experiment that shares it from there.
+"""Run the frozen part once over the test images, so that ``evaluate`` can measure every experiment that shares it.
 
     python -m stages.extract_test
 
 writes data/extract_test/: NAME.npy, float32 (pixels: uint8), for the features and for the activations at each depth of
-extract.freeze and extract.depths. Nothing that trains or chooses reads it.
+extract.freeze and extract.depths. Nothing that trains or selects reads it.
 """
 
 import shutil
@@ -25,8 +25,8 @@ from stages.images.contract import Contract
 from stages.images.load import load_all
 from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
-from stages.transfer.activations import read_description, room, shapes
-from stages.transfer.feature_extractor import open_frozen
+from stages.transfer.activations import check_disk_space, read_description, tensor_shapes
+from stages.transfer.feature_extractor import open_feature_extractor
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
@@ -45,22 +45,22 @@ def main() -> None:
     description, split = read_description(EXTRACT), SplitFile(TEST)
     if not len(split):
         raise UserError(f"{TEST} holds no image: nothing can be measured. Leave some with split.test, such as 'rest'.")
-    kept = shapes(description.outputs, read_architecture(PRETRAIN), description.pooling, "float32")
-    say(room(kept, len(split), shutil.disk_usage(EXTRACT_TEST.parent).free, "a smaller split.test"))
+    shapes = tensor_shapes(description.outputs, read_architecture(PRETRAIN), description.pooling, "float32")
+    say(check_disk_space(shapes, len(split), shutil.disk_usage(EXTRACT_TEST.parent).free, "a smaller split.test"))
     refuse_learned(split)
-    frozen = open_frozen(PRETRAIN, description.outputs, description.pooling)
-    say(f"frozen part: {frozen.where}")
+    extractor = open_feature_extractor(PRETRAIN, description.outputs, description.pooling)
+    say(f"frozen part: {extractor.device}")
     images = load_all(show_progress(split.images(), "test images", len(split)), Contract(**description.contract))
     with replace_folder(EXTRACT_TEST) as folder:
-        files = {name: ArrayWriter(folder / f"{name}.npy", len(split)) for name in kept}
-        batches = map(np.stack, iter(lambda: list(islice(images, frozen.batch_size)), []))
-        for outputs in frozen.outputs(batches):
+        files = {name: ArrayWriter(folder / f"{name}.npy", len(split)) for name in shapes}
+        batches = map(np.stack, iter(lambda: list(islice(images, extractor.batch_size)), []))
+        for outputs in extractor.run_batches(batches):
             for name, values in outputs.items():
                 files[name].add(values)
 
 
 def refuse_learned(split: SplitFile) -> None:
-    """Raise UserError where ``pretrain`` has learned from one of the test images."""
+    """Raise UserError if ``pretrain`` learned from one of the test images."""
     if not LEARNED.exists():  # the weights were published, or are random
         return
     images = show_progress(split.images(), "comparing with what pretrain learned", len(split))

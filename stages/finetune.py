@@ -1,9 +1,9 @@
-"""Train the head on the kept features, then head and thawed layers together on the kept activations.
+"""Train the head on the stored features, then head and thawed layers together on the stored activations.
 
     python -m stages.finetune
 
-writes data/finetune/: both models (head-only and fine-tuned), as weights and as graphs, their history, what they say of
-the validation images, and the table of layers. A run that was interrupted goes on where it was.
+writes data/finetune/: both models (head-only and fine-tuned) as weights and as graphs, their history, their predictions
+for the validation images, and the table of layers. An interrupted run resumes where it stopped.
 """
 
 from pathlib import Path
@@ -33,18 +33,19 @@ def main() -> None:
     params = read_section(PARAMS, "finetune", Finetune)
     backend, precision, devices = read_values(PARAMS, "compute", Compute, "backend", "precision", "devices")
     choose_backend(backend, precision)
-    kept, val = read_description(EXTRACT), SplitFile(VAL)
-    check(params, kept, val)
+    activations, val = read_description(EXTRACT), SplitFile(VAL)
+    check(params, activations, val)
     from stages.transfer.finetuning import Inputs, train  # here: it imports the framework
 
-    inputs = Inputs(PRETRAIN, EXTRACT, kept, val)
+    inputs = Inputs(PRETRAIN, EXTRACT, activations, val)
     with replace_folder(FINETUNE) as folder:
-        train(params, precision, devices, inputs, folder, FINETUNE.with_name(f".resume-{FINETUNE.name}"))
+        checkpoints = FINETUNE.with_name(f".resume-{FINETUNE.name}")
+        train(params, inputs, folder, precision=precision, devices=devices, checkpoints=checkpoints)
 
 
-def check(params: Finetune, kept: Description, val: SplitFile) -> None:
-    """Raise UserError where the params ask for what the data do not have."""
-    validation = read_data(EXTRACT, "val", FEATURES, kept)
+def check(params: Finetune, activations: Description, val: SplitFile) -> None:
+    """Raise UserError if the params ask for something that the data lack."""
+    validation = read_data(EXTRACT, "val", FEATURES, activations)
     if len(val) != (0 if validation is None else len(validation)):
         raise UserError(f"{EXTRACT} is of other images than {VAL}. Run `dvc repro extract`.")
     if params.checkpoint == "best" and validation is None:

@@ -2,8 +2,8 @@
 
     python -m stages.pretrain
 
-writes data/pretrain/: architecture, weights and graph, in one form whatever they came from; and, after a
-training, which images it learned from.
+writes data/pretrain/: architecture, weights and graph, the same whatever their origin; and, after a training, hashes of
+the images it learned from.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ from stages.sources.archives import is_archive
 PARAMS = Path("params.yaml")
 PRETRAIN = Path("data/pretrain")
 
-# Weights in formats that are not read, and what the folder of a SavedModel holds.
+# Weights in unsupported formats, and the file in the folder of a SavedModel.
 OTHER_WEIGHTS = (".ckpt", ".hdf5", ".keras", ".npz", ".onnx", ".pb", ".pt", ".pth", ".safetensors", ".tflite")
 _UNREADABLE = (
     "pretrain.source: expected a data set, an archive of one, or weights without classifier as NAME.h5 (layout of "
@@ -35,20 +35,21 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "pretrain", Pretrain)
     backend, devices = read_values(PARAMS, "compute", Compute, "backend", "devices")
-    find(params.backbone, params.image_size)  # refuses one that does not exist, before the framework is imported
-    weights = published_weights(Path(params.source))
+    find(params.backbone, params.image_size)  # refuses an unknown name before the framework is imported
+    weights = find_weights(Path(params.source))
     choose_backend(backend)
     from stages.backbones.pretraining import make_backbone  # here: it imports the framework
 
     with replace_folder(PRETRAIN) as folder:
-        make_backbone(folder, params, weights, devices, PRETRAIN.with_name(f".resume-{PRETRAIN.name}"))
+        checkpoints = PRETRAIN.with_name(f".resume-{PRETRAIN.name}")
+        make_backbone(folder, params, weights, devices=devices, checkpoints=checkpoints)
 
 
-def published_weights(source: Path) -> Path | None:
-    """Return the weights file that ``source`` is or holds; None where it is a data set.
+def find_weights(source: Path) -> Path | None:
+    """Return the weights file that ``source`` is or contains; None if it is a data set.
 
     Raises:
-        UserError: there is nothing, more than one weights file, or one in a format that cannot be read.
+        UserError: there is nothing, more than one weights file, or one in an unsupported format.
     """
     if source.is_file():
         if source.suffix != ".h5" and not is_archive(source.name):

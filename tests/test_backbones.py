@@ -10,14 +10,14 @@ import pytest
 from keras.src.utils import file_utils
 
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
-from stages.backbones.registry import BACKBONES, Backbone, find, weights_item
+from stages.backbones.registry import BACKBONES, BackboneSpec, find, weights_item
 from stages.backbones.weights import load_published
 from stages.base.errors import UserError
 from stages.compute.architecture import read_architecture
-from stages.compute.build import output_of, pool, preprocess
+from stages.compute.networks import pool, preprocess
 from stages.downloads.catalog import DownloadItem, read_entry
 from stages.tools import backbones
-from stages.transfer.freeze import boundary
+from stages.transfer.freeze import resolve_freeze
 from tests.conftest import PROJECT
 from tests.helpers.families import FAMILIES, QUICK
 from tests.helpers.published import vary, write_published
@@ -30,7 +30,7 @@ CONSTRUCTORS = {
 }
 
 
-def options(row: Backbone) -> dict[str, Any]:
+def options(row: BackboneSpec) -> dict[str, Any]:
     return {} if row.alpha is None else {"alpha": row.alpha}
 
 
@@ -45,11 +45,11 @@ def test_every_network_of_keras_is_in_the_table() -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     row = BACKBONES[name]
-    backbone = row.build(row.native)
+    backbone = row.build(row.native).model
     assert backbone.count_params() == row.parameters
     if row.own:
         return
-    assert row.build(row.smallest).count_params() == row.parameters  # so that the weights fit at any size
+    assert row.build(row.smallest).model.count_params() == row.parameters  # so that the weights fit at any size
     asked: list[tuple[str, str | None]] = []
     monkeypatch.setattr(file_utils, "get_file", lambda _, url, **given: asked.append((url, given.get("file_hash"))))
     monkeypatch.setattr(keras.Model, "load_weights", lambda *_: None)
@@ -89,7 +89,7 @@ def test_raw_pixels_and_published_weights_give_what_keras_gives(
     module = inspect.getmodule(inspect.unwrap(constructor))
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3)).astype("float32")
     expected = published.predict_on_batch(module.preprocess_input(images.copy()))  # type: ignore[union-attr]
-    backbone = row.build(side)
+    backbone = row.build(side).model
     load_published(backbone, file)
     ours = keras.Model(pixels := keras.Input((side, side, 3)), backbone(preprocess(pixels, row.preprocessing)))
     assert np.std(expected) > 0
@@ -99,39 +99,40 @@ def test_raw_pixels_and_published_weights_give_what_keras_gives(
 @pytest.mark.parametrize("name", ["mobilenet_025", "inception_v3", "xception"])
 def test_names_do_not_depend_on_what_was_built_before(name: str) -> None:
     row = BACKBONES[name]
-    first = [layer.name for layer in row.build(row.smallest).layers]
+    first = [layer.name for layer in row.build(row.smallest).model.layers]
     keras.Sequential([keras.Input((9, 9, 1)), keras.layers.Conv2D(2, 3), keras.layers.Activation("relu")])
-    assert [layer.name for layer in row.build(row.smallest).layers] == first
+    assert [layer.name for layer in row.build(row.smallest).model.layers] == first
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_a_block_is_cut_at_the_tensor_before_it(name: str) -> None:
     row = BACKBONES[name]
     backbone = row.build(row.smallest)
-    architecture = row.describe(backbone)
-    names, blocks = [layer.name for layer in backbone.layers], architecture.blocks
+    architecture = backbone.architecture
+    names, blocks = architecture.names, architecture.blocks
     starts = [names.index(first) for first in blocks.values()]
     assert starts == sorted(set(starts))
     for block, start in zip(blocks, starts, strict=True):
-        cut = boundary(architecture, block)
+        cut = resolve_freeze(architecture, block)
         assert cut.frozen == start
         if name == "nasnet_mobile":  # each cell takes the outputs of two: nothing but the first layers is a bottleneck
             assert cut.layer in (None, "stem_bn1")
         else:
-            fed = backbone.get_layer(names[start]).input
-            assert (fed if cut.layer is None else output_of(backbone, cut.layer)) is fed
+            operations = {operation.name: operation for operation in backbone.model.operations}
+            fed = operations[names[start]].input
+            assert (fed if cut.layer is None else operations[cut.layer].output) is fed
 
 
 def test_inception_blocks_are_the_layers_that_end_in_the_concatenation() -> None:
-    backbone = BACKBONES["inception_v3"].describe(75)
-    assert list(backbone.blocks) == ["stem", *(f"mixed{number}" for number in range(11))]
-    assert boundary(backbone, "mixed9").layer == "mixed8"
+    architecture = BACKBONES["inception_v3"].build(75).architecture
+    assert list(architecture.blocks) == ["stem", *(f"mixed{number}" for number in range(11))]
+    assert resolve_freeze(architecture, "mixed9").layer == "mixed8"
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_the_table_shows_blocks_that_exist(name: str) -> None:
     row = BACKBONES[name]
-    blocks = row.describe(row.smallest).blocks
+    blocks = row.build(row.smallest).architecture.blocks
     shown = [part for part in row.family.shown.replace(",", " ").split() if "…" not in part]
     assert set(shown) <= set(blocks)
 
@@ -140,28 +141,28 @@ def test_the_table_shows_blocks_that_exist(name: str) -> None:
 def test_the_architecture_is_what_keras_builds(name: str) -> None:
     row = BACKBONES[name]
     backbone = row.build(row.smallest)
-    architecture = row.describe(backbone)
+    model, architecture = backbone.model, backbone.architecture
     assert [(layer.name, layer.type, layer.parameters, layer.shape) for layer in architecture.layers] == [
-        (layer.name, type(layer).__name__, layer.count_params(), layer.output.shape[1:]) for layer in backbone.layers
+        (layer.name, type(layer).__name__, layer.count_params(), layer.output.shape[1:]) for layer in model.layers
     ]
-    assert architecture.pixels == backbone.input_shape[1:]
-    assert architecture.shape(architecture.output) == backbone.output_shape[1:]
+    assert architecture.pixels == model.input_shape[1:]
+    assert architecture.shape(architecture.output) == model.output_shape[1:]
     for how in ("average", "none"):
-        assert architecture.features(how) == pool(backbone.output, how).shape[-1]
+        assert architecture.features(how) == pool(model.output, how).shape[-1]
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2_035", pytest.param("convnext_tiny", marks=pytest.mark.slow)])
 def test_a_backbone_is_handed_on_with_its_architecture(name: str, tmp_path: Path) -> None:
     row = BACKBONES[name]
     backbone = row.build(32)
-    vary(backbone)
-    architecture = row.describe(backbone)
-    write_pretrained(tmp_path, Pretrained(backbone, architecture, row.preprocessing))
-    again = read_pretrained(tmp_path)
+    vary(backbone.model)
+    architecture = backbone.architecture
+    write_pretrained(tmp_path, Pretrained(backbone))
+    again = read_pretrained(tmp_path).backbone
     assert again.architecture == read_architecture(tmp_path) == architecture
     assert list(again.architecture.blocks) == list(architecture.blocks)
-    assert architecture == row.describe(32)
-    for old, new in zip(backbone.get_weights(), again.backbone.get_weights(), strict=True):
+    assert architecture == row.build(32).architecture
+    for old, new in zip(backbone.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 

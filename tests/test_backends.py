@@ -42,7 +42,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         here = small_project(tmp_path_factory.mktemp("backends"), monkeypatch, {"pretrain": NETWORK})
         keras.utils.set_random_seed(1)
-        backbone = BACKBONES["mobilenet_v2_035"].build(32)
+        backbone = BACKBONES["mobilenet_v2_035"].build(32).model
         vary(backbone)
         write_published(backbone.layers, here / "data/own/weights.h5")
         split.main()

@@ -15,7 +15,7 @@ from tests.helpers.copies import ran, run, set_params
 def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check.main()
     said = capsys.readouterr().out
-    assert "mnist_cnn at 28 px: 4 of 6 layers frozen, thawed from dense on; activations are kept at flatten." in said
+    assert "mnist_cnn at 28 px: 4 of 6 layers frozen, thawed from dense on; activations are stored at flatten." in said
 
 
 @pytest.mark.parametrize("views", [2, "fresh"])
@@ -25,7 +25,7 @@ def test_the_depth_that_is_trained_is_the_one_shown(
     extract = {"depths": ["all", "dropout"], "views": views}
     set_params(here, {"extract": extract, "finetune": {"thawed": {"freeze": "dropout"}}})
     check.main()
-    kept = "the pixels alone are kept" if views == "fresh" else "activations are kept at dense"
+    kept = "only pixels are stored" if views == "fresh" else "activations are stored at dense"
     assert f"5 of 6 layers frozen, thawed from dropout on; {kept}." in capsys.readouterr().out
 
 
@@ -39,12 +39,13 @@ def test_the_depth_that_is_trained_is_the_one_shown(
         (
             {"extract": {"depths": ["all"]}, "finetune": {"thawed": {"freeze": "dropout"}}},
             "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
-            "extract.depths keep (frozen layers: 4, 6); received 'dropout', which freezes 5. Add it to extract.depths.",
+            "extract.depths store (frozen layers: 4, 6); received 'dropout', which freezes 5. Add it to "
+            "extract.depths.",
         ),
         (
             {"extract": {"views": "fresh"}, "finetune": {"thawed": {"freeze": "dropout"}}},
             "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
-            "extract.depths keep (frozen layers: 4); received 'dropout', which freezes 5. Add it to extract.depths.",
+            "extract.depths store (frozen layers: 4); received 'dropout', which freezes 5. Add it to extract.depths.",
         ),
         ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
         ({"extract": {"freeze": "block5"}}, "(blocks: conv, dense; layers: image, conv … dropout); received 'block5'"),

@@ -18,12 +18,12 @@ import pandas as pd
 import pytest
 
 from stages import extract, pretrain, split
-from stages.compute.build import head
-from stages.compute.optimizers import Rule
+from stages.compute.networks import build_head
+from stages.compute.optimizers import OptimizerConfig
 from stages.training import checkpoint
-from stages.training.checkpoint import States, resumable
-from stages.training.dataloader import Kept
-from stages.training.train import Schedule, fit
+from stages.training.checkpoint import Checkpoint, checkpoint_folder
+from stages.training.dataloader import ArrayData
+from stages.training.train import TrainingConfig, fit
 from tests.conftest import PROJECT
 from tests.helpers.copies import run, set_params
 from tests.helpers.small import prepared_project
@@ -74,9 +74,9 @@ def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path) -> N
     killed(folder, "head")
     assert not (folder / "data" / "finetune").exists()
     said = killed(folder, "thawed")
-    assert re.search(r"goes on from epoch \d+ of 40 \(head\)\n", said), said
+    assert re.search(r"resuming at epoch \d+ of 40 \(head\)\n", said), said
     output, _ = start(folder).communicate()
-    assert re.search(r"goes on from epoch \d+ of 40 \(thawed\)\n", output), output
+    assert re.search(r"resuming at epoch \d+ of 40 \(thawed\)\n", output), output
     assert "(head)" not in output
     resumed = written(folder)
     assert sorted(path.name for path in (folder / "data").iterdir() if path.name.startswith(".")) == []
@@ -87,12 +87,12 @@ def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path) -> N
     assert len(pd.read_csv(folder / "data" / "finetune" / "history.csv")) == 80
 
 
-def noise(rows: int = 20, seed: int = 0) -> Kept:
+def noise(rows: int = 20, seed: int = 0) -> ArrayData:
     draw = np.random.default_rng(seed)
-    return Kept(draw.normal(size=(rows, 5)).astype(np.float32), draw.integers(0, 3, rows), 3)
+    return ArrayData(draw.normal(size=(rows, 5)).astype(np.float32), draw.integers(0, 3, rows), 3)
 
 
-class Interrupted(Kept):
+class Interrupted(ArrayData):
     """Data with which training is interrupted in an epoch."""
 
     stop = 10**9
@@ -103,12 +103,12 @@ class Interrupted(Kept):
         return super().batch(rows, epoch)
 
 
-def trained(schedule: Schedule, folder: Path | None, stops: list[int]) -> tuple[pd.DataFrame, list[np.ndarray]]:
+def trained(config: TrainingConfig, folder: Path | None, stops: list[int]) -> tuple[pd.DataFrame, list[np.ndarray]]:
     """Train a head, as in so many new processes, interrupted in the epochs ``stops``."""
     for stop in [*stops, 10**9]:
         keras.utils.clear_session()
         keras.utils.set_random_seed(0)
-        model = head(5, [8, 4], 0.5, 3, batchnorm=True)
+        model = build_head(5, hidden=[8, 4], dropout=0.5, classes=3, batchnorm=True)
         last = model.get_layer("classifier")
 
         def turn(trainable: bool, layer: keras.Layer = last) -> Callable[[], None]:
@@ -117,7 +117,8 @@ def trained(schedule: Schedule, folder: Path | None, stops: list[int]) -> tuple[
         data = Interrupted(noise().batch(np.arange(20), 0)[0], noise().labels, 3)
         data.stop = stop
         try:
-            history = fit(model, "head", data, noise(seed=1), schedule, folder, steps={0: turn(False), 3: turn(True)})
+            thawing = {0: turn(False), 3: turn(True)}
+            history = fit(model, "head", data, noise(seed=1), config, resume=folder, before_epoch=thawing)
         except InterruptedError:
             continue
         return history, [value.numpy() for value in model.variables]
@@ -125,17 +126,29 @@ def trained(schedule: Schedule, folder: Path | None, stops: list[int]) -> tuple[
 
 
 @pytest.mark.parametrize(
-    ("schedule", "stops"),
+    ("config", "stops"),
     [
-        pytest.param(Schedule(7, 0.01, 8, 1, keep_best=True, plateau_patience=1), [1, 3, -1], id="plateau"),
+        pytest.param(TrainingConfig(7, 0.01, 8, 1, keep_best=True, plateau_patience=1), [1, 3, -1], id="plateau"),
         pytest.param(
-            Schedule(7, 0.01, 8, 1, rule=Rule("sgd"), kind="cosine", warmup=2, label_smoothing=0.1, balanced=True),
+            TrainingConfig(
+                7,
+                0.01,
+                8,
+                1,
+                optimizer=OptimizerConfig("sgd"),
+                schedule="cosine",
+                warmup=2,
+                label_smoothing=0.1,
+                balanced=True,
+            ),
             [3],
             id="cosine",
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            Schedule(50, 0.05, 8, 1, keep_best=True, early_stopping=2, rule=Rule("adamw", weight_decay=0.1)),
+            TrainingConfig(
+                50, 0.05, 8, 1, keep_best=True, early_stopping=2, optimizer=OptimizerConfig("adamw", weight_decay=0.1)
+            ),
             [-1],
             id="early stopping",
             marks=pytest.mark.slow,
@@ -143,25 +156,25 @@ def trained(schedule: Schedule, folder: Path | None, stops: list[int]) -> tuple[
     ],
 )
 def test_interrupted_in_any_epoch_it_is_the_same_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: Schedule, stops: list[int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, stops: list[int]
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 0)
-    history, variables = trained(schedule, None, [])
-    resumed, same = trained(schedule, tmp_path, [stop % len(history) for stop in stops])
+    history, variables = trained(config, None, [])
+    resumed, same = trained(config, tmp_path, [stop % len(history) for stop in stops])
     pd.testing.assert_frame_equal(resumed, history, check_exact=True)
     for ours, theirs in zip(same, variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    finished, again = trained(schedule, tmp_path, [])  # interrupted after the phase: nothing is trained
+    finished, again = trained(config, tmp_path, [])  # interrupted after the phase: nothing is trained
     pd.testing.assert_frame_equal(finished, history, check_exact=True)
     for ours, theirs in zip(again, variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_every_variable_is_in_the_state(tmp_path: Path) -> None:
-    model = head(5, [8], 0.5, 3, batchnorm=True)
-    fit(model, "head", noise(), None, Schedule(2, 0.01, 8, 1), tmp_path)
-    progress, arrays = States(tmp_path, "head").read() or ({}, {})
+    model = build_head(5, hidden=[8], dropout=0.5, classes=3, batchnorm=True)
+    fit(model, "head", noise(), None, TrainingConfig(2, 0.01, 8, 1), resume=tmp_path)
+    progress, arrays = Checkpoint(tmp_path, "head").read() or ({}, {})
     assert progress["epoch"] == 2
     # Dense, BatchNormalization, the seed of Dropout, Dense
     assert [array.shape for array in arrays["model"]] == [(5, 8), (8,), (8,), (8,), (8,), (8,), (2,), (8, 3), (3,)]
@@ -180,21 +193,21 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module.__file__ = "stages/code.py"
     monkeypatch.setattr(checkpoint, "STAGES", tmp_path / "stages")
     monkeypatch.setitem(sys.modules, "stages.code", module)
-    with suppress(InterruptedError), resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
-        States(folder, "head").write({"epoch": 3}, {"model": [np.arange(3)]})
+    with suppress(InterruptedError), checkpoint_folder(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
+        Checkpoint(folder, "head").write({"epoch": 3}, {"model": [np.arange(3)]})
         raise InterruptedError
     return tmp_path
 
 
 def goes_on(params: dict[str, object]) -> bool:
-    with resumable(Path("data/states"), params, [Path("input")]) as folder:
-        return folder is not None and States(folder, "head").read() is not None
+    with checkpoint_folder(Path("data/states"), params, [Path("input")]) as folder:
+        return folder is not None and Checkpoint(folder, "head").read() is not None
 
 
 def test_the_same_run_goes_on_and_leaves_nothing(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.utime("input/file", ns=(1, 1))  # as `dvc checkout` would
-    with resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
-        stored = States(folder, "head").read()
+    with checkpoint_folder(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
+        stored = Checkpoint(folder, "head").read()
         assert stored is not None
         assert stored[0] == {"epoch": 3}
         np.testing.assert_array_equal(stored[1]["model"][0], np.arange(3))
@@ -230,7 +243,7 @@ def test_another_run_starts_anew(
 ) -> None:
     params = change(monkeypatch)
     assert not goes_on(params)
-    assert "starts anew: params, code, inputs or libraries differ" in capsys.readouterr().out
+    assert "starting over: params, code, inputs or libraries differ" in capsys.readouterr().out
 
 
 def test_half_a_state_is_none(begun: Path) -> None:
@@ -272,9 +285,9 @@ def test_damaged_states_are_thrown_away(begun: Path, damage: Callable[[Path], No
 def test_where_no_state_can_be_written_the_training_goes_on(begun: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("data")
     Path("data").write_text("not a folder")
-    with resumable(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
+    with checkpoint_folder(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
         assert folder is None
-    assert "no state can be kept in data/states (Not a directory): if this is interrupted, it starts anew" in (
+    assert "cannot write checkpoints to data/states (Not a directory): an interrupted run would start over" in (
         capsys.readouterr().out
     )
 
@@ -282,7 +295,7 @@ def test_where_no_state_can_be_written_the_training_goes_on(begun: Path, capsys:
 def test_states_are_written_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 10.0, 11.0, 30.9, 31.1])
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: next(clock))
-    states = States(tmp_path, "head")
+    states = Checkpoint(tmp_path, "head")
     assert states.due  # at 0 s
     states.write({}, {})  # from 10 s to 11 s
     assert not states.due  # at 30.9 s
@@ -299,7 +312,7 @@ def test_a_full_disk_costs_the_state_and_not_the_training(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    states = States(tmp_path, "head")
+    states = Checkpoint(tmp_path, "head")
     states.write({"epoch": 1}, {"model": [np.zeros(3)]})
     monkeypatch.setattr(np, "savez", full)
     for _ in range(2):

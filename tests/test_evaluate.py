@@ -58,11 +58,11 @@ def put_models(folder: Path) -> None:
     import keras
 
     from stages.backbones.pretrained import Pretrained, write_pretrained
-    from stages.compute import build
-    from stages.compute.architecture import describe
+    from stages.compute.networks import build_head, build_trainable_part
     from stages.transfer.freeze import Depth
-    from stages.transfer.model_pair import Finetuned, write_finetuned
+    from stages.transfer.model_pair import ModelPair, write_model_pair
     from stages.transfer.model_pair_keras import write_model
+    from tests.helpers.miniature import as_backbone
 
     pretrain, extract_test, finetune = (folder / "data" / name for name in ("pretrain", "extract_test", "finetune"))
     for path in (pretrain, extract_test, finetune):
@@ -70,7 +70,7 @@ def put_models(folder: Path) -> None:
     image = keras.Input((8, 8, 3), name="image")
     first = keras.layers.Activation("linear", name="first")(image)
     backbone = keras.Model(image, keras.layers.Activation("linear", name="last")(first), name="eyes")
-    write_pretrained(pretrain, Pretrained(backbone, describe(backbone, {}), "unit"))
+    write_pretrained(pretrain, Pretrained(as_backbone(backbone)))
 
     contract = Contract(8, 3, **READING)
     activations = np.stack([load(data, contract) for data in SplitFile(folder / "data/split/test.parquet").images()])
@@ -79,15 +79,14 @@ def put_models(folder: Path) -> None:
     np.save(extract_test / "first.npy", activations)
     np.save(extract_test / "features.npy", features)
 
-    head = build.head(3, [], 0.0, 3)
+    head = build_head(3, classes=3)
     depth = Depth(2, "first")
-    finetuned = Finetuned(CLASSES, asdict(contract), "average", depth, json.loads(head.to_json()))
-    write_finetuned(finetune, finetuned)
+    write_model_pair(finetune, ModelPair(CLASSES, asdict(contract), "average", depth, json.loads(head.to_json())))
     classifier = head.get_layer("classifier")
     classifier.set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
     write_model(finetune, pretrain, head, "head", features)
     classifier.set_weights([np.eye(3) * 4, np.zeros(3)])
-    top = build.top(backbone, "unit", "first", "average", head)
+    top = build_trainable_part(as_backbone(backbone), "first", "average", head)
     write_model(finetune, pretrain, top, "finetuned", activations)
 
 

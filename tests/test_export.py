@@ -63,7 +63,7 @@ def miniature(pixels: np.ndarray) -> tuple[Any, Any]:
     import keras
     from keras import layers
 
-    from stages.compute import build
+    from stages.compute.networks import build_head, pixels_input, preprocess
 
     def unit(x: Any, filters: int, size: Any, name: str, **options: Any) -> Any:
         x = layers.Conv2D(filters, size, use_bias=False, name=f"{name}_conv", **options)(x)
@@ -86,14 +86,14 @@ def miniature(pixels: np.ndarray) -> tuple[Any, Any]:
     x = layers.MaxPooling2D(name="pool")(x)
     x = branches(branches(unit(x, 8, 3, "last"), "one"), "two")
     backbone = keras.Model(image, x, name="miniature")
-    raw = build.pixels_input(16, 3)
-    images = keras.Model(raw, build.preprocess(raw, "normalized"))(pixels)
+    raw = pixels_input(16, 3)
+    images = keras.Model(raw, preprocess(raw, "normalized"))(pixels)
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
             maps = np.asarray(keras.Model(image, layer.input)(images))
             layer.moving_mean.assign(maps.mean(axis=(0, 1, 2)))
             layer.moving_variance.assign(maps.var(axis=(0, 1, 2)))
-    head = build.head(24, [], 0.2, 4)
+    head = build_head(24, dropout=0.2, classes=4)
     kernel = head.get_layer("classifier").kernel
     kernel.assign(kernel * 2 / np.asarray(head(np.asarray(backbone(images)).mean(axis=(1, 2)))).std())
     return backbone, head
@@ -104,28 +104,28 @@ def hand_on(
 ) -> Any:
     """Write data/pretrain and data/finetune of a project; return the whole network, from pixels to logits."""
     from stages.backbones.pretrained import Pretrained, write_pretrained
-    from stages.compute import build
-    from stages.compute.architecture import describe
-    from stages.transfer.depths import depths
-    from stages.transfer.model_pair import Finetuned, write_finetuned
+    from stages.compute.networks import build_network, build_trainable_part
+    from stages.transfer.freeze import resolve_depths
+    from stages.transfer.model_pair import ModelPair, write_model_pair
     from stages.transfer.model_pair_keras import write_model
+    from tests.helpers.miniature import as_backbone
 
     pretrain, finetune = (folder / "data" / name for name in ("pretrain", "finetune"))
     for path in (pretrain, finetune):
         path.mkdir(parents=True)
-    architecture = describe(backbone, {})
-    write_pretrained(pretrain, Pretrained(backbone, architecture, mode))
-    (depth,) = depths(architecture, freeze, [])
-    thaws = depth.frozen < len(architecture.layers)
+    backbone = as_backbone(backbone, mode)
+    write_pretrained(pretrain, Pretrained(backbone))
+    (depth,) = resolve_depths(backbone.architecture, freeze, [])
+    thaws = depth.frozen < len(backbone.architecture.layers)
     plain = json.loads(head.to_json())
-    write_finetuned(finetune, Finetuned(classes, asdict(contract), "average", depth if thaws else None, plain))
+    write_model_pair(finetune, ModelPair(classes, asdict(contract), "average", depth if thaws else None, plain))
     models = {"head": head}
     if thaws:
-        models["finetuned"] = build.top(backbone, mode, depth.layer, "average", head)
+        models["finetuned"] = build_trainable_part(backbone, depth.layer, "average", head)
     for which, model in models.items():
         rows = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(model.input.dtype)
         write_model(finetune, pretrain, model, which, rows)
-    return build.network(backbone, mode, "average", head)
+    return build_network(backbone, "average", head)
 
 
 def copy_inputs(work: Path, folder: Path, formats: str, bound: float) -> Path:
@@ -292,16 +292,16 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     """A sigmoid's logits are (0, z), so that the softmax of every format is right for it too."""
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")  # as above
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    from stages.compute.build import head, network
+    from stages.compute.networks import build_head, build_network
     from stages.compute.runtime import start
     from stages.formats.tensorflow_files import make_tensorflow_writers
+    from tests.helpers.miniature import as_backbone, pictures
     from tests.helpers.miniature import miniature as backbone
-    from tests.helpers.miniature import pictures
 
     start(seed=1)
-    classifier = head(12, [6], 0.3, 2, batchnorm=True, output="sigmoid")
+    classifier = build_head(12, hidden=[6], dropout=0.3, classes=2, batchnorm=True, output="sigmoid")
     residual = backbone()
-    model = network(residual, "unit", "average", classifier)
+    model = build_network(as_backbone(residual), "average", classifier)
     pixels, _ = pictures(10)
     last, z = classifier.get_layer("classifier"), np.asarray(model(pixels))[:, 1]
     last.kernel.assign(last.kernel / z.std())
@@ -338,7 +338,7 @@ def test_each_format_gives_the_keras_probabilities_for_any_number_of_images(
 ) -> None:
     from stages.transfer.model_pair_keras import read_model
 
-    model = read_model(work / "data/finetune", work / "data/pretrain", "finetuned", whole=True)
+    model = read_model(work / "data/finetune", work / "data/pretrain", "finetuned", from_pixels=True)
     pixels = pixels_of(work / "data/split/test.parquet")
     expected = softmax(np.asarray(model(pixels)))
     assert np.ptp(expected, axis=0).max() > 0.5, "a network that says the same of all images would prove nothing"

@@ -14,12 +14,12 @@ from stages.backbones.registry import BACKBONES
 from stages.base.arrays import ArrayFile, ArrayWriter
 from stages.base.errors import UserError
 from stages.base.terminal import format_size
-from stages.compute.build import bottom
+from stages.compute.networks import build_frozen_part
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.preview import read_preview
 from stages.images.split_file import SplitFile
-from stages.transfer.activations import bytes_needed, read_description, stored
+from stages.transfer.activations import bytes_needed, cast, read_description
 from stages.transfer.data import read_data
 from stages.transfer.freeze import Depth
 from tests.helpers.copies import set_params
@@ -29,10 +29,9 @@ from tests.helpers.published import vary
 @pytest.fixture
 def mobilenet(prepared: Path) -> Path:
     """The same with a backbone that has BatchNormalization."""
-    row = BACKBONES["mobilenet_v2_035"]
-    backbone = row.build(32)
-    vary(backbone)
-    write_pretrained(prepared / "data" / "pretrain", Pretrained(backbone, row.describe(backbone), row.preprocessing))
+    backbone = BACKBONES["mobilenet_v2_035"].build(32)
+    vary(backbone.model)
+    write_pretrained(prepared / "data" / "pretrain", Pretrained(backbone))
     return prepared
 
 
@@ -54,7 +53,7 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path) -> None:
     np.testing.assert_array_equal(kept("train_labels"), np.repeat(train.labels(), 3))
     np.testing.assert_array_equal(kept("val_labels"), val.labels())
     pixels = np.stack([load(data, Contract(**description["contract"])) for data in train.images()])
-    network = bottom(read_pretrained(Path("data/pretrain")).backbone, "unit", ["flatten", "features"], "average")
+    network = build_frozen_part(read_pretrained(Path("data/pretrain")).backbone, ["flatten", "features"], "average")
     outputs = network.predict_on_batch(pixels)
     assert np.std(outputs["flatten"]) > 0.01
     np.testing.assert_allclose(kept("train_flatten")[::3], outputs["flatten"], atol=1e-5)  # view 0 is the image itself
@@ -148,7 +147,7 @@ def test_what_half_precision_cannot_hold_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"extract.precision: float16 cannot hold activations of 7e\+04. Set it to float32"
     ):
-        stored(np.array([1.0, 7e4], dtype=np.float32), "float16")
+        cast(np.array([1.0, 7e4], dtype=np.float32), "float16")
 
 
 @pytest.mark.parametrize("freeze", ["all", "none"])
@@ -335,12 +334,12 @@ def test_the_disk_is_asked_before_the_work(
     said = capsys.readouterr().out
     layers = ("pixels", "flatten", "dense", "features")
     expected = sum(kept(f"{split}_{what}").nbytes for split in ("train", "val") for what in layers)
-    assert f"what is kept takes {format_size(expected)} of disk; " in said
+    assert f"the stored arrays take {format_size(expected)} of disk; " in said
     before = sorted(Path("data/extract").iterdir())
     monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):
         extract.main()
-    assert "1 kB are free. Free some, or keep less: fewer extract.views" in capsys.readouterr().err
+    assert "1 kB are free. Free some space, or store less: fewer extract.views" in capsys.readouterr().err
     assert sorted(Path("data/extract").iterdir()) == before
     assert bytes_needed((6, 6, 96), "float16", 1000) == 6 * 6 * 96 * 2 * 1000
 

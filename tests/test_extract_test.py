@@ -14,7 +14,7 @@ from stages import extract, extract_test, pretrain
 from stages.backbones.leakage import find_learned, pixel_hash, write_learned
 from stages.backbones.pretrained import read_pretrained
 from stages.base.terminal import format_size
-from stages.compute.build import bottom
+from stages.compute.networks import build_frozen_part
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.split_file import SplitFile
@@ -38,7 +38,7 @@ def expected(*names: str) -> dict[str, np.ndarray]:
     """Return what Keras computes of the test images, in the order of the split."""
     contract = Contract(**read_description(Path("data/extract")).contract)
     pixels = np.stack([load(data, contract) for data in SplitFile(TEST).images()])
-    network = bottom(read_pretrained(Path("data/pretrain")).backbone, "unit", names, "average")
+    network = build_frozen_part(read_pretrained(Path("data/pretrain")).backbone, names, "average")
     outputs: dict[str, np.ndarray] = network.predict_on_batch(pixels)
     return outputs
 
@@ -166,7 +166,7 @@ def test_the_disk_is_asked_before_the_work(
 ) -> None:
     kept = run_with(prepared, freeze=-2)
     needed = sum(rows.nbytes for rows in kept.values())
-    assert f"what is kept takes {format_size(needed)} of disk; " in capsys.readouterr().out
+    assert f"the stored arrays take {format_size(needed)} of disk; " in capsys.readouterr().out
     before = files()
     monkeypatch.setattr(extract_test.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(SystemExit):

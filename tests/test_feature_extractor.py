@@ -8,8 +8,8 @@ import pytest
 from stages import evaluate, extract, extract_test, finetune, pretrain, split
 from stages.base.arrays import ArrayFile
 from stages.compute.architecture import read_architecture
-from stages.transfer.feature_extractor import graph_batch_size, open_frozen
-from stages.transfer.model_pair import predict, read_finetuned
+from stages.transfer.feature_extractor import graph_batch_size, open_feature_extractor
+from stages.transfer.model_pair import predict, read_model_pair
 from tests.conftest import PROJECT
 from tests.helpers.copies import run
 from tests.helpers.small import prepared_project
@@ -44,10 +44,10 @@ def test_on_a_gpu_the_framework_gives_what_the_graph_gives(
 ) -> None:
     monkeypatch.chdir(prepared)
     kept = ["pixels", "flatten", "features"]
-    graph = open_frozen(PRETRAIN, kept, "average", runner)
+    graph = open_feature_extractor(PRETRAIN, kept, "average", runner)
     expected = graph.run(pixels())
     request.getfixturevalue("gpu")
-    framework = open_frozen(PRETRAIN, kept, "average", runner)
+    framework = open_feature_extractor(PRETRAIN, kept, "average", runner)
     assert graph.where == "ONNX Runtime on the CPU"
     assert "float32" in framework.where
     found = framework.run(pixels())
@@ -60,7 +60,7 @@ def test_on_a_gpu_evaluate_measures_the_same(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(prepared)
-    finetuned = read_finetuned(FINETUNE)
+    finetuned = read_model_pair(FINETUNE)
     outputs = {name: ArrayFile(EXTRACT_TEST / f"{name}.npy") for name in map(finetuned.reads, ("head", "finetuned"))}
     expected = predict(FINETUNE, PRETRAIN, outputs)
     request.getfixturevalue("gpu")
@@ -74,7 +74,7 @@ def test_a_gpu_that_the_framework_does_not_see_is_said(
     gpu: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("stages.compute.runtime.on_gpu", lambda: False)
-    frozen = open_frozen(PRETRAIN, ["features"], "average", "auto")
+    frozen = open_feature_extractor(PRETRAIN, ["features"], "average", "auto")
     assert frozen.where == "ONNX Runtime on the CPU"
     assert (
         "does not see the GPU of this machine, so the CPU computes: pip install -e '.[gpu]'" in capsys.readouterr().out
@@ -88,10 +88,10 @@ def test_the_framework_computes_where_it_is_asked_to(prepared: Path, changes: di
     """In a process of its own: oneDNN is told at its start whether there will be bfloat16."""
     code = (
         "from pathlib import Path; import numpy as np; from stages.compute.backend import choose_backend; "
-        "from stages.transfer.feature_extractor import open_frozen; "
+        "from stages.transfer.feature_extractor import open_feature_extractor; "
         "from stages.compute.architecture import read_architecture; "
         f"changes = {changes}; choose_backend('tensorflow', changes.get('precision', 'float32')); "
-        "folder = Path('data/pretrain'); frozen = open_frozen(folder, ['features'], 'average', **changes); "
+        "folder = Path('data/pretrain'); frozen = open_feature_extractor(folder, ['features'], 'average', **changes); "
         "pixels = np.zeros((5, *read_architecture(folder).pixels), np.uint8); "
         "print(frozen.where, frozen.run(pixels)['features'].shape)"
     )
@@ -101,12 +101,12 @@ def test_the_framework_computes_where_it_is_asked_to(prepared: Path, changes: di
 
 def test_nothing_runs_where_pixels_alone_are_kept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(prepared)
-    frozen = open_frozen(PRETRAIN, ["pixels"], "average", "auto")
+    frozen = open_feature_extractor(PRETRAIN, ["pixels"], "average", "auto")
     np.testing.assert_array_equal(frozen.run(pixels())["pixels"], pixels())
 
 
 def test_larger_images_come_fewer_at_a_time() -> None:
     from stages.backbones.registry import BACKBONES
 
-    small, large = (graph_batch_size(BACKBONES["vgg16"].describe(side)) for side in (32, 512))
+    small, large = (graph_batch_size(BACKBONES["vgg16"].build(side).architecture) for side in (32, 512))
     assert small > large >= 1

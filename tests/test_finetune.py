@@ -17,18 +17,18 @@ from stages.backbones.pretrained import Pretrained, read_pretrained
 from stages.backbones.registry import BACKBONES
 from stages.base.errors import UserError
 from stages.base.params import read_section
-from stages.compute import build
-from stages.compute.architecture import describe
 from stages.compute.graphs.session import Graph
+from stages.compute.networks import build_head
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.split_file import SplitFile
 from stages.schema.finetune import Finetune
 from stages.transfer.freeze import Depth
 from stages.transfer.heads import make_head, start_from_source
-from stages.transfer.model_pair import read_finetuned
+from stages.transfer.model_pair import read_model_pair
 from stages.transfer.model_pair_keras import read_model
 from tests.helpers.copies import set_params
+from tests.helpers.miniature import as_backbone
 from tests.helpers.small import prepared_project, small_project
 
 
@@ -47,7 +47,7 @@ def here(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def whole_network(which: str) -> keras.Model:
-    return read_model(Path("data/finetune"), Path("data/pretrain"), which, whole=True)
+    return read_model(Path("data/finetune"), Path("data/pretrain"), which, from_pixels=True)
 
 
 def weights(which: str) -> dict[str, list[np.ndarray]]:
@@ -56,7 +56,7 @@ def weights(which: str) -> dict[str, list[np.ndarray]]:
 
 
 def pixels_of(split: SplitFile) -> np.ndarray:
-    contract = Contract(**read_finetuned(Path("data/finetune")).contract)
+    contract = Contract(**read_model_pair(Path("data/finetune")).contract)
     return np.stack([load(data, contract) for data in split.images()])
 
 
@@ -78,7 +78,7 @@ def check_val() -> None:
 
 def test_frozen_layers_keep_their_bits_and_thawed_ones_learn(here: Path) -> None:
     finetune.main()
-    before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.layers}
+    before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.model.layers}
     states = pd.read_csv("data/finetune/layers.csv").set_index("name")["state"]
     assert dict(states[["conv", "dense"]]) == {"conv": "frozen", "dense": "thawed"}
     for name, old in before.items():
@@ -90,7 +90,7 @@ def test_frozen_layers_keep_their_bits_and_thawed_ones_learn(here: Path) -> None
 def test_the_model_is_whole(here: Path) -> None:
     set_params(here, {"finetune": {"head": {"epochs": 20, "learning_rate": 0.01}}})
     finetune.main()
-    finetuned = read_finetuned(Path("data/finetune"))
+    finetuned = read_model_pair(Path("data/finetune"))
     test = SplitFile(Path("data/split/test.parquet"))
     assert finetuned.classes == ["across", "upright"]
     assert Contract(**finetuned.contract) == Contract(16, 1, "photo", "light_on_dark", "stretch")
@@ -121,7 +121,7 @@ def test_where_nothing_is_thawed_the_head_is_both_models(here: Path, changes: di
     finetune.main()
     files = ["head.onnx", "head.weights.h5", "history.csv", "layers.csv", "model.json", "val.parquet"]
     assert list(written()) == files
-    finetuned = read_finetuned(Path("data/finetune"))
+    finetuned = read_model_pair(Path("data/finetune"))
     assert finetuned.depth is None
     assert finetuned.reads("finetuned") == "features"
     check_val()
@@ -218,8 +218,8 @@ def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Pa
 
 def test_a_head_takes_the_sources_classes_by_name() -> None:
     kernel, bias = np.arange(12.0).reshape(4, 3), np.arange(3.0)
-    head = build.head(4, [], 0.0, 2)
-    source = Pretrained(head, describe(head, {}), "unit", ["a", "b", "c"], (kernel, bias))
+    head = build_head(4, classes=2)
+    source = Pretrained(as_backbone(head), ["a", "b", "c"], (kernel, bias))
     start_from_source(head, source, ["c", "a"])
     ours, offsets = head.get_layer("classifier").get_weights()
     np.testing.assert_array_equal(ours, kernel[:, [2, 0]])
@@ -232,7 +232,7 @@ def test_a_head_takes_the_sources_classes_by_name() -> None:
 def test_a_classifier_of_averages_starts_on_no_other_features(here: Path, pooling: str) -> None:
     backbone = BACKBONES["three_conv_cnn"].build(32)
     classifier = np.zeros((128, 2)), np.zeros(2)
-    source = Pretrained(backbone, describe(backbone, {}), "unit", ["a", "b"], classifier)
+    source = Pretrained(backbone, ["a", "b"], classifier)
     set_params(here, {"finetune": {"head": {"initial": "source"}}})
     params = read_section(Path("params.yaml"), "finetune", Finetune).head
     make_head(params, source, "average", ["a", "b"])
@@ -288,7 +288,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         (
             {"thawed": {"freeze": "none"}},
             "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
-            "extract.depths keep (frozen layers: 4); received 'none', which freezes 0. Add it to extract.depths.\n",
+            "extract.depths store (frozen layers: 4); received 'none', which freezes 0. Add it to extract.depths.\n",
         ),
         (
             {"head": {"initial": "source", "hidden": [8]}},
@@ -372,7 +372,7 @@ def test_a_head_of_every_kind_of_layer_is_read_back(here: Path) -> None:
 
 
 def test_fresh_views_train_the_whole_network_from_the_pixels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.layers}
+    before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.model.layers}
     histories = []
     for views in (1, "fresh"):  # views that are the image itself: both ways train on the same
         set_params(Path(), {"extract": {"views": views, "augment": {"rotation": 0, "shift": 0, "zoom": 0}}})

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from stages.backbones.registry import BACKBONES
-from stages.compute.build import bottom, head, pool, top
-from stages.transfer.freeze import boundary, layer_table
-from stages.transfer.thaw import thaw
+from stages.compute.networks import build_frozen_part, build_head, build_trainable_part
+from stages.compute.trainable import freeze_layers
+from stages.transfer.freeze import layer_table, resolve_freeze
 from tests.helpers.families import FAMILIES
 from tests.helpers.published import vary
 
@@ -50,24 +50,24 @@ def test_frozen_stays_and_thawed_learns(name: str, form: str, batchnorm: str) ->
     row = BACKBONES[name]
     side = max(row.smallest, 64)
     backbone = row.build(side)
-    vary(backbone)
-    architecture = row.describe(backbone)
-    freeze, expected = freeze_of(form, [layer.name for layer in backbone.layers], dict(architecture.blocks))
-    cut = boundary(architecture, freeze)
+    vary(backbone.model)
+    model, architecture = backbone.model, backbone.architecture
+    freeze, expected = freeze_of(form, architecture.names, dict(architecture.blocks))
+    cut = resolve_freeze(architecture, freeze)
     assert cut.frozen == expected
     states = layer_table(architecture, cut.frozen, batchnorm == "train").set_index("name")["state"]
     pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, row.channels), dtype=np.uint8)
     layer = cut.layer or "pixels"
-    kept = bottom(backbone, row.preprocessing, [layer], "average").predict_on_batch(pixels)[layer]
-    before = {layer.name: layer.get_weights() for layer in backbone.layers}
-    thaw(backbone, cut.frozen, batchnorm == "train")
-    classifier = head(int(pool(backbone.output, "average").shape[-1]), [], 0.0, 2)
-    network = top(backbone, row.preprocessing, cut.layer, "average", classifier)
+    kept = build_frozen_part(backbone, [layer], "average").predict_on_batch(pixels)[layer]
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    freeze_layers(model, cut.frozen, batchnorm == "train")
+    classifier = build_head(architecture.features("average"), classes=2)
+    network = build_trainable_part(backbone, cut.layer, "average", classifier)
     optimizer = keras.optimizers.Adam(0.001, epsilon=1e-30)  # gradients deep in a random network are tiny
     network.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     for _ in range(2):
         network.train_on_batch(np.asarray(kept), np.array([0, 1, 0, 1]))
-    for layer in backbone.layers:
+    for layer in model.layers:
         same = [np.array_equal(old, new) for old, new in zip(before[layer.name], layer.get_weights(), strict=True)]
         if states[layer.name] != "thawed":
             assert all(same), f"{layer.name} is {states[layer.name]}, and changed"

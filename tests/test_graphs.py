@@ -8,25 +8,33 @@ import onnx
 import pytest
 
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
-from stages.backbones.registry import BACKBONES, Backbone
+from stages.backbones.registry import BACKBONES
 from stages.base.errors import UserError
-from stages.compute import build
-from stages.compute.architecture import Architecture, from_json
+from stages.compute.architecture import from_json
 from stages.compute.graphs.convert import convert
 from stages.compute.graphs.edit import cut, join, read, write
 from stages.compute.graphs.session import Graph
+from stages.compute.networks import (
+    PREPROCESSING,
+    Backbone,
+    build_frozen_part,
+    build_graph_network,
+    build_head,
+    build_network,
+    build_trainable_part,
+)
 from tests.helpers.families import FAMILIES, QUICK
-from tests.helpers.miniature import miniature, pictures
+from tests.helpers.miniature import as_backbone, miniature, pictures
 from tests.helpers.published import vary
 
 
-def made(name: str) -> tuple[keras.Model, Architecture, Backbone]:
+def made(name: str) -> Backbone:
     """Return a backbone with statistics that vary, as small as it can be."""
     keras.utils.set_random_seed(1)
-    row = BACKBONES[name]
-    backbone = row.build(max(row.smallest, 64))
-    vary(backbone)
-    return backbone, row.describe(backbone), row
+    spec = BACKBONES[name]
+    backbone = spec.build(max(spec.smallest, 64))
+    vary(backbone.model)
+    return backbone
 
 
 def photographs(shape: tuple[int, ...], count: int = 3) -> np.ndarray:
@@ -46,9 +54,10 @@ def assert_close(found: np.ndarray, expected: np.ndarray, share: float, what: st
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in [*FAMILIES, "mnist_cnn"]]
 )
 def test_the_graph_of_every_family_is_the_network(name: str) -> None:
-    backbone, architecture, row = made(name)
-    cuts, pixels = architecture.boundaries[1:], photographs(architecture.pixels)
-    network = build.taps(backbone, row.preprocessing, cuts)
+    backbone = made(name)
+    architecture = backbone.architecture
+    cuts, pixels = architecture.dominators[1:], photographs(architecture.pixels)
+    network = build_graph_network(backbone, cuts)
     model = convert(network)
     assert convert(network).SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
     expected = {name: np.asarray(values) for name, values in network(pixels, training=False).items()}
@@ -64,27 +73,27 @@ def test_the_graph_of_every_family_is_the_network(name: str) -> None:
         np.testing.assert_array_equal(alone, together[tensor], f"{tensor} depends on what else is kept")
 
     middle = cuts[len(cuts) // 2]
-    head = build.head(architecture.features("average"), [], 0.0, 3)
-    top = convert(build.top(backbone, row.preprocessing, middle, "average", head))
+    head = build_head(architecture.features("average"), classes=3)
+    top = convert(build_trainable_part(backbone, middle, "average", head))
     joined = run(join(cut(model, [middle]), top), pixels)["thawed/logits"]
-    whole = build.network(backbone, row.preprocessing, "average", head)
+    whole = build_network(backbone, "average", head)
     assert_close(joined, np.asarray(whole(pixels, training=False)), 1e-4)
     assert_close(run(top, together.get(middle, found[middle]))["logits"], joined, 1e-4)
 
 
 def test_what_is_kept_before_a_batchnorm_changes_nothing_behind_it() -> None:
     backbone, (pixels, _) = miniature(), pictures(9)
-    model = convert(build.taps(backbone, "unit", ["block1_conv", "stem_bn", "block1_bn", "block2_conv"]))
+    model = convert(build_graph_network(as_backbone(backbone), ["block1_conv", "stem_bn", "block1_bn", "block2_conv"]))
     alone = run(cut(model, ["features_average"]), pixels, 4)["features_average"]
     beside = run(cut(model, ["stem_bn", "block2_conv", "features_average"]), pixels, 4)
     np.testing.assert_array_equal(beside["features_average"], alone)
-    expected = build.taps(backbone, "unit", ["block2_conv"])(pixels, training=False)["block2_conv"]
+    expected = build_graph_network(as_backbone(backbone), ["block2_conv"])(pixels, training=False)["block2_conv"]
     assert_close(beside["block2_conv"], np.asarray(expected), 1e-5)
 
 
 def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
     pixels, _ = pictures(7)
-    model = cut(convert(build.taps(miniature(), "unit", [])), ["features_max"])
+    model = cut(convert(build_graph_network(as_backbone(miniature()), [])), ["features_max"])
     whole = run(model, pixels, 4)["features_max"]
     for rows in (pixels[:1], pixels[:3], pixels[::-1][:5]):
         places = [next(i for i, other in enumerate(pixels) if np.array_equal(row, other)) for row in rows]
@@ -94,16 +103,16 @@ def test_a_row_does_not_depend_on_the_rows_beside_it() -> None:
 @pytest.mark.parametrize("pooling", ["average", "max", "none"])
 def test_features_are_pooled_in_each_way(pooling: str) -> None:
     backbone, (pixels, _) = miniature(), pictures(4)
-    network = build.bottom(backbone, "unit", ["features"], pooling)
-    model = cut(convert(build.taps(backbone, "unit", [])), [f"features_{pooling}"])
+    network = build_frozen_part(as_backbone(backbone), ["features"], pooling)
+    model = cut(convert(build_graph_network(as_backbone(backbone), [])), [f"features_{pooling}"])
     found = run(model, pixels)[f"features_{pooling}"]
     assert_close(found, np.asarray(network(pixels, training=False)["features"]), 1e-5)
 
 
-@pytest.mark.parametrize("mode", list(build.PREPROCESSING))
+@pytest.mark.parametrize("mode", list(PREPROCESSING))
 def test_preprocessing_is_part_of_the_graph(mode: str) -> None:
     pixels, _ = pictures(4, channels=3)
-    network = build.taps(miniature(channels=3), mode, ["stem_conv"])
+    network = build_graph_network(as_backbone(miniature(channels=3), mode), ["stem_conv"])
     found = run(cut(convert(network), ["stem_conv"]), pixels)["stem_conv"]
     assert_close(found, np.asarray(network(pixels, training=False)["stem_conv"]), 1e-5)
 
@@ -111,9 +120,9 @@ def test_preprocessing_is_part_of_the_graph(mode: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        build.head(12, [], 0.0, 3),
-        build.head(12, [8, 4], [0.5, 0.3], 3, batchnorm=True),
-        build.head(12, [5], 0.2, 2, output="sigmoid"),
+        build_head(12, classes=3),
+        build_head(12, hidden=[8, 4], dropout=[0.5, 0.3], classes=3, batchnorm=True),
+        build_head(12, hidden=[5], dropout=0.2, classes=2, output="sigmoid"),
     ],
     ids=["plain", "hidden", "sigmoid"],
 )
@@ -165,7 +174,7 @@ def test_a_layer_that_cannot_be_written_is_named(layer: keras.layers.Layer, said
 def test_a_graph_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | str | None) -> None:
     path = tmp_path / "head.onnx"
     if content == "cut":
-        write(convert(build.head(12, [8], 0.0, 3)), path)
+        write(convert(build_head(12, hidden=[8], classes=3)), path)
         path.write_bytes(path.read_bytes()[:300])
     elif isinstance(content, bytes):
         path.write_bytes(content)
@@ -175,24 +184,25 @@ def test_a_graph_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes 
 
 
 def test_pretrain_refuses_a_graph_that_computes_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = BACKBONES["mnist_cnn"].build(28)
-    pretrained = Pretrained(backbone, BACKBONES["mnist_cnn"].describe(backbone), "unit")
+    pretrained = Pretrained(BACKBONES["mnist_cnn"].build(28))
     write_pretrained(tmp_path, pretrained)
-    monkeypatch.setattr("stages.backbones.pretrained.convert", lambda network: convert(build.taps(*other(network))))
-    with pytest.raises(UserError, match=r"backbone\.onnx: expected what the network in \w+ puts out .* difference of"):
+    monkeypatch.setattr("stages.backbones.pretrained.convert", lambda network: convert(other(network)))
+    with pytest.raises(UserError, match=r"backbone\.onnx: expected what the network in \w+ outputs .* difference of"):
         write_pretrained(tmp_path, pretrained)
 
 
-def other(network: keras.Model) -> tuple[keras.Model, str, list[str]]:
-    """Return what ``taps`` makes the same network of, with other weights."""
-    return BACKBONES["mnist_cnn"].build(28), "unit", [name for name in network.output if "features" not in name]
+def other(network: keras.Model) -> keras.Model:
+    """Return the same network with other weights."""
+    outputs = [name for name in network.output if "features" not in name]
+    return build_graph_network(BACKBONES["mnist_cnn"].build(28), outputs)
 
 
 def test_an_architecture_is_read_as_it_was_written(tmp_path: Path) -> None:
-    backbone, architecture, row = made("mobilenet_v3_small")
-    write_pretrained(tmp_path, Pretrained(backbone, architecture, row.preprocessing))
-    assert read_pretrained(tmp_path).architecture == architecture
-    assert sum(layer.parameters for layer in architecture.layers) == backbone.count_params()
-    assert architecture.names == [layer.name for layer in backbone.layers]
+    backbone = made("mobilenet_v3_small")
+    model, architecture = backbone.model, backbone.architecture
+    write_pretrained(tmp_path, Pretrained(backbone))
+    assert read_pretrained(tmp_path).backbone.architecture == backbone.architecture
+    assert sum(layer.parameters for layer in architecture.layers) == model.count_params()
+    assert architecture.names == [layer.name for layer in model.layers]
     assert any(not layer.counted for layer in architecture.operations)
     assert isinstance(from_json, object)

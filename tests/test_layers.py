@@ -8,8 +8,8 @@ import pytest
 
 from stages.backbones.registry import BACKBONES
 from stages.tools import layers
-from stages.transfer.costs import Images, disk
-from stages.transfer.depths import depths
+from stages.transfer.costs import Images, disk_usage
+from stages.transfer.freeze import resolve_depths
 from tests.helpers.copies import set_params
 from tests.helpers.small import small_project
 
@@ -42,7 +42,7 @@ def test_states_totals_and_cost_of_a_block(
     assert all(line.endswith("frozen") for line in lines[1:ruler])
     text = "\n".join(lines)
     assert "frozen      116 layers" in text
-    assert "kept: what block_12_add puts out, 6 x 6 x 32 float32" in text
+    assert "stored: the output of block_12_add, 6 x 6 x 32 float32" in text
     size = 6 * 6 * 32 * 4
     # 2 classes: 16 training images in 3 views, and 8 validation images
     counted = "(16 training x 3 views + 8 validation images by params.yaml)"
@@ -71,12 +71,12 @@ def test_all_depths_are_counted(
     sizes = [6 * 6 * 32 * 4, 3 * 3 * 56 * 4, 96 * 96 * 3]
     places = [text.index(f"      {size:,} bytes an image x") for size in sizes]
     assert places == sorted(places)
-    assert [line.split(", ")[0] for line in text.splitlines() if line.startswith("kept:")] == [
-        "kept: what block_12_add puts out",
-        "kept: what block_15_add puts out",
-        "kept: the pixels",
+    assert [line.split(", ")[0] for line in text.splitlines() if line.startswith("stored:")] == [
+        "stored: the output of block_12_add",
+        "stored: the output of block_15_add",
+        "stored: the pixels",
     ]
-    assert f"in all: {sum(sizes) + 4 * 1280:,} bytes an image x" in text
+    assert f"total: {sum(sizes) + 4 * 1280:,} bytes an image x" in text
     assert f"but pixels: {sum(sizes) + 4 * 1280:,} bytes an image (how many" in text
 
 
@@ -132,10 +132,10 @@ def test_pixels_are_kept_where_nothing_is_frozen(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = shown(monkeypatch, capsys, "--freeze", "none")
-    assert "kept: the pixels, 96 x 96 x 3 uint8" in text
+    assert "stored: the pixels, 96 x 96 x 3 uint8" in text
     assert f"{96 * 96 * 3:,} bytes an image x" in text
     text = shown(monkeypatch, capsys, "--freeze", "all")
-    assert "kept: nothing but the features" in text
+    assert "stored: only the features" in text
 
 
 def test_a_block_that_does_not_exist_is_named(
@@ -150,9 +150,9 @@ def test_a_block_that_does_not_exist_is_named(
 
 
 def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
-    backbone = BACKBONES["mobilenet_v2_035"].describe(96)
-    kept = depths(backbone, "block_13", [])
-    lines = list(disk(backbone, kept, "average", "float32", Images(1000, 200, 100, 0, "in all")))
+    architecture = BACKBONES["mobilenet_v2_035"].build(96).architecture
+    depths = resolve_depths(architecture, "block_13", [])
+    lines = list(disk_usage(architecture, depths, "average", "float32", Images(1000, 200, 100, 0, "in all")))
     assert "pixels, 96 x 96 x 3 uint8" in lines[0]
     assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images in all) = 33.2 MB"
     tested = 4 * (6 * 6 * 32 + 1280)  # extract_test runs the frozen part all the same

@@ -32,6 +32,7 @@ ORDER = [
 LEVEL = {folder: level for level, folders in enumerate(ORDER) for folder in folders}
 LARGEST = 0.15  # of all lines
 TOOLS = sorted(path.stem for path in (PROJECT / "stages" / "tools").glob("*.py"))
+FRAMEWORKS = {"ai_edge_litert", "jax", "keras", "onnxruntime", "tensorflow", "torch"}  # and runtimes
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -58,6 +59,13 @@ def test_imports_run_one_way() -> None:
                 target = rest.split(".")[0] if (PROJECT / "stages" / rest.split(".")[0]).is_dir() else ""
                 allowed = target == folder != "" or LEVEL[target] < LEVEL[folder]
                 assert allowed, f"{path.relative_to(PROJECT)} imports {name}"
+
+
+def test_compute_alone_names_frameworks_and_runtimes() -> None:
+    for folder, path in modules():
+        if folder != "compute":
+            names = {part for name in imports(path) for part in name.split(".")}
+            assert not names & FRAMEWORKS, f"{path.relative_to(PROJECT)} imports {names & FRAMEWORKS}"
 
 
 def test_no_folder_is_too_large() -> None:

@@ -21,11 +21,10 @@ from stages import pretrain
 from stages.backbones.leakage import find_learned
 from stages.backbones.pretrained import read_pretrained
 from stages.backbones.registry import BACKBONES
-from stages.compute.build import network as whole_network
-from stages.compute.build import preprocess, taps
 from stages.compute.graphs.convert import convert
 from stages.compute.graphs.edit import cut, read
 from stages.compute.graphs.session import Graph
+from stages.compute.networks import build_graph_network, build_network, preprocess
 from tests.conftest import PROJECT
 from tests.helpers.copies import set_params
 from tests.helpers.small import small_project
@@ -57,11 +56,12 @@ def test_the_graph_is_the_network(
     small_project(tmp_path, monkeypatch, {"pretrain": changes})
     pretrain.main()
     written = read_pretrained(Path("data/pretrain"))
-    names = written.architecture.boundaries[1:]
-    assert written.architecture == BACKBONES[backbone].describe(side)
-    network = taps(written.backbone, written.preprocessing, names)
+    architecture = written.backbone.architecture
+    names = architecture.dominators[1:]
+    assert architecture == BACKBONES[backbone].build(side).architecture
+    network = build_graph_network(written.backbone, names)
     graph = read(Path("data/pretrain/backbone.onnx"))
-    shape = written.architecture.pixels
+    shape = architecture.pixels
     pixels = np.random.default_rng(1).integers(0, 256, (5, *shape), np.uint8)
     found = Graph(cut(graph, list(network.output)), 4)(pixels)
     assert {*names, "features_average", "features_max", "features_none"} == set(found)
@@ -86,7 +86,7 @@ def test_a_graph_that_computes_something_else_is_not_handed_on(
     with pytest.raises(SystemExit):
         pretrain.main()
     said = capsys.readouterr().err
-    assert f"backbone.onnx: expected what the network in {keras.backend.backend()} puts out (dense, up to" in said
+    assert f"backbone.onnx: expected what the network in {keras.backend.backend()} outputs (dense, up to" in said
     assert not Path("data/pretrain").exists()
 
 
@@ -144,7 +144,7 @@ def test_published_weights_give_the_published_features(
     changes = {"backbone": "mobilenet_v2_035", "image_size": 96, "source": str(shared / "mirror" / WEIGHTS)}
     small_project(tmp_path, monkeypatch, {"pretrain": changes})
     pretrain.main()
-    backbone = read_pretrained(Path("data/pretrain")).backbone
+    backbone = read_pretrained(Path("data/pretrain")).backbone.model
     published = keras.applications.MobileNetV2(
         input_shape=(96, 96, 3), alpha=0.35, include_top=False, weights=changes["source"]
     )
@@ -174,9 +174,7 @@ def test_preprocessing_is_the_backbones_own(mode: str, module: object) -> None:
 
 def test_a_network_survives_its_file(tmp_path: Path) -> None:
     backbone = BACKBONES["vgg16"].build(32)
-    network = whole_network(
-        backbone, "caffe", "average", keras.Sequential([keras.Input((512,)), keras.layers.Dense(3)])
-    )
+    network = build_network(backbone, "average", keras.Sequential([keras.Input((512,)), keras.layers.Dense(3)]))
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     again = keras.models.model_from_json(network.to_json())
     again.set_weights(network.get_weights())
@@ -207,7 +205,7 @@ def test_what_cannot_be_is_said(
     said: str,
 ) -> None:
     small_project(tmp_path, monkeypatch, {"pretrain": changes})
-    BACKBONES["vgg16"].build(32).save_weights("other.weights.h5")
+    BACKBONES["vgg16"].build(32).model.save_weights("other.weights.h5")
     Path("other.weights.h5").rename("weights.h5")
     Path("garbage.h5").write_bytes(b"no weights")
     with pytest.raises(SystemExit) as stopped:

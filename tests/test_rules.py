@@ -67,7 +67,11 @@ def test_dvc_yaml_declares_what_the_stages_use() -> None:
             "report: imports stages/measure/metrics.py, which its deps lack",
         ),
         ("draw/curves.py", "from stages.images.ink import ink", "report: imports stages/images/ink.py"),
-        ("report.py", "def f():\n    from stages.compute import build", "report: imports stages/compute/build.py"),
+        (
+            "report.py",
+            "def f():\n    from stages.compute import networks",
+            "report: imports stages/compute/networks.py",
+        ),
         ("splitting/assign.py", 'open("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("split.py", 'OTHER = Path("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("finetune.py", 'TEST = Path("data/split/test.parquet")', "finetune: opens data/split/test.parquet"),

@@ -39,7 +39,7 @@ def test_one_core_gives_the_bytes_of_two(tmp_path: Path, monkeypatch: pytest.Mon
     set_params(tmp_path / "two", NETWORKS[network])
     if network in BACKBONES and network != "mnist_cnn":
         keras.utils.set_random_seed(1)
-        backbone = BACKBONES[network].build(64)
+        backbone = BACKBONES[network].build(64).model
         vary(backbone)
         write_published(backbone.layers, Path("data/own/weights.h5"))
     split.main()

@@ -10,31 +10,34 @@ import pytest
 
 from stages.base.errors import UserError
 from stages.compute.architecture import describe
-from stages.compute.build import bottom, head, network
 from stages.compute.forward import Forward, automatic
-from stages.compute.optimizers import Rates, Rule, by_depth
-from stages.training.dataloader import Kept
-from stages.training.train import Schedule, fit
-from stages.transfer.depths import gradually
-from stages.transfer.thaw import Thawing
-from tests.helpers.miniature import miniature, pictures
+from stages.compute.networks import build_frozen_part, build_head, build_network
+from stages.compute.optimizers import OptimizerConfig, layer_decay_factors
+from stages.compute.trainable import LayerFreezer
+from stages.training.dataloader import ArrayData
+from stages.training.schedule import LearningRateSchedule
+from stages.training.train import TrainingConfig, fit
+from stages.transfer.freeze import plan_unfreezing
+from tests.helpers.miniature import as_backbone, miniature, pictures
 
 BLOCKS = {"block1": "block1_conv", "block2": "block2_conv"}
-SGD = Rule("sgd", momentum=0.0)
+SGD = OptimizerConfig("sgd", momentum=0.0)
 
 
-def vectors(rows: int = 24, classes: int = 2, seed: int = 0) -> Kept:
+def vectors(rows: int = 24, classes: int = 2, seed: int = 0) -> ArrayData:
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, classes, rows)
     inputs = draw.normal(labels[:, None], 1.0, (rows, 5)).astype(np.float32)
-    return Kept(inputs, labels, classes)
+    return ArrayData(inputs, labels, classes)
 
 
 def weights(model: keras.Model) -> list[np.ndarray]:
     return [np.array(value) for value in model.get_weights()]
 
 
-def plain_steps(kernel: np.ndarray, bias: np.ndarray, data: Kept, rule: Rule, rate: float, steps: int) -> np.ndarray:
+def plain_steps(
+    kernel: np.ndarray, bias: np.ndarray, data: ArrayData, rule: OptimizerConfig, rate: float, steps: int
+) -> np.ndarray:
     """Full-batch steps on a linear classifier, as the papers write them; return the kernel."""
     inputs, targets = data.batch(np.arange(len(data)), 0)
     values, decayed = [kernel.astype(float), bias.astype(float)], [True, False]
@@ -63,37 +66,44 @@ def plain_steps(kernel: np.ndarray, bias: np.ndarray, data: Kept, rule: Rule, ra
 @pytest.mark.parametrize(
     "rule",
     [
-        Rule("adam"),
-        Rule("adamw", weight_decay=0.5),
-        Rule("sgd", momentum=0.9),
-        Rule("sgd", momentum=0.0, clip_norm=0.01),
+        OptimizerConfig("adam"),
+        OptimizerConfig("adamw", weight_decay=0.5),
+        OptimizerConfig("sgd", momentum=0.9),
+        OptimizerConfig("sgd", momentum=0.0, clip_norm=0.01),
     ],
     ids=str,
 )
-def test_each_optimizer_steps_as_its_paper_says(rule: Rule) -> None:
+def test_each_optimizer_steps_as_its_paper_says(rule: OptimizerConfig) -> None:
     keras.utils.set_random_seed(0)
-    data, model = vectors(), head(5, [], 0.0, 2)
+    data, model = vectors(), build_head(5, classes=2)
     kernel, bias = weights(model)
-    fit(model, "head", data, None, Schedule(5, 0.05, 24, 1, rule=rule))
+    fit(model, "head", data, None, TrainingConfig(5, 0.05, 24, 1, optimizer=rule))
     expected = plain_steps(kernel, bias, data, rule, 0.05, 5)
     assert np.abs(expected - kernel).max() > 1e-3
     np.testing.assert_allclose(weights(model)[0], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", [SGD, Rule("adam"), Rule("adamw", weight_decay=0.1)], ids=str)
+@pytest.mark.parametrize("rule", [SGD, OptimizerConfig("adam"), OptimizerConfig("adamw", weight_decay=0.1)], ids=str)
 @pytest.mark.parametrize("blocks", [BLOCKS, {}], ids=["blocks", "layers"])
-def test_each_block_learns_at_the_rate_of_its_depth(rule: Rule, blocks: dict[str, str]) -> None:
+def test_each_block_learns_at_the_rate_of_its_depth(rule: OptimizerConfig, blocks: dict[str, str]) -> None:
     pixels, labels = pictures(16)
     steps: dict[float, dict[str, list[np.ndarray]]] = {}
     for decay in (1.0, 0.5):
         keras.utils.set_random_seed(0)
         backbone = miniature()
-        model = network(backbone, "unit", "average", head(12, [], 0.0, 2))
-        Thawing(backbone, train_batchnorm=False).freeze(0)
+        model = build_network(as_backbone(backbone), "average", build_head(12, classes=2))
+        LayerFreezer(backbone, train_batchnorm=False).freeze(0)
         layers = [*[layer for layer in backbone.layers if layer.weights], model.get_layer("head")]
         before = {layer.name: weights(layer) for layer in layers}
-        factors = by_depth(backbone, decay, blocks)
-        fit(model, "thawed", Kept(pixels, labels, 2), None, Schedule(1, 0.01, 16, 1, rule=rule), factors=factors)
+        factors = layer_decay_factors(as_backbone(backbone, blocks=blocks), decay)
+        fit(
+            model,
+            "thawed",
+            ArrayData(pixels, labels, 2),
+            None,
+            TrainingConfig(1, 0.01, 16, 1, optimizer=rule),
+            rate_factors=factors,
+        )
         steps[decay] = {
             layer.name: [new - old for new, old in zip(weights(layer), before[layer.name], strict=True)]
             for layer in layers
@@ -110,20 +120,20 @@ def test_gradual_thawing_freezes_what_it_says_from_each_epoch_on() -> None:
     pixels, labels = pictures(16)
     keras.utils.set_random_seed(0)
     backbone = miniature()
-    model = network(backbone, "unit", "average", head(12, [], 0.0, 2))
-    thawing, seen = Thawing(backbone, train_batchnorm=False), []
-    counts = gradually(describe(backbone, BLOCKS), [(1, "all"), (2, "block2"), (4, "block1")], 4)
+    model = build_network(as_backbone(backbone), "average", build_head(12, classes=2))
+    thawing, seen = LayerFreezer(backbone, train_batchnorm=False), []
+    counts = plan_unfreezing(describe(backbone, BLOCKS), [(1, "all"), (2, "block2"), (4, "block1")], 4)
     assert counts == {0: 11, 1: 8, 3: 4}
 
-    class Watched(Kept):
+    class Watched(ArrayData):
         def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
             seen.append({layer.name: weights(layer)[:1] for layer in backbone.layers if "conv" in layer.name})
             return super().batch(rows, epoch)
 
     thawing.freeze(11)
     assert backbone.get_layer("block1_dropout").rate == 0.0
-    data, steps = Watched(pixels, labels, 2), thawing.steps(counts)
-    history = fit(model, "thawed", data, None, Schedule(5, 0.01, 16, 1), steps=steps)
+    data, steps = Watched(pixels, labels, 2), thawing.callbacks(counts)
+    history = fit(model, "thawed", data, None, TrainingConfig(5, 0.01, 16, 1), before_epoch=steps)
     assert list(history["epoch"]) == [1, 2, 3, 4, 5]
     assert backbone.get_layer("block1_dropout").rate == 0.5
     seen.append({layer.name: weights(layer)[:1] for layer in backbone.layers if "conv" in layer.name})
@@ -147,25 +157,27 @@ def test_gradual_thawing_freezes_what_it_says_from_each_epoch_on() -> None:
 )
 def test_gradual_thawing_goes_no_further_than_extract(freeze: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        gradually(describe(miniature(), BLOCKS), [(1, freeze)], 8)
+        plan_unfreezing(describe(miniature(), BLOCKS), [(1, freeze)], 8)
 
 
 def test_the_rate_rises_and_falls() -> None:
-    rates = [Rates(0.1, 5, "cosine", warmup=1).at(step, 10) for step in range(50)]
+    rates = [LearningRateSchedule(0.1, 5, "cosine", warmup=1).rate_at(step, 10) for step in range(50)]
     np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 100)
     assert max(rates) == 0.1
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[30] == pytest.approx(0.05)
     assert 0 < rates[-1] < 0.001
-    assert {Rates(0.1, 5).at(step, 10) for step in range(50)} == {0.1}
+    assert {LearningRateSchedule(0.1, 5).rate_at(step, 10) for step in range(50)} == {0.1}
     data = vectors(40)
-    history = fit(head(5, [], 0.0, 2), "head", data, None, Schedule(5, 0.1, 4, 1, kind="cosine", warmup=1))
+    history = fit(
+        build_head(5, classes=2), "head", data, None, TrainingConfig(5, 0.1, 4, 1, schedule="cosine", warmup=1)
+    )
     np.testing.assert_allclose(history["learning_rate"], [rates[step] for step in (5, 15, 25, 35, 45)])
 
 
 def test_what_is_reported_is_the_mean_over_the_images() -> None:
-    data, model = vectors(25), head(5, [], 0.0, 2)
-    history = fit(model, "head", data, data, Schedule(3, 1e-9, 4, 1, label_smoothing=0.2, balanced=True))
+    data, model = vectors(25), build_head(5, classes=2)
+    history = fit(model, "head", data, data, TrainingConfig(3, 1e-9, 4, 1, label_smoothing=0.2, balanced=True))
     inputs, targets = data.batch(np.arange(25), 0)
     logits = np.asarray(model(inputs), float)
     logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
@@ -180,38 +192,52 @@ def test_what_is_reported_is_the_mean_over_the_images() -> None:
 def test_balanced_classes_pull_alike() -> None:
     draw = np.random.default_rng(0)
     labels = np.repeat([0, 1], [90, 10])
-    data = Kept(draw.normal(size=(100, 5)).astype(np.float32), labels, 2)  # nothing but the classes' sizes to learn
+    data = ArrayData(
+        draw.normal(size=(100, 5)).astype(np.float32), labels, 2
+    )  # nothing but the classes' sizes to learn
     shares = {}
     for balanced in (False, True):
-        model = head(5, [], 0.0, 2)
-        fit(model, "head", data, None, Schedule(100, 0.05, 100, 1, balanced=balanced))
+        model = build_head(5, classes=2)
+        fit(model, "head", data, None, TrainingConfig(100, 0.05, 100, 1, balanced=balanced))
         shares[balanced] = float(np.asarray(keras.ops.softmax(model(np.zeros((1, 5)))))[0, 1])
     assert shares[False] < 0.2
     assert 0.35 < shares[True] < 0.65
 
 
 def test_a_head_is_built_as_the_params_say() -> None:
-    names = [layer.name for layer in head(7, [8, 4], [0.5, 0.3], 3, batchnorm=True).layers]
+    names = [layer.name for layer in build_head(7, hidden=[8, 4], dropout=[0.5, 0.3], classes=3, batchnorm=True).layers]
     assert names == [
         "features",
         *("head_dense_1", "head_batchnorm_1", "head_dropout_1", "head_dense_2", "head_batchnorm_2", "head_dropout_2"),
         "classifier",
     ]
-    rates = [layer.rate for layer in head(7, [8, 4], [0.5, 0.3], 3).layers if "dropout" in layer.name]
+    rates = [
+        layer.rate
+        for layer in build_head(7, hidden=[8, 4], dropout=[0.5, 0.3], classes=3).layers
+        if "dropout" in layer.name
+    ]
     assert rates == [0.5, 0.3]
-    assert [layer.name for layer in head(7, [], 0.2, 3).layers] == ["features", "head_dropout_1", "classifier"]
-    assert [layer.name for layer in head(7, [8], 0.0, 3).layers] == ["features", "head_dense_1", "classifier"]
+    assert [layer.name for layer in build_head(7, dropout=0.2, classes=3).layers] == [
+        "features",
+        "head_dropout_1",
+        "classifier",
+    ]
+    assert [layer.name for layer in build_head(7, hidden=[8], classes=3).layers] == [
+        "features",
+        "head_dense_1",
+        "classifier",
+    ]
 
 
 def test_batchnorm_in_a_head_learns_the_statistics() -> None:
-    data, model = vectors(), head(5, [4], 0.0, 2, batchnorm=True)
-    fit(model, "head", data, None, Schedule(3, 0.01, 8, 1))
+    data, model = vectors(), build_head(5, hidden=[4], classes=2, batchnorm=True)
+    fit(model, "head", data, None, TrainingConfig(3, 0.01, 8, 1))
     assert np.abs(np.asarray(model.get_layer("head_batchnorm_1").moving_mean)).max() > 0.01
 
 
 def test_a_sigmoid_is_a_softmax_over_zero_and_its_logit() -> None:
-    data, model = vectors(), head(5, [], 0.0, 2, output="sigmoid")
-    fit(model, "head", data, None, Schedule(40, 0.05, 8, 1))
+    data, model = vectors(), build_head(5, classes=2, output="sigmoid")
+    fit(model, "head", data, None, TrainingConfig(40, 0.05, 8, 1))
     inputs, _ = data.batch(np.arange(len(data)), 0)
     logits = np.asarray(model(inputs))
     kernel, bias = weights(model)
@@ -225,22 +251,22 @@ def test_a_sigmoid_is_a_softmax_over_zero_and_its_logit() -> None:
 
 @pytest.mark.parametrize("keep_best", [True, False])
 def test_a_validation_loss_that_is_no_number_is_said(keep_best: bool) -> None:
-    validation = Kept(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
+    validation = ArrayData(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
     with pytest.raises(UserError, match="head: expected a validation loss that is a number, received nan in epoch 1"):
-        fit(head(5, [], 0.0, 2), "head", vectors(), validation, Schedule(1, 0.1, 4, 1, keep_best=keep_best))
+        fit(build_head(5, classes=2), "head", vectors(), validation, TrainingConfig(1, 0.1, 4, 1, keep_best=keep_best))
 
 
 def test_a_loss_that_is_no_number_is_said() -> None:
-    data = Kept(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
+    data = ArrayData(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
     with pytest.raises(UserError, match="head: expected a loss that is a number, received nan in epoch 1"):
-        fit(head(5, [], 0.0, 2), "head", data, None, Schedule(2, 0.1, 4, 1))
+        fit(build_head(5, classes=2), "head", data, None, TrainingConfig(2, 0.1, 4, 1))
 
 
 def test_a_plateau_lowers_the_rate_and_patience_ends() -> None:
     training, other = vectors(seed=0), vectors(seed=1)
-    wrong = Kept(other.batch(np.arange(24), 0)[0], 1 - other.labels, 2)  # learning makes it worse from the start
-    schedule = Schedule(30, 0.01, 8, 1, keep_best=True, early_stopping=5, plateau_patience=2, plateau_factor=0.1)
-    history = fit(head(5, [], 0.0, 2), "head", training, wrong, schedule)
+    wrong = ArrayData(other.batch(np.arange(24), 0)[0], 1 - other.labels, 2)  # learning makes it worse from the start
+    schedule = TrainingConfig(30, 0.01, 8, 1, keep_best=True, early_stopping=5, plateau_patience=2, plateau_factor=0.1)
+    history = fit(build_head(5, classes=2), "head", training, wrong, schedule)
     assert isinstance(history, pd.DataFrame)
     kept = int(history["kept"].idxmax())
     assert len(history) == kept + 1 + 5
@@ -249,7 +275,7 @@ def test_a_plateau_lowers_the_rate_and_patience_ends() -> None:
 
 
 def test_patience_begins_with_the_last_step_of_gradual_thawing() -> None:
-    class Worse(Kept):  # validation images that the training speaks against
+    class Worse(ArrayData):  # validation images that the training speaks against
         def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
             inputs, targets = super().batch(rows, epoch)
             return inputs, targets[:, ::-1]
@@ -257,8 +283,8 @@ def test_patience_begins_with_the_last_step_of_gradual_thawing() -> None:
     begun: list[int] = []
     steps = {epoch: lambda epoch=epoch: begun.append(epoch) for epoch in (0, 4)}
     training, validation = vectors(), Worse(*(vectors()._inputs, vectors().labels), 2)
-    schedule = Schedule(9, 0.05, 8, 1, early_stopping=2, plateau_patience=1, plateau_factor=0.1)
-    history = fit(head(5, [], 0.0, 2), "thawed", training, validation, schedule, steps=steps)
+    schedule = TrainingConfig(9, 0.05, 8, 1, early_stopping=2, plateau_patience=1, plateau_factor=0.1)
+    history = fit(build_head(5, classes=2), "thawed", training, validation, schedule, before_epoch=steps)
     assert 4 in begun
     assert len(history) == 6  # two epochs without a lower loss after the last step
     rates = history["learning_rate"].to_numpy()
@@ -270,9 +296,9 @@ def test_rows_that_fill_a_batch_up_do_not_count(chunk: int, monkeypatch: pytest.
     monkeypatch.setattr("stages.training.dataloader.CHUNK", chunk)
     data = vectors(19)
     keras.utils.set_random_seed(0)
-    model = head(5, [], 0.0, 2)
+    model = build_head(5, classes=2)
     kernel, bias = weights(model)
-    fit(model, "head", data, None, Schedule(1, 0.1, 8, 3, rule=SGD))
+    fit(model, "head", data, None, TrainingConfig(1, 0.1, 8, 3, optimizer=SGD))
     order = np.arange(19)
     np.random.default_rng([3, 1]).shuffle(order)
     for rows in (order[:8], order[8:16], order[16:]):
@@ -286,7 +312,7 @@ def test_rows_that_fill_a_batch_up_do_not_count(chunk: int, monkeypatch: pytest.
 
 def test_any_number_of_images_goes_through_in_batches_of_one_size() -> None:
     backbone, (pixels, _) = miniature(), pictures(7)
-    taps = bottom(backbone, "unit", ["pixels", "features"], "average")
+    taps = build_frozen_part(as_backbone(backbone), ["pixels", "features"], "average")
     whole = Forward(taps, 7)(pixels)
     assert whole["pixels"].dtype == np.uint8
     for size in (1, 3, 64):
@@ -296,5 +322,7 @@ def test_any_number_of_images_goes_through_in_batches_of_one_size() -> None:
 
 
 def test_larger_images_come_fewer_at_a_time() -> None:
-    small, large = (automatic(bottom(miniature(side), "unit", ["features"], "average")) for side in (16, 2048))
+    small, large = (
+        automatic(build_frozen_part(as_backbone(miniature(side)), ["features"], "average")) for side in (16, 2048)
+    )
     assert small > large >= 1

@@ -12,7 +12,7 @@ from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.mixup import WINDOW, make_views, mix_view
 from stages.images.rand_augment import OPERATIONS, rand_augment
-from stages.training.augmentation import Fresh
+from stages.training.augmentation import AugmentedData
 from tests.helpers.miniature import pictures
 
 NOTHING: dict[str, Any] = {
@@ -303,7 +303,7 @@ def test_fresh_views_differ_from_epoch_to_epoch_and_repeat_with_the_seed() -> No
     pixels, labels = pictures(12, side=16, channels=3)
     rows = np.array([1, 4, 7])
     plain = {**EVERYTHING, "mixup": 0, "cutmix": 0}
-    data = Fresh(pixels, labels, 2, plain, seed=1)
+    data = AugmentedData(pixels, labels, 2, augment=plain, seed=1)
     assert (len(data), data.classes) == (12, 2)
     first, targets = data.batch(rows, epoch=0)
     second, _ = data.batch(rows, epoch=1)
@@ -312,14 +312,14 @@ def test_fresh_views_differ_from_epoch_to_epoch_and_repeat_with_the_seed() -> No
     np.testing.assert_array_equal(targets, np.eye(2, dtype=np.float32)[labels[rows]])
     for place, row in enumerate(rows):
         np.testing.assert_array_equal(second[place], make_view(pixels[row], 2, Augment(**plain), seed=1))
-    np.testing.assert_array_equal(Fresh(pixels, labels, 2, plain, seed=1).batch(rows, 0)[0], first)
+    np.testing.assert_array_equal(AugmentedData(pixels, labels, 2, augment=plain, seed=1).batch(rows, 0)[0], first)
     np.testing.assert_array_equal(data.batch(rows[::-1], 0)[0], first[::-1])
-    assert not np.array_equal(Fresh(pixels, labels, 2, plain, seed=2).batch(rows, 0)[0], first)
+    assert not np.array_equal(AugmentedData(pixels, labels, 2, augment=plain, seed=2).batch(rows, 0)[0], first)
 
 
 def test_fresh_views_are_mixed_with_rows_of_their_batch() -> None:
     images, labels = one_color(6)
-    data = Fresh(np.stack(images), labels, 3, limits(mixup=1).model_dump(), seed=1)
+    data = AugmentedData(np.stack(images), labels, 3, augment=limits(mixup=1).model_dump(), seed=1)
     pixels, targets = data.batch(np.array([0, 5]), epoch=0)
     assert pixels.shape == (2, 16, 16, 1)
     np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)

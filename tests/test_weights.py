@@ -16,7 +16,7 @@ from tests.helpers.published import vary, write_published
 
 @pytest.fixture
 def learned() -> keras.Model:
-    model = BACKBONES["mobilenet_025"].build(32)
+    model = BACKBONES["mobilenet_025"].build(32).model
     vary(model)
     return model
 
@@ -36,7 +36,7 @@ def write_keras_3(model: keras.Model, folder: Path) -> Path:
 @pytest.mark.parametrize("write", [write_legacy, write_keras_3])
 @pytest.mark.parametrize("side", [32, 96])
 def test_both_layouts_load_at_any_size(learned: keras.Model, tmp_path: Path, write, side: int) -> None:
-    backbone = BACKBONES["mobilenet_025"].build(side)
+    backbone = BACKBONES["mobilenet_025"].build(side).model
     load_published(backbone, write(learned, tmp_path))
     for old, new in zip(learned.get_weights(), backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -47,7 +47,7 @@ def test_both_layouts_load_at_any_size(learned: keras.Model, tmp_path: Path, wri
 def test_another_networks_weights_are_named(learned: keras.Model, tmp_path: Path, write, name: str) -> None:
     path = write(learned, tmp_path)
     with pytest.raises(UserError, match=re.escape(f"{path} does not fit the backbone")) as error:
-        load_published(BACKBONES[name].build(32), path)
+        load_published(BACKBONES[name].build(32).model, path)
     if write is write_legacy and name == "mobilenet_050":
         assert "layer conv1: expected the shape (3, 3, 3, 16), the file has (3, 3, 3, 8) (in its conv1)" in str(
             error.value
@@ -58,19 +58,19 @@ def test_another_networks_weights_are_named(learned: keras.Model, tmp_path: Path
 def test_a_file_with_the_classifier_is_told_from_one_without(tmp_path: Path, write) -> None:
     whole = keras.applications.MobileNet(alpha=0.25, weights=None, input_shape=(32, 32, 3), classes=10)
     with pytest.raises(UserError, match="classifier too, so take the 'no_top' file"):
-        load_published(BACKBONES["mobilenet_025"].build(32), write(whole, tmp_path))
+        load_published(BACKBONES["mobilenet_025"].build(32).model, write(whole, tmp_path))
 
 
 def test_the_published_file_with_the_classifier_too(shared: Path) -> None:
     said = r"after the last layer, conv_pw_13_bn, it goes on with conv_preds.*'no_top'"
     with pytest.raises(UserError, match=said):
-        load_published(BACKBONES["mobilenet_025"].build(32), shared / "mirror" / "mobilenet_2_5_224_tf.h5")
+        load_published(BACKBONES["mobilenet_025"].build(32).model, shared / "mirror" / "mobilenet_2_5_224_tf.h5")
 
 
 def test_a_file_that_ends_early_is_said(learned: keras.Model, tmp_path: Path) -> None:
     write_published(learned.layers[:-3], tmp_path / "a.h5")
     with pytest.raises(UserError, match="it ends before layer conv_pw_13"):
-        load_published(BACKBONES["mobilenet_025"].build(32), tmp_path / "a.h5")
+        load_published(BACKBONES["mobilenet_025"].build(32).model, tmp_path / "a.h5")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_is_in_place_of_an_array_is_said(learned: keras.Model, tmp_path: Pa
         del file[arrays[0]]
         put(file, arrays[0])
     with pytest.raises(UserError, match=re.escape(str(path))) as error:
-        load_published(BACKBONES["mobilenet_025"].build(32), path)
+        load_published(BACKBONES["mobilenet_025"].build(32).model, path)
     assert "\n" not in str(error.value)
 
 
@@ -145,7 +145,7 @@ def test_a_damaged_place_is_said_or_does_no_harm(learned: keras.Model, tmp_path:
     path.write_bytes(content)
     said = str(path)
     try:
-        load_published(BACKBONES["mobilenet_025"].build(32), path)
+        load_published(BACKBONES["mobilenet_025"].build(32).model, path)
     except UserError as error:
         said = str(error)
     assert str(path) in said

@@ -11,8 +11,8 @@ class Family:
 
     Attributes:
         name: as its authors call it.
-        preprocessing: a key of ``stages.compute.build.PREPROCESSING``. It is ``raw`` where Keras's own network begins
-            with the preprocessing: its layers stay, so that layers count as in keras.applications.
+        preprocessing: a key of ``stages.compute.networks.PREPROCESSING``. ``raw`` if Keras's own network begins with
+            the preprocessing: its layers stay, so that layers count as in keras.applications.
         smallest: the smallest side it takes, in pixels.
         shown: the names of the blocks in short.
         rules: from layer names to block names: (template, regular expression), where the template may use groups.

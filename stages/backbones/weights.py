@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
-import keras
 
 from stages.base.errors import UserError
+from stages.compute.networks import Model
 
 Layer = tuple[str, list[tuple[int, ...]]]  # its name, and the shapes of its weights
 
 
-def load_published(backbone: keras.Model, path: Path) -> None:
+def load_published(backbone: Model, path: Path) -> None:
     """Load a weights file (no classifier) into ``backbone``.
 
     Args:
@@ -57,7 +57,7 @@ def load_published(backbone: keras.Model, path: Path) -> None:
     )
 
 
-def _expected(backbone: keras.Model) -> Iterator[Layer]:
+def _expected(backbone: Model) -> Iterator[Layer]:
     """Go through the layers of ``backbone`` that have weights, in the order of the older layout."""
     for layer in backbone.layers:
         weights = layer.trainable_weights + layer.non_trainable_weights

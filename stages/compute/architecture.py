@@ -1,4 +1,4 @@
-"""What a backbone is made of, layer by layer, for those who need not compute with it: no framework is imported."""
+"""The architecture of a backbone, layer by layer, as plain values: no framework is imported."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,11 @@ from typing import Any
 
 from stages.base.files import read_json, refuse_damaged
 
-PIXELS, FEATURES = "pixels", "features"  # what is kept that no layer of the backbone puts out
+PIXELS, FEATURES = "pixels", "features"  # stored arrays that are not outputs of a layer
 
 
 def pooled(how: str) -> str:
-    """Return the name of the features in the backbone's graph, which has them in each way of pooling."""
+    """Return the name of the features, pooled as ``how`` says, in the backbone's graph."""
     return f"{FEATURES}_{how}"
 
 
@@ -28,9 +28,9 @@ class Layer:
         name: unique in the backbone.
         type: its class in Keras.
         shape: of its output, without the number of images.
-        parameters: how many numbers it has learned.
-        inputs: the layers whose outputs it takes.
-        counted: whether Keras counts it among the layers of a model; operations it does not.
+        parameters: how many.
+        inputs: names of the layers whose outputs it takes.
+        counted: whether Keras counts it among the layers of a model; operations are not counted.
     """
 
     name: str
@@ -46,8 +46,8 @@ class Architecture:
     """A backbone: from preprocessed images to feature maps or vectors.
 
     Attributes:
-        operations: layers, and operations between them, from the input on: each after those whose outputs it takes.
-        output: the one whose output is the backbone's.
+        operations: layers, and operations between them, in topological order.
+        output: name of the last.
         blocks: names of the blocks, each with the first of its layers, from the input on.
     """
 
@@ -71,19 +71,19 @@ class Architecture:
         return self.operations[0].shape
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of what the layer or operation ``name`` puts out."""
+        """Return the shape of the output of the layer or operation ``name``."""
         return next(layer.shape for layer in self.operations if layer.name == name)
 
     def features(self, pooling: str) -> int:
-        """Return how many features an image has, pooled as ``stages.compute.build.pool`` does it."""
+        """Return how many features an image has, pooled as ``stages.compute.networks.pool`` does."""
         shape = self.shape(self.output)
         return math.prod(shape) if pooling == "none" else shape[-1]
 
     @cached_property
-    def boundaries(self) -> list[str]:
+    def dominators(self) -> list[str]:
         """The layers and operations that every path from the input to the output goes through, from the input on.
 
-        These are the dominators of the output. One sweep finds them, for each comes after its inputs.
+        One sweep finds them, since operations are in topological order.
         """
         dominators: dict[str, set[str]] = {}
         for layer in self.operations:
@@ -92,7 +92,7 @@ class Architecture:
         return [layer.name for layer in self.operations if layer.name in dominators[self.output]]
 
     def ancestors(self, name: str) -> set[str]:
-        """Return all layers and operations that ``name`` depends on."""
+        """Return the names of all layers and operations that ``name`` depends on."""
         inputs = {layer.name: layer.inputs for layer in self.operations}
         found, queue = set[str](), [name]
         while queue:
@@ -106,6 +106,7 @@ def describe(backbone: Any, blocks: Mapping[str, str]) -> Architecture:
     """Return the architecture of a functional Keras model of one input and one output.
 
     Args:
+        backbone: the model.
         blocks: as in ``Architecture``.
     """
     config = backbone.get_config()
@@ -126,7 +127,7 @@ def describe(backbone: Any, blocks: Mapping[str, str]) -> Architecture:
 
 
 def _histories(node: Any) -> Iterator[str]:
-    """Go through the names of the layers whose outputs a node of a model's config takes."""
+    """Go through the names of the layers whose outputs a node of a model config takes."""
     if isinstance(node, dict):
         if "keras_history" in node:
             yield node["keras_history"][0]
@@ -138,14 +139,14 @@ def _histories(node: Any) -> Iterator[str]:
 
 
 def from_json(content: dict[str, Any]) -> Architecture:
-    """Return an architecture of which ``dataclasses.asdict`` made plain values."""
+    """Return an architecture from what ``dataclasses.asdict`` made of it."""
     tuples = ({key: tuple(layer[key]) for key in ("shape", "inputs")} for layer in content["operations"])
     layers = (Layer(**{**layer, **own}) for layer, own in zip(content["operations"], tuples, strict=True))
     return Architecture(tuple(layers), content["output"], content["blocks"])
 
 
 def read_architecture(folder: Path) -> Architecture:
-    """Read the backbone's architecture from where ``pretrain`` wrote it.
+    """Read the architecture of the backbone from the folder that ``pretrain`` wrote.
 
     Raises:
         UserError: it is missing or damaged.

@@ -3,13 +3,12 @@
 import math
 from typing import Any
 
-import keras
 import numpy as np
 
 from stages.compute import on_backend
 from stages.compute.devices import batch_size as fitting
 from stages.compute.devices import in_batches
-from stages.compute.runtime import device_count, on_gpu
+from stages.compute.runtime import device_count, keras, on_gpu
 
 # Bytes of the largest tensor of a batch. Several such tensors are in memory at a time: a GPU of 8 GB has room for them.
 _BYTES = {"cpu": 2**27, "gpu": 2**29}

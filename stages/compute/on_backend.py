@@ -1,10 +1,10 @@
-"""What the Keras backend computes with: ``Forward`` (a network in inference) and ``Steps`` (of a training)."""
+"""What the Keras backend computes with: ``Forward`` (a network in inference) and ``TrainStep`` (of a training)."""
 
-import keras
+from stages.compute.runtime import backend_name
 
-if keras.backend.backend() == "jax":
-    from stages.compute.on_jax import Forward, Steps
+if backend_name() == "jax":
+    from stages.compute.on_jax import Forward, TrainStep
 else:
-    from stages.compute.on_tensorflow import Forward, Steps  # type: ignore[assignment]
+    from stages.compute.on_tensorflow import Forward, TrainStep  # type: ignore[assignment]
 
-__all__ = ["Forward", "Steps"]
+__all__ = ["Forward", "TrainStep"]

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
+
+from stages.compute.runtime import keras
 
 
 class Forward:
@@ -25,8 +26,8 @@ class Forward:
         return [np.asarray(output) for output in self._run(*_values(self._network), _spread(rows))]
 
 
-class Steps:
-    """As ``stages.compute.on_tensorflow.Steps``."""
+class TrainStep:
+    """As ``stages.compute.on_tensorflow.TrainStep``."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model

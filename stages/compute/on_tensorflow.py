@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
+
+from stages.compute.runtime import keras
 
 
 class Forward:
@@ -31,7 +32,7 @@ class Forward:
         return [output.numpy() for output in self._run(_spread(self._strategy, rows, axis=0))]
 
 
-class Steps:
+class TrainStep:
     """Training steps of a model whose optimizer is built.
 
     Several devices compute the gradients of a part of each batch; their sum makes the step, as if one had computed all.

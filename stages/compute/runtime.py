@@ -1,7 +1,8 @@
 """Import the framework quietly and set it up: seeds, repeatable operations, and the devices that compute.
 
-Import this module before any other that needs Keras, and after ``stages.compute.backend.choose_backend``. What only one
-backend needs is here and in ``on_tensorflow`` and ``on_jax``; the rest of the network modules speak Keras and NumPy.
+The modules of this folder import Keras from here, so that it is set up first; other folders use their functions and
+values. ``stages.compute.backend.choose_backend`` comes before. Code for one backend alone is here and in
+``on_tensorflow``, ``on_jax`` and ``serving``.
 """
 
 import gc
@@ -43,12 +44,24 @@ def _quick() -> Iterator[None]:
 
 
 with quiet(), _quick():  # TensorFlow logs about itself before its log level can be set
-    import keras
+    import keras as keras
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
     elif keras.backend.backend() == "jax":
         import jax
+
+
+def backend_name() -> str:
+    """Return the framework that computes: ``tensorflow`` or ``jax``."""
+    name: str = keras.backend.backend()
+    return name
+
+
+def list_devices() -> list[str]:
+    """Return the names of the devices that the framework sees."""
+    names: list[str] = keras.distribution.list_devices()
+    return names
 
 
 def start(seed: int, devices: int | str = 1) -> None:
@@ -64,7 +77,7 @@ def start(seed: int, devices: int | str = 1) -> None:
     """
     global _started
     _started = True
-    backend = keras.backend.backend()
+    backend = backend_name()
     if backend == "jax" and not isinstance(devices, str):
         jax.config.update("jax_num_cpu_devices", devices)  # before JAX looks for devices
     _check_private_names()
@@ -85,7 +98,7 @@ def _check_private_names() -> None:
     """Raise UserError where this version of Keras lacks something that the code uses and Keras does not promise."""
     tensor = keras.Input((1,))
     used = {tensor: ["_keras_history"], keras.Model(tensor, tensor): ["_flatten_layers", "_run_through_graph"]}
-    if keras.backend.backend() == "tensorflow":  # no variable is made: devices are not set up yet
+    if backend_name() == "tensorflow":  # no variable is made: devices are not set up yet
         used[keras.optimizers.Optimizer] = ["_all_reduce_sum_gradients"]
     else:
         used[keras.optimizers.SGD()] = ["_learning_rate"]
@@ -102,7 +115,7 @@ def start_once() -> None:
 @contextmanager
 def exact() -> Iterator[None]:
     """Let a GPU multiply with all digits of float32 inside the block; by itself it takes 10 bits of each (TF32)."""
-    if keras.backend.backend() == "jax":
+    if backend_name() == "jax":
         with jax.default_matmul_precision("highest"):
             yield
         return
@@ -117,8 +130,8 @@ def exact() -> Iterator[None]:
 def sees_gpu() -> bool:
     """Whether the framework sees the GPU of this machine; say what is missing where it does not."""
     if not on_gpu():
-        package = "pip install -e '.[gpu]'" if keras.backend.backend() == "tensorflow" else "pip install 'jax[cuda]'"
-        say(f"{keras.backend.backend()} does not see the GPU of this machine, so the CPU computes: {package}")
+        package = "pip install -e '.[gpu]'" if backend_name() == "tensorflow" else "pip install 'jax[cuda]'"
+        say(f"{backend_name()} does not see the GPU of this machine, so the CPU computes: {package}")
     return on_gpu()
 
 
@@ -137,7 +150,7 @@ def _start_tensorflow(count: int, gpus: int) -> None:
 
 def device_count() -> int:
     """Return how many devices compute."""
-    if keras.backend.backend() == "tensorflow":
+    if backend_name() == "tensorflow":
         return int(tf.distribute.get_strategy().num_replicas_in_sync)
     distribution = keras.distribution.distribution()
     return 1 if distribution is None else len(distribution.device_mesh.devices.flatten())
@@ -149,6 +162,6 @@ def on_gpu() -> bool:
 
 
 def _gpus() -> int:
-    if keras.backend.backend() == "tensorflow":
+    if backend_name() == "tensorflow":
         return len(tf.config.list_physical_devices("GPU"))
     return jax.device_count() if jax.default_backend() == "gpu" else 0

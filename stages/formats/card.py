@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stages.base.errors import UserError
+from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
 from stages.images.bit_depth import format_range, is_range
 from stages.images.contract import Contract, Fit, Form, Polarity, Range
 
 # Format → its file in the folder, in the order in which a reader prefers them: the quickest to start first.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}
-INPUT, OUTPUT, SIGNATURE = "pixels", "probabilities", "serving_default"
 NAME = "model.json"
 
 

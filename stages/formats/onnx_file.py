@@ -6,23 +6,26 @@ import onnx
 from onnx import helper
 
 from stages.compute.architecture import FEATURES, GRAPH, PIXELS, pooled
+from stages.compute.exported import INPUT, OUTPUT
 from stages.compute.graphs.edit import cut, join, read, write
-from stages.formats.card import INPUT, OUTPUT, Card, make_metadata
-from stages.transfer.model_pair import read_finetuned
+from stages.formats.card import Card, make_metadata
+from stages.transfer.model_pair import read_model_pair
 
 
 def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
     """Write the fine-tuned model as one ONNX file, from pixels to probabilities, with its card as metadata.
 
     Args:
-        finetune: where ``finetune`` wrote the thawed layers and the head.
-        pretrain: where ``pretrain`` wrote the backbone.
+        finetune: folder that ``finetune`` wrote.
+        pretrain: folder that ``pretrain`` wrote.
+        card: of the model.
+        path: of the file.
     """
-    finetuned = read_finetuned(finetune)
-    model, reads = read(finetune / f"{finetuned.stem('finetuned')}.onnx"), finetuned.reads("finetuned")
-    if reads != PIXELS:
-        reads = pooled(finetuned.pooling) if reads == FEATURES else reads
-        model = join(cut(read(pretrain / GRAPH), [reads]), model)
+    pair = read_model_pair(finetune)
+    model, tensor = read(finetune / f"{pair.stem('finetuned')}.onnx"), pair.input_of("finetuned")
+    if tensor != PIXELS:
+        tensor = pooled(pair.pooling) if tensor == FEATURES else tensor
+        model = join(cut(read(pretrain / GRAPH), [tensor]), model)
     assert model.graph.input[0].name == INPUT
     logits = model.graph.output.pop()
     model.graph.node.append(helper.make_node("Softmax", [logits.name], [OUTPUT], OUTPUT, axis=1))

@@ -1,15 +1,15 @@
 """Run an exported model, whatever its format, importing only the runtime that this takes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from stages.base.errors import UserError
+from stages.compute.exported import Run, open_litert, open_onnx, open_saved_model
 from stages.compute.native_logs import quiet
-from stages.formats.card import FILES, INPUT, OUTPUT, SIGNATURE, read_card
+from stages.formats.card import FILES, read_card
 
-Run = Callable[[np.ndarray], np.ndarray]
+_OPENERS = {"onnx": open_onnx, "litert": open_litert, "saved_model": open_saved_model}
 
 # Images at a time: bounds the memory that the feature maps of a large network take.
 BATCH = 16
@@ -83,7 +83,7 @@ def _open_first(folder: Path, formats: list[str]) -> tuple[str, Run]:
 def _open(name: str, path: Path) -> Run:
     with quiet():
         try:
-            return {"onnx": _onnx, "litert": _litert, "saved_model": _saved_model}[name](path)
+            return _OPENERS[name](path)
         except ImportError:
             raise
         except Exception as error:  # each runtime has its own error for a file that is broken
@@ -92,33 +92,3 @@ def _open(name: str, path: Path) -> Run:
                 f"({' '.join(str(error).split())[:200]}). Run `dvc repro export`, or `dvc checkout`."
             )
     raise failure from None
-
-
-def _onnx(path: Path) -> Run:
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(4)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def run(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
-
-    return run
-
-
-def _litert(path: Path) -> Run:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path))
-    signature = interpreter.get_signature_runner(SIGNATURE)  # resizes the input to the images it is given
-
-    def run(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(signature(**{INPUT: pixels})[OUTPUT])
-
-    return run
-
-
-def _saved_model(path: Path) -> Run:
-    from stages.formats.saved_model import read_saved_model
-
-    return read_saved_model(path)

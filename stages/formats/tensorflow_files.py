@@ -12,18 +12,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from stages.formats import litert, saved_model
+from stages.compute.serving import make_serving_module, write_litert, write_saved_model
 from stages.formats.card import Card
-from stages.formats.serving import make_serving_module
 from stages.transfer.model_pair_keras import read_model
 
 
 def make_tensorflow_writers(finetune: Path, pretrain: Path, card: Card) -> dict[str, Callable[[Path], None]]:
     """Return what writes the fine-tuned model to a path, by format."""
     start(seed=0)
-    model = read_model(finetune, pretrain, "finetuned", whole=True)
+    model = read_model(finetune, pretrain, "finetuned", from_pixels=True)
     module = make_serving_module(model, card.contract.size, card.contract.channels)
-    return {
-        "litert": partial(litert.write_litert, module),
-        "saved_model": partial(saved_model.write_saved_model, module),
-    }
+    return {"litert": partial(write_litert, module), "saved_model": partial(write_saved_model, module)}

@@ -6,7 +6,7 @@ python -m stages backbones vgg16        one, with the first layer of each block
 
 import argparse
 
-from stages.backbones.registry import BACKBONES, Backbone, find, weights_item
+from stages.backbones.registry import BACKBONES, BackboneSpec, find, weights_item
 from stages.base.stage import stage
 from stages.base.table import format_table
 
@@ -45,7 +45,7 @@ def print_table() -> None:
         print(f"  {source}: {', '.join(names) if len(names) < 12 else 'all others'}")
 
 
-def format_cells(name: str, row: Backbone) -> tuple[str, ...]:
+def format_cells(name: str, row: BackboneSpec) -> tuple[str, ...]:
     """Return a row of the table."""
     numbers = ["-" if number is None else f"{number}" for number in (row.depth, row.native, row.smallest)]
     accuracy = ["-" if number is None else f"{number:.1f}" for number in (row.top1, row.top5)]
@@ -53,17 +53,17 @@ def format_cells(name: str, row: Backbone) -> tuple[str, ...]:
     return (name, f"{row.parameters:,}", size, *numbers, *accuracy, row.family.shown)
 
 
-def print_backbone(name: str, row: Backbone) -> None:
+def print_backbone(name: str, row: BackboneSpec) -> None:
     """Print everything about one backbone."""
-    backbone = row.describe(row.native)
+    architecture = row.build(row.native).architecture
     for title, cell in zip(HEADER[1:-1], format_cells(name, row)[1:-1], strict=True):
         print(f"{title:<12}{cell}")
-    print(f"{'layers':<12}{len(backbone.layers)}")
-    print(f"{'features':<12}{' x '.join(map(str, backbone.shape(backbone.output)))} at {row.native} px")
+    print(f"{'layers':<12}{len(architecture.layers)}")
+    print(f"{'features':<12}{' x '.join(map(str, architecture.shape(architecture.output)))} at {row.native} px")
     print(f"{'pixels':<12}{row.channels} channel{'s' * (row.channels > 1)}, 0-255; preprocessing: {row.preprocessing}")
     print(f"{'source':<12}{row.source}")
     if not row.own:
         print(f"{'weights':<12}fetch.items: [{weights_item(name)}], pretrain.source: data/fetch/{weights_item(name)}")
     print("\nextract.freeze: BLOCK thaws from the block's first layer on:")
-    for block, first in backbone.blocks.items():
-        print(f"  {block:<{max(map(len, backbone.blocks))}}  layer {backbone.names.index(first):>4}  {first}")
+    for block, first in architecture.blocks.items():
+        print(f"  {block:<{max(map(len, architecture.blocks))}}  layer {architecture.names.index(first):>4}  {first}")

@@ -31,7 +31,7 @@ from stages.schema.finetune import Finetune, Thawed
 from stages.schema.pretrain import Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
-from stages.transfer.depths import chosen, depths, gradually
+from stages.transfer.freeze import plan_unfreezing, resolve_depths, select_depth
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
@@ -102,19 +102,21 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
 def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
     """Build the backbone and find what ``thawed`` freezes; say what they are, or what is wrong."""
     try:
-        backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
-        cut = chosen(backbone, depths(backbone, extract.freeze, extract.depths), thawed.freeze)
-        gradually(backbone, [(step.epoch, step.freeze) for step in thawed.gradual], cut.frozen)
+        architecture = find(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
+        depths = resolve_depths(architecture, extract.freeze, extract.depths)
+        depth = select_depth(architecture, depths, thawed.freeze)
+        plan_unfreezing(architecture, [(step.epoch, step.freeze) for step in thawed.gradual], depth.frozen)
     except UserError as error:
         return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]
-    names = backbone.names
-    kept = f"activations are kept at {cut.layer or 'the pixels'}"
+    names = architecture.names
+    stored = f"activations are stored at {depth.layer or 'the pixels'}"
     if extract.views == "fresh":
-        kept = "the pixels alone are kept"
-    elif cut.frozen == len(names):
-        kept = "the features alone are kept"
-    rest = f"thawed from {names[cut.frozen]} on" if cut.frozen < len(names) else "none thawed"
+        stored = "only pixels are stored"
+    elif depth.frozen == len(names):
+        stored = "only features are stored"
+    rest = f"thawed from {names[depth.frozen]} on" if depth.frozen < len(names) else "none thawed"
     return (
-        f"{pretrain.backbone} at {pretrain.image_size} px: {cut.frozen} of {len(names)} layers frozen, {rest}; {kept}.",
+        f"{pretrain.backbone} at {pretrain.image_size} px: {depth.frozen} of {len(names)} layers frozen, {rest}; "
+        f"{stored}.",
         [],
     )

@@ -20,8 +20,8 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
 from stages.splitting.source import read_source
-from stages.transfer.costs import Images, disk, layer_lines, totals
-from stages.transfer.depths import AS_EXTRACTED, chosen, depths, from_text
+from stages.transfer.costs import Images, disk_usage, layer_lines, totals
+from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, resolve_depths, select_depth
 
 PARAMS = Path("params.yaml")
 TABLES = Path("data/tables")
@@ -37,19 +37,19 @@ def main() -> None:
     thawed = read_section(PARAMS, "finetune", Finetune).thawed
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     train_batchnorm = thawed.batchnorm == "train"
-    backbone = find(pretrain.backbone, pretrain.image_size).describe(pretrain.image_size)
-    kept = depths(backbone, extract.freeze if given is None else from_text(given), extract.depths)
+    architecture = find(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
+    depths = resolve_depths(architecture, extract.freeze if given is None else parse_freeze(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else thawed.freeze
-    depth = chosen(backbone, kept, freeze)
-    for line in layer_lines(backbone, depth.frozen, train_batchnorm):
+    depth = select_depth(architecture, depths, freeze)
+    for line in layer_lines(architecture, depth.frozen, train_batchnorm):
         print(line)
     key = "finetune.thawed.freeze"
     if freeze == AS_EXTRACTED:
         key, freeze = "extract.freeze", extract.freeze if given is None else given
     print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {freeze}")
-    for line in totals(backbone, depth.frozen, train_batchnorm):
+    for line in totals(architecture, depth.frozen, train_batchnorm):
         print(line)
-    for line in disk(backbone, kept, extract.pooling, extract.precision, count_images(extract)):
+    for line in disk_usage(architecture, depths, extract.pooling, extract.precision, count_images(extract)):
         print(line)
 
 

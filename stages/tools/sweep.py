@@ -28,7 +28,7 @@ from stages.compute.backend import choose_backend
 from stages.draw import tables
 from stages.draw.sweep import draw_sweep, format_results, make_row
 from stages.pipeline.damage import find_broken_state
-from stages.pipeline.experiments import check_repository, stream_dvc, save_experiment
+from stages.pipeline.experiments import check_repository, save_experiment, stream_dvc
 from stages.pipeline.recipes import apply_recipe
 from stages.pipeline.workspace import BEFORE, check_outputs, preserve_workspace, restore_workspace
 from stages.schema.compute import Compute
@@ -37,7 +37,7 @@ from stages.schema.extract import Extract
 from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.transfer.activations import read_description
-from stages.transfer.depths import AS_EXTRACTED, distinct, from_text, gradually
+from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, plan_unfreezing, resolve_distinct
 
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
@@ -54,7 +54,7 @@ SWEEP = Path("data/sweep")
 def main() -> None:
     """Run the command."""
     started = time.monotonic()
-    given = [from_text(text) for text in build_parser().parse_args().depths]
+    given = [parse_freeze(text) for text in build_parser().parse_args().depths]
     if BEFORE.exists():
         with lock_folder(SWEEP):
             restore_workspace(BEFORE)
@@ -130,9 +130,11 @@ def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
     if not finetune.thawed.epochs:
         raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
     choose_backend(*read_values(params, "compute", Compute, "backend"))
-    found = find(pretrain.backbone, pretrain.image_size)
-    backbone = found.describe(pretrain.image_size)
-    frozen, plan = distinct(backbone, given), [(step.epoch, step.freeze) for step in finetune.thawed.gradual]
+    architecture = find(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
+    frozen, plan = (
+        resolve_distinct(architecture, given),
+        [(step.epoch, step.freeze) for step in finetune.thawed.gradual],
+    )
     for count in frozen.values():
-        gradually(backbone, plan, count)
+        plan_unfreezing(architecture, plan, count)
     return dict(sorted(frozen.items(), key=lambda item: -item[1]))

@@ -1,4 +1,4 @@
-"""Images whose views are drawn anew in every epoch, while training runs."""
+"""On-the-fly augmentation: each epoch draws new views of the images, while training runs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,18 +11,18 @@ from stages.images.augment import Augment, make_view
 from stages.images.mixup import mix_view
 
 
-class Fresh:
-    """``Data`` (see stages.training.dataloader) of decoded images: in epoch e a row is view ``first`` + e of its image.
+class AugmentedData:
+    """``Data`` (see ``dataloader``) of augmented images: in epoch e a row is view ``first + e`` of an image.
 
-    Where mixing is on, partners are drawn among the rows of the batch.
+    Mixup and CutMix draw partners from the rows of the batch.
 
     Args:
-        pixels: uint8 (n, side, side, channels); they may be in a file.
+        pixels: uint8 (n, side, side, channels), in memory or in a file.
         labels: their classes, int64 (n,).
-        classes: how many there are.
+        classes: how many.
         augment: how far views may differ, as the plain fields of ``stages.images.augment.Augment``.
-        seed: another one draws other views.
-        first: number of the first view; two phases of a training see different ones where it differs.
+        seed: of the views.
+        first: number of the first view; phases see different views if it differs.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Fresh:
         pixels: ArrayLike,
         labels: np.ndarray,
         classes: int,
+        *,
         augment: dict[str, Any],
         seed: int,
         first: int = 1,
@@ -42,7 +43,7 @@ class Fresh:
         return len(self.labels)
 
     def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """See ``Data``; several views are drawn at a time."""
+        """See ``Data``; views are drawn in threads."""
         images, number = list(self._pixels[rows]), self._first + epoch
         views = list(self._pool.map(lambda image: make_view(image, number, self._limits, self._seed), images))
         mix = partial(

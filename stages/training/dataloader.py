@@ -1,4 +1,4 @@
-"""What training reads: rows of inputs with their targets, in batches made ready while the steps before them run."""
+"""Load training data: inputs with their targets, in batches that are prefetched while training runs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from stages.base.arrays import ArrayLike
 from stages.base.prefetch import prefetch
 
-# Bytes of inputs that are handed to the backend at once: a tiny head then takes all steps of an epoch in one call.
+# Bytes of inputs that the backend gets in one call: for a small head, all steps of an epoch.
 CHUNK = 2**24
 
 
@@ -30,14 +30,15 @@ class Data(Protocol):
     def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs (k, ...) and the targets, float32 shares of each class (k, classes), of ``rows``.
 
-        ``epoch`` counts from 0; only data that differ from epoch to epoch make use of it.
+        ``epoch`` counts from 0; only data that differ from epoch to epoch use it.
         """
 
 
-class Kept:
-    """Inputs (n, ...) that are the same in each epoch; they may be in a file.
+class ArrayData:
+    """``Data`` that is the same in each epoch.
 
     Args:
+        inputs: (n, ...), in memory or in a file.
         targets: classes int64 (n,), or shares of each class float32 (n, classes).
         classes: how many.
     """
@@ -59,56 +60,58 @@ class Kept:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Batches of one size, for several steps of a training.
+    """Batches of one size, for several training steps.
 
     Attributes:
         inputs: (steps, n, ...).
         targets: shares of each class, float32 (steps, n, classes).
-        shares: of each row in its batch, float32 (steps, n): 1 / rows, and 0 for rows that only fill up.
-        rows: how many rows of each step do not, int64 (steps,).
+        weights: of each row in its batch, float32 (steps, n): 1 / rows, and 0 for padding.
+        rows: how many rows of each step are not padding, int64 (steps,).
     """
 
     inputs: np.ndarray
     targets: np.ndarray
-    shares: np.ndarray
+    weights: np.ndarray
     rows: np.ndarray
 
 
-def count(data: Data, batch_size: int) -> int:
+def count_batches(data: Data, batch_size: int) -> int:
     """Return how many batches an epoch has."""
     return -(-len(data) // batch_size)
 
 
-def chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, fill: bool) -> Iterator[Chunk]:
-    """Go through ``data`` once in batches, as many at a time as CHUNK allows; the next are made meanwhile.
+def iterate_chunks(data: Data, batch_size: int, *, epoch: int, seed: int, multiple: int, pad: bool) -> Iterator[Chunk]:
+    """Go through ``data`` once in batches, as many at a time as CHUNK allows; the next chunks are prefetched.
 
     Args:
+        data: to train on.
+        batch_size: rows of a batch.
         epoch: counted from 0.
-        seed: of the order, which is another one in each epoch.
-        multiple: what the rows of a batch must be a multiple of: the number of devices.
-        fill: whether a smaller last batch is filled up, so that all batches have one size. Where rows that do not count
-            would not be the same as none (in BatchNormalization that learns), it gets a chunk of its own.
+        seed: of the order, which differs from epoch to epoch.
+        multiple: that the rows of a batch must be a multiple of: the number of devices.
+        pad: whether a smaller last batch is padded, so that all batches have one size. If padding would change the
+            results (a BatchNormalization that trains), the last batch becomes a chunk by itself.
     """
-    return prefetch(_chunks(data, batch_size, epoch, seed, multiple, fill), 2)
+    return prefetch(_iterate_chunks(data, batch_size, epoch, seed, multiple, pad), 2)
 
 
-def _chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, fill: bool) -> Iterator[Chunk]:
+def _iterate_chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, pad: bool) -> Iterator[Chunk]:
     order = np.arange(len(data))
     np.random.default_rng([seed, epoch + 1]).shuffle(order)
-    held: list[tuple[np.ndarray, ...]] = []
+    batches: list[tuple[np.ndarray, ...]] = []
     for start in range(0, len(order), batch_size):
-        rows = np.sort(order[start : start + batch_size])  # files like order
+        rows = np.sort(order[start : start + batch_size])  # files are read faster in order
         inputs, targets = data.batch(rows, epoch)
-        size = -(-(batch_size if fill else len(rows)) // multiple) * multiple
-        places = np.minimum(np.arange(size), len(rows) - 1)  # filled up with copies of the last row
-        shares = np.where(np.arange(size) < len(rows), 1 / len(rows), 0).astype(np.float32)
-        if held and (size != len(held[0][0]) or len(held) * held[0][0].nbytes >= CHUNK):
-            yield _together(held)
-            held = []
-        held.append((inputs[places], targets[places], shares))
-    yield _together(held)
+        size = -(-(batch_size if pad else len(rows)) // multiple) * multiple
+        places = np.minimum(np.arange(size), len(rows) - 1)  # padded with copies of the last row
+        weights = np.where(np.arange(size) < len(rows), 1 / len(rows), 0).astype(np.float32)
+        if batches and (size != len(batches[0][0]) or len(batches) * batches[0][0].nbytes >= CHUNK):
+            yield _stack(batches)
+            batches = []
+        batches.append((inputs[places], targets[places], weights))
+    yield _stack(batches)
 
 
-def _together(batches: Sequence[tuple[np.ndarray, ...]]) -> Chunk:
-    inputs, targets, shares = (np.stack(part) for part in zip(*batches, strict=True))
-    return Chunk(inputs, targets, shares, np.count_nonzero(shares, axis=1))
+def _stack(batches: Sequence[tuple[np.ndarray, ...]]) -> Chunk:
+    inputs, targets, weights = (np.stack(part) for part in zip(*batches, strict=True))
+    return Chunk(inputs, targets, weights, np.count_nonzero(weights, axis=1))

@@ -1,4 +1,4 @@
-"""The history of a training: one row an epoch, and what must not be in it."""
+"""The training history: one row an epoch. A loss that is not a number ends the training."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,16 @@ COLUMNS = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "le
 
 
 def check_losses(phase: str, epoch: int, row: Mapping[str, float]) -> None:
-    """Raise UserError where a loss of an epoch, counted from 0, is no longer a number."""
+    """Check that the losses of an epoch are numbers.
+
+    Args:
+        phase: name, for the message.
+        epoch: counted from 0.
+        row: metrics of the epoch.
+
+    Raises:
+        UserError: the loss or the validation loss is NaN or infinite.
+    """
     for key, words in (("loss", "loss"), ("val_loss", "validation loss")):
         if not math.isfinite(row.get(key, 0.0)):
             raise UserError(
@@ -21,28 +30,35 @@ def check_losses(phase: str, epoch: int, row: Mapping[str, float]) -> None:
             )
 
 
-def table(rows: Sequence[dict[str, float]], phase: str, kept: int) -> pd.DataFrame:
-    """Return the epochs of a phase, numbered from 1; ``kept`` counts from 0 and says whose weights were kept."""
+def make_table(rows: Sequence[dict[str, float]], phase: str, best_epoch: int) -> pd.DataFrame:
+    """Return the history of a phase, with epochs numbered from 1.
+
+    Args:
+        rows: metrics of each epoch.
+        phase: name.
+        best_epoch: whose weights the phase ends with, counted from 0; ``kept`` is 1 in its row.
+    """
     history = pd.DataFrame(rows)
     history["phase"], history["epoch"] = phase, range(1, len(history) + 1)
-    history["kept"] = [int(row == kept) for row in range(len(history))]
+    history["kept"] = [int(row == best_epoch) for row in range(len(history))]
     return history.reindex(columns=COLUMNS)
 
 
 def join(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the phases' histories as one table, with the epochs counted through."""
+    """Return the histories of all phases as one table, with consecutive epoch numbers."""
     filled = [history for history in histories if len(history)]
     joined = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)
     joined["epoch"] = range(1, len(joined) + 1)
     return joined
 
 
-def in_words(history: pd.DataFrame) -> str:
-    """Return how a phase went, in one line."""
+def describe(history: pd.DataFrame) -> str:
+    """Return a line on how a phase went."""
     if history.empty:
         return "no epochs"
-    kept = history[history["kept"] == 1].iloc[0]
-    last = "" if pd.isna(kept["val_loss"]) else f", validation accuracy {kept['val_accuracy']:.1%}"
+    best = history[history["kept"] == 1].iloc[0]
+    validation = "" if pd.isna(best["val_loss"]) else f", validation accuracy {best['val_accuracy']:.1%}"
     return (
-        f"{kept['phase']}: kept epoch {kept['epoch']} of {len(history)}, training accuracy {kept['accuracy']:.1%}{last}"
+        f"{best['phase']}: weights of epoch {best['epoch']} of {len(history)}, training accuracy "
+        f"{best['accuracy']:.1%}{validation}"
     )

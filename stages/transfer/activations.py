@@ -1,8 +1,8 @@
-"""What ``extract`` hands on: the frozen part's outputs for every image and view, and what they take on disk."""
+"""What ``extract`` hands on: activations and features of every image and view, and the disk space they take."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,21 @@ from stages.base.terminal import format_size
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
 from stages.transfer.freeze import Depth
 
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]  # shape and dtype of one view, by name
+
 
 @dataclass(frozen=True)
 class Description:
-    """What the kept arrays are.
+    """What the stored arrays are.
 
     Attributes:
-        depths: all that can be trained from them; the first is that of ``extract.freeze``.
+        depths: those that can be trained; the first is that of ``extract.freeze``.
         layers: how many layers the backbone has.
         pooling: how feature maps became the features.
         classes: names, in the order of the labels.
         contract: how an image file became pixels, as the plain fields of ``stages.images.contract.Contract``.
-        fresh: whether new views are drawn in every epoch. Then nothing is kept to train from but the pixels of the
-            images, and in ``fresh.json`` what draws the views (see ``stages.training.augmentation``).
+        fresh: whether each epoch draws new views. Then only the pixels of the images are stored to train from, and
+            ``fresh.json`` says what draws the views (see ``stages.training.augmentation``).
     """
 
     depths: list[Depth]
@@ -39,19 +41,19 @@ class Description:
 
     @property
     def files(self) -> list[str]:
-        """What is kept of each view for training."""
+        """Names of the arrays that are stored of each view for training."""
         return [PIXELS] if self.fresh else self.outputs
 
     def trains_from(self, depth: Depth) -> str:
-        """Return what is read to train the layers that are thawed at ``depth``: features, where there are none."""
+        """Return the name of the array that thawed layers train from at ``depth``; features if nothing is thawed."""
         if self.fresh:
             return PIXELS
-        return depth.kept if depth.frozen < self.layers else FEATURES
+        return depth.tensor if depth.frozen < self.layers else FEATURES
 
     @property
     def outputs(self) -> list[str]:
-        """What a pass over the images gives: at each depth that thaws something its activations, and the features."""
-        return list(dict.fromkeys([*(d.kept for d in self.depths if d.frozen < self.layers), FEATURES]))
+        """Names of all outputs of the frozen part: activations at each depth that thaws something, and features."""
+        return list(dict.fromkeys([*(d.tensor for d in self.depths if d.frozen < self.layers), FEATURES]))
 
 
 def write_description(folder: Path, description: Description) -> None:
@@ -72,47 +74,64 @@ def read_description(folder: Path) -> Description:
         return Description(**{**content, "depths": [Depth(**depth) for depth in content["depths"]]})
 
 
+def describe_depths(description: Description, shapes: Shapes) -> Iterator[str]:
+    """Go through one line a depth: what it freezes, and what is stored for it.
+
+    Args:
+        description: of the arrays.
+        shapes: from ``tensor_shapes``.
+    """
+    for depth in description.depths:
+        name = description.trains_from(depth)
+        stored = f"the {name}" if name in (FEATURES, PIXELS) else f"the output of {name}"
+        shape = " x ".join(map(str, shapes[name][0]))
+        yield f"{depth.frozen} of {description.layers} layers frozen; stored: {stored}, {shape}"
+
+
+def tensor_shapes(names: Sequence[str], architecture: Architecture, pooling: str, precision: str) -> Shapes:
+    """Return shape and dtype of what is stored of one view, by name.
+
+    Args:
+        names: such as ``Description.files``.
+        architecture: of the backbone.
+        pooling: how feature maps become features.
+        precision: dtype of the activations.
+    """
+    known = {PIXELS: (architecture.pixels, "uint8"), FEATURES: ((architecture.features(pooling),), "float32")}
+    return {name: known[name] if name in known else (architecture.shape(name), precision) for name in names}
+
+
 def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
     """Return how many bytes ``rows`` arrays of a shape and a NumPy dtype take."""
     return rows * math.prod(shape) * np.dtype(dtype).itemsize
 
 
-def shapes(
-    names: Sequence[str], backbone: Architecture, pooling: str, precision: str
-) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return shape and dtype of what is kept of one view, by its name.
+def check_disk_space(shapes: Shapes, rows: int, free: int, remedy: str) -> str:
+    """Return a line that says how much disk space the stored arrays take.
 
     Args:
-        names: such as ``Description.files``.
-        backbone: that puts it out.
-        pooling: how feature maps become features.
-        precision: dtype of the activations.
-    """
-    known = {PIXELS: (backbone.pixels, "uint8"), FEATURES: ((backbone.features(pooling),), "float32")}
-    return {name: known[name] if name in known else (backbone.shape(name), precision) for name in names}
-
-
-def room(kept: Mapping[str, tuple[tuple[int, ...], str]], rows: int, free: int, less: str) -> str:
-    """Say how much disk ``rows`` of what is kept (see ``shapes``) take, of so many ``free`` bytes.
-
-    Args:
-        less: how to keep less, in words.
+        shapes: from ``tensor_shapes``.
+        rows: how many views.
+        free: bytes on the disk.
+        remedy: how to store less, in words.
 
     Raises:
-        UserError: it does not fit.
+        UserError: they do not fit.
     """
-    needed = sum(bytes_needed(shape, dtype, rows) for shape, dtype in kept.values())
-    said = f"what is kept takes {format_size(needed)} of disk; {format_size(free)} are free"
+    needed = sum(bytes_needed(shape, dtype, rows) for shape, dtype in shapes.values())
+    line = f"the stored arrays take {format_size(needed)} of disk; {format_size(free)} are free"
     if needed > free:
-        raise UserError(f"{said}. Free some, or keep less: {less}, fewer extract.depths, or another extract.freeze.")
-    return said
+        raise UserError(
+            f"{line}. Free some space, or store less: {remedy}, fewer extract.depths, or another extract.freeze."
+        )
+    return line
 
 
-def stored(values: np.ndarray, precision: str) -> np.ndarray:
-    """Return activations in the precision they are kept in.
+def cast(values: np.ndarray, precision: str) -> np.ndarray:
+    """Return activations in the precision they are stored in.
 
     Raises:
-        UserError: it cannot hold them.
+        UserError: they are too large for it.
     """
     with np.errstate(over="ignore"):
         rounded = values.astype(precision)

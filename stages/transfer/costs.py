@@ -1,4 +1,4 @@
-"""What a depth of freezing means, layer by layer, and what keeping its activations costs on disk."""
+"""What a freeze depth means, layer by layer, and how much disk space its activations take."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from stages.base.table import format_table
 from stages.base.terminal import format_size
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
-from stages.transfer.activations import bytes_needed, shapes
+from stages.transfer.activations import bytes_needed, tensor_shapes
 from stages.transfer.freeze import Depth, layer_table
 
 COLUMNS: tuple[str, ...] = ("index", "block", "name", "type", "output", "parameters", "state")
@@ -19,11 +19,11 @@ class Images:
     """How many images there are.
 
     Attributes:
-        train: images in the training split; None where that is not known before the split is made.
+        train: images in the training split; None if unknown until the split is made.
         val: likewise in the validation split.
         test: likewise in the test split.
-        views: versions kept of each training image; 0 where they are drawn anew in each epoch, from stored pixels.
-        origin: where the counts are from, in words.
+        views: stored of each training image; 0 where each epoch draws new ones from stored pixels.
+        origin: of the counts, in words.
     """
 
     train: int | None
@@ -33,24 +33,36 @@ class Images:
     origin: str
 
 
-def layer_lines(backbone: Architecture, frozen: int, train_batchnorm: bool) -> list[str]:
-    """Return the lines of the table of layers, with a rule between the frozen and the thawed."""
-    starts = {first: block for block, first in backbone.blocks.items()}
-    table = layer_table(backbone, frozen, train_batchnorm).to_dict("records")
+def layer_lines(architecture: Architecture, frozen: int, train_batchnorm: bool) -> list[str]:
+    """Return the lines of the table of layers, with a rule between the frozen and the thawed.
+
+    Args:
+        architecture: of the backbone.
+        frozen: how many layers are frozen.
+        train_batchnorm: whether thawed BatchNormalization layers train.
+    """
+    starts = {first: block for block, first in architecture.blocks.items()}
+    table = layer_table(architecture, frozen, train_batchnorm).to_dict("records")
     rows = [list(COLUMNS)]
-    for known, layer in zip(table, backbone.layers, strict=True):
+    for known, layer in zip(table, architecture.layers, strict=True):
         known |= {"block": starts.get(layer.name, ""), "output": _size(layer.shape)}
         known["parameters"] = f"{known['parameters']:,}"
         rows.append([known[column] for column in COLUMNS])
     lines = format_table(rows, right=[COLUMNS.index("index"), COLUMNS.index("parameters")])
-    if frozen < len(backbone.layers):
+    if frozen < len(architecture.layers):
         lines.insert(frozen + 1, "── thawed from here on ".ljust(max(map(len, lines)), "─"))
     return lines
 
 
-def totals(backbone: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
-    """Go through one line for each state that layers are in: how many layers, how many parameters."""
-    table = layer_table(backbone, frozen, train_batchnorm)
+def totals(architecture: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
+    """Go through one line a state: how many layers are in it, and their parameters.
+
+    Args:
+        architecture: of the backbone.
+        frozen: how many layers are frozen.
+        train_batchnorm: whether thawed BatchNormalization layers train.
+    """
+    table = layer_table(architecture, frozen, train_batchnorm)
     for state in ("frozen", "thawed", "inference"):
         there = table[table["state"] == state]
         if len(there) or state != "inference":
@@ -58,43 +70,48 @@ def totals(backbone: Architecture, frozen: int, train_batchnorm: bool) -> Iterat
             yield f"{state:<10}{len(there):>5} layers{there['parameters'].sum():>15,} parameters{why}"
 
 
-def disk(
-    backbone: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
+def disk_usage(
+    architecture: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
 ) -> Iterator[str]:
-    """Go through lines that say what is kept of each image for ``depths``, and what it takes on disk.
+    """Go through lines that say what is stored of each image, and how much disk space it takes.
 
-    ``extract`` keeps it of training and validation images, ``extract_test`` of test images.
+    Args:
+        architecture: of the backbone.
+        depths: whose activations are stored.
+        pooling: how feature maps become features.
+        precision: dtype of the activations of training and validation images.
+        images: how many there are.
     """
-    side = backbone.pixels
+    side = architecture.pixels
     pixels = int(np.prod(side))
-    layers = list(dict.fromkeys(depth.layer for depth in depths if depth.frozen < len(backbone.layers)))
+    layers = list(dict.fromkeys(depth.layer for depth in depths if depth.frozen < len(architecture.layers)))
     names = [*(PIXELS if layer is None else layer for layer in layers), FEATURES]
-    tested = sum(bytes_needed(*kept, 1) for kept in shapes(names, backbone, pooling, "float32").values())
+    tested = sum(bytes_needed(*shape, 1) for shape in tensor_shapes(names, architecture, pooling, "float32").values())
     if not images.views:
-        yield f"kept: the pixels, {_size(side)} uint8, for the views are drawn afresh in each epoch"
+        yield f"stored: the pixels, {_size(side)} uint8, since each epoch draws new views"
         yield _cost("", pixels, images, 1)
         yield from _with_test(pixels, tested, images, 1)
         return
     if not layers:
-        yield "kept: nothing but the features, for the whole backbone is frozen"
+        yield "stored: only the features, since the whole backbone is frozen"
     total = 0
     for layer in layers:
         if layer is None:
             size = pixels
-            yield f"kept: the pixels, {_size(side)} uint8, for no single tensor separates frozen from thawed layers"
+            yield f"stored: the pixels, {_size(side)} uint8, since no single tensor separates frozen from thawed layers"
         else:
-            shape = backbone.shape(layer)
+            shape = architecture.shape(layer)
             size = int(np.prod(shape)) * np.dtype(precision).itemsize
             half = "; extract.precision: float16 halves it" if precision == "float32" else ""
-            yield f"kept: what {layer} puts out, {_size(shape)} {precision}{half}"
+            yield f"stored: the output of {layer}, {_size(shape)} {precision}{half}"
         yield _cost("", size, images, images.views)
         if size > 4 * pixels:
             yield f"      {size / pixels:.0f} times the size of the pixels ({pixels:,} bytes an image)"
         total += size
-    features = backbone.features(pooling)
+    features = architecture.features(pooling)
     yield _cost(f"features for the head, {features:,} float32: ", 4 * features, images, images.views)
     if len(layers) > 1:
-        yield _cost("in all: ", total + 4 * features, images, images.views)
+        yield _cost("total: ", total + 4 * features, images, images.views)
     yield from _with_test(total + 4 * features, tested, images, images.views)
 
 
@@ -109,7 +126,7 @@ def _cost(what: str, size: int, images: Images, views: int) -> str:
 
 
 def _with_test(size: int, tested: int, images: Images, views: int) -> Iterator[str]:
-    """Go through what ``tested`` bytes of each test image take, and that with ``size`` bytes of each other view."""
+    """Go through lines on the test images, ``tested`` bytes each, and on all images, ``size`` bytes for each view."""
     line = f"      test images, all in float32 but pixels: {tested:,} bytes an image"
     if images.train is None or images.val is None or images.test is None:
         yield f"{line} (how many there are is known after `dvc repro split`)"

@@ -1,4 +1,4 @@
-"""What ``extract`` kept, as training reads it."""
+"""Activations and features as training reads them."""
 
 from pathlib import Path
 
@@ -7,42 +7,40 @@ import numpy as np
 from stages.base.arrays import ArrayFile, ArrayLike
 from stages.base.files import read_json, refuse_damaged
 from stages.compute.architecture import FEATURES, PIXELS
-from stages.training.augmentation import Fresh
-from stages.training.dataloader import Data, Kept
+from stages.training.augmentation import AugmentedData
+from stages.training.dataloader import ArrayData, Data
 from stages.transfer.activations import Description
-from stages.transfer.feature_extractor import Frozen, open_frozen
+from stages.transfer.feature_extractor import FeatureExtractor, open_feature_extractor
 from stages.transfer.freeze import Depth
 
-# Fresh views of the thawed phase are numbered from here on, beyond the epochs of any head: it sees none of them again.
+# Number of the thawed phase's first augmented view, beyond those of any head phase: no view is seen in both.
 THAWED = 1_000_000
 
 
-def read_data(folder: Path, split: str, what: str, description: Description) -> Data | None:
-    """Return what ``extract`` kept of a split; None where the split has no images.
+def read_data(folder: Path, split: str, tensor: str, description: Description) -> Data | None:
+    """Return the training data of a split; None if the split has no images.
 
     Args:
-        folder: where it was written.
+        folder: that ``extract`` wrote.
         split: ``train`` or ``val``.
-        what: ``features`` (for the head), or what is kept at the thawed layers' depth (see ``Depth``); where views are
-            fresh, both are the pixels.
-        description: of what was kept.
+        tensor: ``features`` (for the head), or ``Depth.tensor`` (for thawed layers); of fresh views the pixels are read
+            in both cases.
+        description: of what is in the folder.
     """
-    first = 1 if what == FEATURES else THAWED
-    if description.fresh:
-        what = PIXELS
-    path = folder / f"{split}_{what}.npy"
+    first = 1 if tensor == FEATURES else THAWED
+    path = folder / f"{split}_{PIXELS if description.fresh else tensor}.npy"
     if not path.exists():
         return None
     inputs, classes = ArrayFile(path), len(description.classes)
     shares, file = folder / f"{split}_targets.npy", folder / f"{split}_labels.npy"
     if shares.exists():
-        return Kept(inputs, _read_targets(shares, (len(inputs), classes)), classes)
+        return ArrayData(inputs, _read_targets(shares, (len(inputs), classes)), classes)
     labels = _read_targets(file, (len(inputs),))
     if description.fresh and split == "train":
         draws = read_json(folder / "fresh.json")
         with refuse_damaged(folder / "fresh.json", "what draws the views"):
-            return Fresh(inputs, labels, classes, draws["augment"], draws["seed"], first)
-    return Kept(inputs, labels, classes)
+            return AugmentedData(inputs, labels, classes, augment=draws["augment"], seed=draws["seed"], first=first)
+    return ArrayData(inputs, labels, classes)
 
 
 def _read_targets(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -56,22 +54,30 @@ def _read_targets(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 def read_outputs(
     folder: Path, pretrain: Path, split: str, description: Description, depth: Depth
 ) -> dict[str, ArrayLike]:
-    """Return what the frozen part put out for a split: the features, and the activations at ``depth``.
+    """Return the features of a split, and its activations at ``depth``, by name.
 
-    If ``extract`` kept the pixels alone, rows are computed from them as they are read.
+    Of fresh views only pixels are stored; then rows are computed from them as they are read.
+
+    Args:
+        folder: that ``extract`` wrote.
+        pretrain: folder that ``pretrain`` wrote.
+        split: ``train`` or ``val``.
+        description: of what ``extract`` wrote.
+        depth: one of ``description.depths``.
     """
-    names = [FEATURES, *([depth.kept] if depth.frozen < description.layers else [])]
+    names = [FEATURES, *([depth.tensor] if depth.frozen < description.layers else [])]
     if not description.fresh:
         return {name: ArrayFile(folder / f"{split}_{name}.npy") for name in names}
     pixels = ArrayFile(folder / f"{split}_{PIXELS}.npy")
-    return {name: _Outputs(pixels, name, open_frozen(pretrain, [name], description.pooling)) for name in names}
+    extractors = {name: open_feature_extractor(pretrain, [name], description.pooling) for name in names}
+    return {name: _ComputedRows(pixels, name, extractor) for name, extractor in extractors.items()}
 
 
-class _Outputs:
+class _ComputedRows:
     """Rows that are computed from pixels."""
 
-    def __init__(self, pixels: ArrayLike, name: str, frozen: Frozen) -> None:
-        self._pixels, self._name, self._run = pixels, name, frozen.run
+    def __init__(self, pixels: ArrayLike, name: str, extractor: FeatureExtractor) -> None:
+        self._pixels, self._name, self._run = pixels, name, extractor.run
 
     def __len__(self) -> int:
         return len(self._pixels)

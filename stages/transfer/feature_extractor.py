@@ -1,6 +1,6 @@
 """Run the frozen part of a backbone over images: as a graph in ONNX Runtime, or in the framework.
 
-On a CPU ONNX Runtime is several times as fast and starts at once. On a GPU the framework computes: it is installed
+On a CPU, ONNX Runtime is several times as fast and starts at once. On a GPU the framework computes: it is installed
 anyway, and ONNX Runtime's package for GPUs usually is not.
 """
 
@@ -19,65 +19,68 @@ from stages.compute.devices import batch_size, gpus
 from stages.compute.graphs.edit import cut, read
 from stages.compute.graphs.session import Graph, has_cuda
 
-# Images at a time: more is not faster on a CPU. Of large images fewer, so that their largest tensor takes 32 MiB.
+# Images at a time: more is not faster on a CPU. Fewer large images, so that their largest tensor takes 32 MiB.
 _MOST, _BYTES = 16, 2**25
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FeatureExtractor:
     """The frozen part of a backbone, ready to run.
 
     Attributes:
-        run: takes uint8 pixels (n, side, side, channels) and gives what is kept of them: arrays (n, ...) by name.
+        run: from uint8 pixels (n, side, side, channels) to arrays (n, ...) by name.
         batch_size: images at a time.
-        threads: how many calls at a time make best use of the machine.
-        where: what computes, in words.
+        threads: how many concurrent calls make best use of the machine.
+        device: what computes, in words.
     """
 
     run: Callable[[np.ndarray], Mapping[str, Any]]
     batch_size: int
     threads: int
-    where: str
+    device: str
 
-    def outputs(self, batches: Iterable[np.ndarray]) -> Iterator[Mapping[str, Any]]:
-        """Go through what ``run`` gives for ``batches``, in their order; the next are made ready meanwhile."""
+    def run_batches(self, batches: Iterable[np.ndarray]) -> Iterator[Mapping[str, Any]]:
+        """Go through the outputs of ``run`` for ``batches``, in their order; the next batches are prefetched."""
         return map_in_threads(self.run, prefetch(batches, 2), self.threads, self.threads + 1)
 
 
-def open_frozen(
-    pretrain: Path, kept: Sequence[str], pooling: str, runner: str | None = None, precision: str = "float32"
-) -> Frozen:
+def open_feature_extractor(
+    pretrain: Path, outputs: Sequence[str], pooling: str, runner: str | None = None, precision: str = "float32"
+) -> FeatureExtractor:
     """Return the frozen part of the backbone that ``pretrain`` wrote.
 
     Args:
-        kept: names of layers, for what they put out; "features" for the pooled output of the backbone; "pixels" for the
+        pretrain: folder that ``pretrain`` wrote.
+        outputs: names of layers or operations; "features" for the pooled output of the backbone; "pixels" for the
             pixels themselves.
-        pooling: see ``stages.compute.build.pool``.
+        pooling: see ``stages.compute.networks.pool``.
         runner: "auto", "onnxruntime" or "keras", as ``compute.frozen``, for images to train from. None: for measuring,
             in float32 and with the graph that is deployed. If there is a GPU that ONNX Runtime cannot use, the
             framework computes instead: the CPU would take too long.
-        precision: float32, or bfloat16, in which only the framework computes.
+        precision: float32, or bfloat16, which only the framework supports.
     """
     architecture = read_architecture(pretrain)
-    asked = runner == "keras" or precision != "float32"
+    required = runner == "keras" or precision != "float32"
     for_gpu = gpus() > 0 and (runner == "auto" or (runner is None and not has_cuda()))
-    names = [name for name in kept if name != PIXELS]
+    names = [name for name in outputs if name != PIXELS]
     if not names:
-        return Frozen(lambda pixels: {PIXELS: pixels}, _MOST, 1, "nothing is computed")
-    if asked or for_gpu:
+        return FeatureExtractor(lambda pixels: {PIXELS: pixels}, _MOST, 1, "not needed")
+    if required or for_gpu:
         from stages.transfer.feature_extractor_keras import open_keras  # here: it imports the framework
 
-        if frozen := open_keras(pretrain, kept, pooling, precision, runner is None, for_gpu and not asked):
-            return frozen
-    outputs = {pooled(pooling) if name == FEATURES else name: name for name in names}
-    with refuse_damaged(pretrain / GRAPH, f"a graph with the outputs {', '.join(outputs)}"):
-        graph = Graph(cut(read(pretrain / GRAPH), list(outputs)), graph_batch_size(architecture))
+        if extractor := open_keras(
+            pretrain, outputs, pooling, precision=precision, measuring=runner is None, optional=not required
+        ):
+            return extractor
+    named = {pooled(pooling) if name == FEATURES else name: name for name in names}
+    with refuse_damaged(pretrain / GRAPH, f"a graph with the outputs {', '.join(named)}"):
+        graph = Graph(cut(read(pretrain / GRAPH), list(named)), graph_batch_size(architecture))
 
     def run(pixels: np.ndarray) -> dict[str, np.ndarray]:
-        found = {outputs[name]: values for name, values in graph(pixels).items()}
-        return found | ({PIXELS: pixels} if PIXELS in kept else {})
+        found = {named[name]: values for name, values in graph(pixels).items()}
+        return found | ({PIXELS: pixels} if PIXELS in outputs else {})
 
-    return Frozen(run, graph.batch_size, graph.threads, f"ONNX Runtime on the {graph.device}")
+    return FeatureExtractor(run, graph.batch_size, graph.threads, f"ONNX Runtime on the {graph.device}")
 
 
 def graph_batch_size(architecture: Architecture) -> int:

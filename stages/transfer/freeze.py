@@ -1,6 +1,7 @@
-"""The freeze boundary: which layers are frozen, and the deepest tensor whose values can be kept."""
+"""Freeze depths: how much of a backbone is frozen, and which of its tensors thawed layers can be trained from."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,51 +9,173 @@ import pandas as pd
 from stages.base.errors import UserError
 from stages.compute.architecture import PIXELS, Architecture
 
+AS_EXTRACTED = "extract"  # in finetune.thawed.freeze: the depth of extract.freeze
+
 
 @dataclass(frozen=True)
 class Depth:
-    """A depth of freezing, and where its activations are kept.
+    """A freeze depth.
 
     Attributes:
-        frozen: how many of the backbone's layers are frozen, from the front.
-        layer: the layer whose output is kept as activations: the deepest that every path from input to output goes
-            through and that has only frozen layers up to it. (It may be an operation such as the ``x + y`` of ConvNeXt,
-            which Keras does not count among the layers.) None where that is the input, so that pixels are kept.
+        frozen: how many of the backbone's layers are frozen, from the input on.
+        layer: the layer whose output is stored to train from: the deepest that every path from input to output goes
+            through and that depends on frozen layers alone. (It may be an operation such as the ``x + y`` of ConvNeXt,
+            which Keras does not count among the layers.) None where that is the input, so that pixels are stored.
     """
 
     frozen: int
     layer: str | None
 
     @property
-    def kept(self) -> str:
-        """The name of the activations that are kept: SPLIT_KEPT.npy holds them. Depths may share them."""
+    def tensor(self) -> str:
+        """The name of what is stored, in SPLIT_TENSOR.npy. Depths may share it."""
         return PIXELS if self.layer is None else self.layer
 
 
-def boundary(backbone: Architecture, freeze: int | str, key: str = "extract.freeze") -> Depth:
-    """Resolve ``freeze`` for ``backbone``.
+def resolve_freeze(architecture: Architecture, freeze: int | str, key: str = "extract.freeze") -> Depth:
+    """Return the depth that ``freeze`` means for a backbone.
 
     Args:
-        freeze: ``all``, ``none``, the name of a block or layer (thaw from there), or a count n with the meaning of
-            ``layers[:n]`` are frozen.
-        key: the one of params.yaml that holds ``freeze``, for messages.
+        architecture: of the backbone.
+        freeze: ``all``, ``none``, the name of a block or layer (thaw from there), or a count n: ``layers[:n]`` are
+            frozen.
+        key: of params.yaml that holds ``freeze``, for messages.
 
     Raises:
-        UserError: no layer or block has that name, or the count goes beyond the layers.
+        UserError: no layer or block has that name, or there are fewer layers.
     """
-    frozen = frozen_count(backbone, freeze, key)
-    thawed = set(backbone.names[frozen:])
-    kept, inputs = None, backbone.names[:1]
-    for name in backbone.boundaries:
-        if name in thawed or backbone.ancestors(name) & thawed:
+    frozen = _count_frozen(architecture, freeze, key)
+    thawed, layer = set(architecture.names[frozen:]), None
+    for name in architecture.dominators:
+        if name in thawed or architecture.ancestors(name) & thawed:
             break
-        kept = name
-    return Depth(frozen, None if kept in inputs else kept)
+        layer = name
+    return Depth(frozen, None if layer == architecture.names[0] else layer)
 
 
-def frozen_count(backbone: Architecture, freeze: int | str, key: str = "extract.freeze") -> int:
-    """Return how many layers of ``backbone`` are frozen; see ``boundary``."""
-    names, blocks = backbone.names, backbone.blocks
+def resolve_depths(architecture: Architecture, freeze: int | str, others: Sequence[int | str]) -> list[Depth]:
+    """Return the depth of ``extract.freeze``, then those of ``extract.depths``, the most frozen first, each once.
+
+    Args:
+        architecture: of the backbone.
+        freeze: ``extract.freeze``.
+        others: ``extract.depths``.
+
+    Raises:
+        UserError: one or more do not exist in this backbone: a line for each.
+    """
+    depths, wrong = [], []
+    for key, value in [("extract.freeze", freeze), *(("extract.depths", other) for other in others)]:
+        try:
+            depths.append(resolve_freeze(architecture, value, key))
+        except UserError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UserError("\n".join(wrong))
+    return list(dict.fromkeys([depths[0], *sorted(depths[1:], key=lambda depth: -depth.frozen)]))
+
+
+def select_depth(architecture: Architecture, depths: Sequence[Depth], freeze: int | str) -> Depth:
+    """Return the depth that ``finetune.thawed.freeze`` means.
+
+    Args:
+        architecture: of the backbone.
+        depths: those whose activations are stored.
+        freeze: like ``extract.freeze``, or "extract" for the first of ``depths``.
+
+    Raises:
+        UserError: it is none of them, or does not exist in this backbone.
+    """
+    key = "finetune.thawed.freeze"
+    if freeze == AS_EXTRACTED:
+        return depths[0]
+    depth = resolve_freeze(architecture, freeze, key)
+    if depth not in depths:
+        raise UserError(
+            f"{key}: expected '{AS_EXTRACTED}', or a depth whose activations extract.freeze and extract.depths store "
+            f"(frozen layers: {', '.join(str(known.frozen) for known in depths)}); received {freeze!r}, which freezes "
+            f"{depth.frozen}. Add it to extract.depths."
+        )
+    return depth
+
+
+def resolve_distinct(architecture: Architecture, values: Sequence[int | str]) -> dict[int | str, int]:
+    """Return how many layers each of ``values`` freezes.
+
+    Args:
+        architecture: of the backbone.
+        values: like ``extract.freeze``.
+
+    Raises:
+        UserError: one does not exist in this backbone, or freezes as many layers as another.
+    """
+    found: dict[int, int | str] = {}
+    for value in values:
+        frozen = _count_frozen(architecture, value, "depth")
+        if frozen in found:
+            raise UserError(
+                f"depth: {found[frozen]} and {value} freeze the same {frozen} layers. Leave one of them out."
+            )
+        found[frozen] = value
+    return {value: frozen for frozen, value in found.items()}
+
+
+def plan_unfreezing(architecture: Architecture, plan: Sequence[tuple[int, int | str]], least: int) -> dict[int, int]:
+    """Return how many layers are frozen from which epoch on, counted from 0.
+
+    Gradual unfreezing (ULMFiT, Howard & Ruder 2018) thaws the last block first, then one more at a time, so that the
+    large gradients of a new head do not destroy what was learned before.
+
+    Args:
+        architecture: of the backbone.
+        plan: pairs of an epoch, counted from 1, and a value like ``extract.freeze``; [] for ``least`` from the start.
+        least: layers that stay frozen throughout.
+
+    Raises:
+        UserError: a block or layer does not exist, or one of those layers would be thawed.
+    """
+    counts: dict[int, int] = {}
+    for epoch, freeze in plan:
+        frozen = _count_frozen(architecture, freeze, "finetune.thawed.gradual")
+        if frozen < least:
+            raise UserError(
+                f"finetune.thawed.gradual: expected at least the {least} layers frozen that finetune.thawed.freeze "
+                f"freezes; received freeze: {freeze} for epoch {epoch}, which freezes {frozen}."
+            )
+        counts[epoch - 1] = frozen
+    return counts or {0: least}
+
+
+def parse_freeze(text: str) -> int | str:
+    """Return a value like ``extract.freeze`` from a command line as params.yaml would hold it."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def layer_table(architecture: Architecture, frozen: int, train_batchnorm: bool) -> pd.DataFrame:
+    """Return one row a layer: index, name, type, parameters, and state.
+
+    The state is ``frozen``, ``thawed``, or ``inference`` for a BatchNormalization layer among the thawed that stays in
+    inference mode.
+
+    Args:
+        architecture: of the backbone.
+        frozen: how many layers are frozen.
+        train_batchnorm: whether thawed BatchNormalization layers train.
+    """
+    rows = []
+    for index, layer in enumerate(architecture.layers):
+        state = "frozen" if index < frozen else "thawed"
+        if state == "thawed" and layer.type == "BatchNormalization" and not train_batchnorm:
+            state = "inference"
+        rows.append((index, layer.name, layer.type, layer.parameters, state))
+    return pd.DataFrame(rows, columns=["index", "name", "type", "parameters", "state"])
+
+
+def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> int:
+    names, blocks = architecture.names, architecture.blocks
     if freeze == "all":
         return len(names)
     if freeze == "none":
@@ -76,18 +199,3 @@ def frozen_count(backbone: Architecture, freeze: int | str, key: str = "extract.
         f"{key}: expected 'all', 'none', a count, or a layer or block of the backbone "
         f"({listed}{names[0]}, {names[1]} … {names[-1]}); received '{freeze}'.{hint}"
     )
-
-
-def layer_table(backbone: Architecture, frozen: int, train_batchnorm: bool) -> pd.DataFrame:
-    """Return one row a layer: index, name, type, parameters, and state.
-
-    The state is ``frozen``, ``thawed``, or ``inference`` for a BatchNormalization layer among the thawed that keeps
-    its statistics and scale.
-    """
-    rows = []
-    for index, layer in enumerate(backbone.layers):
-        state = "frozen" if index < frozen else "thawed"
-        if state == "thawed" and layer.type == "BatchNormalization" and not train_batchnorm:
-            state = "inference"
-        rows.append((index, layer.name, layer.type, layer.parameters, state))
-    return pd.DataFrame(rows, columns=["index", "name", "type", "parameters", "state"])

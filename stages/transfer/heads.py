@@ -1,25 +1,38 @@
 """Make a head: new, or from the classifier that the backbone was pretrained with."""
 
-import keras
-
 from stages.backbones.pretrained import Pretrained
 from stages.base.errors import UserError
-from stages.compute import build
+from stages.compute.networks import Model, build_head
 from stages.schema.finetune import Head
 
 
-def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[str]) -> keras.Model:
-    """Return the head that ``params`` describe, from features pooled so, to logits of ``classes``.
+def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[str]) -> Model:
+    """Return a head, from features to logits.
+
+    Args:
+        params: ``finetune.head``.
+        pretrained: whose features it takes.
+        pooling: how feature maps become features.
+        classes: names, in the order of the logits.
 
     Raises:
-        UserError: it is to start from the source's classifier, and cannot, or has one output for more than two classes.
+        UserError: it should start from the source's classifier and cannot, or sigmoid is asked for more than two
+            classes.
     """
     if params.output == "sigmoid" and len(classes) != 2:
         raise UserError(f"finetune.head.output: expected softmax for {len(classes)} classes; received sigmoid.")
-    features = pretrained.architecture.features(pooling)
-    head = build.head(features, params.hidden, params.dropout, len(classes), params.batchnorm, params.output)
+    architecture = pretrained.backbone.architecture
+    features = architecture.features(pooling)
+    head = build_head(
+        features,
+        hidden=params.hidden,
+        dropout=params.dropout,
+        classes=len(classes),
+        batchnorm=params.batchnorm,
+        output=params.output,
+    )
     if params.initial == "source":
-        vectors = len(pretrained.architecture.shape(pretrained.architecture.output)) == 1
+        vectors = len(architecture.shape(architecture.output)) == 1
         if pooling != "average" and not vectors:
             raise UserError(
                 f"finetune.head.initial: 'source' needs extract.pooling: average, with which its classifier learned; "
@@ -29,11 +42,16 @@ def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[
     return head
 
 
-def start_from_source(head: keras.Model, pretrained: Pretrained, classes: list[str]) -> None:
-    """Give ``head`` the source classifier's weights for ``classes``, in their order.
+def start_from_source(head: Model, pretrained: Pretrained, classes: list[str]) -> None:
+    """Copy the source classifier's weights for ``classes`` into a head, in their order.
+
+    Args:
+        head: of one layer, ``classifier``.
+        pretrained: with a classifier.
+        classes: names.
 
     Raises:
-        UserError: there is no such classifier, it lacks a class, or the head has another shape.
+        UserError: there is no classifier, it lacks a class, or the head has another shape.
     """
     remedy = "Set finetune.head.initial: new."
     if pretrained.classifier is None or pretrained.classes is None:

@@ -1,7 +1,7 @@
-"""What ``finetune`` hands on, for those who only run it: two models as graphs, from what the frozen part puts out.
+"""What ``finetune`` hands on: two models as graphs, head-only and fine-tuned, from outputs of the frozen part.
 
-``head.onnx`` goes from features to logits; ``finetuned.onnx`` from the activations at the freeze boundary, through the
-thawed layers. Where nothing was thawed the second is not there, and the first is both.
+``head.onnx`` goes from features to logits, ``finetuned.onnx`` from the activations at the freeze depth through the
+thawed layers to logits. If nothing was thawed, there is no ``finetuned.onnx``: the head serves as both.
 """
 
 import json
@@ -26,15 +26,15 @@ MODELS = ("head", "finetuned")
 
 
 @dataclass(frozen=True)
-class Finetuned:
-    """What is needed to run the two models.
+class ModelPair:
+    """What is needed to run the head-only and the fine-tuned model.
 
     Attributes:
         classes: names, in the order of the logits.
         contract: how an image file becomes pixels, as the plain fields of ``stages.images.contract.Contract``.
-        pooling: how feature maps become features; see ``stages.compute.build.pool``.
-        depth: from which the thawed layers were trained; None where nothing was thawed.
-        head: the head's architecture, as Keras writes it in JSON.
+        pooling: how feature maps become features; see ``stages.compute.networks.pool``.
+        depth: of the thawed layers; None if nothing was thawed.
+        head: the head's architecture, as ``stages.compute.saving.to_config`` returns it.
     """
 
     classes: list[str]
@@ -43,22 +43,22 @@ class Finetuned:
     depth: Depth | None
     head: dict[str, Any]
 
-    def reads(self, model: str) -> str:
-        """Return what ``head`` or ``finetuned`` takes: "features", or what is kept at the depth."""
-        return FEATURES if model == "head" or self.depth is None else self.depth.kept
+    def input_of(self, model: str) -> str:
+        """Return what ``head`` or ``finetuned`` takes: "features", or the tensor stored at the depth."""
+        return FEATURES if model == "head" or self.depth is None else self.depth.tensor
 
     def stem(self, model: str) -> str:
         """Return the name, without suffix, of the files of ``head`` or ``finetuned``."""
         return "head" if self.depth is None else model
 
 
-def write_finetuned(folder: Path, finetuned: Finetuned) -> None:
+def write_model_pair(folder: Path, pair: ModelPair) -> None:
     """Write ``model.json``."""
-    text = json.dumps(asdict(finetuned), ensure_ascii=False) + "\n"
+    text = json.dumps(asdict(pair), ensure_ascii=False) + "\n"
     (folder / "model.json").write_text(text, encoding="utf-8")
 
 
-def read_finetuned(folder: Path) -> Finetuned:
+def read_model_pair(folder: Path) -> ModelPair:
     """Read ``model.json``.
 
     Raises:
@@ -67,7 +67,7 @@ def read_finetuned(folder: Path) -> Finetuned:
     content = read_json(folder / "model.json")
     with refuse_damaged(folder / "model.json", "a model's description"):
         depth = Depth(**content["depth"]) if content["depth"] else None
-        return Finetuned(**{**content, "depth": depth})
+        return ModelPair(**{**content, "depth": depth})
 
 
 def predict(folder: Path, pretrain: Path, inputs: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
@@ -76,26 +76,26 @@ def predict(folder: Path, pretrain: Path, inputs: Mapping[str, ArrayLike]) -> di
     Args:
         folder: where ``finetune`` wrote the models.
         pretrain: where ``pretrain`` wrote the backbone.
-        inputs: what the frozen part put out for n images, by name.
+        inputs: outputs of the frozen part for n images, by name.
     """
-    finetuned, size = read_finetuned(folder), graph_batch_size(read_architecture(pretrain))
+    pair, size = read_model_pair(folder), graph_batch_size(read_architecture(pretrain))
     logits: dict[str, np.ndarray] = {}
     for model in MODELS:
-        stem = finetuned.stem(model)
+        stem = pair.stem(model)
         if stem in logits:
             logits[model] = logits[stem]
             continue
-        (run, threads), rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[finetuned.reads(model)]
+        (run, threads), rows = _open(folder / f"{stem}.onnx", pretrain, size), inputs[pair.input_of(model)]
         batches = (rows[np.arange(start, min(start + size, len(rows)))] for start in range(0, len(rows), size))
-        with refuse_damaged(folder / f"{stem}.onnx", f"a model of {finetuned.reads(model)}"):
+        with refuse_damaged(folder / f"{stem}.onnx", f"a model of {pair.input_of(model)}"):
             logits[model] = np.concatenate(list(map_in_threads(run, batches, threads, threads + 1)))
     return logits
 
 
 def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
-    """Return the model in ``file``, and how many calls of it at a time serve the machine best.
+    """Return the model in ``file``, and how many concurrent calls make best use of the machine.
 
-    On a GPU that ONNX Runtime cannot use, the framework computes it.
+    On a GPU that ONNX Runtime cannot use, the framework computes.
     """
     if gpus() and not has_cuda():
         from stages.transfer.model_pair_keras import open_keras  # here: it imports the framework

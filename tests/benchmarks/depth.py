@@ -10,6 +10,7 @@ Prints a table and, for each network, the correlation of seconds and multiply-ad
 """
 
 # isort: off
+from stages.compute.networks import build_head, build_network, build_trainable_part
 from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
@@ -24,11 +25,10 @@ import keras
 import numpy as np
 
 from stages.backbones.registry import BACKBONES
-from stages.compute import build
+from stages.compute.trainable import freeze_layers
 from stages.training import train
-from stages.training.dataloader import Kept
-from stages.transfer.freeze import boundary
-from stages.transfer.thaw import thaw
+from stages.training.dataloader import ArrayData
+from stages.transfer.freeze import resolve_freeze
 from tests.benchmarks.measured import table, time_epochs
 
 NETWORKS = {
@@ -94,16 +94,17 @@ def depths(name: str, images: int, epochs: int, fits: list[list[float]]) -> Iter
     start(seed=1)
     row = BACKBONES[name]
     backbone = row.build(side)
-    architecture = row.describe(backbone)
-    head = build.head(backbone.output.shape[-1], [128], 0.2, CLASSES)
+    head = build_head(backbone.architecture.features("average"), hidden=[128], dropout=0.2, classes=CLASSES)
     random, labels = np.random.default_rng(1), np.arange(images) % CLASSES
-    whole = multiply_adds(build.network(backbone, row.preprocessing, "average", head))
+    whole = multiply_adds(build_network(backbone, "average", head))
     for freeze in freezes:
-        cut = boundary(architecture, freeze)
-        thaw(backbone, cut.frozen, train_batchnorm=False)
-        model = build.top(backbone, row.preprocessing, cut.layer, "average", head)
+        cut = resolve_freeze(backbone.architecture, freeze)
+        freeze_layers(backbone.model, cut.frozen, train_batchnorm=False)
+        model = build_trainable_part(backbone, cut.layer, "average", head)
         inputs = random.random((images, *model.input_shape[1:]), np.float32)
-        train.fit(model, name, Kept(inputs, labels, CLASSES), None, train.Schedule(1 + epochs, 1e-5, 32, seed=1))
+        train.fit(
+            model, name, ArrayData(inputs, labels, CLASSES), None, train.TrainingConfig(1 + epochs, 1e-5, 32, seed=1)
+        )
         macs = multiply_adds(model)
         parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
         seconds = statistics.median(fits[-1][1:])

@@ -37,7 +37,7 @@ from stages.backbones.registry import BACKBONES
 from tests.helpers.published import vary, write_published
 
 keras.utils.set_random_seed(1)
-backbone = BACKBONES[sys.argv[1]].build(int(sys.argv[2]))
+backbone = BACKBONES[sys.argv[1]].build(int(sys.argv[2])).model
 vary(backbone)
 write_published(backbone.layers, Path(sys.argv[3]))
 """

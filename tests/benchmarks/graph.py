@@ -10,6 +10,7 @@ framework compiled and both with batches of one size that lie in memory, the bes
 """
 
 # isort: off
+from stages.compute.networks import build_frozen_part, build_graph_network
 from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
@@ -23,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from stages.backbones.pretrained import read_pretrained
-from stages.compute import build
 from stages.compute.architecture import FEATURES, GRAPH, pooled
 from stages.compute.forward import Forward
 from stages.compute.graphs.convert import convert
@@ -43,21 +43,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     count = parser.parse_args().images
     start(seed=0)
-    pretrained, graph = read_pretrained(PRETRAIN), read(PRETRAIN / GRAPH)
-    backbone, architecture, mode = pretrained.backbone, pretrained.architecture, pretrained.preprocessing
-    network = build.taps(backbone, mode, architecture.boundaries[1:])
+    backbone, graph = read_pretrained(PRETRAIN).backbone, read(PRETRAIN / GRAPH)
+    architecture = backbone.architecture
+    network = build_graph_network(backbone, architecture.dominators[1:])
     began = time.perf_counter()
     written = convert(network).SerializeToString(deterministic=True)
     said: dict[str, Any] = {"convert": time.perf_counter() - began}
     said["same_bytes"] = written == (PRETRAIN / GRAPH).read_bytes()
-    size, middle = graph_batch_size(architecture), architecture.boundaries[len(architecture.boundaries) // 2]
+    size, middle = graph_batch_size(architecture), architecture.dominators[len(architecture.dominators) // 2]
     pixels = np.random.default_rng(1).integers(0, 256, (-(-count // size) * size, *architecture.pixels), np.uint8)
     found = Graph(cut(graph, [middle, FEATURES_AVERAGE]), size)(pixels[:size])
-    expected = Forward(build.bottom(backbone, mode, [middle, FEATURES], "average"), size)(pixels[:size])
+    expected = Forward(build_frozen_part(backbone, [middle, FEATURES], "average"), size)(pixels[:size])
     said["middle"] = distance(found[middle], expected[middle])
     said["features"] = distance(found[FEATURES_AVERAGE], expected[FEATURES])
     said["onnxruntime"] = speed(Graph(cut(graph, [FEATURES_AVERAGE]), size), pixels, size)
-    said["keras"] = speed(Forward(build.bottom(backbone, mode, [FEATURES], "average"), size), pixels, size)
+    said["keras"] = speed(Forward(build_frozen_part(backbone, [FEATURES], "average"), size), pixels, size)
     print(json.dumps(said))
 
 

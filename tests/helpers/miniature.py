@@ -4,6 +4,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from stages.compute.architecture import describe
+from stages.compute.networks import Backbone
+
 
 def miniature(side: int = 16, channels: int = 1) -> keras.Model:
     """Return a residual network with statistics that vary; blocks: stem, block1, block2."""
@@ -37,3 +40,8 @@ def pictures(count: int, side: int = 16, channels: int = 1, seed: int = 0) -> tu
     for picture, label, place in zip(pixels, labels, draw.integers(2, side - 4, count), strict=True):
         picture[(slice(place, place + 2), slice(None)) if label == 0 else (slice(None), slice(place, place + 2))] = 230
     return pixels, labels.astype(np.int64)
+
+
+def as_backbone(model: keras.Model, preprocessing: str = "unit", blocks: dict[str, str] | None = None) -> Backbone:
+    """Return a model as the backbone that a network is built from."""
+    return Backbone(model, describe(model, blocks or {}), preprocessing)

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from stages.compute.graphs.writer import Tensor, Writer
+from stages.compute.runtime import keras
 
 
 def activate(writer: Writer, layer: Any, x: Tensor) -> Tensor:

@@ -9,16 +9,22 @@ same bytes.
 from functools import partial
 from typing import Any
 
-import keras
+import numpy as np
 import onnx
 from onnx import helper
 
 from stages.base.errors import UserError
 from stages.compute.graphs.layers import LAYERS
+from stages.compute.graphs.session import Graph
 from stages.compute.graphs.writer import Tensor, Writer
+from stages.compute.networks import Model
+from stages.compute.runtime import backend_name, exact, keras
+
+# The graph and the framework round differently: by up to 1e-5 of the largest value, 1e-4 in deep networks.
+TOLERANCE = 1e-3
 
 
-def convert(network: keras.Model) -> onnx.ModelProto:
+def convert(network: Model) -> onnx.ModelProto:
     """Return ``network`` as an ONNX model whose first dimension, the images, is open.
 
     Args:
@@ -47,7 +53,38 @@ def convert(network: keras.Model) -> onnx.ModelProto:
     return model
 
 
-def _through(writer: Writer, network: keras.Model, x: Tensor) -> Any:
+def check_graph(graph: onnx.ModelProto, stem: str, rows: np.ndarray, network: Model) -> None:
+    """Check that a graph and the network that it was converted from give the same outputs.
+
+    Args:
+        graph: from ``convert``.
+        stem: name, without suffix, of the file that holds the graph.
+        rows: inputs to compare on, (n, ...).
+        network: that was converted.
+
+    Raises:
+        UserError: they differ by more than rounding, or the network's outputs are not finite.
+    """
+    found = Graph(graph, len(rows))(rows)
+    with exact():
+        outputs = network(rows, training=False)
+    for name, tensor in (outputs if isinstance(outputs, dict) else {"logits": outputs}).items():
+        values = keras.ops.convert_to_numpy(tensor)
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{stem}: expected numbers, received NaN or infinity ({name}): its training diverged, or its "
+                f"weights are damaged. Lower the learning rate, or fetch the weights again."
+            )
+        difference, largest = np.abs(found[name] - values).max(), np.abs(values).max()
+        if not difference <= TOLERANCE * largest:
+            raise UserError(
+                f"{stem}.onnx: expected what the network in {backend_name()} outputs ({name}, up to "
+                f"{largest:.3g}), received a difference of {difference:.2g}. This is a mistake of the conversion: "
+                f"please report it with pretrain.backbone and pretrain.source."
+            )
+
+
+def _through(writer: Writer, network: Model, x: Tensor) -> Any:
     """Write the layers of ``network`` for the input ``x``; return its output in its structure."""
     if isinstance(network, keras.Sequential):
         for layer in network.layers:

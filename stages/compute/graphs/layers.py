@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import keras
 import numpy as np
 
 from stages.compute.graphs.activations import ACTIVATIONS, activate, clip
 from stages.compute.graphs.writer import Tensor, Writer
+from stages.compute.runtime import keras
 
 Convert = Callable[..., Tensor]
 

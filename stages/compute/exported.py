@@ -1,0 +1,53 @@
+"""Run exported models, each format with its own runtime. Only the runtime in use is imported."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+# Names in every exported file.
+INPUT, OUTPUT, SIGNATURE = "pixels", "probabilities", "serving_default"
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def open_onnx(path: Path) -> Run:
+    """Return the function of an ONNX file: uint8 pixels (n, size, size, channels) → probabilities (n, classes)."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
+
+    return run
+
+
+def open_litert(path: Path) -> Run:
+    """Return the function of a LiteRT file, like that of ``open_onnx``."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path))
+    signature = interpreter.get_signature_runner(SIGNATURE)  # resizes the input to the images it is given
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(signature(**{INPUT: pixels})[OUTPUT])
+
+    return run
+
+
+def open_saved_model(folder: Path) -> Run:
+    """Return the function of a SavedModel, like that of ``open_onnx``."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow logs about its devices
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    signature = loaded.signatures[SIGNATURE]
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        assert loaded is not None  # without a reference to it, its weights are gone
+        return np.asarray(signature(**{INPUT: tf.constant(pixels)})[OUTPUT])
+
+    return run
