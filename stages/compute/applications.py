@@ -28,8 +28,8 @@ def build_model(
     """
     if device_count() == 1:  # with several devices it would end their strategy, and ``start`` has already done it
         keras.utils.clear_session(free_memory=False)
-    if constructor in _TUTORIALS:
-        return _TUTORIALS[constructor](side)
+    if constructor in OWN:
+        return OWN[constructor](side)
     options: dict[str, Any] = {} if alpha is None else {"alpha": alpha}
     if rescaling:
         scale, offset = rescaling
@@ -58,4 +58,4 @@ def three_conv_cnn(side: int) -> Model:
     return keras.Model(pixels, x, name="three_conv_cnn")
 
 
-_TUTORIALS = {"mnist_cnn": mnist_cnn, "three_conv_cnn": three_conv_cnn}
+OWN = {"mnist_cnn": mnist_cnn, "three_conv_cnn": three_conv_cnn}
