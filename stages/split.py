@@ -1,31 +1,33 @@
-"""Split a data set into train, val and test: every image opened for good, no picture in two splits.
+"""Split a data set into train, val and test: every image is fully decoded, and no picture is in two splits.
 
     python -m stages.split
 
-Reads the data set that ``split.source`` names. Writes to data/split/ one packed Parquet file a split, rejects.csv (what
-was left out, and why), summary.json and classes.csv (how many images there are, in all and of each class).
+Reads the data set at ``split.source``. Writes to data/split/ one Parquet file per split, rejects.csv (what was left
+out, and why), near_duplicates.parquet, and the numbers of images: summary.json (total) and classes.csv (per class).
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.params import read_section
 from stages.base.stage import stage
 from stages.base.terminal import say, show_progress
-from stages.images import split_file
+from stages.images.split_file import SplitRow, write_split
 from stages.schema.split import Split
 from stages.sources.data_set import LeftOut
-from stages.sources.rejects import list_on_failure, refuse_many, say_left_out, write_left_out
+from stages.sources.rejects import list_on_failure, say_left_out, write_left_out
 from stages.splitting.amounts import check_amounts
 from stages.splitting.assign import drop_duplicates, select_classes
 from stages.splitting.counts import say_splits, write_counts
-from stages.splitting.examine import ExaminedImage, examine, find_blank
-from stages.splitting.gray_range import choose_range, describe_range
-from stages.splitting.groups import Grouping, divide
+from stages.splitting.division import draw_splits
+from stages.splitting.examine import ExaminedImage, examine
+from stages.splitting.gray_range import describe_range
 from stages.splitting.lock_table import read_lock_table
-from stages.splitting.near_duplicates import describe_pairs, find_near_duplicates, write_pairs
+from stages.splitting.near_duplicates import describe_pairs, write_pairs
 from stages.splitting.source import read_source
 
 PARAMS = Path("params.yaml")
@@ -35,78 +37,67 @@ TABLES = Path("data/tables")
 SPLIT = Path("data/split")
 LOCKED = TABLES / "split.csv"
 
-REJECTED = SPLIT.with_name(".rejects-split.csv")  # of a run that failed, which leaves no outputs
+REJECTED = SPLIT.with_name(".rejects-split.csv")  # written if the stage fails, which leaves no outputs
 
 
 @stage("split")
 def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "split", Split)
-    source = find(Path(params.source))
+    source = find_source(Path(params.source))
     data_set = read_source(params, TABLES)
     classes = select_classes(params.classes, data_set.classes)
     known = set(classes)
-    chosen = [sample for sample in data_set.samples if sample.class_name in known]
-    amounts = {"train": params.train, "val": params.val, "test": params.test}
+    samples = [sample for sample in data_set.samples if sample.class_name in known]
     given = {sample.part for sample in data_set.samples if sample.part}
-    check_amounts(amounts, given)
+    check_amounts(params.amounts, given)
     locked = read_lock_table(LOCKED)
 
-    near, handwriting = params.near_duplicates != "keep", params.polarity if params.form == "ink" else None
-    results = list(show_progress(examine(chosen, near, handwriting), "opening images", len(chosen)))
-    rejects = [result for result in results if isinstance(result, LeftOut)] + data_set.left_out
+    near = params.near_duplicates != "keep"
+    results = list(show_progress(examine(samples, near, params.handwriting), "opening images", len(samples)))
     readable = [result for result in results if isinstance(result, ExaminedImage)]
     images, duplicates = drop_duplicates(readable, [image.pixels for image in readable])
-    left_out = [*rejects, *duplicates]
+    left_out = [*(result for result in results if isinstance(result, LeftOut)), *data_set.left_out, *duplicates]
     with list_on_failure(REJECTED, left_out):
-        while True:
-            refuse_many(left_out, len(readable), params.max_rejects)
-            pairs = find_near_duplicates([image.picture for image in images if image.picture])
-            shown = [(images[one], images[other]) for one, other in pairs]
-            together = Grouping(params.group, params.near_duplicates, pairs)
-            splits, excluded = divide(images, together, classes, amounts, given, params.seed, left_out, locked)
-            values = choose_range(params.range, splits["train"])
-            lacking = find_blank(images, values, handwriting)
-            if not lacking:
-                break
-            rejects += lacking
-            left_out += lacking
-            without = {entry.source for entry in lacking}  # the others are drawn anew
-            readable, images = ([i for i in some if i.sample.source not in without] for some in (readable, images))
-        left_out += excluded
+        division = draw_splits(images, len(readable), params, classes, given, left_out, locked)
 
-    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": values}
+    splits = division.splits
+    summary = {
+        "images": {name: len(members) for name, members in splits.items()},
+        "unused": division.unused,
+        "rejects": len(left_out) - len(duplicates) - len(division.excluded),
+        "duplicates": len(duplicates),
+        "locked": sum(locked.is_test(image.pixels) for image in splits["test"]),
+    }
+    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": division.range}
     with replace_folder(SPLIT) as folder:
         for name, members in splits.items():
-            # Each file is read again when its turn comes, so that memory holds no more than one group of rows.
-            rows = (
-                split_file.SplitRow(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels)
-                for i in members
-            )
-            split_file.write_split(
-                folder / f"{name}.parquet", show_progress(rows, f"writing {name}", len(members)), classes, reading
-            )
+            write_images(folder / f"{name}.parquet", members, classes, reading)
         write_left_out(folder / "rejects.csv", left_out)
-        total = {name: len(members) for name, members in splits.items()}
-        unused = len(images) - len(excluded) - sum(total.values())
-        held = sum(locked.is_test(image.pixels) for image in splits["test"])
-        summary = {"images": total, "unused": unused, "rejects": len(rejects), "duplicates": len(duplicates)}
-        summary |= {"locked": held}
         (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         write_counts(folder / "classes.csv", splits, classes)
-        write_pairs(folder / "near_duplicates.parquet", shown, values)
+        write_pairs(folder / "near_duplicates.parquet", division.pairs, division.range)
 
-    say_splits(source, chosen, classes, splits, given, unused)
+    say_splits(source, samples, classes, splits, given, division.unused)
     parts = (f"{part} part: {path}" for part, path in data_set.parts.items())
-    for line in (*parts, *data_set.notes, *describe_range(values, params.range, splits), *describe_pairs(shown, near)):
+    ranges = describe_range(division.range, params.range, splits)
+    for line in (*parts, *data_set.notes, *ranges, *describe_pairs(division.pairs, near)):
         say(line)
-    if held:
-        say(f"{held} of the {total['test']} test images are locked (see {LOCKED})")
+    if summary["locked"]:
+        say(f"{summary['locked']} of the {len(splits['test'])} test images are locked (see {LOCKED})")
     say_left_out(left_out, ("unreadable", "duplicate"), f" (see {SPLIT / 'rejects.csv'})")
 
 
-def find(source: Path) -> Path:
-    """Return the data set's folder or archive, or say how to get it."""
+def write_images(
+    path: Path, images: Sequence[ExaminedImage], classes: Sequence[str], reading: Mapping[str, Any]
+) -> None:
+    """Write a split's file. Each image is read again in turn, so that memory holds one row group at a time."""
+    rows = (SplitRow(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels) for i in images)
+    write_split(path, show_progress(rows, f"writing {path.stem}", len(images)), classes, reading)
+
+
+def find_source(source: Path) -> Path:
+    """Return the path of the data set, or raise UserError that says how to get it."""
     if source.exists():
         return source
     missing = f"split.source: there is no {source}."

@@ -429,7 +429,7 @@ EVIL: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "tar huge": ("tar", lambda: tar(GOOD)[:-10240] + header("a/big.jpg", 1 << 40), "a file of 1,099,511,627,776 byt"),
     "tar negative": ("tar", lambda: tar(GOOD)[:-10240] + header("a/big.jpg", -512), "a file of -512 bytes"),
     "tar name": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.GNUTYPE_LONGNAME), "a complete zip"),
-    "tar pax": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.XHDTYPE), "whole zip or tar"),
+    "tar pax": ("tar", lambda: tar(GOOD)[:-10240] + header("x", 1 << 40, tarfile.XHDTYPE), "complete zip or tar"),
     "tar deep": ("tar", lambda: tar(GOOD | {"d/" * 99 + "a.jpg": b"x"}), "a path of more than 32 folders"),
     "gz bomb": ("tar.gz", lambda: gzip.compress(bytes(20_000_000)), "refused as a decompression bomb"),
     "bz2 bomb": ("tar.bz2", lambda: bz2.compress(bytes(20_000_000)), "refused as a decompression bomb"),

@@ -114,7 +114,7 @@ def test_where_new_images_do_not_suffice_test_is_smaller(capsys: pytest.CaptureF
     assert [len(images) for images in splits.values()] == [24, 10, 24]
     assert "  class cat: 12 test images instead of 15: the others were trained on\n" in capsys.readouterr().out
     trained = locks({"test": [], "train": some(30), "val": []})
-    with pytest.raises(UserError, match=r"class 'cat': found no test image: all 30 were trained on"):
+    with pytest.raises(UserError, match=r"class 'cat': found no test image: according to the lock table, all 30 were"):
         assign(some(30), CLASSES, SHARES, (), 1, (), trained)
 
 

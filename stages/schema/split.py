@@ -134,6 +134,16 @@ class Split(Section):
     max_rejects: Annotated[float, Field(ge=0, le=1)]
     seed: Seed
 
+    @property
+    def amounts(self) -> dict[str, Amount]:
+        """The amounts of the three splits."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def handwriting(self) -> Polarity | None:
+        """The polarity of handwriting in the images; None if they are not in the ink form."""
+        return self.polarity if self.form == "ink" else None
+
     def table(self) -> str:
         """Return the path of the label table; an empty string if there is none."""
         name = self.labels.get("table", "") if isinstance(self.labels, dict) else self.labels

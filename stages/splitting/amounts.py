@@ -1,4 +1,4 @@
-"""How many images of a class each split takes: counts, shares, and the rest."""
+"""Compute how many images of a class each split gets, from counts, shares and "rest"."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -7,14 +7,18 @@ from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 
 Amount = int | float | str  # a count, a share, or "rest"
-EPSILON = 1e-9  # 0.29 * 100 is 28.999...: shares of whole numbers are whole again after adding this
+EPSILON = 1e-9  # 0.29 * 100 is 28.999...: added before rounding down
 
 
 def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> None:
-    """Check what can be checked before any image is opened; see ``stages.splitting.assign.assign``.
+    """Check the amounts before any image is opened; see ``stages.splitting.assign.assign``.
+
+    Args:
+        amounts: of each split.
+        given: the parts that the data set is divided into.
 
     Raises:
-        UserError: more than one split takes the rest, shares add up to more than 1, or train or test stays empty.
+        UserError: more than one split takes the rest, shares add up to more than 1, or train or test is empty.
     """
     for side, asked in group_by_part(amounts, given).items():
         keys = " and ".join(f"split.{split}" for split in asked)
@@ -29,7 +33,12 @@ def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> Non
 
 
 def group_by_part(amounts: Mapping[str, Amount], given: Collection[Part]) -> dict[Part | None, dict[str, Amount]]:
-    """Which splits share the images of which part."""
+    """Return for each part the splits that share its images, with their amounts.
+
+    Args:
+        amounts: of each split.
+        given: the parts that the data set is divided into; without any, all splits share the key None.
+    """
     if not given:
         return {None: {split: amounts[split] for split in SPLITS}}
     pools: dict[Part | None, dict[str, Amount]] = {}
@@ -46,18 +55,18 @@ def count_images(
     lost: Mapping[str, int],
     whole: float | None = None,
 ) -> dict[str, int]:
-    """Return how many images of a class each split takes.
+    """Return how many images of a class each split gets.
 
     Args:
-        asked: the amounts of the splits that share them.
-        found: how many there are.
+        asked: the amounts of the splits that share the images.
+        found: the number of images.
         name: of the class.
-        side: the given part that they lie in, if any.
-        lost: how many there are besides that cannot be taken, by kind, for the message.
-        whole: what shares are of; without it the images that there are.
+        side: the part of the images, if the data set is divided.
+        lost: the number of unusable images of each kind, for the message.
+        whole: the number that shares refer to; by default ``found``.
 
     Raises:
-        UserError: there are too few.
+        UserError: there are too few images.
     """
     counts: dict[str, int] = {}
     share = 0.0
@@ -66,7 +75,7 @@ def count_images(
         if isinstance(amount, int):
             counts[split] = amount
         elif isinstance(amount, float):
-            # Rounded down together, so that shares that add up to 1 use every image.
+            # Round cumulative shares, so that shares that add up to 1 use every image.
             before = math.floor(share * whole + EPSILON)
             share += amount
             counts[split] = math.floor(share * whole + EPSILON) - before

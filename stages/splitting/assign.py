@@ -1,4 +1,4 @@
-"""Decide which image goes into which split: as many as asked for, none into two, and stable when the data set grows."""
+"""Assign images to splits: the requested numbers, no image twice, and stable as the data set grows."""
 
 import hashlib
 from collections import Counter
@@ -17,12 +17,16 @@ _SAID = 10  # classes
 
 
 def rank(seed: int, name: str) -> bytes:
-    """Return the place of an image or a group in the order that a seed gives, by its pixels' hash or its name."""
+    """Return the sort key that orders images (by their pixels' hash) or groups (by name) at random."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()
 
 
 def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -> list[str]:
-    """Return the classes to learn, in the order of the network's outputs: as listed, or all of them as they come.
+    """Return the classes to learn, in the order of the network's outputs.
+
+    Args:
+        wanted: their names in order, or "all".
+        existing: the classes of the data set.
 
     Raises:
         UserError: one does not exist, or there are fewer than two.
@@ -41,7 +45,7 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
 
 
 def _as_written(name: str | int, existing: Sequence[str]) -> str:
-    """Return a class name as it was meant: YAML reads 001, 0x1 and 1 alike as the number 1."""
+    """Return the class name that a YAML value stands for: YAML reads 001, 0x1 and 1 as the same number."""
     if isinstance(name, str):
         return normalize_name(name)
     alike = [known for known in existing if known != str(name) and _number(known) == name]
@@ -54,7 +58,7 @@ def _as_written(name: str | int, existing: Sequence[str]) -> str:
 
 
 def _number(name: str) -> int | None:
-    """The whole number that YAML reads a name as, if it does."""
+    """Return the integer that YAML reads a name as; None if it reads a string."""
     digits = name.lower().replace("_", "").removeprefix("+")
     for base, begin in ((16, "0x"), (8, "0o"), (10, "")):
         if digits.startswith(begin) and digits.removeprefix(begin).isascii():
@@ -66,17 +70,18 @@ def _number(name: str) -> int | None:
 def drop_duplicates(
     images: Sequence[ExaminedImage], pictures: Sequence[str], what: str = "duplicate", locked: LockTable = NO_LOCKS
 ) -> tuple[list[ExaminedImage], list[LeftOut]]:
-    """Keep one of several images of the same picture: the first by its source path, of locked ones a test image.
+    """Use one of several images of the same picture: a locked one, preferably for test, or the first by its path.
 
-    Where the same picture is filed under different classes nobody knows which is right, and all of them are left out.
+    If the picture is in several classes, nobody knows which is right, and all of its images are left out.
 
     Args:
-        pictures: what each image shows: the same text for the same picture.
-        what: to call the others.
-        locked: images that are kept before others.
+        images: all images.
+        pictures: for each image a text that identifies the picture.
+        what: what the reason calls the others.
+        locked: the lock table.
 
     Returns:
-        The images kept, and those left out, each with the reason.
+        The images to use, and those left out, each with the reason.
     """
 
     def order(image: ExaminedImage) -> tuple[bool, bool, str]:
@@ -85,18 +90,18 @@ def drop_duplicates(
     same: dict[str, list[ExaminedImage]] = {}
     for image, picture in zip(images, pictures, strict=True):
         same.setdefault(picture, []).append(image)
-    kept, left_out = [], []
+    unique, left_out = [], []
     for group in same.values():
         first, *others = sorted(group, key=order)
         classes = {image.sample.class_name for image in group}
         if len(classes) == 1:
-            kept.append(first)
+            unique.append(first)
             left_out += [_leave_out(image, f"{what} of {first.sample.source}") for image in others]
         else:
             for image in group:
                 elsewhere = sorted(classes - {image.sample.class_name})
                 left_out.append(_leave_out(image, f"also in class {_names(elsewhere)}"))
-    return kept, sorted(left_out, key=lambda entry: entry.source)
+    return unique, sorted(left_out, key=lambda entry: entry.source)
 
 
 def assign(
@@ -110,26 +115,25 @@ def assign(
 ) -> dict[str, list[ExaminedImage]]:
     """Assign images to train, val and test.
 
-    Each class by itself is put in an order given by the seed and its images' pixels alone; train takes its amount from
-    the front, then val, then test. So an image more changes no other class, and in its own class only those images
-    change splits that lie where one split ends and the next begins. Where the data set comes divided, each split takes
-    from the part of its name, or from the training part where there is no such part.
+    The images of each class are sorted by a hash of the seed and their pixels. Train takes its amount from the front,
+    then val, then test. A new image therefore changes no other class, and in its own class only images at the borders
+    between splits move. If the data set is divided, each split takes images from the part of the same name, or from the
+    training part if there is no such part.
 
-    Images that are locked as test images go to test before others, however many are asked for, and nowhere else; those
-    that were trained on never do.
+    Locked test images all go to test, before others and whatever the amount. Images that were trained on never do.
 
     Args:
-        images: what there is to choose from, without duplicates.
-        classes: all classes, also those without any image.
-        amounts: for "train", "val" and "test" a count of images per class, a share of the class (of what it has in
-            that part, where the data set comes divided), or "rest".
-        given: the parts that the data set comes divided into; none where it is not.
-        seed: another number gives another order.
-        left_out: what cannot be chosen from, to be counted in messages.
-        locked: what was assigned before.
+        images: the available images, without duplicates.
+        classes: all classes, including those without images.
+        amounts: for "train", "val" and "test" a count of images per class, a share of the class (within the part, if
+            the data set is divided), or "rest".
+        given: the parts that the data set is divided into, if any.
+        seed: of the order.
+        left_out: the unusable images, to be counted in messages.
+        locked: the lock table.
 
     Returns:
-        The images of each split, the classes mixed.
+        The images of each split, with mixed classes.
 
     Raises:
         UserError: a class has too few images for the amounts.
@@ -166,7 +170,13 @@ def assign(
 
 
 def find_misplaced(images: Iterable[ExaminedImage], given: Collection[Part], locked: LockTable) -> list[LeftOut]:
-    """Return the images that ``assign`` leaves out because they lie in a given part that they must not be used for."""
+    """Return the images that ``assign`` leaves out because the lock table forbids the use of their part.
+
+    Args:
+        images: all images.
+        given: the parts that the data set is divided into, if any.
+        locked: the lock table.
+    """
     found = []
     test_part = "test" if "test" in given else "train"
     for image in images if given else ():
@@ -187,28 +197,36 @@ def _keep_locked(
     lost: Counter[str],
     locked: LockTable,
 ) -> tuple[list[ExaminedImage], dict[str, int]]:
-    """Put the images of a class into the order in which the splits take them, and count how many they take.
+    """Reorder the images of a class so that locked images go to their splits.
 
     Args:
-        pool: the images, in the order that the seed gives.
-        counts: how many each split takes where nothing is locked; the others are those of ``count_images``.
+        pool: the images, in the seed's order.
+        counts: the number for each split if nothing were locked.
+        asked: see ``count_images``.
+        name: see ``count_images``.
+        side: see ``count_images``.
+        lost: see ``count_images``.
+        locked: the lock table.
+
+    Returns:
+        The images in the order in which the splits take them, and the number for each split.
     """
     tested = [image for image in pool if locked.is_test(image.pixels)]
     new = [image for image in pool if not locked.is_test(image.pixels) and not locked.is_other(image.pixels)]
     wanted, unused = counts["test"], len(pool) - sum(counts.values())
     needed = min(max(wanted - len(tested), 0), len(new))
-    end = max(len(new) - unused, needed)  # so that with nothing locked test takes what lies behind train and val
+    end = max(len(new) - unused, needed)  # without locks, test takes the images after train and val
     tested += new[end - needed : end]
     hashes = {image.pixels for image in tested}
     rest = [image for image in pool if image.pixels not in hashes]
     others = {split: count for split, count in counts.items() if split != "test"}
     if not tested:
         raise UserError(
-            f"class '{name}': found no test image: all {len(pool)} were trained on, as the table of locked images says."
-            " Add images, or leave the class out of split.classes."
+            f"class '{name}': found no test image: according to the lock table, all {len(pool)} were trained on. "
+            "Add images, or leave the class out of split.classes."
         )
     if len(tested) != wanted:
-        # The others take as much of what test leaves as they would have taken of what it should have left.
+        # The shares of the others scale with the number of images that test leaves.
         whole = len(pool) * len(rest) / max(len(pool) - wanted, 1)
         left = {split: amount for split, amount in asked.items() if split != "test"}
         others = count_images(left, len(rest), name, side, lost + Counter(tested=len(tested)), whole)

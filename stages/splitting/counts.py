@@ -1,4 +1,4 @@
-"""Count the images of each class: in words as they were found, in a table as they were split."""
+"""Count the images of each class: print what was found, and write a table of the splits."""
 
 import csv
 from collections import Counter
@@ -22,15 +22,15 @@ def say_splits(
     given: Collection[Part],
     unused: int,
 ) -> None:
-    """Print how many images each split has, and how many each class: the first ones, where there are many.
+    """Print the number of images in each split and in the first classes.
 
     Args:
         source: the data set.
         found: all images of these classes.
         classes: their names.
-        splits: the images of each.
-        given: the parts that the data set came divided into.
-        unused: how many images are in no split, and were not left out.
+        splits: the images of each split.
+        given: the parts that the data set is divided into, if any.
+        unused: the number of usable images that are in no split.
     """
     counts = ", ".join(f"{name} {len(splits[name])}" for name in SPLITS)
     parts = " and ".join(name for name in SPLITS[1:] if name in given)
@@ -42,7 +42,7 @@ def say_splits(
 
 
 def write_counts(path: Path, splits: dict[str, list[ExaminedImage]], classes: list[str]) -> None:
-    """Write one row a class: its name, and how many of its images each split holds."""
+    """Write a row for each class: its name, and the number of its images in each split."""
     counts = {split: Counter(image.sample.class_name for image in members) for split, members in splits.items()}
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Open every image of a data set for good, and give each an identity: the hash of its pixels."""
+"""Fully decode every image of a data set, and identify each by the hash of its pixels."""
 
 import hashlib
 import os
@@ -20,21 +20,21 @@ from stages.sources.tree import is_image
 S = TypeVar("S")
 T = TypeVar("T")
 
-# Images a thread takes at a time: enough that handing them over costs nothing beside decoding even the smallest.
+# Images per task of a thread: enough that the overhead is negligible even for small images.
 CHUNK = 16
 
 
 @dataclass(frozen=True)
 class ExaminedImage:
-    """A sample that can be decoded. It holds no pixels.
+    """A sample that was decoded, without its pixels.
 
     Attributes:
-        sample: that was decoded.
-        pixels: their hash.
-        width: in pixels, when upright.
-        height: likewise.
-        picture: see ``stages.splitting.examine.hash_picture``; None where that was not asked for.
-        extent: of its values, where they have more than 8 bits.
+        sample: the sample.
+        pixels: the hash of its pixels.
+        width: in pixels, turned upright.
+        height: in pixels, turned upright.
+        picture: see ``hash_picture``; None if it was not requested.
+        extent: of its values, if they have more than 8 bits.
     """
 
     sample: Sample
@@ -48,28 +48,27 @@ class ExaminedImage:
 def examine(
     samples: Sequence[Sample], near: bool = False, handwriting: Polarity | None = None
 ) -> Iterator[ExaminedImage | LeftOut]:
-    """Decode each sample to its last pixel, in threads (Pillow lets others run while it decodes).
+    """Fully decode each sample, in threads (Pillow releases the GIL).
 
     Args:
-        samples: to be decoded.
-        near: whether to hash what they show, too, for finding near duplicates.
-        handwriting: how it was written, where the samples are to be brought into the ink form; None for other images.
-            In images of more than 8 bits ``find_blank`` looks for it, when their range is known.
+        samples: the samples.
+        near: whether to compute perceptual hashes, too, for near duplicates.
+        handwriting: the polarity of handwriting, if the samples are to be in the ink form; None for other images. In
+            images of more than 8 bits ``find_blank`` looks for it later, when their range is known.
 
     Yields:
-        For each sample, in the order given, what is known of it, or the reason why it cannot be decoded, or why it
-        cannot be brought into the ink form.
+        For each sample, in order, the examined image, or the reason why it cannot be decoded or has no handwriting.
     """
     return _map_in_threads(partial(_examine, near=near, handwriting=handwriting), samples)
 
 
 def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: Polarity | None) -> list[LeftOut]:
-    """Return those images of more than 8 bits that cannot be brought into the ink form where ``values`` is their range.
+    """Return the images of more than 8 bits without handwriting.
 
     Args:
-        images: of any depth; those of 8 bits, in which ``examine`` has looked, are passed over.
+        images: of any bit depth; ``examine`` has already checked those of 8 bits.
         values: see ``stages.images.contract.Contract.range``.
-        polarity: how it was written; None for other images, which lack nothing.
+        polarity: of the handwriting; None if the images are not to be in the ink form.
     """
     if polarity is None:
         return []
@@ -103,7 +102,7 @@ def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> Examin
     except OSError as error:
         return LeftOut(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
     pixels = hashlib.sha256(f"{image.width}x{image.height}".encode())
-    # A gray image is the same picture when its file holds it in three equal channels.
+    # A gray image is the same picture if its file has three equal channels.
     pixels.update((deep and encode_values(image)) or convert_to_8_bits(image, None).convert("RGB").tobytes())
     picture = hash_picture(stretch_to_8_bits(image)) if near else None
     return ExaminedImage(
@@ -112,21 +111,21 @@ def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> Examin
 
 
 def _find_handwriting(image: Image.Image, polarity: Polarity) -> None:
-    from stages.images.ink import find_handwriting  # here: it imports SciPy, which photographs do not need
+    from stages.images.ink import find_handwriting  # here: photographs do not need SciPy
 
     find_handwriting(np.asarray(image.convert("L")), polarity == "dark_on_light")
 
 
-_SIDE = 32  # to which pHash shrinks a picture
+_SIDE = 32  # pixels to which pHash shrinks a picture
 
 
 def hash_picture(image: Image.Image) -> tuple[int, int]:
-    """Return the 64-bit hashes of a picture and of its mirror image.
+    """Return the 64-bit perceptual hashes of a picture and of its mirror image.
 
     It is pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions"): the signs of 64 low
     frequencies of the gray values.
     """
-    import imagehash  # here: it takes a while, and most data sets are read without it
+    import imagehash  # here: it imports slowly, and most data sets do not need it
 
     small = image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     hashes = (imagehash.phash(picture) for picture in (small, ImageOps.mirror(small)))

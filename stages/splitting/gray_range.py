@@ -1,4 +1,4 @@
-"""The range of a data set's gray values of more than 8 bits: found in the images that train, and said."""
+"""Choose the range of gray values of more than 8 bits, from the training images alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -8,7 +8,12 @@ from stages.splitting.examine import ExaminedImage
 
 
 def choose_range(asked: str | Sequence[float], training: Sequence[ExaminedImage]) -> Range | None:
-    """Return what ``split.range`` asks for, as ``stages.images.contract.Contract.range`` has it."""
+    """Return the contract's range.
+
+    Args:
+        asked: ``split.range``.
+        training: the training images.
+    """
     if isinstance(asked, str):
         return find_range(image.extent for image in training if image.extent) if asked == "auto" else None
     low, high = asked
@@ -18,7 +23,13 @@ def choose_range(asked: str | Sequence[float], training: Sequence[ExaminedImage]
 def describe_range(
     values: Range | None, asked: str | Sequence[float], splits: Mapping[str, Sequence[ExaminedImage]]
 ) -> Iterator[str]:
-    """Return what is to be said of a range: how it was found, and what lies outside; nothing, where all have 8 bits."""
+    """Yield lines about a range: how it was found, and how many images exceed it; none if all images have 8 bits.
+
+    Args:
+        values: the range.
+        asked: ``split.range``.
+        splits: the images of each split.
+    """
     extents = {name: [image.extent for image in members if image.extent] for name, members in splits.items()}
     deep = [extent for found in extents.values() for extent in found]
     if not deep:

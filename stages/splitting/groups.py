@@ -1,4 +1,4 @@
-"""Keep images together that belong together: those of a group (a patient, an object, a burst) never cross splits."""
+"""Keep groups of images, such as all images of a patient, an object or a burst, in one split."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ class Grouping:
 
     Attributes:
         rule: see ``name_groups``.
-        near: what becomes of near duplicates: keep, group, or drop.
-        pairs: their places among the images.
+        near: what to do with near duplicates: keep, group, or drop.
+        pairs: the indices of near duplicates among the images.
     """
 
     rule: GroupRule
@@ -42,10 +42,20 @@ def divide(
     left_out: Sequence[LeftOut],
     locked: LockTable = NO_LOCKS,
 ) -> tuple[dict[str, list[ExaminedImage]], list[LeftOut]]:
-    """Assign the images to the splits: each by itself, or those that belong together as one; see ``assign``.
+    """Assign images to splits, one by one (see ``assign``) or in groups (see ``assign_groups``).
+
+    Args:
+        images: see ``assign``.
+        together: which images belong together.
+        classes: see ``assign``.
+        amounts: see ``assign``.
+        given: see ``assign``.
+        seed: see ``assign``.
+        left_out: see ``assign``.
+        locked: see ``assign``.
 
     Returns:
-        The images of each split; and those left out, for their near duplicates or their groups.
+        The images of each split; and those left out because of near duplicates, groups or the lock table.
     """
     excluded: list[LeftOut] = []
     if together.near == "drop":
@@ -66,12 +76,12 @@ def name_groups(images: Sequence[ExaminedImage], rule: GroupRule) -> list[str]:
     """Return the name of each image's group.
 
     Args:
-        images: whose paths name their groups.
-        rule: none, each image is a group; folder, the folders that an image lies in below its class folder; a column
-            of the table, what it says; a regex, its first bracket (or all of it) where it is found in the path.
+        images: the images.
+        rule: none: each image is a group; folder: its folders below the class folder; a column: its cell in the table;
+            a regex: its first group (or the whole match) in the path.
 
     Raises:
-        UserError: the regex is not found in a path.
+        UserError: the regex does not match a path.
     """
     if isinstance(rule, dict) and "column" in rule:
         return [image.sample.group for image in images]
@@ -96,7 +106,15 @@ def _folder(image: ExaminedImage) -> str:
 
 
 def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
-    """Return the group of each image where those of each pair of places are one: named by its least name."""
+    """Merge the groups of each pair of images; a merged group has the smallest of their names.
+
+    Args:
+        groups: of each image.
+        pairs: indices of images.
+
+    Returns:
+        The group of each image.
+    """
     parent = {name: name for name in groups}
 
     def root(name: str) -> str:
@@ -119,23 +137,27 @@ def assign_groups(
     seed: int,
     locked: LockTable = NO_LOCKS,
 ) -> tuple[dict[str, list[ExaminedImage]], list[LeftOut]]:
-    """Assign whole groups to train, val and test, each by a hash of its name, so that new images move none.
+    """Assign groups to train, val and test by a hash of their names, so that new images do not move others.
 
-    Each split's share of the images is as asked; a count is taken as a share of what there is. So the numbers of images
-    are near those asked for, not equal to them.
+    Counts are converted to shares of the images, so the numbers of images are only close to those requested.
 
-    A group with an image that is locked as a test image is tested with; one with images that were trained on never is.
+    A group with a locked test image goes to test; a group with images that were trained on never does.
 
     Args:
+        images: see ``assign``.
         groups: of each image.
-        images: see ``assign`` for this and the others.
+        classes: see ``assign``.
+        amounts: see ``assign``.
+        given: see ``assign``.
+        seed: see ``assign``.
+        locked: see ``assign``.
 
     Returns:
-        The images of each split, the classes mixed; and those left out, for others of their group are tested with, or
-        were trained on and these lie in a given test part.
+        The images of each split, with mixed classes; and those left out because other images of their group are in
+        test, or were trained on while they are in a given test part.
 
     Raises:
-        UserError: a class has no image to train on or none to test with.
+        UserError: a class has no training or no test image.
     """
     splits: dict[str, list[tuple[ExaminedImage, str]]] = {split: [] for split in SPLITS}
     held = {group for image, group in zip(images, groups, strict=True) if locked.is_test(image.pixels)}
@@ -153,7 +175,7 @@ def assign_groups(
             place = int.from_bytes(rank(seed, group)[:8], "big") / 2**64
             split = _find(place, shares)
             if "test" in shares and group in held:
-                split = "train" if locked.is_other(image.pixels) else "test"  # those are left out below
+                split = "train" if locked.is_other(image.pixels) else "test"  # the former are left out below
             elif split == "test" and group in learned:
                 split = _instead_of_test(place, shares)
                 if not split:
@@ -183,7 +205,7 @@ def assign_groups(
 
 
 def _find(place: float, shares: Mapping[str, float]) -> str | None:
-    """Return the split whose share a place between 0 and 1 lies in; None behind all of them."""
+    """Return the split whose share contains a place between 0 and 1; None beyond all shares."""
     for split, share in shares.items():
         if place < share:
             return split
@@ -192,14 +214,14 @@ def _find(place: float, shares: Mapping[str, float]) -> str | None:
 
 
 def _instead_of_test(place: float, shares: Mapping[str, float]) -> str | None:
-    """Return the other split for a place in the share of test, which lies last; None where there is no other."""
+    """Map a place in the share of test, the last one, to one of the other splits; None if there are none."""
     others = {split: share for split, share in shares.items() if split != "test"}
     before = sum(others.values())
     return _find((place - before) / shares["test"] * before, others)
 
 
 def _shares(asked: Mapping[str, Amount], found: int, classes: int) -> dict[str, float]:
-    """Return the share of a pool's images that each split takes."""
+    """Return each split's share of a pool's images."""
     shares = {
         split: amount if isinstance(amount, float) else int(amount) * classes / max(found, 1)
         for split, amount in asked.items()

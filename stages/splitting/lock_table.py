@@ -1,4 +1,4 @@
-"""The table of locked images: what was a test image stays one, and what was learned from never becomes one."""
+"""The lock table: test images stay test images, and images that were trained on never become test images."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from pathlib import Path
 from stages.base.errors import UserError
 from stages.base.files import escape, replace_file, unescape
 
-DIGITS = 16  # of the hash of an image's pixels, which name it in the table
+DIGITS = 16  # of the hash of an image's pixels, which identify it in the table
 _HEADER = ["pixels", "class", "split"]
 _PIXELS = re.compile(f"[0-9a-f]{{{DIGITS}}}")
 _SPLITS = ("test", "other")
@@ -22,19 +22,19 @@ class LockTable:
     """Which images are locked, by the first DIGITS hexadecimal digits of the hash of their pixels.
 
     Attributes:
-        test: those that are test images.
-        other: those that were in train or val, and must not become test images.
+        test: test images.
+        other: images that were in train or val, and must not become test images.
     """
 
     test: frozenset[str] = frozenset()
     other: frozenset[str] = frozenset()
 
     def is_test(self, pixels: str) -> bool:
-        """Whether the image of this hash is locked as a test image."""
+        """Return whether the image with this hash is locked as a test image."""
         return pixels[:DIGITS] in self.test
 
     def is_other(self, pixels: str) -> bool:
-        """Whether the image of this hash was in train or val."""
+        """Return whether the image with this hash was in train or val."""
         return pixels[:DIGITS] in self.other
 
 
@@ -49,10 +49,10 @@ def read_lock_table(path: Path) -> LockTable:
 
 
 def read_rows(path: Path) -> LockRows:
-    """Read the rows of the table; none where there is no table.
+    """Read the rows of the table; none if there is no table.
 
     Raises:
-        UserError: it is damaged, or says two things of one image.
+        UserError: it is damaged, or contradicts itself.
     """
     try:
         lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), strict=True)
@@ -75,7 +75,7 @@ def read_rows(path: Path) -> LockRows:
 
 
 def write_rows(path: Path, rows: LockRows) -> None:
-    """Write the table, sorted, so that git merges what two people add."""
+    """Write the table in sorted order, so that git can merge two people's additions."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
@@ -86,6 +86,6 @@ def write_rows(path: Path, rows: LockRows) -> None:
 
 def _damaged(path: Path, line: int, expected: str, received: str) -> UserError:
     return UserError(
-        f"{path}, line {line}: expected {expected}; received: {received[:100]}. Mend the line, or bring the committed "
-        f"table back with `git checkout {path}`."
+        f"{path}, line {line}: expected {expected}; received: {received[:100]}. Correct the line, or restore the "
+        f"committed table with `git checkout {path}`."
     )

@@ -1,4 +1,4 @@
-"""Find near duplicates: pictures that were recompressed, resized, brightened a little or mirrored."""
+"""Find near duplicates: images that were recompressed, resized, slightly brightened, or mirrored."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from stages.images.contract import Range
 from stages.images.thumbnail import make_thumbnail
 from stages.splitting.examine import ExaminedImage
 
-# Bits that may differ: 0 to 2 in photographs recompressed (quality 50), resized to 2/3 or mirrored, and up to 4 in the
-# small images of CIFAR-10. From 6 on CIFAR-10 has pairs that show different things.
+# Bits that may differ: 0 to 2 after recompressing photographs (quality 50), resizing to 2/3 or mirroring, and up to 4
+# in the small images of CIFAR-10. At 6 bits, CIFAR-10 has pairs of different objects.
 LIMIT = 4
-_CHUNKS = LIMIT + 1  # in one of so many parts two hashes are equal where no more than LIMIT bits differ
+_CHUNKS = LIMIT + 1  # if at most LIMIT bits differ, two hashes are equal in at least one of these chunks
 _WIDTH = -(-64 // _CHUNKS)
 _PAIRS = 2**22  # compared at a time
-_PICTURES = 24  # pairs that are shown
+_PICTURES = 24  # pairs with pictures
 
 
 def find_near_duplicates(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the pairs of places, the smaller first, whose pictures are near duplicates of each other.
+    """Return the pairs of indices, the smaller first, of near duplicates.
 
     Args:
-        hashes: as ``hash_picture`` gives them.
+        hashes: of each image, from ``hash_picture``.
     """
     plain, mirrored = np.array(hashes, np.uint64).reshape(-1, 2).T
     found: set[tuple[int, int]] = set()
@@ -42,14 +42,25 @@ def find_near_duplicates(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, i
 
 
 def describe_pairs(pairs: Sequence[tuple[ExaminedImage, ExaminedImage]], asked: bool) -> Iterator[str]:
-    """Return what is to be said of near duplicates: nothing, where nobody asked for them."""
+    """Yield a line about near duplicates, if they were requested.
+
+    Args:
+        pairs: of near duplicates.
+        asked: whether they were requested.
+    """
     if asked:
         crossing = sum(one.sample.class_name != other.sample.class_name for one, other in pairs)
         yield f"near duplicates: {len(pairs)} pairs, {crossing} of them in two classes"
 
 
 def write_pairs(path: Path, pairs: Sequence[tuple[ExaminedImage, ExaminedImage]], values: Range | None = None) -> None:
-    """Write pairs of images, the first of them with pictures to look at (``values``: see ``Contract.range``)."""
+    """Write pairs of images, the first ones with pictures.
+
+    Args:
+        path: the file to write.
+        pairs: of near duplicates.
+        values: see ``stages.images.contract.Contract.range``.
+    """
     rows = []
     for number, pair in enumerate(pairs):
         row: dict[str, Any] = {}
@@ -67,7 +78,7 @@ def _chunk(hashes: np.ndarray, number: int) -> np.ndarray:
 
 
 def _equal(keys: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Go through places of equal ``keys``, each with the places whose key or other key is the same."""
+    """Yield the indices of equal ``keys``, with the indices whose key or other key is the same."""
     both = np.concatenate([keys, others])
     order = np.argsort(both, kind="stable")
     for group in np.split(order, np.flatnonzero(np.diff(both[order])) + 1):

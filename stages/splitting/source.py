@@ -1,4 +1,4 @@
-"""Read the data set that the ``split`` section of params.yaml describes."""
+"""Read the data set of the ``split`` section of params.yaml."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from stages.sources.tables import find_labels
 
 
 def read_source(params: Split, tables: Path) -> DataSet:
-    """Read the data set; its images are read when they are asked for.
+    """Read the data set; its images are read on demand.
 
     Args:
-        params: its source, parts, names, and columns.
-        tables: the folder of tables that git keeps, where the table of labels may lie.
+        params: the section.
+        tables: the folder of tables that git tracks, which may contain the label table.
 
     Raises:
-        UserError: it is no data set; the message says what one looks like.
+        UserError: it is not a data set; the message describes the layouts.
     """
     source = Path(params.source)
     labels = find_labels(params.table(), select_columns(params), source, tables)
@@ -25,7 +25,7 @@ def read_source(params: Split, tables: Path) -> DataSet:
 
 
 def select_columns(params: Split) -> Columns:
-    """Return the columns of tables that are named."""
+    """Return the column names from params.yaml."""
     named = (
         {role: name for role, name in dict(params.labels).items() if role != "table"}
         if isinstance(params.labels, dict)
