@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from stages.base.params import read_yaml
+from stages.pipeline.recipes import apply_recipe
 from tests.conftest import PROJECT
+from tests.helpers.copies import run
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 PARAMS = read_yaml(PROJECT / "params.yaml")
@@ -144,6 +146,41 @@ def test_keys_that_are_named_are_in_params_yaml(page: Path) -> None:
             assert isinstance(value, dict), f"{page.name}: {key}"
             assert name in value, f"{page.name}: {key}"
             value = value[name]
+
+
+def shown(page: str, command: str) -> list[str]:
+    """Return the lines that a page shows below a command, without those that stand for others."""
+    [block] = [block for block in blocks((PROJECT / page).read_text()) if f"$ {command}" in block]
+    output = block.partition(f"$ {command}")[2].partition("\n")[2].partition("\n$ ")[0]
+    return [line.rstrip() for line in output.splitlines() if line != "…"]
+
+
+@pytest.mark.parametrize(
+    ("page", "arguments", "recipe", "mistakes"),
+    [
+        ("docs/freeze_depth.md", "backbones", "default", {}),
+        ("docs/freeze_depth.md", "layers --freeze 15", "horse_zebra_vgg16", {}),
+        (
+            "docs/commands.md",
+            "check",
+            "default",
+            {"  val: 5": "  vals: 5", "polarity: dark_on_light": "polarity: dark"},
+        ),
+    ],
+    ids=["backbones", "layers", "check"],
+)
+def test_output_that_is_shown_is_what_commands_print(
+    here: Path, page: str, arguments: str, recipe: str, mistakes: dict[str, str]
+) -> None:
+    params = here / "params.yaml"
+    text = apply_recipe(params.read_text(), (PROJECT / "recipes" / f"{recipe}.yaml").read_text(), recipe)
+    for right, wrong in mistakes.items():
+        text = text.replace(right, wrong, 1)
+    params.write_text(text)
+    said = run("python", "-m", "stages", *arguments.split(), cwd=here, fails=bool(mistakes)).splitlines()
+    lines = shown(page, f"python -m stages {arguments}")
+    assert len(lines) > 3
+    assert [line for line in lines if line not in [each.rstrip() for each in said]] == []
 
 
 def test_every_recipe_is_described() -> None:
