@@ -8,7 +8,7 @@ the images it learned from.
 
 from pathlib import Path
 
-from stages.backbones.registry import find
+from stages.backbones.registry import find_backbone
 from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
@@ -35,7 +35,7 @@ def main() -> None:
     """Run the stage."""
     params = read_section(PARAMS, "pretrain", Pretrain)
     backend, devices = read_values(PARAMS, "compute", Compute, "backend", "devices")
-    find(params.backbone, params.image_size)  # refuses an unknown name before the framework is imported
+    find_backbone(params.backbone, params.image_size)  # refuses an unknown name before the framework is imported
     weights = find_weights(Path(params.source))
     choose_backend(backend)
     from stages.backbones.pretraining import make_backbone  # here: it imports the framework

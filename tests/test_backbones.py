@@ -10,7 +10,7 @@ import pytest
 from keras.src.utils import file_utils
 
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
-from stages.backbones.registry import BACKBONES, BackboneSpec, find, weights_item
+from stages.backbones.registry import BACKBONES, BackboneSpec, find_backbone, weights_item
 from stages.backbones.weights import load_published
 from stages.base.errors import UserError
 from stages.compute.architecture import read_architecture
@@ -175,7 +175,7 @@ def test_a_backbone_is_handed_on_with_its_architecture(name: str, tmp_path: Path
 )
 def test_what_cannot_be_built_is_said(name: str, side: int, said: str) -> None:
     with pytest.raises(UserError) as error:
-        find(name, side)
+        find_backbone(name, side)
     assert said in str(error.value)
 
 

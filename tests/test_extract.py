@@ -67,7 +67,7 @@ def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.Monk
     results, written = [], []
     for size in (3, 64):
         monkeypatch.setattr("stages.transfer.feature_extractor.graph_batch_size", lambda _, size=size: size)
-        monkeypatch.setattr("stages.compute.forward.automatic", lambda _, size=size: size)
+        monkeypatch.setattr("stages.compute.forward.choose_batch_size", lambda _, size=size: size)
         extract.main()
         results.append([kept(name) for name in ("train_flatten", "train_features", "val_features")])
         written.append(files())
@@ -105,7 +105,7 @@ def test_what_runs_the_frozen_part_is_said(
     compute: dict[str, object],
     where: str,
 ) -> None:
-    monkeypatch.setattr("stages.transfer.feature_extractor.gpus", lambda: 0)
+    monkeypatch.setattr("stages.transfer.feature_extractor.count_gpus", lambda: 0)
     set_params(prepared, {"compute": compute})
     extract.main()
     assert re.search(rf"frozen part: .*{where}\n", capsys.readouterr().out)
@@ -115,7 +115,7 @@ def test_what_runs_the_frozen_part_is_said(
 def test_a_gpu_that_nothing_can_use_is_said(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("stages.transfer.feature_extractor.gpus", lambda: 1)
+    monkeypatch.setattr("stages.transfer.feature_extractor.count_gpus", lambda: 1)
     monkeypatch.setattr("stages.transfer.feature_extractor.has_cuda", lambda: False)
     monkeypatch.setattr("stages.compute.runtime.on_gpu", lambda: False)
     extract.main()

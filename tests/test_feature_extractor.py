@@ -30,7 +30,7 @@ def gpu(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(prepared)
     monkeypatch.setattr("stages.compute.runtime.on_gpu", lambda: True)
     for module in ("feature_extractor", "model_pair"):
-        monkeypatch.setattr(f"stages.transfer.{module}.gpus", lambda: 1)
+        monkeypatch.setattr(f"stages.transfer.{module}.count_gpus", lambda: 1)
 
 
 def pixels() -> np.ndarray:

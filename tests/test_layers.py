@@ -8,7 +8,7 @@ import pytest
 
 from stages.backbones.registry import BACKBONES
 from stages.tools import layers
-from stages.transfer.costs import Images, disk_usage
+from stages.transfer.costs import Images, describe_disk_usage
 from stages.transfer.freeze import resolve_depths
 from tests.helpers.copies import set_params
 from tests.helpers.small import small_project
@@ -152,7 +152,7 @@ def test_a_block_that_does_not_exist_is_named(
 def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     architecture = BACKBONES["mobilenet_v2_035"].build(96).architecture
     depths = resolve_depths(architecture, "block_13", [])
-    lines = list(disk_usage(architecture, depths, "average", "float32", Images(1000, 200, 100, 0, "in all")))
+    lines = list(describe_disk_usage(architecture, depths, "average", "float32", Images(1000, 200, 100, 0, "in all")))
     assert "pixels, 96 x 96 x 3 uint8" in lines[0]
     assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images in all) = 33.2 MB"
     tested = 4 * (6 * 6 * 32 + 1280)  # extract_test runs the frozen part all the same

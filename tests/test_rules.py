@@ -25,7 +25,7 @@ from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.params import read_yaml
 from stages.base.stage import stage
-from stages.compute.devices import gpus
+from stages.compute.devices import count_gpus
 from stages.pipeline.dependencies import find_closure, find_problems, write_dependencies
 from tests.conftest import PROJECT
 from tests.helpers.copies import run
@@ -204,7 +204,7 @@ def test_a_stage_needs_what_it_declares_and_writes_the_same_bytes(
         assert content(folder / out) == content(finished / out), f"{out} differs from the first run's"
 
 
-@pytest.mark.skipif(gpus() > 0, reason="on a GPU a framework runs what is frozen")
+@pytest.mark.skipif(count_gpus() > 0, reason="on a GPU a framework runs what is frozen")
 @pytest.mark.parametrize("name", STAGES)
 def test_only_a_stage_that_trains_imports_a_framework(alone: dict[str, Future[Path]], name: str) -> None:
     """Export writes ONNX alone here: the other formats are TensorFlow's."""

@@ -10,7 +10,7 @@ import pytest
 
 from stages.base.errors import UserError
 from stages.compute.architecture import describe
-from stages.compute.forward import Forward, automatic
+from stages.compute.forward import Forward, choose_batch_size
 from stages.compute.networks import build_frozen_part, build_head, build_network
 from stages.compute.optimizers import OptimizerConfig, layer_decay_factors
 from stages.compute.trainable import LayerFreezer
@@ -323,6 +323,7 @@ def test_any_number_of_images_goes_through_in_batches_of_one_size() -> None:
 
 def test_larger_images_come_fewer_at_a_time() -> None:
     small, large = (
-        automatic(build_frozen_part(as_backbone(miniature(side)), ["features"], "average")) for side in (16, 2048)
+        choose_batch_size(build_frozen_part(as_backbone(miniature(side)), ["features"], "average"))
+        for side in (16, 2048)
     )
     assert small > large >= 1

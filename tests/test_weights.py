@@ -62,7 +62,7 @@ def test_a_file_with_the_classifier_is_told_from_one_without(tmp_path: Path, wri
 
 
 def test_the_published_file_with_the_classifier_too(shared: Path) -> None:
-    said = r"after the last layer, conv_pw_13_bn, it goes on with conv_preds.*'no_top'"
+    said = r"after the last layer, conv_pw_13_bn, it continues with conv_preds.*'no_top'"
     with pytest.raises(UserError, match=said):
         load_published(BACKBONES["mobilenet_025"].build(32).model, shared / "mirror" / "mobilenet_2_5_224_tf.h5")
 

@@ -1,4 +1,4 @@
-"""The families of backbones: what members share in preprocessing, smallest size, and the names of their blocks."""
+"""Families of backbones: their preprocessing, smallest image, and the names of their blocks."""
 
 import re
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Family:
-    """What the members of a family have in common.
+    """A family of backbones.
 
     Attributes:
         name: as its authors call it.
         preprocessing: a key of ``stages.compute.networks.PREPROCESSING``. ``raw`` if Keras's own network begins with
             the preprocessing: its layers stay, so that layers count as in keras.applications.
-        smallest: the smallest side it takes, in pixels.
-        shown: the names of the blocks in short.
+        smallest: smallest side of an image, in pixels.
+        shown: the names of the blocks, abbreviated.
         rules: from layer names to block names: (template, regular expression), where the template may use groups.
-        ends: whether the layers that match end a block, which then starts behind the block before it; else they start
-            one. It serves families whose other layers have no names of their own (conv2d_7).
+        ends: whether matching layers end a block instead of starting it; the block then starts after the previous
+            one. For families whose other layers have only numbers (conv2d_7).
     """
 
     name: str
@@ -28,9 +28,13 @@ class Family:
     ends: bool = False
 
     def blocks(self, layers: Sequence[str]) -> dict[str, str]:
-        """Return each block of a network with the layers ``layers`` and the first of its layers, from the input on."""
+        """Return the name of each block and of its first layer, from the input on.
+
+        Args:
+            layers: names of all layers of a network.
+        """
         found: dict[str, str] = {}
-        first = layers[1]  # behind the input
+        first = layers[1]  # after the input
         for index, layer in enumerate(layers):
             for template, pattern in self.rules:
                 match = re.fullmatch(pattern, layer)

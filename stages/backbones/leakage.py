@@ -1,4 +1,4 @@
-"""Which images a backbone learned from, so that none of them is used to measure it."""
+"""Detect leakage: test images that a backbone was trained on."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ from stages.images.load import load, map_images
 
 
 def pixel_hash(pixels: np.ndarray) -> int:
-    """Return a hash of 64 bits of the pixels that a network sees of an image; 0 where all are alike.
+    """Return a 64-bit hash of the pixels of an image; 0 if they are all equal.
 
-    Blank images are no sign that two data sets share images.
+    Blank images do not show that two data sets share images.
     """
     if pixels.min() == pixels.max():
         return 0
@@ -26,14 +26,18 @@ def pixel_hash(pixels: np.ndarray) -> int:
 
 
 def write_learned(path: Path, hashes: np.ndarray, contract: Contract) -> None:
-    """Write the hashes (see ``pixel_hash``) of images that were learned, and how their files became pixels."""
+    """Write the hashes (see ``pixel_hash``) of training images, and how their files became pixels."""
     np.savez(path, hashes=np.unique(hashes[hashes != 0]), contract=np.array(json.dumps(asdict(contract))))
 
 
 def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
-    """Return the places of those of ``images`` (files) whose pixels are among the learned ones in the file ``path``.
+    """Return the positions of ``images`` that the backbone was trained on.
 
-    The same picture is found under another name, in another folder and in another lossless format.
+    A picture is found under another name, in another folder and in another lossless format.
+
+    Args:
+        path: of the file that ``write_learned`` wrote.
+        images: contents of image files.
     """
     with refuse_damaged(path, "hashes of images"), open_arrays(path) as stored:
         known, contract = set(stored["hashes"].tolist()), Contract(**json.loads(str(stored["contract"])))
@@ -41,7 +45,7 @@ def find_learned(path: Path, images: Iterable[bytes]) -> list[int]:
     def find(image: bytes) -> bool:
         try:
             return pixel_hash(load(image, contract)) in known
-        except BadImage:  # in the form of those that were learned it has no handwriting, so it is none of them
+        except BadImage:  # read like the training images it has no handwriting, so it is not one of them
             return False
 
     return [place for place, found in enumerate(map_images(find, images)) if found]

@@ -8,7 +8,7 @@ import pandas as pd
 from stages.backbones.leakage import write_learned
 from stages.backbones.pretrained import Pretrained, write_pretrained
 from stages.backbones.pretraining_data import read_pixels
-from stages.backbones.registry import find
+from stages.backbones.registry import find_backbone
 from stages.backbones.weights import load_published
 from stages.base.arrays import Subset
 from stages.base.terminal import say
@@ -36,7 +36,7 @@ def make_backbone(
         checkpoints: folder to resume an interrupted training from; removed when the backbone is done.
     """
     start(params.seed, devices)
-    backbone = find(params.backbone, params.image_size).build(params.image_size)
+    backbone = find_backbone(params.backbone, params.image_size).build(params.image_size)
     pretrained, model = Pretrained(backbone), backbone.model
     history = pd.DataFrame(columns=COLUMNS)
     metrics: dict[str, float] = {}

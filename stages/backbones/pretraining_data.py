@@ -1,4 +1,4 @@
-"""The pixels of a whole data set in one file: what a network is pretrained on."""
+"""Read the pixels of a whole data set into one file, to pretrain on."""
 
 import hashlib
 import os
@@ -23,26 +23,26 @@ from stages.sources.data_set import Sample
 from stages.sources.read import read_data_set
 from stages.sources.rejects import say_left_out
 
-# Where a data set has neither a test nor a validation part, this share of each class is held back, picked by each
-# image's bytes.
-HELD_BACK = 0.1
-_CHUNK = 64  # images that a thread takes at a time: handing them over costs nothing beside decoding even the smallest
+# Share of each class that is held out if a data set has neither a test nor a validation part, selected by a hash of the
+# bytes of each image.
+HELD_OUT = 0.1
+_CHUNK = 64  # images that a thread takes at a time: the overhead is small even for small images
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """A data set.
+    """The pixels of a data set.
 
     Attributes:
         classes: names, in the order of the labels.
         rows: the pixels of all images, uint8 (n, size, size, channels).
         labels: int64 (n,).
         hashes: of the pixels of each image, uint64 (n,).
-        train: places of the images to learn, int64; the training part where there is one.
-        test: places of the images to measure with, likewise; the validation part where there is no test part.
-        unreadable: how many images are in neither because they could not be decoded.
-        reason: why the first of them could not; empty where all could.
-        contract: how the files became pixels, with the range that was found.
+        train: positions of the training images, int64.
+        test: positions of the test images, int64; the validation part if there is no test part.
+        unreadable: how many images could not be decoded and are in neither.
+        reason: why the first of them could not be decoded; empty if all could.
+        contract: how the files became pixels, with the range found.
     """
 
     classes: list[str]
@@ -57,13 +57,18 @@ class Pixels:
 
 
 def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
-    """Read every image of the data set at ``source`` (a folder or an archive) through the one loader.
+    """Read every image of a data set.
 
-    Images are decoded in threads and written to ``file`` as they come: memory holds a few hundred at a time.
+    Images are decoded in threads and written as they come: a few hundred are in memory at a time.
+
+    Args:
+        source: a folder or an archive.
+        contract: how image files become pixels.
+        file: to write the pixels to.
 
     Raises:
-        UserError: there is no data set, it has one class alone, nothing in it to learn from or to test with, or its
-            pixels do not fit on the disk.
+        UserError: there is no data set, it has only one class, nothing to train on or to test with, or its pixels do
+            not fit on the disk.
     """
     data_set = read_data_set(source)
     classes, samples = data_set.classes, data_set.samples
@@ -92,15 +97,15 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
     labels = np.array([label[sample.class_name] for sample in samples], dtype=np.int64)
     usable = np.array([bool(order) for order in orders], dtype=bool)
     given = {sample.part for sample in samples}
-    held_back = "test" if "test" in given else "val"
+    held_out = "test" if "test" in given else "val"
     learn = np.array([sample.part in (None, "train") for sample in samples], dtype=bool)
-    test = np.array([sample.part == held_back for sample in samples], dtype=bool)
+    test = np.array([sample.part == held_out for sample in samples], dtype=bool)
     if not {"test", "val"} & given:
         for number in range(len(classes)):
             rows = sorted(np.flatnonzero(usable & (labels == number)), key=lambda row: orders[row])
-            test[rows[: max(1, round(HELD_BACK * len(rows)))]] = True
+            test[rows[: max(1, round(HELD_OUT * len(rows)))]] = True
     known = np.array(hashes, np.uint64)
-    twice = np.isin(known, known[usable & test & (known != 0)])  # pictures of the test part are not learned
+    twice = np.isin(known, known[usable & test & (known != 0)])  # pictures of the test part are not trained on
     places = {"learn from": np.flatnonzero(usable & learn & ~test & ~twice), "test with": np.flatnonzero(usable & test)}
     for purpose, chosen in places.items():
         if not len(chosen):
@@ -114,9 +119,9 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
 
 
 class _Read(NamedTuple):
-    """What is known of an image: a hash of its file and one of its pixels; of one that cannot be read the reason.
+    """An image: hashes of its file and of its pixels, or the reason why it cannot be read.
 
-    Of one of more than 8 bits it is its extent, until the range of all is known.
+    Of an image of more than 8 bits it is the extent, until the range of all is known.
     """
 
     order: bytes = b""
@@ -126,7 +131,7 @@ class _Read(NamedTuple):
 
 
 def _read_chunk(samples: Sequence[Sample], contract: Contract) -> tuple[np.ndarray, list[_Read]]:
-    """Return the pixels of some images, and what is known of each; of more than 8 bits the pixels are left out."""
+    """Return the pixels of images (0 if they have more than 8 bits), and a ``_Read`` of each."""
     pixels = np.zeros((len(samples), contract.size, contract.size, contract.channels), np.uint8)
     return pixels, [_read(sample, contract, row) for row, sample in zip(pixels, samples, strict=True)]
 
@@ -144,9 +149,9 @@ def _read(sample: Sample, contract: Contract, row: np.ndarray, deep: bool = Fals
 
 
 def _read_deep(samples: Sequence[Sample], contract: Contract, read: list[_Read], file: Path) -> Contract:
-    """Find the range of the images of more than 8 bits that may be learned, read all of that kind, fill them in.
+    """Find the range of the training images of more than 8 bits; read all such images, and fill in their pixels.
 
-    They alone are decoded twice.
+    Only these are decoded twice.
 
     Returns:
         The contract with that range.

@@ -1,7 +1,7 @@
-"""The backbones: what each is built from, and what it wants of its pixels. Adding one is adding a row.
+"""The table of backbones. To add a backbone, add a row.
 
-The table is read without the framework, which is imported where a network is built. Accuracies are published ones, in
-percent on ImageNet's validation images, of the whole network with its own classifier.
+Reading the table imports no framework; building a network does. Accuracies are published ones, in percent on ImageNet's
+validation images, of the whole network with its classifier.
 """
 
 import difflib
@@ -30,13 +30,13 @@ class BackboneSpec:
 
     Attributes:
         constructor: its name in keras.applications, or in ``stages.compute.applications``.
-        family: what it shares with others.
-        native: the side of the images its weights were published for, in pixels.
+        family: preprocessing, smallest image and block names.
+        native: side of the images that its weights were published for, in pixels.
         parameters: without classifier.
-        depth: layers on the longest way, activations and normalisations included, as ``source`` counts them.
-        top1: accuracy in percent; None where none is published.
+        depth: layers on the longest path, with activations and normalizations, as ``source`` counts them.
+        top1: accuracy in percent; None if none is published.
         top5: likewise, of the five likeliest classes.
-        source: where depth and accuracy are from.
+        source: of depth and accuracy.
         alpha: width of a MobileNet; None for others.
     """
 
@@ -52,7 +52,7 @@ class BackboneSpec:
 
     @property
     def own(self) -> bool:
-        """Whether it is one of this project, without published weights."""
+        """Whether it is defined in this project, without published weights."""
         return self.family.name == "own"
 
     @property
@@ -78,7 +78,7 @@ class BackboneSpec:
 
         rescaling = None
         if self.family is f.EFFICIENTNET:
-            # Before Keras's own two layers, and so that their result is what the weights were trained on.
+            # Precedes Keras's own two layers, so that their output is what the weights were trained on.
             scale = [deviation**-0.5 for deviation in _DEVIATION]
             rescaling = scale, [255 * mean * (1 - factor) for mean, factor in zip(_MEAN, scale, strict=True)]
         model = build_model(self.constructor, side, self.alpha, rescaling)
@@ -140,8 +140,12 @@ BACKBONES = {
 }
 
 
-def find(name: str, side: int) -> BackboneSpec:
-    """Return the row ``name``, having checked that it takes images of ``side`` pixels.
+def find_backbone(name: str, side: int) -> BackboneSpec:
+    """Return the row ``name``.
+
+    Args:
+        name: of a backbone.
+        side: of the images, in pixels.
 
     Raises:
         UserError: there is no such backbone, or the images are too small for it.

@@ -1,4 +1,4 @@
-"""Load weights that others published, or that a user has, into a backbone; say what does not fit where they do not."""
+"""Load published weights, or a user's, into a backbone; say which layer does not fit."""
 
 import re
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ def load_published(backbone: Model, path: Path) -> None:
     """Load a weights file (no classifier) into ``backbone``.
 
     Args:
+        backbone: its model.
         path: in the layout of ``keras.applications`` (``.h5``), or of Keras 3's ``save_weights`` (``.weights.h5``).
 
     Raises:
-        UserError: the file is no whole HDF5 file or was made for another network; the message names the file and the
-            first layer that does not fit.
+        UserError: the file is not a complete HDF5 file, or belongs to another network; the message names the file and
+            the first layer that does not fit.
     """
     try:
         with h5py.File(path) as file:
@@ -74,14 +75,14 @@ def _saved(group: h5py.Group) -> Iterator[Layer]:
 
 
 def _names(group: h5py.Group, key: str) -> list[str]:
-    """Return a list of names that Keras keeps with a group: in one attribute, or in KEY0, KEY1 … where it is long."""
+    """Return the names that Keras stores with a group: in one attribute, or a long list in KEY0, KEY1, and so on."""
     attributes = [name for name in (key, *(f"{key}{n}" for n in range(len(group.attrs)))) if name in group.attrs]
     names = [name for attribute in attributes for name in group.attrs[attribute]]
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _difference(expected: list[Layer], saved: list[Layer]) -> str:
-    """Say where the layers of a file differ from those of the network; nothing where they are the same."""
+    """Say where the layers of a file differ from those of the network; "" if they do not."""
     for (layer, shapes), (name, found) in zip(expected, saved, strict=False):
         if shapes != found:
             number = next((n for n, pair in enumerate(zip(shapes, found, strict=False)) if pair[0] != pair[1]), 0)
@@ -90,7 +91,7 @@ def _difference(expected: list[Layer], saved: list[Layer]) -> str:
             return f"layer {layer}: expected the shape {shapes[number]}, the file has {found[number]} (in its {name})"
     if len(expected) < len(saved):
         more = ", ".join(name for name, _ in saved[len(expected) :][:3])
-        return f"after the last layer, {expected[-1][0]}, it goes on with {more}{_top(True)}"
+        return f"after the last layer, {expected[-1][0]}, it continues with {more}{_top(True)}"
     if len(expected) > len(saved):
         return f"it ends before layer {expected[len(saved)][0]}"
     return ""
@@ -101,7 +102,7 @@ def _top(more: bool) -> str:
 
 
 def _numbers(file: h5py.File) -> int:
-    """Return how many numbers a file of Keras 3's layout holds as weights; random generators have a state, too."""
+    """Return how many weights a file of Keras 3's layout holds, without the states of random generators."""
     sizes: list[int] = []
 
     def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -125,7 +126,7 @@ def _content(path: Path) -> str:
 
 
 def _reason(text: str) -> str:
-    """Return what Keras says of the first layer that does not fit."""
+    """Return what Keras says about the first layer that does not fit."""
     layer = re.search(r"object <\w+ name=([^,>]+)", text)
     shapes = re.search(r"variable\.shape=(\([^)]*\)), Received: value\.shape=(\([^)]*\))", text)
     if layer and shapes:

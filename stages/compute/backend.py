@@ -1,4 +1,4 @@
-"""Choose the framework that computes, before it is imported, and rule out what else would change its numbers."""
+"""Choose the framework before it is imported, and rule out settings of the environment that change its results."""
 
 import os
 from importlib.util import find_spec
@@ -12,26 +12,27 @@ SET = {
     # TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as
     # long.
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    # How a sum is divided among threads changes its last digits: TensorFlow and JAX (XLA) take so many, however many
-    # cores there are.
+    # The number of threads that share a sum changes its last digits: TensorFlow and JAX (XLA) use this many, whatever
+    # the number of cores.
     "TF_NUM_INTRAOP_THREADS": "8",
     "NPROC": "8",
     # Processors with AVX512 then train to the same bytes as those without (docs/same_bytes.md).
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    # A keras.json in a home folder may change the backend, float type, epsilon and image layout: Keras finds none here.
+    # A keras.json in the home folder could change the backend, float type, epsilon and image layout: Keras finds none.
     "KERAS_HOME": os.devnull,
 }
-_NOT_IN_BFLOAT16 = ("ONEDNN_MAX_CPU_ISA",)  # which needs more than these instructions
-# Variables of these names are unset, but for those that say where to compute and where to keep what was compiled.
+_NOT_IN_BFLOAT16 = ("ONEDNN_MAX_CPU_ISA",)  # which needs other instructions
+# Variables with these prefixes are unset, except for those that choose a device and a cache of compiled code.
 _UNSET = ("DNNL_", "JAX_", "KERAS_", "NVIDIA_TF32_OVERRIDE", "ONEDNN_", "TF_SET_ONEDNN_", "TF_XLA_FLAGS")
 _LEFT = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")
 _chosen = False
 
 
 def choose_backend(backend: str, precision: str = "float32") -> None:
-    """Make ``backend`` (tensorflow or jax) the one that Keras computes with, in a process that has not imported Keras.
+    """Set the backend of Keras, in a process that has not imported Keras.
 
     Args:
+        backend: tensorflow or jax.
         precision: in which networks compute; float32 or bfloat16.
 
     Raises:
@@ -53,7 +54,7 @@ def choose_backend(backend: str, precision: str = "float32") -> None:
 
 
 def ensure_backend() -> None:
-    """Choose what the environment names, or TensorFlow, where nothing was chosen, as in tests.
+    """Choose the backend that the environment names, or TensorFlow, if none was chosen, as in tests.
 
     Raises:
         UserError: the backend is not installed.

@@ -1,7 +1,4 @@
-"""What a device takes: batches of one size, whatever the number of rows; and whether there is a GPU.
-
-No framework is imported.
-"""
+"""Batches of one size, whatever the number of rows; the size of batches; the number of GPUs. Imports no framework."""
 
 import ctypes
 import math
@@ -11,10 +8,15 @@ from functools import cache
 import numpy as np
 
 
-def in_batches(run: Callable[[np.ndarray], Sequence[np.ndarray]], rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Return the outputs of ``run`` for ``rows`` (n, ...), which it gets ``size`` at a time.
+def run_in_batches(run: Callable[[np.ndarray], Sequence[np.ndarray]], rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return the outputs of ``run`` for all rows.
 
-    The last batch is filled up with copies of its last row, whose outputs are dropped.
+    The last batch is padded with copies of its last row, whose outputs are dropped.
+
+    Args:
+        run: from a batch to its outputs.
+        rows: (n, ...).
+        size: of a batch.
     """
     parts = []
     for start in range(0, len(rows), size):
@@ -24,20 +26,20 @@ def in_batches(run: Callable[[np.ndarray], Sequence[np.ndarray]], rows: np.ndarr
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
-def batch_size(numbers: int, most: int, room: int) -> int:
+def fit_batch_size(numbers: int, most: int, room: int) -> int:
     """Return how many images to compute at a time: a power of two.
 
     Args:
         numbers: in the largest tensor of one image, float32.
-        most: more are not faster.
-        room: bytes that this tensor may take for all of them.
+        most: images; more are not faster.
+        room: bytes of memory for that tensor of all images.
     """
     return int(min(most, 2 ** max(0, math.floor(math.log2(room / (4 * numbers))))))
 
 
 @cache
-def gpus() -> int:
-    """Return how many NVIDIA GPUs there are that CUDA_VISIBLE_DEVICES does not hide."""
+def count_gpus() -> int:
+    """Return how many NVIDIA GPUs there are, without those that CUDA_VISIBLE_DEVICES hides."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""Keep the chatter of native libraries off the terminal."""
+"""Keep the logs of native libraries off the terminal."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what is written to stderr inside the block; show it after all when the block fails.
+def silence_native_logs() -> Iterator[None]:
+    """Hide what is written to stderr inside the block; show it if the block fails.
 
-    Converters and model runtimes log from C++ straight to the file descriptor, past ``sys.stderr`` and every Python log
-    level, so it is the descriptor that is redirected.
+    Converters and model runtimes log from C++ to the file descriptor, past ``sys.stderr`` and Python log levels. So
+    the descriptor is redirected.
     """
     sys.stderr.flush()
     terminal = os.dup(2)

@@ -1,4 +1,4 @@
-"""Networks as JAX computes them: compiled steps of a training, on one device or several."""
+"""Inference and training steps in JAX, on one device or several."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from stages.compute.runtime import keras
 
 
 class Forward:
-    """As ``stages.compute.on_tensorflow.Forward``."""
+    """See ``stages.compute.on_tensorflow.Forward``."""
 
     def __init__(self, network: keras.Model) -> None:
         self._network = network
@@ -27,7 +27,7 @@ class Forward:
 
 
 class TrainStep:
-    """As ``stages.compute.on_tensorflow.TrainStep``."""
+    """See ``stages.compute.on_tensorflow.TrainStep``."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -39,7 +39,7 @@ class TrainStep:
             right = (jnp.argmax(targets, 1) == jnp.argmax(logits, 1)) & (weights > 0)
             return jnp.sum(losses), (others, jnp.sum(right.astype(jnp.float32)))
 
-        # A compiled loop over the steps would compute each of them with one thread of a CPU.
+        # A compiled loop over all steps would use one thread of a CPU.
         @jax.jit  # type: ignore[untyped-decorator]
         def step(state: Any, rate: Any, *batch: Any) -> Any:
             trainable, others, optimizer = state
@@ -53,7 +53,7 @@ class TrainStep:
     def __call__(
         self, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray, rates: Sequence[float]
     ) -> np.ndarray:
-        """Take one step after the other; see there."""
+        """Take one step after the other; see ``stages.compute.on_tensorflow.TrainStep``."""
         model, sums = self._model, []
         state = (*_values(model), [variable.value for variable in model.optimizer.variables])
         for batch in zip(np.asarray(rates, np.float32), inputs, targets, weights, strict=True):
@@ -72,7 +72,7 @@ def _values(model: keras.Model) -> tuple[list[Any], list[Any]]:
 
 
 def _spread(array: np.ndarray) -> Any:
-    """Return ``array`` as each device gets its part of the rows."""
+    """Return ``array`` with its rows divided among the devices."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return array

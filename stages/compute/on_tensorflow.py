@@ -1,4 +1,4 @@
-"""Networks as TensorFlow computes them: one graph for several steps of a training, on one device or several."""
+"""Inference and training steps in TensorFlow, on one device or several; one graph takes several steps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ class Forward:
     """A network in inference, compiled. It reads the network's weights at each call.
 
     Args:
-        network: any.
+        network: with its weights.
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -35,7 +35,7 @@ class Forward:
 class TrainStep:
     """Training steps of a model whose optimizer is built.
 
-    Several devices compute the gradients of a part of each batch; their sum makes the step, as if one had computed all.
+    Each of several devices computes the gradients of a part of each batch; the step uses their sum.
 
     Args:
         model: from inputs to logits.
@@ -44,7 +44,7 @@ class TrainStep:
     def __init__(self, model: keras.Model) -> None:
         self._strategy = tf.distribute.get_strategy()
         variables = [variable.value for variable in model.trainable_variables]
-        # Keras would sum the gradients of all devices after it has clipped each; here they are summed before.
+        # Keras would clip the gradients of each device before it sums them; here they are summed first.
         model.optimizer._all_reduce_sum_gradients = lambda pairs: pairs
 
         def gradients(inputs: Any, targets: Any, weights: Any, step: Any) -> tuple[Any, Any]:
@@ -80,11 +80,11 @@ class TrainStep:
         Args:
             inputs: (steps, n, ...); n is a multiple of the number of devices.
             targets: shares of each class, float32 (steps, n, classes).
-            weights: of each row in the loss of its step, float32 (steps, n); 0 for rows that only fill up.
+            weights: of each row in the loss of its step, float32 (steps, n); 0 for padding.
             rates: the learning rate of each step.
 
         Returns:
-            For each step its loss and how many rows it had right, before the step, float32 (steps, 2).
+            The loss of each step and how many rows were right, both before the step, float32 (steps, 2).
         """
         arrays = [_spread(self._strategy, array, axis=1) for array in (inputs, targets, weights)]
         sums: np.ndarray = self._run(*arrays, tf.constant(rates, tf.float32)).numpy()
@@ -92,7 +92,7 @@ class TrainStep:
 
 
 def _spread(strategy: Any, array: np.ndarray, axis: int) -> Any:
-    """Return ``array`` as each device gets its part along ``axis``."""
+    """Return ``array`` divided among the devices along ``axis``."""
     if strategy.num_replicas_in_sync == 1:
         return tf.constant(array)
     parts = np.split(array, strategy.num_replicas_in_sync, axis)

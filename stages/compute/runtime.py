@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from stages.base.errors import UserError
 from stages.base.terminal import say
 from stages.compute.backend import ensure_backend
-from stages.compute.native_logs import quiet
+from stages.compute.native_logs import silence_native_logs
 
 _entered = ExitStack()
 _started = False
@@ -24,9 +24,9 @@ ensure_backend()
 
 @contextmanager
 def _quick() -> Iterator[None]:
-    """Import the framework in half the time: without its adapters of libraries that nothing here uses it with.
+    """Import the framework in half the time: without its adapters for libraries that are not used with it.
 
-    Nothing that it brings is garbage, neither now nor when the process ends, and looking for it takes two seconds.
+    The import leaves no garbage, and collecting it would take two seconds, here and when the process ends.
     """
     unused = {"matplotlib", "sklearn"} | ({"jax"} if os.environ["KERAS_BACKEND"] == "tensorflow" else set())
     unused -= set(sys.modules)
@@ -43,7 +43,7 @@ def _quick() -> Iterator[None]:
             gc.enable()
 
 
-with quiet(), _quick():  # TensorFlow logs about itself before its log level can be set
+with silence_native_logs(), _quick():  # TensorFlow logs about itself before its log level can be set
     import keras as keras
 
     if keras.backend.backend() == "tensorflow":
@@ -65,15 +65,15 @@ def list_devices() -> list[str]:
 
 
 def start(seed: int, devices: int | str = 1) -> None:
-    """Seed every random generator and make operations repeatable, so that a second run writes the same bytes.
+    """Seed every random generator and make operations deterministic, so that a second run writes the same bytes.
 
     Args:
         seed: for Python, NumPy and the Keras backend.
-        devices: how many compute, each a part of every batch: so many GPUs, or ``auto`` for all of them. Where there is
-            no GPU, so many parts of the CPU, which makes nothing faster, and ``auto`` is 1.
+        devices: how many GPUs share each batch, or ``auto`` for all of them. Without a GPU, the CPU is divided into so
+            many devices, which is no faster, and ``auto`` is 1.
 
     Raises:
-        UserError: there are fewer GPUs, or Keras is of a version that this does not fit.
+        UserError: there are fewer GPUs, or the version of Keras is not supported.
     """
     global _started
     _started = True
@@ -82,7 +82,7 @@ def start(seed: int, devices: int | str = 1) -> None:
         jax.config.update("jax_num_cpu_devices", devices)  # before JAX looks for devices
     _check_private_names()
     keras.utils.clear_session(free_memory=False)  # layers are numbered from the start
-    with quiet():  # under JAX this imports TensorFlow where it is installed
+    with silence_native_logs():  # under JAX this imports TensorFlow where it is installed
         keras.utils.set_random_seed(seed)
     gpus = _gpus()
     count = max(1, gpus) if isinstance(devices, str) else devices
@@ -95,10 +95,10 @@ def start(seed: int, devices: int | str = 1) -> None:
 
 
 def _check_private_names() -> None:
-    """Raise UserError where this version of Keras lacks something that the code uses and Keras does not promise."""
+    """Raise UserError if this version of Keras lacks a private name that the code uses."""
     tensor = keras.Input((1,))
     used = {tensor: ["_keras_history"], keras.Model(tensor, tensor): ["_flatten_layers", "_run_through_graph"]}
-    if backend_name() == "tensorflow":  # no variable is made: devices are not set up yet
+    if backend_name() == "tensorflow":  # creates no variable: devices are not set up yet
         used[keras.optimizers.Optimizer] = ["_all_reduce_sum_gradients"]
     else:
         used[keras.optimizers.SGD()] = ["_learning_rate"]
@@ -106,15 +106,15 @@ def _check_private_names() -> None:
         raise UserError(f"Keras {keras.__version__} has no {', '.join(missing)}. Run `pip install -e .`.")
 
 
-def start_once() -> None:
-    """Start on all devices, unless the process has started already: a training keeps its seed and devices."""
+def ensure_started() -> None:
+    """Start on all devices, unless the process has started: a training retains its seed and devices."""
     if not _started:
         start(seed=0, devices="auto")
 
 
 @contextmanager
-def exact() -> Iterator[None]:
-    """Let a GPU multiply with all digits of float32 inside the block; by itself it takes 10 bits of each (TF32)."""
+def disable_tf32() -> Iterator[None]:
+    """Let a GPU multiply in float32 inside the block; by default it uses 10 bits of each mantissa (TF32)."""
     if backend_name() == "jax":
         with jax.default_matmul_precision("highest"):
             yield
@@ -127,8 +127,8 @@ def exact() -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def sees_gpu() -> bool:
-    """Whether the framework sees the GPU of this machine; say what is missing where it does not."""
+def check_gpu() -> bool:
+    """Return whether the framework sees the GPU of this machine; if not, say what is missing."""
     if not on_gpu():
         package = "pip install -e '.[gpu]'" if backend_name() == "tensorflow" else "pip install 'jax[cuda]'"
         say(f"{backend_name()} does not see the GPU of this machine, so the CPU computes: {package}")
@@ -138,13 +138,13 @@ def sees_gpu() -> bool:
 def _start_tensorflow(count: int, gpus: int) -> None:
     tf.config.experimental.enable_op_determinism()
     for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)  # leave the rest of the GPU to others
+        tf.config.experimental.set_memory_growth(gpu, True)  # leave the rest of the memory to other processes
     if count > 1:
         if not gpus:
             parts = [tf.config.LogicalDeviceConfiguration()] * count
             tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
         names = [device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")]
-        # Entered for good: networks must be built inside, and a stage is a process of its own. It ends when forgotten.
+        # Never left: networks must be built inside, and each stage is a process.
         _entered.enter_context(tf.distribute.MirroredStrategy(names[:count]).scope())
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from stages.base.errors import UserError
 from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
-from stages.compute.native_logs import quiet
+from stages.compute.native_logs import silence_native_logs
 from stages.compute.networks import Model
 from stages.compute.runtime import keras
 
@@ -63,7 +63,7 @@ def write_litert(module: Any, path: Path) -> None:
         UserError: the network has an operation that LiteRT lacks.
     """
     function = module.serve.get_concrete_function()
-    with quiet():
+    with silence_native_logs():
         try:
             content = tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
         except Exception as error:  # the converter's own error class is not public

@@ -6,7 +6,7 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.compute.exported import Run, open_litert, open_onnx, open_saved_model
-from stages.compute.native_logs import quiet
+from stages.compute.native_logs import silence_native_logs
 from stages.formats.card import FILES, read_card
 
 _OPENERS = {"onnx": open_onnx, "litert": open_litert, "saved_model": open_saved_model}
@@ -59,7 +59,7 @@ class Runner:
     def _try_out(self, path: Path) -> None:
         size, channels, classes = self.contract.size, self.contract.channels, len(self.classes)
         try:
-            with quiet():  # LiteRT prints about its kernels the first time it runs
+            with silence_native_logs():  # LiteRT prints about its kernels the first time it runs
                 fits = self._run(np.zeros((1, size, size, channels), np.uint8)).shape == (1, classes)
         except Exception:  # each runtime has its own error for pixels of a shape it does not take
             fits = False
@@ -81,7 +81,7 @@ def _open_first(folder: Path, formats: list[str]) -> tuple[str, Run]:
 
 
 def _open(name: str, path: Path) -> Run:
-    with quiet():
+    with silence_native_logs():
         try:
             return _OPENERS[name](path)
         except ImportError:

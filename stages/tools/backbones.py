@@ -6,7 +6,7 @@ python -m stages backbones vgg16        one, with the first layer of each block
 
 import argparse
 
-from stages.backbones.registry import BACKBONES, BackboneSpec, find, weights_item
+from stages.backbones.registry import BACKBONES, BackboneSpec, find_backbone, weights_item
 from stages.base.stage import stage
 from stages.base.table import format_table
 
@@ -20,7 +20,7 @@ def main() -> None:
     if name is None:
         print_table()
     else:
-        print_backbone(name, find(name, 10**6))
+        print_backbone(name, find_backbone(name, 10**6))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ Nothing is trained or loaded, so it also works before `dvc repro`.
 import argparse
 from pathlib import Path
 
-from stages.backbones.registry import find
+from stages.backbones.registry import find_backbone
 from stages.base.files import read_json
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -20,7 +20,7 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
 from stages.splitting.source import read_source
-from stages.transfer.costs import Images, disk_usage, layer_lines, totals
+from stages.transfer.costs import Images, describe_disk_usage, format_layers, summarize_states
 from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, resolve_depths, select_depth
 
 PARAMS = Path("params.yaml")
@@ -37,19 +37,19 @@ def main() -> None:
     thawed = read_section(PARAMS, "finetune", Finetune).thawed
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     train_batchnorm = thawed.batchnorm == "train"
-    architecture = find(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
+    architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
     depths = resolve_depths(architecture, extract.freeze if given is None else parse_freeze(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else thawed.freeze
     depth = select_depth(architecture, depths, freeze)
-    for line in layer_lines(architecture, depth.frozen, train_batchnorm):
+    for line in format_layers(architecture, depth.frozen, train_batchnorm):
         print(line)
     key = "finetune.thawed.freeze"
     if freeze == AS_EXTRACTED:
         key, freeze = "extract.freeze", extract.freeze if given is None else given
     print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {freeze}")
-    for line in totals(architecture, depth.frozen, train_batchnorm):
+    for line in summarize_states(architecture, depth.frozen, train_batchnorm):
         print(line)
-    for line in disk_usage(architecture, depths, extract.pooling, extract.precision, count_images(extract)):
+    for line in describe_disk_usage(architecture, depths, extract.pooling, extract.precision, count_images(extract)):
         print(line)
 
 

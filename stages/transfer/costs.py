@@ -33,7 +33,7 @@ class Images:
     origin: str
 
 
-def layer_lines(architecture: Architecture, frozen: int, train_batchnorm: bool) -> list[str]:
+def format_layers(architecture: Architecture, frozen: int, train_batchnorm: bool) -> list[str]:
     """Return the lines of the table of layers, with a rule between the frozen and the thawed.
 
     Args:
@@ -54,7 +54,7 @@ def layer_lines(architecture: Architecture, frozen: int, train_batchnorm: bool) 
     return lines
 
 
-def totals(architecture: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
+def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
     """Go through one line a state: how many layers are in it, and their parameters.
 
     Args:
@@ -70,7 +70,7 @@ def totals(architecture: Architecture, frozen: int, train_batchnorm: bool) -> It
             yield f"{state:<10}{len(there):>5} layers{there['parameters'].sum():>15,} parameters{why}"
 
 
-def disk_usage(
+def describe_disk_usage(
     architecture: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
 ) -> Iterator[str]:
     """Go through lines that say what is stored of each image, and how much disk space it takes.

@@ -15,7 +15,7 @@ import numpy as np
 from stages.base.files import refuse_damaged
 from stages.base.prefetch import map_in_threads, prefetch
 from stages.compute.architecture import FEATURES, GRAPH, PIXELS, Architecture, pooled, read_architecture
-from stages.compute.devices import batch_size, gpus
+from stages.compute.devices import count_gpus, fit_batch_size
 from stages.compute.graphs.edit import cut, read
 from stages.compute.graphs.session import Graph, has_cuda
 
@@ -61,7 +61,7 @@ def open_feature_extractor(
     """
     architecture = read_architecture(pretrain)
     required = runner == "keras" or precision != "float32"
-    for_gpu = gpus() > 0 and (runner == "auto" or (runner is None and not has_cuda()))
+    for_gpu = count_gpus() > 0 and (runner == "auto" or (runner is None and not has_cuda()))
     names = [name for name in outputs if name != PIXELS]
     if not names:
         return FeatureExtractor(lambda pixels: {PIXELS: pixels}, _MOST, 1, "not needed")
@@ -85,4 +85,4 @@ def open_feature_extractor(
 
 def graph_batch_size(architecture: Architecture) -> int:
     """Return how many images a graph of the backbone takes at a time."""
-    return batch_size(max(math.prod(layer.shape) for layer in architecture.operations), _MOST, _BYTES)
+    return fit_batch_size(max(math.prod(layer.shape) for layer in architecture.operations), _MOST, _BYTES)

@@ -6,7 +6,7 @@ from pathlib import Path
 from stages.backbones.pretrained import read_pretrained
 from stages.compute.forward import Forward
 from stages.compute.networks import build_frozen_part, set_precision
-from stages.compute.runtime import backend_name, device_count, exact, sees_gpu, start_once
+from stages.compute.runtime import backend_name, check_gpu, device_count, disable_tf32, ensure_started
 from stages.transfer.feature_extractor import FeatureExtractor
 
 
@@ -24,12 +24,12 @@ def open_keras(
         optional: whether ONNX Runtime can compute instead. Then None is returned if the framework sees no GPU, as
             without NVIDIA's libraries.
     """
-    start_once()
-    if optional and not sees_gpu():
+    ensure_started()
+    if optional and not check_gpu():
         return None
     backbone = read_pretrained(pretrain).backbone
     set_precision(backbone.model, precision)
     forward = Forward(build_frozen_part(backbone, outputs, pooling))
     devices = device_count()
     device = f"{backend_name()} in {precision} on {devices} device{'s' * (devices > 1)}"
-    return FeatureExtractor(exact()(forward) if measuring else forward, forward.batch_size, 1, device)
+    return FeatureExtractor(disable_tf32()(forward) if measuring else forward, forward.batch_size, 1, device)

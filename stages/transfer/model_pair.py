@@ -16,7 +16,7 @@ from stages.base.arrays import ArrayLike
 from stages.base.files import read_json, refuse_damaged
 from stages.base.prefetch import map_in_threads
 from stages.compute.architecture import FEATURES, read_architecture
-from stages.compute.devices import gpus
+from stages.compute.devices import count_gpus
 from stages.compute.graphs.edit import read
 from stages.compute.graphs.session import Graph, has_cuda
 from stages.transfer.feature_extractor import graph_batch_size
@@ -97,7 +97,7 @@ def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray],
 
     On a GPU that ONNX Runtime cannot use, the framework computes.
     """
-    if gpus() and not has_cuda():
+    if count_gpus() and not has_cuda():
         from stages.transfer.model_pair_keras import open_keras  # here: it imports the framework
 
         if run := open_keras(file, pretrain):

@@ -11,7 +11,7 @@ from stages.compute.forward import Forward
 from stages.compute.graphs.convert import check_graph, convert
 from stages.compute.graphs.edit import write
 from stages.compute.networks import Model, build_network, build_trainable_part
-from stages.compute.runtime import exact, sees_gpu, start_once
+from stages.compute.runtime import check_gpu, disable_tf32, ensure_started
 from stages.compute.saving import from_config, load_weights, save_weights
 from stages.transfer.model_pair import read_model_pair
 
@@ -57,7 +57,7 @@ def read_model(folder: Path, pretrain: Path, which: str, from_pixels: bool = Fal
 
 def open_keras(file: Path, pretrain: Path) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return the model beside the graph ``file``, run by the framework on a GPU; None if it sees none."""
-    start_once()
-    if not sees_gpu():
+    ensure_started()
+    if not check_gpu():
         return None
-    return exact()(Forward(read_model(file.parent, pretrain, file.stem)))
+    return disable_tf32()(Forward(read_model(file.parent, pretrain, file.stem)))

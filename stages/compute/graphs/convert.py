@@ -1,9 +1,8 @@
-"""Write a Keras network as an ONNX graph: what it computes in inference, for every runtime that reads ONNX.
+"""Convert a Keras network in inference mode to an ONNX graph.
 
-Keras's own exporter goes through TensorFlow and tf2onnx: it takes up to a minute, gives other bytes at every run and
-under JAX another graph, and folds constants as the processor at hand rounds them. The layers that image networks are
-made of are few, so they are written one by one (``stages.compute.graphs.layers``): in milliseconds, and always the
-same bytes.
+Keras's own exporter goes through TensorFlow and tf2onnx: it takes up to a minute, writes other bytes at every run and
+another graph under JAX, and folds constants with the rounding of the processor. Image networks have few types of
+layers, so they are converted one by one (``stages.compute.graphs.layers``): in milliseconds, always to the same bytes.
 """
 
 from functools import partial
@@ -18,14 +17,14 @@ from stages.compute.graphs.layers import LAYERS
 from stages.compute.graphs.session import Graph
 from stages.compute.graphs.writer import Tensor, Writer
 from stages.compute.networks import Model
-from stages.compute.runtime import backend_name, exact, keras
+from stages.compute.runtime import backend_name, disable_tf32, keras
 
 # The graph and the framework round differently: by up to 1e-5 of the largest value, 1e-4 in deep networks.
 TOLERANCE = 1e-3
 
 
 def convert(network: Model) -> onnx.ModelProto:
-    """Return ``network`` as an ONNX model whose first dimension, the images, is open.
+    """Return ``network`` as an ONNX model whose first dimension, the number of images, is open.
 
     Args:
         network: a functional model of one input, uint8 or float32, and one output or a dictionary of outputs. Models
@@ -35,7 +34,7 @@ def convert(network: Model) -> onnx.ModelProto:
         A model with the input's name, and the outputs' names: the keys of the dictionary, or ``logits``.
 
     Raises:
-        UserError: it has a layer that is not known here.
+        UserError: it has a layer that is not supported.
     """
     writer, pixels = Writer(), network.input
     integer = str(pixels.dtype) == "uint8"
@@ -66,7 +65,7 @@ def check_graph(graph: onnx.ModelProto, stem: str, rows: np.ndarray, network: Mo
         UserError: they differ by more than rounding, or the network's outputs are not finite.
     """
     found = Graph(graph, len(rows))(rows)
-    with exact():
+    with disable_tf32():
         outputs = network(rows, training=False)
     for name, tensor in (outputs if isinstance(outputs, dict) else {"logits": outputs}).items():
         values = keras.ops.convert_to_numpy(tensor)

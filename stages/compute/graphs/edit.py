@@ -15,7 +15,7 @@ def read(path: Path) -> onnx.ModelProto:
     """Read a graph.
 
     Raises:
-        UserError: it is not there, or broken.
+        UserError: it is missing or damaged.
     """
     with refuse_damaged(path, "an ONNX graph"):
         model = onnx.load(path)
@@ -31,9 +31,13 @@ def write(model: onnx.ModelProto, path: Path) -> None:
 def cut(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
     """Return the part of ``model`` from its input to some of its outputs.
 
-    ONNX Runtime fuses a convolution with the BatchNormalization and the activation behind it, but not where the first
-    or the second is an output as well: all that follows would then differ in the last bits. Such an output gets a
-    convolution of its own, so that the bytes of each do not depend on which others are asked for.
+    ONNX Runtime fuses a convolution with the BatchNormalization and the activation after it, unless one of the first
+    two is an output as well: everything after it would then differ in the last bits. So such an output gets a separate
+    convolution, and the bytes of each output do not depend on the others.
+
+    Args:
+        model: a graph of one input.
+        outputs: names.
     """
     part = Extractor(model).extract_model([model.graph.input[0].name], list(outputs))
     nodes = part.graph.node

@@ -8,12 +8,12 @@ import onnx
 import onnxruntime
 
 from stages.base.errors import UserError
-from stages.compute.devices import gpus, in_batches
+from stages.compute.devices import count_gpus, run_in_batches
 
 # This optimizer would merge what ``stages.compute.graphs.edit.cut`` computes twice on purpose.
 _DISABLED = ["CommonSubexpressionElimination"]
 _CUDA = "CUDAExecutionProvider"
-_CALLS = 4  # at a time, at most: each needs memory of its own
+_CALLS = 4  # concurrent calls, at most: each needs memory
 
 
 def has_cuda() -> bool:
@@ -22,11 +22,10 @@ def has_cuda() -> bool:
 
 
 class Graph:
-    """A graph of one input that is ready to run: on a GPU where ONNX Runtime can use one, else on the CPU.
+    """A graph of one input that is ready to run: on a GPU if ONNX Runtime can use one, else on the CPU.
 
-    Rows come in batches of one size, the last filled up: what a row gives does not depend on the rows beside it.
-    Several threads may call it at a time. That is faster than several threads for each batch, which wait for each other
-    at every layer.
+    All batches have one size (the last is padded), so that outputs do not depend on the other rows. Several threads may
+    call it at a time. That is faster than several threads for each batch, which wait for each other at every layer.
 
     Args:
         model: the graph.
@@ -34,7 +33,7 @@ class Graph:
 
     Attributes:
         batch_size: as given.
-        threads: how many calls at a time make best use of the machine.
+        threads: how many concurrent calls make best use of the machine.
         device: "GPU" or "CPU".
 
     Raises:
@@ -47,10 +46,10 @@ class Graph:
         cores = os.cpu_count() or 1
         self.threads = min(cores, _CALLS)
         options.intra_op_num_threads = max(1, cores // self.threads)
-        # Threads that spin while they wait for work would hold the processors that decode the next images.
+        # Threads that spin while they wait would block the cores that decode the next images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # In float32 as on a CPU: by itself a GPU takes 10 bits of each number (TF32).
-        gpu = [(_CUDA, {"use_tf32": 0})] if gpus() and has_cuda() else []
+        # In float32, as on a CPU: by default a GPU uses TF32.
+        gpu = [(_CUDA, {"use_tf32": 0})] if count_gpus() and has_cuda() else []
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, [*gpu, "CPUExecutionProvider"], disabled_optimizers=_DISABLED
         )
@@ -66,8 +65,8 @@ class Graph:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, rows: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Return the outputs by name for ``rows`` (n, ...), n being 1 or more."""
-        outputs = in_batches(self._run, rows.astype(self._dtype, copy=False), self.batch_size)
+        """Return the outputs by name for ``rows`` (n, ...), n > 0."""
+        outputs = run_in_batches(self._run, rows.astype(self._dtype, copy=False), self.batch_size)
         return dict(zip(self._outputs, outputs, strict=True))
 
     def _run(self, rows: np.ndarray) -> list[np.ndarray]:

@@ -22,10 +22,9 @@ class Tensor:
     Attributes:
         name: unique.
         rank: number of dimensions, images included.
-        channels_first: whether feature maps lie as ONNX's convolutions want them, (n, c, h, w), and not as Keras has
-            them, (n, h, w, c).
-        pads: zeros that are still to be put around feature maps: rows or columns at the top, left, bottom and right. A
-            convolution does that by itself, which is faster; for others a node does it.
+        channels_first: whether the layout of feature maps is ONNX's, (n, c, h, w), and not Keras's, (n, h, w, c).
+        pads: padding that is still to be applied: rows or columns of zeros at the top, left, bottom and right. A
+            convolution applies it itself, which is faster; other layers need a node.
     """
 
     name: str
@@ -35,7 +34,7 @@ class Tensor:
 
 
 class Writer:
-    """Nodes and weights of a graph that is being written."""
+    """The nodes and weights of a graph."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
