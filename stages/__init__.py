@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml, the commands beside them, and what they share."""
+"""The stages of dvc.yaml, the commands, and the modules that they share."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from types import TracebackType
 
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say of Ctrl-C in one line that it came, also while a module is imported, before its ``main`` is there."""
+    """Report Ctrl-C in one line, even while modules are imported."""
     if issubclass(kind, KeyboardInterrupt):
         name = Path(sys.argv[0]).stem  # "__main__" until `python -m stages NAME` has read NAME
         print(f"{'stages' if name == '__main__' else name}: interrupted.", file=sys.stderr)

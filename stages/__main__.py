@@ -1,7 +1,7 @@
-"""Run a command that is no stage: `python -m stages NAME`. The stages of dvc.yaml run as `python -m stages.NAME`.
+"""Run a command: `python -m stages NAME`. The stages of dvc.yaml run as `python -m stages.NAME`.
 
 python -m stages --help            lists the commands
-python -m stages check --help      says what one of them takes
+python -m stages check --help      describes one
 """
 
 import argparse
@@ -15,7 +15,7 @@ _TOOLS = Path(__file__).with_name("tools")
 
 
 def main() -> None:
-    """Run the command that the command line names, with the arguments after its name."""
+    """Run the command that the command line names, with the remaining arguments."""
     commands = {path.stem: read_summary(path) for path in sorted(_TOOLS.glob("[!_]*.py"))}
     width = max(map(len, commands))
     parser = argparse.ArgumentParser(
@@ -23,9 +23,9 @@ def main() -> None:
         usage="%(prog)s [-h] COMMAND ...",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="\n".join(["commands:", *(f"  {name:<{width}}  {line}" for name, line in commands.items())]),
-        epilog="`python -m stages COMMAND --help` says what a command takes. `dvc repro` runs the stages.",
+        epilog="`python -m stages COMMAND --help` describes a command. `dvc repro` runs the stages.",
     )
-    parser.add_argument("command", metavar="COMMAND", help="one of those above; arguments after it are its own")
+    parser.add_argument("command", metavar="COMMAND", help="one of those above; further arguments go to it")
     name = parser.parse_args(sys.argv[1:2]).command
     if name not in commands:
         parser.error(explain_unknown(name, list(commands)))
@@ -34,12 +34,12 @@ def main() -> None:
 
 
 def read_summary(path: Path) -> str:
-    """Return the first line of a module's docstring. The module is not imported: some take seconds."""
+    """Return the first line of a module's docstring. It is read, not imported, for some imports take seconds."""
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
 
 
 def explain_unknown(name: str, commands: list[str]) -> str:
-    """Say what to write instead of ``name``."""
+    """Return what to write instead of ``name``."""
     if name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file():
         return f"{name} is a stage. Run `dvc repro {name}`, or `python -m stages.{name}`."
     close = difflib.get_close_matches(name, commands, n=1)

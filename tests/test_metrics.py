@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as sklearn
 
 from stages.base.errors import UserError
@@ -41,6 +42,7 @@ def test_wilson_gives_the_published_intervals(right: int, images: int, low: floa
 def test_wilson_holds_the_estimate_and_mirrors(counts: tuple[int, int], confidence: float) -> None:
     right, images = counts
     low, high = wilson(right, images, confidence)
+    assert (low, high) == pytest.approx(tuple(binomtest(right, images).proportion_ci(confidence, method="wilson")))
     assert 0 <= low <= right / images <= high <= 1
     assert low < high
     assert wilson(images - right, images, confidence) == pytest.approx((1 - high, 1 - low))

@@ -200,7 +200,7 @@ def test_after_a_kill_the_next_sweep_starts_from_what_was_there(
     request.getfixturevalue("killed")
     assert read_yaml(here / "params.yaml")["extract"]["depths"] == ["all", "none"]
     call(monkeypatch)
-    assert "the workspace is again what it was before the sweep that was killed" in capsys.readouterr().out
+    assert "restored the workspace of a sweep that was killed" in capsys.readouterr().out
     assert state(here) == before
 
 
@@ -234,7 +234,7 @@ def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
         call(monkeypatch, "all", "none")
     said = capsys.readouterr().err
     assert said.startswith("sweep: data/evaluate/scores.json, data/extract/, data/extract_test/, data/finetune/: expec")
-    assert "Run `dvc commit` to keep it" in said
+    assert "Run `dvc commit` to keep them" in said
     assert state(here) == before
     run("dvc", "commit", "-f", cwd=here)
     call(monkeypatch, "all", "none")
@@ -256,7 +256,7 @@ def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
             "finetune.thawed.gradual: expected at least the 6 layers frozen",
         ),
         (["all", "none"], {"extract": {"views": 0}}, "extract.views: expected a count of 1 or more"),
-        (["all", "none"], {}, "experiments are kept in git, and this is no git repository. Make it one: git init"),
+        (["all", "none"], {}, "experiments are stored in git, and this is not a git repository. Make it one: git init"),
     ],
 )
 def test_what_cannot_be_compared_is_said_at_once(
@@ -284,7 +284,7 @@ def test_before_the_first_commit_there_is_nothing_to_hang_experiments_on(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         call(monkeypatch, "all", "none")
-    assert "experiments hang on a commit, and there is none. Make one: git add" in capsys.readouterr().err
+    assert "experiments belong to a commit, and there is none. Make one: git add" in capsys.readouterr().err
 
 
 def finetune(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Say how far a test split is that of the last commit: accuracies compare over the images that both have."""
+"""Compare the test split with the last commit's: accuracies are comparable over the images that both hold."""
 
 import re
 import subprocess
@@ -12,23 +12,27 @@ from stages.base.terminal import say
 
 
 def report_overlap(path: Path, lock: Path) -> None:
-    """Print how many images a test split has in common with HEAD's, where the two differ; see ``describe_overlap``.
+    """Print how many images the test split shares with HEAD's, if they differ; see ``describe_overlap``.
 
-    It is printed alone: what a stage writes does not depend on git.
+    It is only printed, because what a stage writes must not depend on git.
+
+    Args:
+        path: the test split.
+        lock: dvc.lock.
     """
     if line := describe_overlap(path, lock):
         say(line)
 
 
 def describe_overlap(path: Path, lock: Path) -> str | None:
-    """Return a line on how many images a test split has in common with HEAD's. Both are looked up in DVC's cache.
+    """Return a line on how many images the test split shares with HEAD's. Both are read from DVC's cache.
 
     Args:
-        path: the packed test split, data/STAGE/FILE.
-        lock: dvc.lock, of which HEAD has a version.
+        path: the test split, data/STAGE/FILE.
+        lock: dvc.lock, which HEAD holds, too.
 
     Returns:
-        None where they are the same, or nobody can say: there is no git, no commit, no split in it.
+        None if they are equal, or cannot be compared: no git, no commit, no split in it.
     """
     try:
         now, commit = _hash_of(path, lock.read_text(encoding="utf-8")), _git("rev-parse", "--short", "HEAD")
@@ -57,7 +61,7 @@ def _git(*arguments: str) -> str:
 
 
 def _hash_of(path: Path, lock: str) -> str | None:
-    """Return the hash that the text of a dvc.lock records of a stage's output; to parse it all would take a second."""
+    """Return the hash of an output in the text of a dvc.lock, which would take a second to parse."""
     entry = rf"    - path: {re.escape(str(path))}\n      hash: md5\n      md5: (\w+)$"
     found = re.search(rf"^  {path.parent.name}:\n(?:    .*\n)*?{entry}", lock, re.MULTILINE)
     return found[1] if found else None

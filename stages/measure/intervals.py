@@ -1,4 +1,4 @@
-"""How sure a measured accuracy is, and how sure the difference of two accuracies on the same images."""
+"""Confidence intervals of an accuracy, and of the difference between two accuracies on the same images."""
 
 from math import sqrt
 from statistics import NormalDist
@@ -7,11 +7,12 @@ from statistics import NormalDist
 def wilson(right: int, images: int, confidence: float) -> tuple[float, float]:
     """Return the score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927, 209-212).
 
-    It stays within 0 and 1, has no width of zero at 0 or 100 %, and holds what it promises on small test splits, where
-    the textbook interval (Wald's) does not (Newcombe, Stat. Med. 17, 1998, 857-872).
+    It stays within 0 and 1, is never empty, and has its nominal coverage on small test splits, unlike the textbook
+    interval, Wald's (Newcombe, Stat. Med. 17, 1998, 857-872). ``scipy.stats.binomtest`` computes the same, but takes
+    evaluate another second to import.
 
     Args:
-        right: images predicted right.
+        right: images predicted correctly.
         images: images predicted, at least one.
         confidence: between 0 and 1, such as 0.95.
     """
@@ -20,7 +21,7 @@ def wilson(right: int, images: int, confidence: float) -> tuple[float, float]:
     center = share + z * z / (2 * images)
     reach = z * sqrt(share * (1 - share) / images + z * z / (4 * images * images))
     scale = 1 + z * z / images
-    # At the ends the formula is exactly 0 or 1; floating point may miss it by a last bit.
+    # At the ends the formula gives exactly 0 or 1; rounding may miss it by the last bit.
     low = 0.0 if right == 0 else (center - reach) / scale
     high = 1.0 if right == images else (center + reach) / scale
     return low, high
@@ -29,10 +30,9 @@ def wilson(right: int, images: int, confidence: float) -> tuple[float, float]:
 def paired_difference(lost: int, won: int, images: int, confidence: float) -> tuple[float, float]:
     """Return the interval of the difference of two accuracies measured on the same images.
 
-    Images that both models get right, or both get wrong, say nothing about the difference; the interval rests on those
-    where they disagree. It is the adjusted Wald interval for matched pairs of Agresti and Min (Stat. Med. 24, 2005,
-    729-740): Wald's, after adding half an image to each of the four cells. Two models that never disagree get an
-    interval around zero whose width falls with the number of images, not one of no width.
+    Only images on which the models disagree carry information about it. This is the adjusted Wald interval for matched
+    pairs of Agresti and Min (Stat. Med. 24, 2005, 729-740): Wald's, after adding half an image to each of the four
+    cells. For two models that never disagree it is not empty, but narrows around zero as images are added.
 
     Args:
         lost: images that only the first model gets right.

@@ -1,4 +1,4 @@
-"""How good predictions are: one set of numbers over all images, one row a class, one cell a pair of classes."""
+"""Measure predictions: over all images, by class, and by pair of classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,18 +9,18 @@ import pandas as pd
 from stages.measure.intervals import paired_difference, wilson
 from stages.measure.predictions import losses
 
-DECIMALS = 5  # of what is written: the last bits differ from machine to machine, and that should not change git
+DECIMALS = 5  # written: the last bits differ between machines, which must not show up in git
 
 
 def measure(
     labels: np.ndarray, head: np.ndarray, finetuned: np.ndarray, confidence: float, bins: int
 ) -> dict[str, dict[str, float]]:
-    """Return all that is measured of the two models, each number rounded to DECIMALS.
+    """Return all measures of both models, rounded to DECIMALS.
 
     Args:
         labels: int (n,), the actual classes; n is at least 1.
-        head: float64 (n, classes), the probabilities of the model of which only the head was trained.
-        finetuned: those of the fine-tuned model.
+        head: float64 (n, classes), probabilities of the head-only model.
+        finetuned: likewise of the fine-tuned model.
         confidence: of the intervals, such as 0.95.
         bins: of the calibration error.
 
@@ -42,12 +42,12 @@ def measure(
 def select_key_metrics(
     summary: Mapping[str, Any], val: pd.DataFrame | None, test: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Return the few numbers that are compared between commits: of the fine-tuned model, unless another is named.
+    """Return the few numbers to compare between commits, of the fine-tuned model unless their name says otherwise.
 
     Args:
-        summary: what ``split`` says of the images.
-        val: what ``stages.measure.predictions.tabulate`` says of the validation images; None where there are none.
-        test: what ``measure`` says of the test images.
+        summary: content of data/split/summary.json.
+        val: validation predictions, as ``stages.measure.predictions.tabulate`` makes them, if there are any.
+        test: what ``measure`` returns for the test images.
     """
     left_out = summary["rejects"] + summary["duplicates"]
     numbers: dict[str, dict[str, float]] = {"images": {**summary["images"], "left_out": left_out}}
@@ -70,10 +70,16 @@ def select_key_metrics(
 
 
 def compute_scores(labels: np.ndarray, probabilities: np.ndarray, confidence: float, bins: int) -> dict[str, float]:
-    """Return what one model is measured by; the arguments are those of ``measure``.
+    """Return the measures of one model.
 
-    These are: accuracy with the ends of its Wilson interval; macro F1, the mean over the classes that have a test image
-    (the same classes whatever the model predicts); log loss in nats; expected calibration error.
+    These are accuracy with its Wilson interval, macro F1 over the classes that have test images, log loss in nats, and
+    expected calibration error.
+
+    Args:
+        labels: int (n,), the actual classes.
+        probabilities: float64 (n, classes).
+        confidence: of the interval.
+        bins: of the calibration error.
     """
     predicted = probabilities.argmax(axis=1)
     right = int((predicted == labels).sum())
@@ -92,8 +98,13 @@ def compute_scores(labels: np.ndarray, probabilities: np.ndarray, confidence: fl
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
     """Return the expected calibration error (Guo et al., ICML 2017, equation 3).
 
-    Images are put into equal-width bins of the confidence in the predicted class, ((m - 1) / bins, m / bins]; the error
-    is the mean distance between a bin's accuracy and its mean confidence, weighted by its images.
+    Images fall into equal-width bins by confidence in the predicted class, ((m - 1) / bins, m / bins]. The error is the
+    mean distance between a bin's accuracy and its mean confidence, weighted by its images.
+
+    Args:
+        labels: int (n,), the actual classes.
+        probabilities: float64 (n, classes).
+        bins: how many.
     """
     confidences = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -104,14 +115,14 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) 
 
 
 def measure_classes(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:
-    """Return one row a class: its test images, and precision, recall and F1 of each model.
+    """Return precision, recall and F1 of each model by class, and the number of test images.
 
     Args:
         labels: int (n,), the actual classes.
         probabilities: by model name, (n, classes).
         classes: the names.
 
-    What is not defined (the precision of a class never predicted, the recall of one without images) is 0.
+    Undefined values, such as the precision of a class that is never predicted, are 0.
     """
     table = pd.DataFrame({"class": list(classes), "images": np.bincount(labels, minlength=len(classes))})
     for model, rows in probabilities.items():
@@ -121,35 +132,40 @@ def measure_classes(labels: np.ndarray, probabilities: dict[str, np.ndarray], cl
 
 
 def _counts(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return how many images of each class (rows) were taken for which (columns), int (classes, classes)."""
+    """Return the confusion matrix, int (classes, classes): rows are actual classes, columns predicted ones."""
     classes = probabilities.shape[1]
     places = labels * classes + probabilities.argmax(axis=1)
     return np.bincount(places, minlength=classes**2).reshape(classes, classes)
 
 
 def _by_class(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Return precision, recall and their harmonic mean F1 of each class; 0 where one is not defined."""
+    """Return precision, recall and F1 of each class; undefined values are 0."""
     right, actual, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     parts = {"precision": (right, predicted), "recall": (right, actual), "f1": (2 * right, actual + predicted)}
     return {name: part / np.maximum(whole, 1) for name, (part, whole) in parts.items()}
 
 
 def count_confusions(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Return counts of images, int (classes, classes): rows are the actual class, columns the predicted one."""
+    """Return the confusion matrix in images: rows are actual classes, columns predicted ones.
+
+    Args:
+        labels: int (n,), the actual classes.
+        probabilities: (n, classes).
+        classes: the names.
+    """
     return pd.DataFrame(_counts(labels, probabilities), index=pd.Index(classes, name="actual"), columns=list(classes))
 
 
 def choose_examples(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return up to ``count`` test images of each kind, in the order in which to show them.
+    """Return up to ``count`` test images of each kind, in the order to show them.
 
     Args:
         predictions: one row an image: class, predicted, confidence, sha256 (of its file).
         count: how many of each kind.
 
     Returns:
-        The chosen rows with their kind. "wrong": mistakes, the most confident first. "right": what was predicted right,
-        and "sample": any image, both in the order of their hashes, which is as good as drawn by lot. A row may be of
-        two kinds.
+        The chosen rows with their kind. "wrong": mistakes, the most confident first; "right": correct predictions;
+        "sample": any images. The last two are ordered by hash, which is as good as random. A row may have two kinds.
     """
     drawn = predictions.sort_values("sha256", kind="stable")
     right = drawn["predicted"] == drawn["class"]

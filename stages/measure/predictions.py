@@ -1,4 +1,4 @@
-"""What a model took each image for: one row an image."""
+"""Predictions as a table, one row an image."""
 
 from collections.abc import Mapping
 
@@ -11,10 +11,13 @@ from stages.images.split_file import SplitFile
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, float64 (n, classes), of logits (n, classes).
+    """Return float64 probabilities (n, classes).
+
+    Args:
+        logits: (n, classes).
 
     Raises:
-        UserError: a logit is no finite number.
+        UserError: a logit is not finite.
     """
     if not np.isfinite(logits).all():
         raise UserError(
@@ -27,17 +30,22 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the cross-entropy of each image in nats, float64 (n,); that of a probability of 0 is 36."""
+    """Return the cross-entropy of each image in nats, float64 (n,), at most 36.
+
+    Args:
+        labels: int (n,), the actual classes.
+        probabilities: (n, classes).
+    """
     own = probabilities[np.arange(len(labels)), labels]
     return np.asarray(-np.log(np.maximum(own, np.finfo(np.float64).eps)))
 
 
 def tabulate(split: SplitFile, probabilities: Mapping[str, np.ndarray]) -> pa.Table:
-    """Return one row an image: source, sha256, label and class, and what each model says of it.
+    """Return one row an image: source, sha256, label, class, and the predictions of each model.
 
     Args:
         split: the images.
-        probabilities: of each model by its name: float64 (n, classes).
+        probabilities: by model name, float64 (n, classes).
 
     Returns:
         For each MODEL also MODEL_predicted and MODEL_confidence (the class of highest probability), MODEL_loss (the

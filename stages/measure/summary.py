@@ -1,11 +1,11 @@
-"""Scores in words, for a terminal."""
+"""Scores as lines for a terminal."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def describe_scores(scores: Mapping[str, Any], confidence: float) -> Iterator[str]:
-    """Yield what was measured, a line each: over all test images, over those that are locked, and the gain.
+    """Yield a line for the scores of all test images, one for those of locked images, if any, and one for the gain.
 
     Args:
         scores: the content of scores.json.

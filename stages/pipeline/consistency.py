@@ -1,4 +1,4 @@
-"""What the sections of params.yaml ask of each other."""
+"""Find sections of params.yaml that contradict each other."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,12 +15,12 @@ from stages.splitting.source import read_source, select_columns
 
 
 def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
-    """Return one sentence for each place where valid sections contradict each other, the catalog, or what is on disk.
+    """Return a sentence for each contradiction of valid sections to each other, to the catalog or to what is on disk.
 
     Args:
-        sections: the validated sections by their names.
-        catalog: names of the items that can be fetched.
-        tables: the folder of tables that git keeps.
+        sections: validated, by name.
+        catalog: items that can be fetched.
+        tables: folder of the tables in git.
     """
     found: list[str] = []
     split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items

@@ -1,4 +1,4 @@
-"""Find what was damaged on disk: DVC looks at a file's time and size, and does not notice bits that flip."""
+"""Find files that were damaged on disk. DVC compares time and size, so it does not notice flipped bits."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ RWLOCK = Path(".dvc/tmp/rwlock")
 
 
 class _Output(NamedTuple):
-    """A file or folder that DVC tracks: its path, its hash, the stage or .dvc file that it is of."""
+    """A file or folder that DVC tracks: its path, its hash, and the stage or .dvc file that it belongs to."""
 
     path: Path
     md5: str
@@ -24,7 +24,11 @@ class _Output(NamedTuple):
 
 
 def find_broken_state(lock: Path) -> list[str]:
-    """Return what a full disk or a kill has cut of the files that DVC cannot start with, each with its remedy."""
+    """Return the state files that a full disk or a kill has truncated, each with its remedy. DVC fails with them.
+
+    Args:
+        lock: dvc.lock.
+    """
     found = []
     if RWLOCK.is_file():
         try:
@@ -32,7 +36,7 @@ def find_broken_state(lock: Path) -> list[str]:
         except ValueError:
             found.append(f"{RWLOCK} is cut off, and DVC stops at it. When no other dvc runs: rm {RWLOCK}")
     if BEFORE.exists():
-        found.append("params.yaml is that of a sweep that was killed. `python -m stages sweep` brings yours back.")
+        found.append("params.yaml is left from a sweep that was killed. `python -m stages sweep` restores yours.")
     try:
         if lock.exists():
             read_yaml(lock)
@@ -42,14 +46,14 @@ def find_broken_state(lock: Path) -> list[str]:
 
 
 def find_damage(lock: Path, own: Path) -> list[str]:
-    """Compare all data with their hashes: each object of the cache with its name, each output with ``lock``.
+    """Compare all data with their hashes: each object in the cache with its name, each output with ``lock``.
 
     Args:
         lock: dvc.lock.
-        own: folder of data that were added with `dvc add`.
+        own: folder of the data added with `dvc add`.
 
     Returns:
-        What differs, each with what to do; what is not here at all is not among it.
+        A sentence for each difference, with its remedy. Missing files are not reported.
     """
     cache = Path(run_dvc("cache", "dir").strip())
     objects = sorted(path for path in (cache / "files" / "md5").glob("??/*") if path.is_file())
@@ -67,7 +71,7 @@ def find_damage(lock: Path, own: Path) -> list[str]:
 
 
 def _compare(output: _Output, cache: Path, wrong: Iterable[str]) -> Iterator[str]:
-    """Go through what is wrong with the files of an output."""
+    """Yield what is wrong with the files of an output."""
     listing = cache / "files" / "md5" / output.md5[:2] / output.md5[2:]
     members = {output.path: output.md5}
     if output.md5.endswith(".dir"):
@@ -90,7 +94,7 @@ def _compare(output: _Output, cache: Path, wrong: Iterable[str]) -> Iterator[str
 
 
 def _again(output: _Output) -> str:
-    """Say how to have an output that no cache holds."""
+    """Return how to recreate an output that the cache does not hold."""
     if output.of.endswith(".dvc"):
         return f"Where it was pushed: rm -rf {output.path}; dvc pull {output.path}"
     return f"To have it again: rm -rf {output.path}; dvc repro --force {output.of}"

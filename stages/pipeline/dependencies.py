@@ -1,7 +1,7 @@
-"""Hold dvc.yaml against the code: what each stage's script imports, opens and reads must be what it declares.
+"""Compare dvc.yaml with the code: each stage must declare exactly what its script imports, opens and reads.
 
-DVC reruns a stage when a declared dependency changes and cannot know of others: an import that is not declared gives
-"didn't change, skipping" and a stale result. One declared in vain reruns what nothing changed for.
+DVC reruns a stage when a declared dependency changes. A missing dependency gives "didn't change, skipping" and a stale
+result; one that is not used causes needless reruns.
 """
 
 import re
@@ -15,16 +15,16 @@ from stages.pipeline.libraries import find_libraries, find_unclassified, find_un
 from stages.pipeline.source_code import SourceCode, read_source_code
 
 _BACKEND_KEY = "compute.backend"
-_BACKEND = f"${{{_BACKEND_KEY}}}"  # as dvc.yaml writes the value of that key
+_BACKEND = f"${{{_BACKEND_KEY}}}"  # its value, as dvc.yaml writes it
 _OF_BACKEND = re.compile(rf"on_({'|'.join(BACKENDS)})\.py$")
 
 _PARAMS_FILE, _PIPELINE_FILE, _VERSIONS_FILE = "params.yaml", "dvc.yaml", "stages/versions.yaml"
-# Where a source lies that params.yaml names, and dvc.yaml declares as ${section.source}.
+# Folders of the sources that params.yaml names; dvc.yaml declares them as ${section.source}.
 _SOURCES = {"data/fetch", "data/own"}
 
 
 def find_problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
-    """Return one sentence for each difference between ``pipeline`` and the scripts below ``root``.
+    """Return a sentence for each difference between dvc.yaml and the code.
 
     Args:
         root: the project's folder.
@@ -60,9 +60,9 @@ def find_problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
 
 
 def write_dependencies(root: Path) -> None:
-    """Write what stages import into dvc.yaml, and the versions that pyproject.toml pins into ``versions.yaml``.
+    """Write what the stages use into dvc.yaml, and the versions that pyproject.toml pins into ``versions.yaml``.
 
-    Of dvc.yaml nothing else changes.
+    Nothing else in dvc.yaml changes.
 
     Args:
         root: the project's folder.
@@ -97,7 +97,7 @@ class _Declared(NamedTuple):
         code: deps in stages/.
         data: other deps.
         params: sections and keys of params.yaml.
-        files: of which it declares keys as params.
+        files: other params files.
         libraries: in stages/versions.yaml.
     """
 
@@ -125,11 +125,11 @@ class _Uses(NamedTuple):
 
     Attributes:
         code: Python files of the project.
-        files: others in stages/ that its code names.
-        paths: of the project, outside of stages/, that its code names.
+        files: other files in stages/ that the code names.
+        paths: other paths of the project that the code names.
         params: sections and keys of params.yaml.
-        libraries: that have a part in its bytes.
-        unclassified: libraries that may have one.
+        libraries: on which its bytes depend.
+        unclassified: libraries that pipeline/libraries.py does not list.
         unclear: sentences on code that could not be followed.
     """
 
@@ -150,7 +150,7 @@ def _find_uses(root: Path, stage: str, params_files: set[str]) -> _Uses:
     beside = {f"{path.rpartition('/')[0]}/{file}" for path, one in code.items() for file in one.files}
     named = {path for path in beside | paths if path.startswith("stages/") and (root / path).is_file()}
     files = {path for path in named - params_files - {_VERSIONS_FILE} if not path.endswith(".py")}
-    # Code and library of a backend: that of the chosen one; TensorFlow, where the stage computes with nothing else.
+    # Only the chosen backend's code and library are inputs; a stage without a choice computes with TensorFlow.
     backend = _BACKEND if _BACKEND_KEY in params else BACKENDS[0]
     return _Uses(
         {_OF_BACKEND.sub(f"on_{backend}.py", path) for path in code},
@@ -164,7 +164,7 @@ def _find_uses(root: Path, stage: str, params_files: set[str]) -> _Uses:
 
 
 def find_closure(root: Path, script: str) -> set[str]:
-    """Return the project's Python files that ``script`` needs: itself and what it imports, directly or not.
+    """Return the Python files that ``script`` needs: itself and what it imports, directly or indirectly.
 
     Args:
         root: the project's folder.
@@ -204,7 +204,7 @@ def _within(out: str, name: str) -> bool:
 
 
 def _match(declared: str, opened: set[str]) -> str:
-    """A script that opens a folder may declare the files in it that it uses."""
+    """Return the opened folder that holds a declared file, or the file itself."""
     return next((path for path in opened if declared.startswith(f"{path}/")), declared)
 
 

@@ -1,8 +1,7 @@
-"""DVC experiments from a script: run the pipeline, and save what came out.
+"""Run the pipeline from a script, and save the results as DVC experiments.
 
-`dvc exp run` would detach HEAD and put edits into a stash while a stage trains; interrupted there, they seem lost
-(treeverse/dvc#10655). So the pipeline runs by `dvc repro`, and `dvc exp save` takes its two seconds without being
-interrupted.
+`dvc exp run` detaches HEAD and stashes edits while a stage trains, so an interruption seems to lose them
+(treeverse/dvc#10655). Here `dvc repro` runs the pipeline, and the two seconds of `dvc exp save` cannot be interrupted.
 """
 
 import os
@@ -20,27 +19,31 @@ from stages.base import parent
 from stages.base.dvc_command import DVC
 from stages.base.errors import UserError
 
-_FOLLOWING = (sys.executable, "-P", parent.__file__)  # DVC that ends with this process, however that ends
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, a terminal that is closed
+_FOLLOWING = (sys.executable, "-P", parent.__file__)  # DVC, ended when this process ends
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, kill, closing the terminal
 
 
 def check_repository() -> None:
-    """Raise UserError where experiments cannot be saved: outside of git, or before the first commit."""
+    """Raise UserError if experiments cannot be saved: outside git, or before the first commit."""
     try:
         inside = subprocess.run(("git", "rev-parse", "--is-inside-work-tree"), capture_output=True, check=False)
         commit = subprocess.run(("git", "rev-parse", "--verify", "HEAD"), capture_output=True, check=False)
     except FileNotFoundError:
-        raise UserError("experiments are kept in git, and there is no git here. Install it.") from None
+        raise UserError("experiments are stored in git, which is not installed. Install it.") from None
     if inside.returncode:
-        raise UserError("experiments are kept in git, and this is no git repository. Make it one: git init")
+        raise UserError("experiments are stored in git, and this is not a git repository. Make it one: git init")
     if commit.returncode:
-        raise UserError("experiments hang on a commit, and there is none. Make one: git add . && git commit -m Start")
+        raise UserError("experiments belong to a commit, and there is none. Make one: git add . && git commit -m Start")
 
 
 def stream_dvc(*arguments: str, tell: Callable[[str], None]) -> None:
-    """Run a DVC command and hand the lines that it prints to ``tell``, as they come; its errors go to the terminal.
+    """Run a DVC command and pass each line that it prints to ``tell``; its errors go to the terminal.
 
-    It has a session of its own: an interruption (Ctrl-C) reaches it once, from here, and its end is waited for.
+    It runs in its own session, so that this function alone forwards an interruption (Ctrl-C) and waits for its end.
+
+    Args:
+        arguments: of ``dvc``.
+        tell: called with each line, without its newline.
 
     Raises:
         UserError: it fails.
@@ -56,13 +59,13 @@ def stream_dvc(*arguments: str, tell: Callable[[str], None]) -> None:
             _end(process)
             raise
     if process.returncode:
-        _end(process)  # where DVC was killed, its stage may be there still
+        _end(process)  # a stage may outlive a DVC that was killed
         why = "was killed" if process.returncode < 0 else "failed; it says above why"
         raise UserError(f"`dvc {' '.join(arguments)}` {why}.")
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Interrupt DVC and its stage, and wait until both have ended."""
+    """Interrupt DVC and its stage, and wait for both."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -71,19 +74,19 @@ def _end(process: subprocess.Popen[str]) -> None:
             while time.monotonic() < deadline:
                 os.killpg(process.pid, 0)
                 time.sleep(0.05)
-        except KeyboardInterrupt:  # once more, then
+        except KeyboardInterrupt:  # interrupt again
             continue
         except ProcessLookupError:
             return
 
 
 def save_experiment(name: str, target: str, files: Sequence[Path]) -> None:
-    """Save the workspace as experiment ``name``; one of that name on the same commit is replaced.
+    """Save the workspace as an experiment; it replaces one of the same name on the same commit.
 
     Args:
         name: of the experiment.
-        target: the last stage that ran: those after it are left out, for their outputs are of other params.
-        files: taken along even where git does not know them.
+        target: the last stage that ran; later stages are excluded, because their outputs belong to other params.
+        files: included even if git does not track them.
     """
     untracked = [part for path in files for part in ("--include-untracked", str(path))]
     with defer_interrupts():
@@ -95,7 +98,7 @@ def save_experiment(name: str, target: str, files: Sequence[Path]) -> None:
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """Put an interruption off to the end of the block."""
+    """Postpone interruptions to the end of the block."""
     came: list[int] = []
     with handle_signals(lambda kind, _: came.append(kind)):
         yield
@@ -105,7 +108,11 @@ def defer_interrupts() -> Iterator[None]:
 
 @contextmanager
 def handle_signals(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Have ``handler`` called for what ends a process, within the block."""
+    """Call ``handler`` for signals that would end the process, within the block.
+
+    Args:
+        handler: as ``signal.signal`` takes it.
+    """
     before = {kind: signal.signal(kind, handler) for kind in _ENDS}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which libraries have a part in the bytes that stages write, and the versions that are recorded of them."""
+"""Which libraries affect the bytes that stages write, and their recorded versions."""
 
 import sys
 import tomllib
@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-# By the name that Python imports. pyproject.toml pins each with ==.
+# Import name: distribution, which pyproject.toml pins with ==.
 _LIBRARIES = {
     "PIL": "pillow",
     "ai_edge_litert": "ai-edge-litert",
@@ -23,17 +23,17 @@ _LIBRARIES = {
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "pandas": "pandas",
-    # Optional, and recorded all the same: where it is installed, it has this version. Where it is not, HEIC photographs
-    # are left out, which DVC cannot know: split says how to run it again.
+    # Optional, but recorded: if installed, it has this version. Without it, split rejects HEIC photographs and says how
+    # to run again once it is installed, which DVC cannot notice.
     "pi_heif": "pi-heif",
     "pyarrow": "pyarrow",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
     "tensorflow": "tensorflow",
 }
-# What they compute or write with in their turn.
+# Libraries that these compute or write with.
 _BRINGS = {"keras": ("h5py",), "scikit-learn": ("scipy",)}
-# These check, download or show, and leave no trace in what is written.
+# These validate, download or display, and do not affect what is written.
 _WITHOUT_TRACE = {
     "dvc",
     "pydantic",
@@ -53,19 +53,31 @@ _HEAD = """\
 
 
 def find_libraries(imports: Iterable[str]) -> set[str]:
-    """Return the libraries with a part in the bytes that come with ``imports``, names of modules."""
+    """Return the libraries on which bytes depend.
+
+    Args:
+        imports: names of imported modules.
+    """
     found = {_LIBRARIES[base] for name in imports if (base := name.split(".")[0]) in _LIBRARIES}
     return found | {needed for name in found for needed in _BRINGS.get(name, ())}
 
 
 def find_unclassified(imports: Iterable[str]) -> set[str]:
-    """Return the libraries among ``imports`` of which it is not said here whether bytes depend on them."""
+    """Return the libraries that this module does not list.
+
+    Args:
+        imports: names of imported modules.
+    """
     known = sys.stdlib_module_names | _WITHOUT_TRACE | _LIBRARIES.keys() | {"stages"}
     return {name.split(".")[0] for name in imports} - known
 
 
 def read_pins(project: Path) -> dict[str, str]:
-    """Return the version of each of the libraries that the file ``pyproject.toml`` pins with ==."""
+    """Return the version of each library that is pinned with ==.
+
+    Args:
+        project: pyproject.toml.
+    """
     content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     extras = content["optional-dependencies"]
     optional = (one for extra in ("jax", "heic") for one in extras.get(extra, []))
@@ -77,13 +89,23 @@ def read_pins(project: Path) -> dict[str, str]:
 
 
 def write_versions(file: Path, project: Path) -> None:
-    """Write the versions that ``project`` pins into ``file``."""
-    lines = [f'{name}: "{found}"\n' for name, found in read_pins(project).items()]  # 1.10 is no number
+    """Write the pinned versions.
+
+    Args:
+        file: stages/versions.yaml.
+        project: pyproject.toml.
+    """
+    lines = [f'{name}: "{found}"\n' for name, found in read_pins(project).items()]  # quoted: 1.10 is not a number
     file.write_text(_HEAD + "".join(lines), encoding="utf-8")
 
 
 def find_unrecorded(file: Path, project: Path) -> list[str]:
-    """Return a sentence for each library that is not pinned, or recorded in ``file`` with another version."""
+    """Return a sentence for each library that is not pinned, or is recorded with another version.
+
+    Args:
+        file: stages/versions.yaml.
+        project: pyproject.toml.
+    """
     pinned = read_pins(project)
     written = YAML(typ="safe", pure=True).load(file) if file.exists() else {}
     wrong = [

@@ -1,4 +1,4 @@
-"""Recipes: complete experiments, written as what they change in the defaults."""
+"""Recipes: complete experiments, written as overrides of the defaults."""
 
 import copy
 import io
@@ -12,17 +12,22 @@ from stages.base.errors import UserError
 
 
 def _yaml() -> YAML:
-    yaml = YAML()  # round trip: comments and layout stay
+    yaml = YAML()  # round trip: preserves comments and layout
     yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml
 
 
 def apply_recipe(default: str, recipe: str, name: str) -> str:
-    """Return the text of params.yaml that ``recipe`` means: the default text with values changed.
+    """Return the text of params.yaml for a recipe: the default text with values changed.
+
+    Args:
+        default: text of recipes/default.yaml.
+        recipe: text of the recipe.
+        name: of the recipe, for messages.
 
     Raises:
-        UserError: the recipe sets a key that the defaults do not have.
+        UserError: the recipe sets a key that the defaults lack.
     """
     yaml = _yaml()
     params = yaml.load(default)
@@ -39,7 +44,7 @@ def _override(params: CommentedMap, changes: dict[str, Any], name: str, above: s
         if isinstance(params[key], CommentedMap) and isinstance(value, dict):
             _override(params[key], value, name, f"{above}{key}.")
         elif isinstance(value, list):
-            # What follows a list in the file (blank lines, comments) hangs on the list: the new one takes it over.
+            # Blank lines and comments after a list belong to it: the new list takes them over.
             fresh = copy.copy(params[key]) if isinstance(params[key], CommentedSeq) else CommentedSeq()
             fresh[:] = value
             fresh.fa.set_flow_style()
@@ -49,13 +54,19 @@ def _override(params: CommentedMap, changes: dict[str, Any], name: str, above: s
 
 
 def read_summary(recipe: str) -> str:
-    """Return the first comment line of a recipe: what it is."""
+    """Return the first comment line of a recipe, which describes it."""
     first = recipe.lstrip().splitlines()[0] if recipe.strip() else ""
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
 def list_changes(before: dict[str, Any], after: dict[str, Any], above: str = "") -> Iterator[str]:
-    """Go through what differs between two sets of params: ``key: old → new``."""
+    """Yield the differences between two sets of params: ``key: old → new``.
+
+    Args:
+        before: nested params.
+        after: nested params.
+        above: prefix of their keys, such as "split.".
+    """
     for key in list(before) + [key for key in after if key not in before]:
         old, new = before.get(key, "(not set)"), after.get(key, "(not set)")
         if isinstance(old, dict) and isinstance(new, dict):

@@ -1,4 +1,4 @@
-"""Bring the workspace back to what it was, whatever a command did in it meanwhile and however it ended."""
+"""Restore the workspace after a command that changes it, however the command ends."""
 
 import hashlib
 import json
@@ -16,19 +16,19 @@ from stages.base.files import read_json, replace_file
 from stages.base.params import read_yaml
 from stages.pipeline.experiments import defer_interrupts, handle_signals
 
-BEFORE = Path("data/.before-sweep")  # what the workspace was, while a sweep runs
+BEFORE = Path("data/.before-sweep")  # the state to restore, while a sweep runs
 _RECORD = "record.json"
 
 
 def check_outputs() -> None:
-    """Raise UserError where the workspace holds outputs that a checkout could not bring back."""
+    """Raise UserError if the workspace holds outputs that a checkout could not restore."""
     status = json.loads(run_dvc("data", "status", "--json"))
     changed = status.get("uncommitted", {})
     paths = {*changed.get("added", ()), *changed.get("modified", ()), *status.get("not_in_cache", ())}
     if lost := sorted(path for path in paths if Path(path).exists()):
         raise UserError(
-            f"{', '.join(lost)}: expected outputs that DVC's cache holds, since others take their place meanwhile; "
-            f"received what it does not hold. Run `dvc commit` to keep it, or `dvc checkout` to drop it."
+            f"{', '.join(lost)}: expected outputs that are in DVC's cache, because others replace them meanwhile; "
+            f"these are not. Run `dvc commit` to keep them, or `dvc checkout` to discard them."
         )
 
 
@@ -36,17 +36,17 @@ def check_outputs() -> None:
 def preserve_workspace(
     before: Path, lock: Path, data: Path, files: Sequence[Path], params: Path, texts: Sequence[str]
 ) -> Iterator[None]:
-    """Bring the workspace back to what it was when the block ends, however it ends.
+    """Restore the workspace when the block ends, however it ends.
 
-    Where the process is killed, ``restore_workspace`` does it later.
+    If the process is killed, ``restore_workspace`` does it later.
 
     Args:
-        before: folder that holds what the workspace was until it is brought back.
-        lock: dvc.lock; outputs that the block changed are checked out as it says, those that were not there removed.
-        data: folder of all outputs, which lie in it or in a folder of it.
-        files: others that the pipeline or the block writes, outputs that DVC does not keep among them.
-        params: the file that the block edits.
-        texts: all that it writes into it.
+        before: folder for the state to restore.
+        lock: dvc.lock; changed outputs are checked out as it says, new outputs removed.
+        data: folder of all outputs, up to two levels deep.
+        files: other files that the pipeline or the block writes, such as outputs that DVC does not cache.
+        params: params.yaml, which the block edits.
+        texts: everything that the block writes into it.
     """
     partial = before.with_name(f".partial-{before.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -77,10 +77,13 @@ def preserve_workspace(
 
 
 def restore_workspace(before: Path) -> None:
-    """Bring the workspace back where a process was killed in the block of ``preserve_workspace``.
+    """Restore the workspace after a process was killed in the block of ``preserve_workspace``.
+
+    Args:
+        before: the folder given to ``preserve_workspace``.
 
     Raises:
-        UserError: the params or the commit are others since then, so that nobody knows what is wanted.
+        UserError: the params or the commit have changed since, so it is unclear what to restore.
     """
     record = read_json(before / _RECORD)
     params = Path(record["params"])
@@ -97,12 +100,12 @@ def restore_workspace(before: Path) -> None:
 def _bring_back(before: Path, record: dict[str, Any]) -> None:
     lock, index, there = Path(record["lock"]), record["index"], record["there"]
     made: set[str] = set()
-    with suppress(UserError):  # a kill may have cut it
+    with suppress(UserError):  # a kill may have truncated it
         made = _outs(lock) - set(there)
     staged = subprocess.run(("git", "diff", "--cached", "--quiet"), check=False).returncode
     for name, copy in record["copies"].items():
         path = Path(name)
-        if name == index and staged:  # `dvc exp save` leaves nothing staged: this is of someone else
+        if name == index and staged:  # someone else staged this: `dvc exp save` stages nothing
             continue
         if copy is None:
             path.unlink(missing_ok=True)
@@ -128,7 +131,7 @@ def _hash(content: bytes) -> str:
 
 
 def _mark(path: Path) -> list[int] | None:
-    """Return what differs once a file or folder was written anew."""
+    """Return what changes when a file or folder is rewritten."""
     return [stat.st_ino, stat.st_mtime_ns] if path.exists() and (stat := path.stat()) else None
 
 
@@ -137,7 +140,11 @@ def _outs(lock: Path) -> set[str]:
 
 
 def list_outputs(lock: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Go through the outputs in dvc.lock: the stage's name, and what DVC recorded."""
+    """Yield the outputs in dvc.lock: the stage's name, and what DVC recorded.
+
+    Args:
+        lock: dvc.lock.
+    """
     stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
     for name, stage in stages.items():
         for out in stage.get("outs", []):

@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def read_sections() -> tuple[dict[str, Any], list[str]]:
-    """Return the sections of params.yaml that are valid, and what is wrong with the others."""
+    """Return the valid sections of params.yaml, and what is wrong with the others."""
     sections, found = {}, []
     for name in read_yaml(PARAMS):
         if name not in SECTIONS:
@@ -100,7 +100,7 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
 
 
 def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
-    """Build the backbone and find what ``thawed`` freezes; say what they are, or what is wrong."""
+    """Return a sentence on the backbone and its frozen layers, and what is wrong with them."""
     try:
         architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
         depths = resolve_depths(architecture, extract.freeze, extract.depths)

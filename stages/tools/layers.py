@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def count_images(extract: Extract) -> Images:
-    """Count the images: those that params.yaml asks for, where it says how many, else those that were split last."""
+    """Count the images: as params.yaml says, or else those that were split last."""
     views = 0 if isinstance(extract.views, str) else extract.views
     split = read_section(PARAMS, "split", Split)
     listed, source = isinstance(split.classes, list), Path(split.source)

@@ -60,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def find_changes() -> set[str]:
-    """Return what has changed since split ran: dependencies, params, and outputs that were edited or are not here."""
+    """Return what has changed since split ran: dependencies, params, and edited or missing outputs."""
     status = json.loads(run_dvc("status", "split", "--json"))
     found: set[str] = set()
     for change in status.get("split", []):
@@ -70,7 +70,7 @@ def find_changes() -> set[str]:
 
 
 def read_splits(folder: Path) -> LockRows:
-    """Return the rows that lock the images of ``folder``. Those that it does not use may become test images yet."""
+    """Return the rows that lock the images of ``folder``. Images that split does not use stay unlocked."""
     rows: LockRows = {}
     for name in SPLITS:
         split = SplitFile(folder / f"{name}.parquet")

@@ -28,7 +28,7 @@ from stages.sources.image_files import SkippedFiles, find_images
 
 EXPORT = Path("data/export")
 
-WIDEST = 72  # columns of the table for an image's path; of a longer one it shows the end
+WIDEST = 72  # columns for an image's path; a longer path loses its start
 
 
 @stage("predict")
@@ -81,14 +81,14 @@ def _positive(text: str) -> int:
 
 
 def make_result(path: Path, row: np.ndarray, classes: list[str], top: int) -> dict[str, Any]:
-    """Return what is said of an image: its class, and under ``top`` the most probable classes in their order."""
+    """Return an image's class and, under ``top``, its most probable classes in order."""
     order = np.argsort(-row, kind="stable")[:top]
     ranked = [{"class": classes[index], "probability": round(float(row[index]), 6)} for index in order]
     return {"image": str(path), **ranked[0], "top": ranked}
 
 
 def make_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
-    """Return the rows of the table, its head first: a class and its probability for each rank."""
+    """Yield the rows of the table, the header first: a class and its probability for each rank."""
     yield ["image", *["class", "probability"] * len(results[0]["top"])]
     for each in results:
         ranks = ((make_printable(rank["class"]), f"{rank['probability']:.4f}") for rank in each["top"])

@@ -29,7 +29,7 @@ def main() -> None:
     """Run the command."""
     arguments = build_parser().parse_args()
     if not RECIPES.is_dir():
-        raise UserError("there is no folder recipes/ here. Run this from the top folder of the project.")
+        raise UserError("there is no folder recipes/ here. Run this in the project's top folder.")
     texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(RECIPES.glob("*.yaml"))}
     if arguments.name is None:
         print("\n".join(format_table((name, read_summary(text)) for name, text in texts.items())))
@@ -68,20 +68,20 @@ def write_recipe(name: str, texts: dict[str, str], overwrite: bool) -> None:
 
 
 def render_recipe(name: str, texts: dict[str, str]) -> str:
-    """Return the text of params.yaml that recipe ``name`` means."""
+    """Return the text of params.yaml for a recipe."""
     return texts[DEFAULT] if name == DEFAULT else apply_recipe(texts[DEFAULT], texts[name], name)
 
 
 def is_recipe(text: str, texts: dict[str, str]) -> bool:
-    """Whether ``text`` is that of params.yaml for one of the recipes."""
+    """Whether ``text`` is the params.yaml of a recipe."""
     return any(text == render_recipe(name, texts) for name in texts)
 
 
 def has_edits() -> bool:
-    """Whether params.yaml has edits that are not committed, as far as git can tell."""
+    """Whether params.yaml has uncommitted edits, or git cannot tell."""
     command = ["git", "status", "--porcelain", "--", str(PARAMS)]
     try:
         status = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git: nobody can say
+    except FileNotFoundError:  # no git: it cannot be told
         return True
     return status.returncode != 0 or bool(status.stdout.strip())

@@ -58,7 +58,7 @@ def main() -> None:
     if BEFORE.exists():
         with lock_folder(SWEEP):
             restore_workspace(BEFORE)
-        say("the workspace is again what it was before the sweep that was killed")
+        say("restored the workspace of a sweep that was killed")
         if not given:
             return
     depths = choose_depths(PARAMS, given)
@@ -101,13 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def set_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
-    """Return ``text``, of params.yaml, with one of ``depths`` to be trained."""
+    """Return params.yaml as ``text`` has it, but with ``depths`` extracted and ``freeze`` trained."""
     changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
     return apply_recipe(text, json.dumps(changes), "sweep")
 
 
 def run_pipeline(target: str) -> tuple[float, bool]:
-    """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran (or came from the cache)."""
+    """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran or came from the cache."""
     lines: list[str] = []
 
     def tell(line: str) -> None:
@@ -121,14 +121,14 @@ def run_pipeline(target: str) -> tuple[float, bool]:
 
 
 def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
-    """Return how many layers each depth freezes, the most frozen first; refuse those that cannot be compared."""
+    """Return how many layers each depth freezes, most first; refuse depths that cannot be compared."""
     pretrain, finetune = read_section(params, "pretrain", Pretrain), read_section(params, "finetune", Finetune)
     read_section(params, "extract", Extract)
     if len(given) < 2:
         hint = f"`python -m stages backbones {pretrain.backbone}` lists blocks."
         raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
     if not finetune.thawed.epochs:
-        raise UserError("finetune.thawed.epochs: expected 1 or more, for with 0 nothing is thawed at any depth.")
+        raise UserError("finetune.thawed.epochs: expected 1 or more; with 0 nothing is thawed at any depth.")
     choose_backend(*read_values(params, "compute", Compute, "backend"))
     architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
     frozen, plan = (
