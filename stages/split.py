@@ -18,7 +18,7 @@ from stages.base.stage import stage
 from stages.base.terminal import say, show_progress
 from stages.images.split_file import SplitRow, write_split
 from stages.schema.split import Split
-from stages.sources.data_set import LeftOut
+from stages.sources.data_set import Reject
 from stages.sources.rejects import list_on_failure, say_left_out, write_left_out
 from stages.splitting.amounts import check_amounts
 from stages.splitting.assign import drop_duplicates, select_classes
@@ -57,7 +57,7 @@ def main() -> None:
     results = list(show_progress(examine(samples, near, params.handwriting), "opening images", len(samples)))
     readable = [result for result in results if isinstance(result, ExaminedImage)]
     images, duplicates = drop_duplicates(readable, [image.pixels for image in readable])
-    left_out = [*(result for result in results if isinstance(result, LeftOut)), *data_set.left_out, *duplicates]
+    left_out = [*(result for result in results if isinstance(result, Reject)), *data_set.left_out, *duplicates]
     with list_on_failure(REJECTED, left_out):
         division = draw_splits(images, len(readable), params, classes, given, left_out, locked)
 

@@ -23,7 +23,7 @@ from stages.base.files import escape, unescape
 from stages.base.splits import SPLITS, Part
 from stages.draw import tables
 from stages.images.split_file import SplitFile
-from stages.sources.data_set import LeftOut, Sample
+from stages.sources.data_set import Reject, Sample
 from stages.sources.idx import write_idx
 from stages.sources.read import read_data_set
 from stages.split import main
@@ -619,7 +619,7 @@ def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
         Sample(f"a/{number}", "a", None, lambda look=look: encoded(look)) for number, look in enumerate(looks)
     ]
     results = list(examine(given_samples))
-    assert [isinstance(result, LeftOut) for result in results] == [look == 0 for look in looks]
+    assert [isinstance(result, Reject) for result in results] == [look == 0 for look in looks]
     assert [result.width for result in results if isinstance(result, ExaminedImage)] == [
         look + 1 for look in looks if look
     ]

@@ -1,6 +1,7 @@
 """Fetch one published file from a mirror or its addresses: resumed, retried, and verified by its hash.
 
-Nothing is unpacked or loaded here: a file is bytes with a known hash.
+Nothing is unpacked or loaded here: a file is bytes with a known hash. pooch downloads by hash, too, but from a single
+address, from the start after every failure, and without limits on size and time.
 """
 
 import shutil

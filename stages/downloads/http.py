@@ -129,14 +129,14 @@ def _attempt(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -
         headers |= {"Range": f"bytes={_size(part)}-"} | ({"If-Range": origin.validator} if origin.validator else {})
     try:
         with requests.get(url, headers=headers, stream=True, timeout=patience.stall) as response:
-            start, stated = _position(response, origin, part)
+            start, stated = _find_position(response, origin, part)
             if file.size is not None and stated not in (None, file.size):
                 raise RefusedError(f"wrong bytes: {stated:,} of them, expected {file.size:,}")
             total = stated or file.size
             check_space(file, total, part)
             if not start:
                 remove_part(part)  # first, so that the record never describes other bytes
-                now = Origin(url=url, validator=_validator(response), size=stated)
+                now = Origin(url=url, validator=_read_validator(response), size=stated)
                 _record(part).write_text(now.model_dump_json(), encoding="utf-8")
             with part.open("ab") as out, tqdm(total=total, initial=start, desc=f"  {file.name}", **BYTES) as bar:
                 for chunk in _chunks(response.raw, patience):
@@ -144,15 +144,15 @@ def _attempt(url: str, file: PublishedFile, part: Path, patience: RetryPolicy) -
                     bar.update(len(chunk))
                     if out.tell() > (total or UNSTATED):
                         remove_part(part)
-                        raise RefusedError(_excess(total))
+                        raise RefusedError(_explain_excess(total))
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise BrokenError(_reason(error)) from None
+        raise BrokenError(_explain(error)) from None
     if total is not None and _size(part) < total:
         raise BrokenError(f"the connection ended after {_size(part):,} of {total:,} bytes")
     return start > 0
 
 
-def _excess(total: int | None) -> str:
+def _explain_excess(total: int | None) -> str:
     if total:
         return f"wrong bytes: more than the {total:,} expected"
     return (
@@ -164,7 +164,7 @@ def _excess(total: int | None) -> str:
 BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "leave": False, "disable": None}
 
 
-def _position(response: requests.Response, origin: Origin | None, part: Path) -> tuple[int, int | None]:
+def _find_position(response: requests.Response, origin: Origin | None, part: Path) -> tuple[int, int | None]:
     """Return where in the file the body of ``response`` starts, and the size of the complete file if it is stated."""
     status = f"HTTP {response.status_code} {response.reason}"
     if response.status_code in (404, 410):
@@ -177,17 +177,17 @@ def _position(response: requests.Response, origin: Origin | None, part: Path) ->
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if response.status_code == 206 and span and int(span[1]) == begun:
             stated = origin.size if span[2] == "*" else int(span[2])
-            same = origin.validator is None or _validator(response) in (None, origin.validator)
+            same = origin.validator is None or _read_validator(response) in (None, origin.validator)
             if same and origin.size in (None, stated):
                 return begun, stated
         remove_part(part)
         raise BrokenError(f"{status}: cannot resume at byte {begun:,}")
     if response.status_code in TRANSIENT:
-        raise BrokenError(status, _asked_wait(response))
+        raise BrokenError(status, _read_retry_after(response))
     raise RefusedError(status)
 
 
-def _validator(response: requests.Response) -> str | None:
+def _read_validator(response: requests.Response) -> str | None:
     """Return what identifies this version of the file, if If-Range accepts it.
 
     RFC 9110 (8.8.2.2 and 13.1.5) allows a strong ETag; or, without any ETag, a modification date that no later change
@@ -196,20 +196,20 @@ def _validator(response: requests.Response) -> str | None:
     headers = response.headers
     if "ETag" in headers:
         return headers["ETag"] if headers["ETag"].startswith('"') else None
-    changed, sent = _moment(headers.get("Last-Modified")), _moment(headers.get("Date"))
+    changed, sent = _parse_date(headers.get("Last-Modified")), _parse_date(headers.get("Date"))
     return headers["Last-Modified"] if changed and sent and sent - changed >= SETTLED else None
 
 
-def _asked_wait(response: requests.Response) -> float:
+def _read_retry_after(response: requests.Response) -> float:
     """Return how many seconds Retry-After asks to wait; 0 if it is missing, past or invalid."""
     after = response.headers.get("Retry-After", "").strip()
     if after.isdecimal():
         return float(after)
-    now = _moment(response.headers.get("Date")) or time.time()  # the server's clock, which may differ from ours
-    return max(0.0, (_moment(after) or now) - now)
+    now = _parse_date(response.headers.get("Date")) or time.time()  # the server's clock, which may differ from ours
+    return max(0.0, (_parse_date(after) or now) - now)
 
 
-def _moment(date: str | None) -> float | None:
+def _parse_date(date: str | None) -> float | None:
     """Return an HTTP date in seconds since 1970; None if it is not a date."""
     try:
         parsed = parsedate_tz(date or "")
@@ -254,10 +254,10 @@ def remove_part(part: Path) -> None:
     _record(part).unlink(missing_ok=True)
 
 
-def _reason(error: BaseException) -> str:
+def _explain(error: BaseException) -> str:
     """Return the innermost cause in words, without the address, which the message names elsewhere."""
     for cause in (getattr(error, "reason", None), *error.args[:1]):
         if isinstance(cause, BaseException):
-            return _reason(cause)
+            return _explain(cause)
     text = str(error.args[0]) if error.args else type(error).__name__
     return text.split("): ", 1)[-1].rstrip(".")

@@ -114,9 +114,9 @@ def read_image(data: bytes, enough: int = 0) -> Image.Image:
     except Image.DecompressionBombError:
         raise BadImage(_BOMB) from None
     except UnidentifiedImageError:
-        raise _unknown(data) from None
+        raise _explain_unknown(data) from None
     except Exception as error:  # parsers raise all kinds of errors on broken input
-        raise BadImage(_reason(error)) from None
+        raise BadImage(_explain(error)) from None
 
 
 def _turn_upright(image: Image.Image) -> None:
@@ -171,9 +171,9 @@ def _is_raw(image: Image.Image, data: bytes) -> bool:
     return data.startswith(_CR2) or _DNG in tags or preview
 
 
-def _unknown(data: bytes) -> BadImage:
+def _explain_unknown(data: bytes) -> BadImage:
     if data.startswith(_LFS):
-        return NotAnImage("a pointer of git-LFS in place of the file; get it with `git lfs pull`")
+        return NotAnImage("a git-LFS pointer instead of the file; get it with `git lfs pull`")
     for start, mark, what in _OTHERS:
         if data[start : start + len(mark)] == mark:
             return BadImage(_CANNOT.format(what, "JPEG" if what == _RAW else "PNG"))
@@ -195,7 +195,7 @@ def _unknown(data: bytes) -> BadImage:
     return NotAnImage("not an image, or of a format that cannot be read (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF can)")
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     text = " ".join(str(error).split())
     if "MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text:
         return "its text unpacks to more than 1 MB, the largest size allowed (a decompression bomb?)"

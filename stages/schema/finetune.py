@@ -34,7 +34,7 @@ class Head(Section):
     initial: Literal["new", "source"]
     hidden: list[Annotated[int, Field(ge=1)]]
     dropout: Annotated[
-        float | list[float], allowed(_is_dropout, "a share from 0 to below 1, or a list of them, one a hidden layer")
+        float | list[float], allowed(_is_dropout, "a share from 0 to below 1, or a list of them, one per hidden layer")
     ]
     batchnorm: bool
     output: Literal["softmax", "sigmoid"]

@@ -12,7 +12,7 @@ _PICTURES = re.compile(r"images?|imgs?|jpegimages|photos|leftimg8bit")
 _ANNOTATIONS = re.compile(
     r"annotations?|labels|masks?|trimaps|(b|bounding_?)?boxes|segmentation(class|object)?|ground_?truth|gt(fine)?|imagesets"
 )
-_PICKLED = "is pickled, and what is pickled can run any code when it is read"
+_PICKLED = "is pickled, and reading a pickle can run any code"
 _OTHERS = (
     (r"(data_batch_\d|test_batch|batches\.meta)$", f"{_PICKLED}; use the binary version (fetch.items: [cifar10])"),
     (r"\.(pkl|pickle|joblib)$", f"{_PICKLED}; save its images as files in class folders, or as .npz"),
@@ -49,7 +49,7 @@ def refuse_annotations(root: Folder, where: str) -> None:
         )
         if pictures and annotations:
             found = f"{pictures[0]}/ beside {annotations[0]}/"
-            raise UserError(_boxes(f"{where}/{path}".rstrip("/"), found))
+            raise UserError(_explain_boxes(f"{where}/{path}".rstrip("/"), found))
 
 
 def explain_foreign(root: Folder, where: str) -> str | None:
@@ -62,7 +62,7 @@ def explain_foreign(root: Folder, where: str) -> str | None:
     paths = [path for path, _ in root.walk()]
     for pattern, kind in _BOXES:
         if found := next((path for path in paths if re.search(pattern, path.lower())), None):
-            return _boxes(where, f"{found}, as of {kind}")
+            return _explain_boxes(where, f"{found}, as of {kind}")
     if any(map(is_image, paths)):
         return None
     foreign = [(path, what) for path in paths for pattern, what in _OTHERS if re.search(pattern, path.lower())]
@@ -71,9 +71,9 @@ def explain_foreign(root: Folder, where: str) -> str | None:
     return f"{where}: {foreign[0][0]} {foreign[0][1]}."
 
 
-def _boxes(where: str, found: str) -> str:
+def _explain_boxes(where: str, found: str) -> str:
     return (
-        f"{where} holds boxes, masks or several labels an image ({found}). {ONE_CLASS}: expected class folders, or a "
+        f"{where} holds boxes, masks or several labels per image ({found}). {ONE_CLASS}: expected class folders, or a "
         "table of files and classes in split.labels. Where these folders are classes, rename them."
     )
 

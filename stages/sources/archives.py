@@ -228,7 +228,9 @@ def _zip(file: File, name: str, allowed: int, names: str) -> Folder:
         if member.flag_bits & ENCRYPTED:
             raise UserError(f"{name} is encrypted ({path}). Pack it again without a password.")
         if member.compress_type not in METHODS or member.flag_bits & PATCHED:
-            raise UserError(f"{name}: {path} is packed in an uncommon way. Pack it again as an ordinary zip archive.")
+            raise UserError(
+                f"{name}: {path} uses an uncommon compression or feature. Pack it again as an ordinary zip archive."
+            )
         _check(name, path, member.file_size, count)
         total += member.file_size
         if total > allowed:
@@ -261,5 +263,5 @@ def _make_refusal(name: str, path: str, what: str) -> UserError:
     shown = path if len(path) <= 100 else f"{path[:100]}..."
     return UserError(
         f"{name}: refused, because '{shown}' is {what}. Expected plain files and folders, with paths inside it. "
-        "Pack it again without that; from somebody else, take it as a warning."
+        "Pack it again without that; if somebody else made it, be careful with it."
     )

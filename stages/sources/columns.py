@@ -19,7 +19,7 @@ REQUIRED: tuple[Role, ...] = ("file", "label")
 _BOXES = re.compile(r"bbox(es)?|boxes|objects|x_?(min|max)")
 _MASKS = re.compile(r"masks?|encodedpixels|rle|segmentation|trimap")
 SHOWN = 12  # columns in a message
-ONE_CLASS = "Thaw learns one class an image"
+ONE_CLASS = "Thaw learns one class per image"
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,21 @@ def pick_columns(
         key = "split.group.column" if role == "group" else f"split.labels.{role}"
         if name is not None:
             if name not in held:
-                raise UserError(f"{key}: there is no column {name} in {table}. It has: {_listed(held)}.")
+                raise UserError(f"{key}: there is no column {name} in {table}. It has: {_join_names(held)}.")
             found[role] = name
         elif len(known) == 1:
             found[role] = known[0]
         elif role == "label" and not known and len(flags) > 1:
             raise UserError(
-                f"{table}: a column of 0 and 1 for each class ({_listed(sorted(flags))}); expected one column with the "
-                f"names of the classes. {ONE_CLASS}."
+                f"{table}: a column of 0 and 1 for each class ({_join_names(sorted(flags))}); expected one column with "
+                f"the names of the classes. {ONE_CLASS}."
             )
         elif known or role in REQUIRED:
-            which = f"several columns that may hold it: {_listed(known)}" if known else f"none among {_listed(held)}"
+            which = (
+                f"several columns that may hold it: {_join_names(known)}"
+                if known
+                else f"none among {_join_names(held)}"
+            )
             raise UserError(
                 f"{table}: expected a column for the {role} of each image, found {which}. Name it: "
                 f"split.labels: {{{path}{role}: COLUMN}}."
@@ -108,5 +112,5 @@ def refuse_several(labels: Collection[str], table: str) -> None:
             )
 
 
-def _listed(columns: Sequence[str]) -> str:
+def _join_names(columns: Sequence[str]) -> str:
     return ", ".join(columns[:SHOWN]) + (", ..." if len(columns) > SHOWN else "")

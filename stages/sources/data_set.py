@@ -39,7 +39,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Reject:
     """Something in the data set that is not used, and why.
 
     Attributes:
@@ -72,7 +72,7 @@ class DataSet:
 
     classes: list[str]
     samples: list[Sample]
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[Reject] = field(default_factory=list)
     parts: dict[Part, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -71,10 +71,10 @@ def write_idx(path: Path, array: np.ndarray) -> None:
         raise ValueError(f"expected an array of {', '.join(map(str, CODES))}, received {array.dtype}, {array.ndim}-d")
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, CODES[kind], array.ndim, *array.shape)
     data = header + array.astype(kind).tobytes()
-    path.write_bytes(_stored(data) if path.suffix == ".gz" else data)
+    path.write_bytes(_pack_stored(data) if path.suffix == ".gz" else data)
 
 
-def _stored(data: bytes) -> bytes:
+def _pack_stored(data: bytes) -> bytes:
     """Return ``data`` as a gzip file of uncompressed blocks (RFC 1951, 3.2.4; RFC 1952).
 
     Not by gzip, not even at level 0: how zlib divides data into blocks depends on its version, build and buffers, so

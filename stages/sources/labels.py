@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.sources.columns import ONE_CLASS, refuse_several
-from stages.sources.data_set import DataSet, Kind, LeftOut, Sample, normalize_name
+from stages.sources.data_set import DataSet, Kind, Reject, Sample, normalize_name
 from stages.sources.parts import recognize_part
 from stages.sources.tables import SHOWN, Labels, TableRow, find_part, find_tables, read_rows
 from stages.sources.tree import Folder, is_image, sort_naturally
@@ -41,20 +41,20 @@ def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str
     for row in rows:
         path, reason = index.find(row)
         if reason := reason or ("" if row.label else "without label"):
-            left_out.append(LeftOut(f"{labels.name}, row {row.number}: {row.file}", row.label, reason, "unlabeled"))
+            left_out.append(Reject(f"{labels.name}, row {row.number}: {row.file}", row.label, reason, "unlabeled"))
         else:
             found.setdefault(path, []).append(row)
     chosen = _drop_repeats(found, labels.name, left_out)
     division = assign_parts({path: (path, row.split) for path, row in chosen.items()}, parts, labels.name)
     left_out += [
-        LeftOut(path, chosen[path].label, "in none of split.parts", "unlisted")
+        Reject(path, chosen[path].label, "in none of split.parts", "unlisted")
         for path in chosen.keys() - division.keys()
     ]
     samples = [
         Sample(path, chosen[path].label, part, index.files[path].read, chosen[path].group)
         for path, part in sorted(division.items())
     ]
-    left_out += _unlisted(root, found, labels.name)
+    left_out += _find_unlisted(root, found, labels.name)
     given = {part: f"as {labels.name} says" for part in SPLITS if part in division.values()}
     return DataSet(sort_naturally({sample.class_name for sample in samples}), samples, left_out, given, notes)
 
@@ -119,7 +119,7 @@ class _Index:
         near = f"{row.folder}/{row.file}".strip("/")
         for want in (near, row.file):
             if exact := [path for path in named if normalize_name(path) == want or _stem(path) == want]:
-                return exact[0], "" if len(exact) == 1 else _several(exact)
+                return exact[0], "" if len(exact) == 1 else _explain_ambiguity(exact)
         alike = [
             path for path in named if _ends_alike(row.file, normalize_name(path)) or _ends_alike(row.file, _stem(path))
         ]
@@ -127,7 +127,7 @@ class _Index:
             alike = [path for path in alike if path.startswith(f"{row.folder}/")]
         if len(alike) == 1:
             return alike[0], ""
-        return "", _several(alike) if alike else "no such file"
+        return "", _explain_ambiguity(alike) if alike else "no such file"
 
 
 def _stem(path: str) -> str:
@@ -139,11 +139,11 @@ def _ends_alike(one: str, other: str) -> bool:
     return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")
 
 
-def _several(paths: Sequence[str]) -> str:
+def _explain_ambiguity(paths: Sequence[str]) -> str:
     return f"{len(paths)} files end so ({', '.join(sorted(paths)[:SHOWN])}): write the path"
 
 
-def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out: list[LeftOut]) -> dict[str, TableRow]:
+def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out: list[Reject]) -> dict[str, TableRow]:
     """Return one row for each image. Images with several labels and repeated rows go to ``left_out``."""
     several = {path: rows for path, rows in found.items() if len({row.label for row in rows}) > 1}
     if len(several) > max(1, MOST * len(found)):
@@ -158,23 +158,23 @@ def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out:
             said = f"labeled {first.label} in row {first.number}"
             reason = f"{said}, and otherwise elsewhere" if path in several else f"{said}, too"
             kind: Kind = "unlabeled" if path in several else "duplicate"
-            left_out.append(LeftOut(f"{table}, row {row.number}: {row.file}", row.label, reason, kind))
+            left_out.append(Reject(f"{table}, row {row.number}: {row.file}", row.label, reason, kind))
     return {path: rows[0] for path, rows in found.items() if path not in several}
 
 
-def _unlisted(root: Folder, listed: Mapping[str, object], table: str) -> Iterator[LeftOut]:
+def _find_unlisted(root: Folder, listed: Mapping[str, object], table: str) -> Iterator[Reject]:
     """Yield the images that a table does not list; a folder without any listed image is one entry."""
     above = {path[: place + 1] for path in listed for place, letter in enumerate(path) if letter == "/"}
 
-    def look(folder: Folder, path: str) -> Iterator[LeftOut]:
+    def look(folder: Folder, path: str) -> Iterator[Reject]:
         for name in sorted(folder.files):
             if is_image(name) and path + name not in listed:
-                yield LeftOut(path + name, "", f"not in {table}", "unlisted")
+                yield Reject(path + name, "", f"not in {table}", "unlisted")
         for name in sort_naturally(folder.folders):
             below = f"{path}{name}/"
             if below in above:
                 yield from look(folder.folders[name], below)
             elif count := sum(is_image(file) for file, _ in folder.folders[name].walk()):
-                yield LeftOut(below, "", f"none of its {count:,} images is in {table}", "unused")
+                yield Reject(below, "", f"none of its {count:,} images is in {table}", "unused")
 
     return look(root, "")

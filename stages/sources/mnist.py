@@ -44,7 +44,7 @@ def _classes(folder: Path, count: int) -> list[str]:
     classes = names.read_text(encoding="utf-8").split("\n")
     classes = [normalize_name(line.strip()) for line in classes if line.strip()]
     if len(classes) < count or len(set(classes)) < len(classes):
-        raise UserError(f"{names}: expected {count} different class names, one a line; received {len(classes)}.")
+        raise UserError(f"{names}: expected {count} different class names, one per line; received {len(classes)}.")
     return classes
 
 

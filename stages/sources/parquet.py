@@ -16,7 +16,7 @@ from stages.base.splits import SPLITS
 from stages.base.terminal import show_progress
 from stages.sources.archives import UnpackedStore, make_seekable, max_unpacked_size
 from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
-from stages.sources.data_set import DataSet, LeftOut, Sample, normalize_name
+from stages.sources.data_set import DataSet, Reject, Sample, normalize_name
 from stages.sources.labels import assign_parts
 from stages.sources.tree import File, sort_naturally
 
@@ -36,7 +36,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
     Raises:
         UserError: a file is damaged, or has no images, no labels, or several labels per image.
     """
-    samples, left_out = [], list[LeftOut]()
+    samples, left_out = [], list[Reject]()
     places: dict[str, tuple[str, str]] = {}
     for path, file in files.items():
         name = f"{where}/{path}" if len(files) > 1 else where
@@ -55,7 +55,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
     refuse_several({sample.class_name for sample in samples}, where)
     division = assign_parts(places, parts, where)
     left_out += [
-        LeftOut(sample.source, sample.class_name, "in none of split.parts", "unlisted")
+        Reject(sample.source, sample.class_name, "in none of split.parts", "unlisted")
         for sample in samples
         if sample.source not in division
     ]
@@ -70,7 +70,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
 
 def _read_rows(
     file: pq.ParquetFile, stem: str, asked: Columns, name: str
-) -> tuple[list[tuple[Sample, str]], list[LeftOut]]:
+) -> tuple[list[tuple[Sample, str]], list[Reject]]:
     """Return the images of a file, each with its cell in the column of splits, and the rows that cannot be used."""
     schema = file.schema_arrow
     pictures = [field.name for field in schema if _holds_bytes(field.type)]
@@ -101,7 +101,7 @@ def _read_rows(
             class_name = _class_name(cell, names)
             if not data or not class_name:
                 reason = "without label" if data else "without the bytes of an image"
-                left_out.append(LeftOut(source, class_name, reason, "unlabeled"))
+                left_out.append(Reject(source, class_name, reason, "unlabeled"))
                 continue
             if asked.group and group in ("", None):
                 raise UserError(f"{name}: row {row - 1} has no {asked.group}; expected a group for every image.")

@@ -8,7 +8,7 @@ from itertools import combinations
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.sources.archives import is_archive
-from stages.sources.data_set import LeftOut, normalize_name
+from stages.sources.data_set import Reject, normalize_name
 from stages.sources.tree import Folder, is_image, is_table, sort_naturally
 
 # Words in folder names, as in flowers_train, Train-Set or seg_test.
@@ -108,7 +108,7 @@ def resolve_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[P
     return found
 
 
-def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterator[LeftOut]:
+def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterator[Reject]:
     """Yield what a data set contains besides its class folders: images, archives, tables, and folders of images.
 
     Args:
@@ -117,15 +117,15 @@ def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterato
     """
     paths = [found.path for found in roots.values()]
 
-    def look(folder: Folder, path: str) -> Iterator[LeftOut]:
+    def look(folder: Folder, path: str) -> Iterator[Reject]:
         for name in sorted(folder.files):
             if is_image(name):
-                yield LeftOut(f"{path}{name}", "", "lies beside the class folders, in none of them", "stray")
+                yield Reject(f"{path}{name}", "", "lies beside the class folders, in none of them", "stray")
             elif is_archive(name):
-                yield LeftOut(f"{path}{name}", "", "an archive beside the class folders: unpack it there", "unused")
+                yield Reject(f"{path}{name}", "", "an archive beside the class folders: unpack it there", "unused")
             elif is_table(name):
                 said = f"a table beside the class folders; split.labels: {path}{name} takes the classes from it"
-                yield LeftOut(f"{path}{name}", "", said, "unused")
+                yield Reject(f"{path}{name}", "", said, "unused")
         for name in sort_naturally(folder.folders):
             inner, below = folder.folders[name], f"{path}{name}/"
             if path in paths:
@@ -133,7 +133,7 @@ def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterato
             if any(known.startswith(below) for known in paths):
                 yield from look(inner, below)
             elif count := sum(is_image(file) for file, _ in inner.walk()):
-                yield LeftOut(below, "", f"no part with class folders: {count:,} images", "unused")
+                yield Reject(below, "", f"no part with class folders: {count:,} images", "unused")
 
     return look(root, "")
 

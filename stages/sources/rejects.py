@@ -10,7 +10,7 @@ from stages.base.errors import UserError
 from stages.base.files import escape
 from stages.base.terminal import say
 from stages.images.decode import HEIC_EXTRA
-from stages.sources.data_set import Kind, LeftOut
+from stages.sources.data_set import Kind, Reject
 
 SHOWN = 10  # entries in a message
 # In the order of the message.
@@ -26,7 +26,7 @@ KINDS: dict[Kind, str] = {
 }
 
 
-def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
+def refuse_many(left_out: Sequence[Reject], images: int, limit: float) -> None:
     """Stop if more than the allowed share of the images cannot be used.
 
     Unreadable images, images outside class folders, and rows of a table without image or label count. Other files do
@@ -54,7 +54,7 @@ def refuse_many(left_out: Sequence[LeftOut], images: int, limit: float) -> None:
 
 
 @contextmanager
-def list_on_failure(path: Path, left_out: Sequence[LeftOut]) -> Iterator[None]:
+def list_on_failure(path: Path, left_out: Sequence[Reject]) -> Iterator[None]:
     """Write the list of what is left out to ``path`` if the block fails; otherwise remove an earlier list.
 
     Args:
@@ -72,7 +72,7 @@ def list_on_failure(path: Path, left_out: Sequence[LeftOut]) -> Iterator[None]:
     path.unlink(missing_ok=True)
 
 
-def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
+def write_left_out(path: Path, left_out: Sequence[Reject]) -> None:
     """Write the list of what was left out."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -80,7 +80,7 @@ def write_left_out(path: Path, left_out: Sequence[LeftOut]) -> None:
         writer.writerows(map(escape, (entry.source, entry.class_name, entry.reason)) for entry in left_out)
 
 
-def say_left_out(left_out: Sequence[LeftOut], always: Sequence[Kind] = (), note: str = "") -> None:
+def say_left_out(left_out: Sequence[Reject], always: Sequence[Kind] = (), note: str = "") -> None:
     """Print which folders and archives are left out, and the number of files of each kind.
 
     Args:

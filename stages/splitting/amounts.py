@@ -24,9 +24,9 @@ def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> Non
         keys = " and ".join(f"split.{split}" for split in asked)
         of = f" of the given {side} images" if side else ""
         if list(asked.values()).count("rest") > 1:
-            raise UserError(f"{keys}: only one of them may be 'rest'{of}; received {_amounts(asked)}.")
+            raise UserError(f"{keys}: only one of them may be 'rest'{of}; received {_format_amounts(asked)}.")
         if math.fsum(amount for amount in asked.values() if isinstance(amount, float)) > 1 + EPSILON:
-            raise UserError(f"{keys}: expected shares{of} that add up to at most 1; received {_amounts(asked)}.")
+            raise UserError(f"{keys}: expected shares{of} that add up to at most 1; received {_format_amounts(asked)}.")
     for split in ("train", "test"):
         if amounts[split] == 0:
             raise UserError(f"split.{split}: expected at least one image per class; received 0.")
@@ -93,11 +93,12 @@ def count_images(
         others = ", ".join(f"{lost[kind]} {words}" for kind, words in kinds.items() if lost[kind])
         more = f" (left out: {others})" if others else ""
         raise UserError(
-            f"class '{name}': found {found} usable images{of}{more}, needed {needed} or more for {_amounts(asked)} "
-            "(train and test take at least one). Add images, ask for fewer, or leave the class out of split.classes."
+            f"class '{name}': found {found} usable images{of}{more}, needed {needed} or more for "
+            f"{_format_amounts(asked)} (train and test take at least one). Add images, ask for fewer, or leave the "
+            "class out of split.classes."
         )
     return {split: counts[split] for split in asked}
 
 
-def _amounts(asked: Mapping[str, Amount]) -> str:
+def _format_amounts(asked: Mapping[str, Amount]) -> str:
     return ", ".join(f"{split}: {amount}" for split, amount in asked.items())

@@ -8,7 +8,7 @@ from contextlib import suppress
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.base.terminal import say
-from stages.sources.data_set import Kind, LeftOut, normalize_name
+from stages.sources.data_set import Kind, Reject, normalize_name
 from stages.splitting.amounts import Amount, count_images, group_by_part
 from stages.splitting.examine import ExaminedImage
 from stages.splitting.lock_table import NO_LOCKS, LockTable
@@ -31,7 +31,7 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
     Raises:
         UserError: one does not exist, or there are fewer than two.
     """
-    classes = list(existing) if isinstance(wanted, str) else [_as_written(name, existing) for name in wanted]
+    classes = list(existing) if isinstance(wanted, str) else [_resolve_name(name, existing) for name in wanted]
     known = set(existing)
     missing = [name for name in classes if name not in known]
     if missing:
@@ -44,7 +44,7 @@ def select_classes(wanted: Sequence[str | int] | str, existing: Sequence[str]) -
     return classes
 
 
-def _as_written(name: str | int, existing: Sequence[str]) -> str:
+def _resolve_name(name: str | int, existing: Sequence[str]) -> str:
     """Return the class name that a YAML value stands for: YAML reads 001, 0x1 and 1 as the same number."""
     if isinstance(name, str):
         return normalize_name(name)
@@ -69,7 +69,7 @@ def _number(name: str) -> int | None:
 
 def drop_duplicates(
     images: Sequence[ExaminedImage], pictures: Sequence[str], what: str = "duplicate", locked: LockTable = NO_LOCKS
-) -> tuple[list[ExaminedImage], list[LeftOut]]:
+) -> tuple[list[ExaminedImage], list[Reject]]:
     """Use one of several images of the same picture: a locked one, preferably for test, or the first by its path.
 
     If the picture is in several classes, nobody knows which is right, and all of its images are left out.
@@ -96,11 +96,11 @@ def drop_duplicates(
         classes = {image.sample.class_name for image in group}
         if len(classes) == 1:
             unique.append(first)
-            left_out += [_leave_out(image, f"{what} of {first.sample.source}") for image in others]
+            left_out += [_reject(image, f"{what} of {first.sample.source}") for image in others]
         else:
             for image in group:
                 elsewhere = sorted(classes - {image.sample.class_name})
-                left_out.append(_leave_out(image, f"also in class {_names(elsewhere)}"))
+                left_out.append(_reject(image, f"also in class {_names(elsewhere)}"))
     return unique, sorted(left_out, key=lambda entry: entry.source)
 
 
@@ -110,7 +110,7 @@ def assign(
     amounts: Mapping[str, Amount],
     given: Collection[Part],
     seed: int,
-    left_out: Iterable[LeftOut] = (),
+    left_out: Iterable[Reject] = (),
     locked: LockTable = NO_LOCKS,
 ) -> dict[str, list[ExaminedImage]]:
     """Assign images to train, val and test.
@@ -159,7 +159,7 @@ def assign(
             if wanted := counts.get("test"):
                 pool, counts = _keep_locked(pool, counts, asked, name, side, lost[name], locked)
                 if counts["test"] != wanted:
-                    others.append(_other_count(name, counts["test"], wanted))
+                    others.append(_describe_count(name, counts["test"], wanted))
             start = 0
             for split, count in counts.items():
                 splits[split] += pool[start : start + count]
@@ -169,7 +169,7 @@ def assign(
     return {split: sorted(members, key=order) for split, members in splits.items()}
 
 
-def find_misplaced(images: Iterable[ExaminedImage], given: Collection[Part], locked: LockTable) -> list[LeftOut]:
+def find_misplaced(images: Iterable[ExaminedImage], given: Collection[Part], locked: LockTable) -> list[Reject]:
     """Return the images that ``assign`` leaves out because the lock table forbids the use of their part.
 
     Args:
@@ -182,9 +182,9 @@ def find_misplaced(images: Iterable[ExaminedImage], given: Collection[Part], loc
     for image in images if given else ():
         part, pixels = image.sample.part, image.pixels
         if part == test_part == "test" and locked.is_other(pixels):
-            found.append(_leave_out(image, "in the test part, and was trained on before", "locked"))
+            found.append(_reject(image, "in the test part, and was trained on before", "locked"))
         elif part != test_part and locked.is_test(pixels):
-            found.append(_leave_out(image, f"in the {part} part, and was a test image before", "locked"))
+            found.append(_reject(image, f"in the {part} part, and was a test image before", "locked"))
     return found
 
 
@@ -234,11 +234,11 @@ def _keep_locked(
     return [*rest[:end], *tested, *rest[end:]], {**others, "test": len(tested)}
 
 
-def _leave_out(image: ExaminedImage, reason: str, kind: Kind = "duplicate") -> LeftOut:
-    return LeftOut(image.sample.source, image.sample.class_name, reason, kind)
+def _reject(image: ExaminedImage, reason: str, kind: Kind = "duplicate") -> Reject:
+    return Reject(image.sample.source, image.sample.class_name, reason, kind)
 
 
-def _other_count(name: str, found: int, wanted: int) -> str:
+def _describe_count(name: str, found: int, wanted: int) -> str:
     why = "those that are locked stay" if found > wanted else "the others were trained on"
     return f"class {name}: {found} test images instead of {wanted}: {why}"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from stages.base.splits import Part
 from stages.images.contract import Range
 from stages.schema.split import Split
-from stages.sources.data_set import LeftOut
+from stages.sources.data_set import Reject
 from stages.sources.rejects import refuse_many
 from stages.splitting.examine import ExaminedImage, find_blank
 from stages.splitting.gray_range import choose_range
@@ -30,7 +30,7 @@ class Division:
     splits: dict[str, list[ExaminedImage]]
     range: Range | None
     pairs: list[tuple[ExaminedImage, ExaminedImage]]
-    excluded: list[LeftOut]
+    excluded: list[Reject]
     unused: int
 
 
@@ -40,7 +40,7 @@ def draw_splits(
     params: Split,
     classes: Sequence[str],
     given: Collection[Part],
-    left_out: list[LeftOut],
+    left_out: list[Reject],
     locked: LockTable,
 ) -> Division:
     """Draw the splits, again without those images in which no handwriting shows once the range is known.

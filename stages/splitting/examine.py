@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from stages.images.bit_depth import Extent, convert_to_8_bits, encode_values, is_deep, measure_extent, stretch_to_8_bits
 from stages.images.contract import Polarity, Range
 from stages.images.decode import BadImage, NotAnImage, read_image
-from stages.sources.data_set import LeftOut, Sample
+from stages.sources.data_set import Reject, Sample
 from stages.sources.tree import is_image
 
 S = TypeVar("S")
@@ -47,7 +47,7 @@ class ExaminedImage:
 
 def examine(
     samples: Sequence[Sample], near: bool = False, handwriting: Polarity | None = None
-) -> Iterator[ExaminedImage | LeftOut]:
+) -> Iterator[ExaminedImage | Reject]:
     """Fully decode each sample, in threads (Pillow releases the GIL).
 
     Args:
@@ -62,7 +62,7 @@ def examine(
     return _map_in_threads(partial(_examine, near=near, handwriting=handwriting), samples)
 
 
-def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: Polarity | None) -> list[LeftOut]:
+def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: Polarity | None) -> list[Reject]:
     """Return the images of more than 8 bits without handwriting.
 
     Args:
@@ -73,11 +73,11 @@ def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: 
     if polarity is None:
         return []
 
-    def find(image: ExaminedImage) -> LeftOut | None:
+    def find(image: ExaminedImage) -> Reject | None:
         try:
             _find_handwriting(convert_to_8_bits(read_image(image.sample.data), values), polarity)
         except BadImage as error:
-            return LeftOut(image.sample.source, image.sample.class_name, str(error))
+            return Reject(image.sample.source, image.sample.class_name, str(error))
         return None
 
     return [lacking for lacking in _map_in_threads(find, [image for image in images if image.extent]) if lacking]
@@ -90,7 +90,7 @@ def _map_in_threads(function: Callable[[S], T], items: Sequence[S]) -> Iterator[
             yield from found
 
 
-def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> ExaminedImage | LeftOut:
+def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> ExaminedImage | Reject:
     try:
         image = read_image(sample.data)
         deep = is_deep(image)
@@ -98,9 +98,9 @@ def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> Examin
             _find_handwriting(image, handwriting)
     except BadImage as error:
         is_none = isinstance(error, NotAnImage) and not is_image(sample.source)
-        return LeftOut(sample.source, sample.class_name, str(error), "no image" if is_none else "unreadable")
+        return Reject(sample.source, sample.class_name, str(error), "no image" if is_none else "unreadable")
     except OSError as error:
-        return LeftOut(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
+        return Reject(sample.source, sample.class_name, f"cannot be read: {error.strerror}")
     pixels = hashlib.sha256(f"{image.width}x{image.height}".encode())
     # A gray image is the same picture if its file has three equal channels.
     pixels.update((deep and encode_values(image)) or convert_to_8_bits(image, None).convert("RGB").tobytes())

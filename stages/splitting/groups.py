@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.base.terminal import say
-from stages.sources.data_set import LeftOut
+from stages.sources.data_set import Reject
 from stages.splitting.amounts import Amount, group_by_part
 from stages.splitting.assign import assign, drop_duplicates, find_misplaced, rank
 from stages.splitting.examine import ExaminedImage
@@ -39,9 +39,9 @@ def divide(
     amounts: Mapping[str, Amount],
     given: Collection[Part],
     seed: int,
-    left_out: Sequence[LeftOut],
+    left_out: Sequence[Reject],
     locked: LockTable = NO_LOCKS,
-) -> tuple[dict[str, list[ExaminedImage]], list[LeftOut]]:
+) -> tuple[dict[str, list[ExaminedImage]], list[Reject]]:
     """Assign images to splits, one by one (see ``assign``) or in groups (see ``assign_groups``).
 
     Args:
@@ -57,7 +57,7 @@ def divide(
     Returns:
         The images of each split; and those left out because of near duplicates, groups or the lock table.
     """
-    excluded: list[LeftOut] = []
+    excluded: list[Reject] = []
     if together.near == "drop":
         pictures = join_groups(name_groups(images, "none"), together.pairs)
         images, excluded = drop_duplicates(images, pictures, "near duplicate", locked)
@@ -68,7 +68,7 @@ def divide(
     if together.near == "group":
         groups = join_groups(groups, together.pairs)
     splits, crossing = assign_groups(images, groups, classes, amounts, given, seed, locked)
-    say("split.train, val and test are approximate: whole groups are drawn")
+    say("split.train, val and test are approximate, because groups stay together")
     return splits, excluded + crossing
 
 
@@ -136,7 +136,7 @@ def assign_groups(
     given: Collection[Part],
     seed: int,
     locked: LockTable = NO_LOCKS,
-) -> tuple[dict[str, list[ExaminedImage]], list[LeftOut]]:
+) -> tuple[dict[str, list[ExaminedImage]], list[Reject]]:
     """Assign groups to train, val and test by a hash of their names, so that new images do not move others.
 
     Counts are converted to shares of the images, so the numbers of images are only close to those requested.
@@ -166,7 +166,7 @@ def assign_groups(
 
     def leave_out(image: ExaminedImage, group: str, why: str) -> None:
         reason = f"of the group {group}, which {why}"
-        left_out.append(LeftOut(image.sample.source, image.sample.class_name, reason, "grouped"))
+        left_out.append(Reject(image.sample.source, image.sample.class_name, reason, "grouped"))
 
     for side, asked in group_by_part(amounts, given).items():
         pool = [pair for pair in zip(images, groups, strict=True) if pair[0].sample.part == side]
@@ -177,7 +177,7 @@ def assign_groups(
             if "test" in shares and group in held:
                 split = "train" if locked.is_other(image.pixels) else "test"  # the former are left out below
             elif split == "test" and group in learned:
-                split = _instead_of_test(place, shares)
+                split = _pick_other_split(place, shares)
                 if not split:
                     leave_out(image, group, "was trained on")
             if split:
@@ -213,7 +213,7 @@ def _find(place: float, shares: Mapping[str, float]) -> str | None:
     return None
 
 
-def _instead_of_test(place: float, shares: Mapping[str, float]) -> str | None:
+def _pick_other_split(place: float, shares: Mapping[str, float]) -> str | None:
     """Map a place in the share of test, the last one, to one of the other splits; None if there are none."""
     others = {split: share for split, share in shares.items() if split != "test"}
     before = sum(others.values())

@@ -60,17 +60,17 @@ def read_rows(path: Path) -> LockRows:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise _damaged(path, 1, "a table of comma-separated values, UTF-8", str(error)) from None
+        raise _make_refusal(path, 1, "a table of comma-separated values, UTF-8", str(error)) from None
     if not table or table[0][1] != _HEADER:
-        raise _damaged(path, 1, f"the header {','.join(_HEADER)}", ",".join(table[0][1]) if table else "nothing")
+        raise _make_refusal(path, 1, f"the header {','.join(_HEADER)}", ",".join(table[0][1]) if table else "nothing")
     rows: LockRows = {}
     for number, row in table[1:]:
         if len(row) != len(_HEADER) or not _PIXELS.fullmatch(row[0]) or row[2] not in _SPLITS:
             expected = f"{DIGITS} hexadecimal digits, a class, and test or other"
-            raise _damaged(path, number, expected, ",".join(row) or "an empty line")
+            raise _make_refusal(path, number, expected, ",".join(row) or "an empty line")
         pixels, name, split = row
         if rows.setdefault(pixels, (unescape(name), split))[1] != split:
-            raise _damaged(path, number, f"image {pixels} in one split", "test in one line and other in another")
+            raise _make_refusal(path, number, f"image {pixels} in one split", "test in one line and other in another")
     return rows
 
 
@@ -84,7 +84,7 @@ def write_rows(path: Path, rows: LockRows) -> None:
     replace_file(path, text.getvalue().encode())
 
 
-def _damaged(path: Path, line: int, expected: str, received: str) -> UserError:
+def _make_refusal(path: Path, line: int, expected: str, received: str) -> UserError:
     return UserError(
         f"{path}, line {line}: expected {expected}; received: {received[:100]}. Correct the line, or restore the "
         f"committed table with `git checkout {path}`."

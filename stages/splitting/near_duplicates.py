@@ -30,8 +30,8 @@ def find_near_duplicates(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, i
     plain, mirrored = np.array(hashes, np.uint64).reshape(-1, 2).T
     found: set[tuple[int, int]] = set()
     for number in range(_CHUNKS):
-        keys, others = (_chunk(values, number) for values in (plain, mirrored))
-        for places, queries in _equal(keys, others):
+        keys, others = (_take_chunk(values, number) for values in (plain, mirrored))
+        for places, queries in _find_equal(keys, others):
             for start in range(0, len(queries), step := max(1, _PAIRS // len(places))):
                 some = queries[start : start + step]
                 near = np.bitwise_count(plain[places, None] ^ plain[some]) <= LIMIT
@@ -73,11 +73,11 @@ def write_pairs(path: Path, pairs: Sequence[tuple[ExaminedImage, ExaminedImage]]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
 
-def _chunk(hashes: np.ndarray, number: int) -> np.ndarray:
+def _take_chunk(hashes: np.ndarray, number: int) -> np.ndarray:
     return (hashes >> np.uint64(number * _WIDTH)) & np.uint64(2**_WIDTH - 1)
 
 
-def _equal(keys: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _find_equal(keys: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the indices of equal ``keys``, with the indices whose key or other key is the same."""
     both = np.concatenate([keys, others])
     order = np.argsort(both, kind="stable")
