@@ -1,4 +1,4 @@
-"""Tables for a terminal, aligned whatever their texts hold. Only commands import this, for it takes 0.1 s."""
+"""Format tables for a terminal. Only commands import this module, because that takes 0.1 s."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,8 +10,8 @@ def format_table(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) ->
     """Return a line for each row.
 
     Args:
-        rows: of cells; the first row may be the header.
-        right: columns to align to the right, by their places.
+        rows: the cells of each row; the first row may be the header.
+        right: indices of the columns to align to the right.
     """
     rows = [[str(cell) for cell in row] for row in rows]
     sides = ["right" if place in right else "left" for place in range(len(rows[0]))]
@@ -20,11 +20,11 @@ def format_table(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) ->
 
 
 def make_printable(text: str, width: int | None = None) -> str:
-    """Return ``text`` with control characters escaped; only its end, where it is wider than ``width``.
+    """Escape the control characters of a text, and shorten it to its end if it is too wide.
 
     Args:
-        text: file and class names may hold anything.
-        width: in columns of the terminal.
+        text: such as a file or class name.
+        width: the maximum, in columns of the terminal.
     """
     text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
     if width is None or wcswidth(text) <= width:
