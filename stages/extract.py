@@ -10,17 +10,16 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from stages.base.arrays import ArrayWriter
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.base.terminal import say, show_progress
-from stages.compute.architecture import FEATURES, PIXELS, read_architecture
+from stages.compute.architecture import read_architecture
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
 from stages.images.load import load_all
@@ -29,15 +28,9 @@ from stages.images.preview import VIEWS, choose_images, write_preview
 from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
-from stages.transfer.activations import (
-    Description,
-    cast,
-    check_disk_space,
-    describe_depths,
-    tensor_shapes,
-    write_description,
-)
-from stages.transfer.feature_extractor import FeatureExtractor, open_feature_extractor
+from stages.transfer.activations import Description, check_disk_space, describe_depths, tensor_shapes, write_description
+from stages.transfer.extraction import write_outputs
+from stages.transfer.feature_extractor import open_feature_extractor
 from stages.transfer.freeze import resolve_depths
 
 PARAMS = Path("params.yaml")
@@ -84,42 +77,18 @@ def main() -> None:
             if len(split):
                 targets = name == "train" and params.augment.mixes and not description.fresh
                 labels = np.repeat(split.labels(), count)
-                write_split(folder / name, extractor, views, labels, params.precision, targets=targets)
-
-
-def write_split(
-    stem: Path, extractor: FeatureExtractor, views: Iterator[View], labels: np.ndarray, precision: str, *, targets: bool
-) -> None:
-    """Write STEM_NAME.npy for each output of the frozen part, and STEM_labels.npy or STEM_targets.npy.
-
-    Args:
-        stem: of the files.
-        extractor: the frozen part.
-        views: to run it on.
-        labels: of the views.
-        precision: dtype of the activations.
-        targets: whether views are mixed, so that their targets are stored instead of labels.
-    """
-    files: dict[str, ArrayWriter] = {}
-
-    def add(name: str, values: np.ndarray) -> None:
-        files.setdefault(name, ArrayWriter(stem.with_name(f"{stem.name}_{name}.npy"), len(labels))).add(values)
-
-    def batches() -> Iterator[np.ndarray]:
-        for batch in iter(lambda: list(islice(views, extractor.batch_size)), []):
-            if targets:
-                add("targets", np.stack([target for _, target in batch]))
-            yield np.stack([pixels for pixels, _ in batch])
-
-    if not targets:
-        np.save(stem.with_name(f"{stem.name}_labels.npy"), labels)
-    for outputs in extractor.run_batches(batches()):
-        for name, values in outputs.items():
-            add(name, values if name in (PIXELS, FEATURES) else cast(values, precision))
+                write_outputs(folder / name, extractor, views, labels, params.precision, targets=targets)
 
 
 def save_preview(folder: Path, views: Iterator[View], split: SplitFile, params: Extract) -> Iterator[View]:
-    """Pass the training views on, and write those of a few images to seen.npz."""
+    """Pass the training views on, and write those of a few images to seen.npz.
+
+    Args:
+        folder: to write into.
+        views: of all training images, in their order.
+        split: the training images.
+        params: the section ``extract``.
+    """
     labels, sources = split.labels(), split.sources()
     previews: dict[int, list[View]] = {image: [] for image in choose_images(labels)}
     for place, view in enumerate(views):

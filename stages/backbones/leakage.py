@@ -26,7 +26,13 @@ def pixel_hash(pixels: np.ndarray) -> int:
 
 
 def write_learned(path: Path, hashes: np.ndarray, contract: Contract) -> None:
-    """Write the hashes (see ``pixel_hash``) of training images, and how their files became pixels."""
+    """Write which images a backbone was trained on.
+
+    Args:
+        path: of the file.
+        hashes: of the images; see ``pixel_hash``.
+        contract: how their files became pixels.
+    """
     np.savez(path, hashes=np.unique(hashes[hashes != 0]), contract=np.array(json.dumps(asdict(contract))))
 
 

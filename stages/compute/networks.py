@@ -158,11 +158,17 @@ def build_trainable_part(backbone: Backbone, layer: str | None, pooling: str, he
     tensor, last = _output_of(backbone.model, layer), backbone.model.output
     activations = keras.Input(tensor.shape[1:], name="activations")
     features = activations if tensor is last else keras.Model(tensor, last)(activations)
-    return keras.Model(activations, head(pool(features, pooling)), name="top")
+    return keras.Model(activations, head(pool(features, pooling)), name="top")  # its weights file holds this name
 
 
 def build_network(backbone: Backbone, pooling: str, head: Model) -> Model:
-    """Return the network from pixels to logits. It shares its layers with ``backbone`` and ``head``."""
+    """Return the network from pixels to logits.
+
+    Args:
+        backbone: shares its layers with the network.
+        pooling: see ``pool``.
+        head: from features to logits; shares its layers with the network.
+    """
     pixels = pixels_input(*backbone.model.input_shape[-2:])
     features = pool(backbone.model(preprocess(pixels, backbone.preprocessing)), pooling)
     return keras.Model(pixels, head(features), name="thaw")

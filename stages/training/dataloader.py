@@ -92,10 +92,10 @@ def iterate_chunks(data: Data, batch_size: int, *, epoch: int, seed: int, multip
         pad: whether a smaller last batch is padded, so that all batches have one size. If padding would change the
             results (a BatchNormalization that trains), the last batch becomes a chunk by itself.
     """
-    return prefetch(_iterate_chunks(data, batch_size, epoch, seed, multiple, pad), 2)
+    return prefetch(_make_chunks(data, batch_size, epoch=epoch, seed=seed, multiple=multiple, pad=pad), 2)
 
 
-def _iterate_chunks(data: Data, batch_size: int, epoch: int, seed: int, multiple: int, pad: bool) -> Iterator[Chunk]:
+def _make_chunks(data: Data, batch_size: int, *, epoch: int, seed: int, multiple: int, pad: bool) -> Iterator[Chunk]:
     order = np.arange(len(data))
     np.random.default_rng([seed, epoch + 1]).shuffle(order)
     batches: list[tuple[np.ndarray, ...]] = []

@@ -102,7 +102,13 @@ def tensor_shapes(names: Sequence[str], architecture: Architecture, pooling: str
 
 
 def bytes_needed(shape: Sequence[int], dtype: str, rows: int) -> int:
-    """Return how many bytes ``rows`` arrays of a shape and a NumPy dtype take."""
+    """Return how many bytes arrays take.
+
+    Args:
+        shape: of one.
+        dtype: of NumPy.
+        rows: how many.
+    """
     return rows * math.prod(shape) * np.dtype(dtype).itemsize
 
 
