@@ -82,7 +82,7 @@ def test_killed_in_either_phase_it_ends_with_the_same_bytes(tmp_path: Path) -> N
     assert sorted(path.name for path in (folder / "data").iterdir() if path.name.startswith(".")) == []
     shutil.rmtree(folder / "data" / "finetune")
     output, _ = start(folder).communicate()  # from the start
-    assert "goes on" not in output
+    assert "resuming" not in output
     assert written(folder) == resumed
     assert len(pd.read_csv(folder / "data" / "finetune" / "history.csv")) == 80
 

@@ -48,8 +48,8 @@ def test_on_a_gpu_the_framework_gives_what_the_graph_gives(
     expected = graph.run(pixels())
     request.getfixturevalue("gpu")
     framework = open_feature_extractor(PRETRAIN, kept, "average", runner)
-    assert graph.where == "ONNX Runtime on the CPU"
-    assert "float32" in framework.where
+    assert graph.device == "ONNX Runtime on the CPU"
+    assert "float32" in framework.device
     found = framework.run(pixels())
     assert set(found) == set(expected) == set(kept)
     for name, values in expected.items():
@@ -61,7 +61,7 @@ def test_on_a_gpu_evaluate_measures_the_same(
 ) -> None:
     monkeypatch.chdir(prepared)
     finetuned = read_model_pair(FINETUNE)
-    outputs = {name: ArrayFile(EXTRACT_TEST / f"{name}.npy") for name in map(finetuned.reads, ("head", "finetuned"))}
+    outputs = {name: ArrayFile(EXTRACT_TEST / f"{name}.npy") for name in map(finetuned.input_of, ("head", "finetuned"))}
     expected = predict(FINETUNE, PRETRAIN, outputs)
     request.getfixturevalue("gpu")
     found = predict(FINETUNE, PRETRAIN, outputs)
@@ -75,7 +75,7 @@ def test_a_gpu_that_the_framework_does_not_see_is_said(
 ) -> None:
     monkeypatch.setattr("stages.compute.runtime.on_gpu", lambda: False)
     frozen = open_feature_extractor(PRETRAIN, ["features"], "average", "auto")
-    assert frozen.where == "ONNX Runtime on the CPU"
+    assert frozen.device == "ONNX Runtime on the CPU"
     assert (
         "does not see the GPU of this machine, so the CPU computes: pip install -e '.[gpu]'" in capsys.readouterr().out
     )
@@ -93,7 +93,7 @@ def test_the_framework_computes_where_it_is_asked_to(prepared: Path, changes: di
         f"changes = {changes}; choose_backend('tensorflow', changes.get('precision', 'float32')); "
         "folder = Path('data/pretrain'); frozen = open_feature_extractor(folder, ['features'], 'average', **changes); "
         "pixels = np.zeros((5, *read_architecture(folder).pixels), np.uint8); "
-        "print(frozen.where, frozen.run(pixels)['features'].shape)"
+        "print(frozen.device, frozen.run(pixels)['features'].shape)"
     )
     said = run("python", "-c", code, cwd=prepared, PYTHONPATH=str(PROJECT))
     assert said.endswith(f"in {where} on 1 device (5, 128)\n")

@@ -123,7 +123,7 @@ def test_where_nothing_is_thawed_the_head_is_both_models(here: Path, changes: di
     assert list(written()) == files
     finetuned = read_model_pair(Path("data/finetune"))
     assert finetuned.depth is None
-    assert finetuned.reads("finetuned") == "features"
+    assert finetuned.input_of("finetuned") == "features"
     check_val()
     table = pd.read_parquet("data/finetune/val.parquet")
     assert list(table["finetuned_loss"]) == list(table["head_loss"])
