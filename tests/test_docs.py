@@ -112,6 +112,17 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 
 @pages
+def test_names_that_are_said_to_be_in_a_file_are_there(page: Path) -> None:
+    for name, file in re.findall(r"`(\w+)`\s+(?:in|of)\s+`((?:stages|tests)/[a-z/_]+\.py)`", page.read_text()):
+        assert re.search(rf"\b{name}\b", (PROJECT / file).read_text()), f"{page.name}: {name} in {file}"
+
+
+def test_every_folder_of_the_code_is_described() -> None:
+    folders = {path.parent.name for path in (PROJECT / "stages").glob("*/*.py")}
+    assert folders == set(re.findall(r"^\| `(\w+)/` \|", (PROJECT / "docs" / "design.md").read_text(), re.MULTILINE))
+
+
+@pages
 def test_commands_exist_with_their_options(page: Path) -> None:
     for words in commands(page.read_text()):
         if (found := module_of(words)) and not re.search(rf"\.{WRITTEN_AS}$", found[0]) and found[0] != "venv":
