@@ -1,11 +1,10 @@
-"""Predict the test split with both models, and measure them.
+"""Predict the test split with both models, and measure the predictions.
 
     python -m stages.evaluate
 
-Writes to data/evaluate/: metrics.json (the few numbers that are compared between commits, for git), scores.json (all
-that is measured over the whole test split, and over its locked images), predictions.parquet (each test image, both
-models), per_class.csv, and of the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet
-(small pictures).
+Writes data/evaluate/: metrics.json (the few numbers to compare between commits, in git), scores.json (all measures of
+the whole test split and of its locked images), predictions.parquet (each test image, both models), per_class.csv, and
+for the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
 """
 
 import json
@@ -47,7 +46,7 @@ EXTRACT_TEST = Path("data/extract_test")
 FINETUNE = Path("data/finetune")
 EVALUATE = Path("data/evaluate")
 
-EXAMPLES = 100  # pictures kept of each kind, for the report to choose from
+EXAMPLES = 100  # pictures of each kind, for the report to choose from
 
 
 @stage("evaluate")
@@ -95,7 +94,7 @@ def main() -> None:
 
 
 def illustrate(split: SplitFile, predictions: pa.Table, contract: Contract) -> pa.Table:
-    """Return pictures of some of the fine-tuned model's predictions, and of handwriting what the network sees of it."""
+    """Return pictures of some of the fine-tuned model's predictions; for handwriting also what the network sees."""
     table = predictions.select(["source", "class", "finetuned_predicted", "finetuned_confidence", "sha256"]).to_pandas()
     table.columns = pd.Index(["source", "class", "predicted", "confidence", "sha256"])
     chosen = choose_examples(table, EXAMPLES)

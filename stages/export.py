@@ -1,10 +1,9 @@
-"""Write the fine-tuned model to one file per format, pixels in and probabilities out, and show that each agrees.
+"""Write the fine-tuned model in each format, from pixels to probabilities, and verify it.
 
     python -m stages.export
 
-Reads data/pretrain and data/finetune and, for the comparison, test images with what evaluate measured for them. Writes
-data/export: the model files, model.json (classes, what goes in, what comes out) and parity.json (how far each is from
-what was measured).
+Reads data/pretrain, data/finetune and, to verify, test images with their measured probabilities. Writes data/export:
+the model files, model.json (classes, inputs, outputs) and parity.json (how closely each agrees with the measurement).
 """
 
 import json
@@ -44,13 +43,13 @@ OUT = Path("data/export")
 
 @stage("export")
 def main() -> None:
-    """Write each format, compare it, keep all or nothing."""
+    """Write each format and compare it; publish all of them or none."""
     params = read_section(PARAMS, "export", Export)
     pair, split = read_model_pair(FINETUNE), SplitFile(TEST)
     contract = Contract(**pair.contract)
     with refuse_damaged(PREDICTIONS, "predictions of the test images"):
         table = pq.read_table(PREDICTIONS, columns=["source", "finetuned_probabilities"])
-        measured = table.slice(0, params.parity_images)  # rows lie in random order, so these are of all classes
+        measured = table.slice(0, params.parity_images)  # rows are in random order, so these cover all classes
         sources, expected = measured["source"].to_pylist(), np.stack(measured["finetuned_probabilities"].to_numpy())
     if sources != split.sources()[: params.parity_images]:
         raise UserError(f"{PREDICTIONS} is of other images than {TEST}. Run `dvc repro`.")
@@ -65,7 +64,7 @@ def main() -> None:
     report = {}
     with replace_folder(OUT) as folder:
         write_card(folder, card)
-        for name in reversed(card.formats):  # SavedModel first: it numbers its functions on from what ran before
+        for name in reversed(card.formats):  # SavedModel first: it numbers its functions from what ran before
             file = folder / FILES[name]
             write[name](file)
             received = Runner(folder, name).probabilities(pixels)
@@ -81,7 +80,7 @@ def main() -> None:
 
 
 def make_writers(card: Card) -> dict[str, Callable[[Path], None]]:
-    """Return what writes the model to a path, by format; only formats that need the framework import it."""
+    """Return functions that write the model to a path, by format; only formats that need the framework import it."""
     found: dict[str, Callable[[Path], None]] = {"onnx": partial(write_onnx, FINETUNE, PRETRAIN, card)}
     if set(card.formats) - set(found):
         from stages.formats.tensorflow_files import make_tensorflow_writers
@@ -91,7 +90,7 @@ def make_writers(card: Card) -> dict[str, Callable[[Path], None]]:
 
 
 def measure_size(path: Path) -> str:
-    """Return the size of a file, or of all files in a folder, for people to read."""
+    """Return the size of a file, or of all files in a folder, as text."""
     return format_size(sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()))
 
 

@@ -1,9 +1,9 @@
-"""Draw and explain what was learned: up to five pictures, and one page that opens without network.
+"""Draw and explain the results: up to five pictures, and one page that opens offline.
 
     python -m stages.report
 
-Reads what split, finetune and evaluate wrote, and the views that extract kept, but not the test split, of which
-evaluate keeps a few images. Writes curves, confusion, samples, predictions and views (.png) and report.html.
+Reads what split, finetune and evaluate wrote, and the views that extract stored. It does not read the test split, of
+which evaluate stored a few images. Writes curves, confusion, samples, predictions and views (.png) and report.html.
 """
 
 from pathlib import Path
@@ -94,7 +94,7 @@ def main() -> None:
                 "Right and wrong", captions.PREDICTIONS + captions.PREDICTIONS_SEEN * seen, sheet(predictions, 130)
             ),
             section(
-                "What was taken for what",
+                "Confusion matrix",
                 picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),
                 note(captions.MATRIX),
                 tables.render_confusions(matrix),
@@ -118,7 +118,7 @@ def main() -> None:
 
 
 def sample_split(path: Path, count: int) -> Group:
-    """Return images of a packed split, preferred by their hashes, which is as good as drawn by lot."""
+    """Return a sample of a split's images, ordered by hash, which is as good as random."""
     split = SplitFile(path)
     with refuse_damaged(path, "a packed split"):
         rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")

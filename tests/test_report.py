@@ -176,7 +176,7 @@ def test_the_pictures_hold_nothing_but_pixels(nasty: Path) -> None:
 
 def test_the_most_confident_mistakes_come_first(nasty: Path) -> None:
     page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
-    sheet = page[page.index("Right and wrong") : page.index("What was taken for what")]
+    sheet = page[page.index("Right and wrong") : page.index("Confusion matrix")]
     assert sheet.count('class="wrong"') == 9  # 30 % of 30; the sheet of 24 has room for 12
     assert sheet.count('class="right"') == 15
     assert sheet.index('class="wrong"') < sheet.index('class="right"')

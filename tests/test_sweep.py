@@ -249,7 +249,11 @@ def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
         (["all", "-7"], {}, "depth: expected a count from -6 to 6, for the backbone has 6 layers; received -7."),
         (["all", "none", "6"], {}, "depth: all and 6 freeze the same 6 layers. Leave one of them out."),
         (["-2", "-2"], {}, "depth: -2 and -2 freeze the same 4 layers."),
-        (["all", "none"], {"finetune": {"thawed": {"epochs": 0}}}, "finetune.thawed.epochs: expected 1 or more, for"),
+        (
+            ["all", "none"],
+            {"finetune": {"thawed": {"epochs": 0}}},
+            "finetune.thawed.epochs: expected 1 or more; with 0",
+        ),
         (
             ["all", "none"],
             {"finetune": {"thawed": {"gradual": [{"epoch": 1, "freeze": -2}]}}},

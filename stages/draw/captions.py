@@ -1,27 +1,25 @@
-"""What the report says about its pictures and tables."""
+"""Captions of the report's pictures and tables."""
 
 CURVES = (
-    "Training values are means over an epoch in which the weights still change, and over all views; validation values "
-    "are taken after it."
+    "Training values are means over all views while the weights change during an epoch; validation values are measured "
+    "after it."
 )
-CURVES_THAWED = " The thawed phase (shaded) starts from the kept epoch of the first."
+CURVES_THAWED = " The thawed phase (shaded) starts from the selected epoch of the head-only phase."
 PREDICTIONS = (
-    "Under each test image: what the fine-tuned model took it for and how sure it was; under mistakes, what it is."
+    "Under each test image: the fine-tuned model's prediction and its confidence; under mistakes also the actual class."
 )
 PREDICTIONS_SEEN = " Beside it: what the network sees."
 MATRIX = (
-    "Of the fine-tuned model, in test images. The color is the share of the actual class, on a square-root scale that "
-    "lets rare mistakes be seen."
+    "Test images by actual class and the fine-tuned model's prediction. Color is the share of the actual class, on a "
+    "square-root scale that makes rare mistakes visible."
 )
-CLASSES = (
-    "The weakest class of the fine-tuned model comes first; precision and recall are the fine-tuned model's. In %."
-)
+CLASSES = "In %, the fine-tuned model's weakest class first; precision and recall are the fine-tuned model's."
 VIEWS = (
-    "A training image, and augmented views of it as they went into the network; with fresh views, such as each epoch "
-    "drew anew."
+    "A training image, and augmented views of it as the network received them; with fresh views, examples of what each "
+    "epoch generates."
 )
-VIEWS_MIXED = " Where a view is mixed of two images, the shares under it are what the network was to answer."
+VIEWS_MIXED = " The shares under a view mixed from two images are its target."
 NEAR = (
-    "Pairs that were found to show nearly the same: recompressed, resized or mirrored. split.near_duplicates says what "
-    "became of them."
+    "Pairs of images that look nearly the same: recompressed, resized or mirrored. split.near_duplicates says how they "
+    "were handled."
 )

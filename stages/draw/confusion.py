@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture: counts in the cells, the share of the actual class as color."""
+"""Draw the confusion matrix: counts in the cells, colored by the share of the actual class."""
 
 from math import ceil
 from pathlib import Path
@@ -13,16 +13,20 @@ from matplotlib.ticker import FuncFormatter
 from stages.draw.save import save
 
 INK = "#333333"
-_COUNTED = 30  # up to so many classes, each cell has room for its count
-_RULED = 60  # up to so many classes, white lines part the cells
-_LONGEST = 18  # letters of a name; the tables have it in full
+_COUNTED = 30  # classes up to which a cell has room for its count
+_RULED = 60  # classes up to which white lines separate the cells
+_LONGEST = 18  # letters of a name; the tables show it in full
 
 
 def draw_confusion(matrix: pd.DataFrame, path: Path) -> None:
-    """Draw ``matrix``, counts with actual classes as rows and predicted ones as columns, into the PNG file ``path``.
+    """Draw a confusion matrix.
 
-    A cell's color is its share of its row, on a square-root scale, so that rare mistakes stay visible beside a strong
-    diagonal. A class without test images keeps an empty, gray row.
+    Cells are colored by their share of the row, on a square-root scale, so that rare mistakes stay visible beside a
+    strong diagonal. The row of a class without test images is gray.
+
+    Args:
+        matrix: counts; rows are actual classes, columns predicted ones.
+        path: PNG file to write.
     """
     counts = matrix.to_numpy(dtype=float)
     totals = counts.sum(axis=1, keepdims=True)
@@ -33,7 +37,7 @@ def draw_confusion(matrix: pd.DataFrame, path: Path) -> None:
     axes = figure.subplots()
     axes.set_facecolor("#EEEEEE")
     picture = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
-    cell = 0.75 * side * 72 / size  # about the width of a cell, in points
+    cell = 0.75 * side * 72 / size  # width of a cell in points, roughly
     if size <= _COUNTED:
         _write_counts(axes, counts, shares, cell)
     _name_classes(axes, [str(name) for name in matrix.index], cell)
@@ -55,7 +59,7 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, cell: floa
 
 def _name_classes(axes: Axes, names: list[str], cell: float) -> None:
     size = len(names)
-    step = ceil(8.5 / cell)  # a line of the smallest type needs so many points: else every second, third ... name
+    step = ceil(8.5 / cell)  # points for a line of the smallest type; else every second, third ... name
     places = range(0, size, step)
     shown = [names[place] if len(names[place]) <= _LONGEST else names[place][: _LONGEST - 1] + "…" for place in places]
     fontsize = min(11.5, 0.8 * cell * step)

@@ -1,4 +1,4 @@
-"""Learning curves: loss and accuracy of both phases over one axis of epochs."""
+"""Draw learning curves: loss and accuracy of both phases over one axis of epochs."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from stages.draw.save import save
 # Okabe and Ito's blue and vermilion: told apart with any kind of color vision, and in gray print by their lightness.
 TRAIN, VALIDATION = "#0072B2", "#D55E00"
 INK, GRID, WARM = "#333333", "#E4E4E4", "#FFF3E2"
-_MANY_EPOCHS = 40  # beyond this, a dot at every epoch hides the line
+_MANY_EPOCHS = 40  # from here on, a dot at every epoch hides the line
 
 
 def draw_curves(history: pd.DataFrame, path: Path) -> None:
-    """Draw ``history`` into the PNG file ``path``.
+    """Draw the learning curves.
 
     Args:
         history: one row an epoch, columns phase ("head" or "thawed"), epoch (counted through both phases), loss,
             accuracy, val_loss, val_accuracy, kept (1 for the epoch of a phase whose weights were kept). The val_*
             columns may be empty.
-        path: written, the same bytes for the same history.
+        path: PNG file to write.
     """
     figure = Figure(figsize=(8, 6.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
@@ -60,7 +60,7 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
     curves = [(measure, "training", TRAIN, "-"), (f"val_{measure}", "validation", VALIDATION, "-")]
     marker = "." if last <= _MANY_EPOCHS else ""
     for column, label, color, style in curves:
-        # The thawed phase starts from the head's kept epoch, not from its last one: no line joins the two.
+        # No line joins the phases: the second starts from the first one's best epoch, not from its last.
         for number, (_, rows) in enumerate(history.groupby("phase", sort=False)):
             if rows[column].notna().any():
                 name = label if number == 0 else "_"
@@ -76,7 +76,7 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
 
 
 def _name_phases(axes: Axes, history: pd.DataFrame) -> None:
-    """Write the phases above the panel, at its outer corners, where the names fit even over a phase of one epoch."""
+    """Name the phases above the outer corners of the panel, where there is room even if a phase has one epoch."""
     phases = set(history["phase"])
     for phase, name, place, side in (
         ("head", "head only", 0.0, "left"),

@@ -1,4 +1,4 @@
-"""What the measured numbers say, in plain words and at a glance: two accuracies, and whether one is really higher."""
+"""The report's headline: two accuracies, and whether their difference is significant."""
 
 from collections.abc import Mapping
 from math import ceil, floor
@@ -20,10 +20,10 @@ _MEASURES = (
 
 
 def summarize_gain(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
-    """Return in a sentence or two what fine-tuning did to the accuracy.
+    """Return a sentence or two on what fine-tuning did to the accuracy.
 
     Args:
-        gain: accuracy (the fine-tuned model's minus head-only's), accuracy_low, accuracy_high.
+        gain: difference in accuracy, fine-tuned minus head-only, with accuracy_low and accuracy_high.
         images: test images.
         confidence: of the interval.
         thawed: whether anything was trained after the head.
@@ -31,7 +31,7 @@ def summarize_gain(gain: Scores, images: int, confidence: float, thawed: bool) -
     if not thawed:
         return "Only the head was trained: the fine-tuned model is the head-only model."
     difference, low, high = (gain[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
-    # A bound that rounds to zero would seem to contradict what is said of the interval.
+    # A bound that rounds to zero would seem to contradict the sentence about the interval.
     decimals = 2 if min(abs(low), abs(high)) < 0.0005 else 1
     interval = f"{_level(confidence)}: {_signed(low, decimals)} to {_signed(high, decimals)}"
     if difference:
@@ -46,15 +46,14 @@ def summarize_gain(gain: Scores, images: int, confidence: float, thawed: bool) -
 
 
 def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, bins: int, thawed: bool) -> Html:
-    """Return the numbers of both models as cards and as a table.
+    """Return the scores of both models as cards and as a table.
 
     Args:
-        metrics: the scores of ``head`` and ``finetuned``, and ``gain``; where some test images are locked, ``locked``:
-            the same of these, and their number.
+        metrics: content of scores.json.
         images: test images.
         confidence: of the intervals.
         bins: of the calibration error.
-        thawed: whether anything was trained after the head; if not, there is one model to speak of.
+        thawed: whether anything was trained after the head; if not, both models are the same.
     """
     head, tuned, gain = metrics["head"], metrics["finetuned"], metrics["gain"]
     lowest = min(0.9, floor(10 * min(head["accuracy_low"], tuned["accuracy_low"])) / 10)
@@ -84,7 +83,7 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
 
 
 def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
-    """Return the accuracies over the locked test images alone."""
+    """Return the accuracies over the locked test images."""
     models = {"head only": metrics["head"], **({"fine-tuned": metrics["finetuned"]} if thawed else {})}
     said = [
         f"{name} {_percent(row['accuracy'])} % ({_percent(row['accuracy_low'])} to {_percent(row['accuracy_high'])})"
@@ -97,7 +96,7 @@ def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
 
 
 def _card(name: str, kind: str, row: Scores, scale: tuple[float, float], confidence: float) -> str:
-    """Return a number large, its interval in words and as a bar on a scale."""
+    """Return a card with a large number, and its interval as text and as a bar."""
 
     def place(number: float) -> str:
         return f"{100 * (number - scale[0]) / (scale[1] - scale[0]):.2f}%"
@@ -124,5 +123,5 @@ def _percent(share: float, decimals: int = 1) -> str:
 
 
 def _signed(share: float, decimals: int = 1) -> str:
-    """A difference in points, with a real minus sign."""
+    """Format a difference in points, with a true minus sign."""
     return f"{100 * share:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")

@@ -1,4 +1,4 @@
-"""One web page in one file: text, tables and pictures, nothing to load from anywhere."""
+"""A self-contained web page: text, tables and pictures in one file. Functions are named for the elements they make."""
 
 import base64
 import html
@@ -10,11 +10,15 @@ from stages.draw.sheets import Group, Tile
 
 
 class Html(str):
-    """Text that is markup already. All other text is escaped before it gets into a page."""
+    """Markup. All other text is escaped before it gets into a page."""
 
 
 def escape(value: object) -> Html:
-    """Return ``value`` as markup: class and file names may hold anything."""
+    """Return a value as markup.
+
+    Args:
+        value: markup, or anything else, which is escaped: class and file names may hold any character.
+    """
     return value if isinstance(value, Html) else Html(html.escape(str(value)))
 
 
@@ -36,13 +40,23 @@ def document(title: str, summary: str, facts: str, parts: Iterable[Html]) -> str
 
 
 def section(heading: str, *parts: str) -> Html:
-    """Return a part of the page; plain strings among ``parts`` become paragraphs."""
+    """Return a section of the page.
+
+    Args:
+        heading: its title.
+        parts: markup, or plain strings, which become paragraphs.
+    """
     body = "\n".join(part if isinstance(part, Html) else f"<p>{escape(part)}</p>" for part in parts)
     return Html(f"<section>\n<h2>{escape(heading)}</h2>\n{body}\n</section>")
 
 
 def folded(heading: str, *parts: Html) -> Html:
-    """Return what is shown after a click on its heading."""
+    """Return content that is hidden until its heading is clicked.
+
+    Args:
+        heading: to click.
+        parts: the content.
+    """
     return Html(f"<details><summary>{escape(heading)}</summary>\n" + "\n".join(parts) + "\n</details>")
 
 
@@ -52,13 +66,24 @@ def note(sentence: str) -> Html:
 
 
 def picture(png: bytes, alternative: str, width: int) -> Html:
-    """Return a drawing, at most ``width`` pixels wide; on a phone it scrolls sideways rather than become illegible."""
+    """Return a picture, which scrolls sideways on a phone instead of becoming illegible.
+
+    Args:
+        png: a PNG file.
+        alternative: text for those who cannot see it.
+        width: at most, in pixels.
+    """
     image = f'<img src="{_data_url(png)}" alt="{escape(alternative)}" style="max-width:{width}px">'
     return Html(f'<div class="drawing" tabindex="0">{image}</div>')
 
 
 def sheet(groups: Sequence[Group], width: int) -> Html:
-    """Return contact sheets of pictures at least ``width`` pixels wide, as many in a row as the window has room for."""
+    """Return contact sheets with as many pictures in a row as the window has room for.
+
+    Args:
+        groups: one for each sheet.
+        width: of a picture, at least, in pixels.
+    """
     return Html(
         "\n".join(
             f'<h3>{escape(group.heading)}</h3>\n<div class="tiles" style="--width:{width}px">\n'
@@ -70,7 +95,13 @@ def sheet(groups: Sequence[Group], width: int) -> Html:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: Sequence[int] = (0,)) -> Html:
-    """Return a table; the columns at the places ``words`` hold words, the others numbers."""
+    """Return a table.
+
+    Args:
+        columns: their titles.
+        rows: of cells.
+        words: places of the columns that hold words; the others hold numbers.
+    """
     sides = ["" if place in words else ' class="n"' for place in range(len(columns))]
     head = "".join(f'<th scope="col"{side}>{escape(name)}</th>' for side, name in zip(sides, columns, strict=True))
     body = "\n".join(
@@ -81,12 +112,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: Seque
 
 
 def bar(share: float) -> Html:
-    """Return a share between 0 and 1 as a percentage over a bar of that length."""
+    """Return a share, 0 to 1, as a percentage on a bar of that length."""
     return Html(f'<span class="bar" style="--share:{100 * share:.1f}%">{100 * share:.1f}</span>')
 
 
 def chip(word: str, kind: str) -> Html:
-    """Return a word with a colored dot; ``kind`` is frozen, thawed or inference."""
+    """Return a word with a colored dot.
+
+    Args:
+        word: to show.
+        kind: frozen, thawed or inference.
+    """
     return Html(f'<span class="chip {kind}">{escape(word)}</span>')
 
 
@@ -105,7 +141,7 @@ def _tile(tile: Tile) -> str:
 
 
 def _breakable(name: str) -> Html:
-    """Return a name that may go on in a new line after a slash or an underscore."""
+    """Return a name that may break after a slash or an underscore."""
     return Html(escape(name).replace("/", "/<wbr>") if "/" in name else escape(name).replace("_", "_<wbr>"))
 
 

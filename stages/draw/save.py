@@ -1,4 +1,4 @@
-"""Write a figure as a PNG file: the same figure gives the same bytes."""
+"""Write a figure as a PNG file, with the same bytes every time."""
 
 import warnings
 from pathlib import Path
@@ -7,8 +7,14 @@ from matplotlib.figure import Figure
 
 
 def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write ``figure`` to ``path``, without the version of the program that drew it."""
+    """Write a figure, without Matplotlib's version in it.
+
+    Args:
+        figure: to write.
+        path: PNG file.
+        dpi: dots per inch.
+    """
     with warnings.catch_warnings():
-        # Matplotlib's own fonts lack, say, Chinese: the picture then shows boxes; the page shows the names.
+        # Matplotlib's fonts lack Chinese, for example: the picture then shows boxes, the page the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, dpi=dpi, metadata={"Software": None})

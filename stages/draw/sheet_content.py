@@ -1,4 +1,4 @@
-"""Which images a contact sheet shows, and what it says of them."""
+"""Choose the images of the contact sheets, and caption them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from stages.images.thumbnail import encode_thumbnail, make_thumbnail
 
 
 def choose_evenly(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFrame:
-    """Return up to ``count`` of ``rows``, as many of each class as of any other where there are enough, class by class.
+    """Return up to ``count`` rows, evenly over the classes as far as there are enough, ordered by class.
 
     Args:
         rows: images with their ``class``; earlier rows are preferred.
@@ -26,14 +26,20 @@ def choose_evenly(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.
 
 
 def group_samples(split: str, images: int, chosen: pd.DataFrame) -> Group:
-    """Return the sheet of ``chosen`` images (class, source, picture) of a split that holds so many ``images``."""
+    """Return the sheet of a split's images.
+
+    Args:
+        split: its name.
+        images: how many it holds.
+        chosen: those to show: class, source, picture.
+    """
     shown = "" if len(chosen) == images else f", {len(chosen)} of them here"
     tiles = [Tile(row["picture"], row["class"], row["source"]) for _, row in chosen.iterrows()]
     return Group(f"{split}: {images} image{'s' if images != 1 else ''}{shown}", tiles)
 
 
 def group_pairs(near: pd.DataFrame) -> Group:
-    """Return the sheet of near duplicates, one beside the other."""
+    """Return the sheet of near duplicates, side by side."""
     shown = near[near["picture"].notna()]
     more = f", {len(shown)} of them here" if len(shown) < len(near) else ""
     tiles = [
@@ -45,14 +51,14 @@ def group_pairs(near: pd.DataFrame) -> Group:
 
 
 def group_predictions(examples: pd.DataFrame, wrong: int, right: int, count: int) -> list[Group]:
-    """Return the sheet of predictions: mistakes, then right ones, half and half where there are enough of both.
+    """Return the sheets of mistakes and of correct predictions, half and half if there are enough of both.
 
     Args:
         examples: kind ("wrong", "right" or another), source, class, predicted, confidence, picture; each kind in the
             order to show it, and what the network saw (seen), where kept.
-        wrong: mistakes among all test images.
-        right: test images predicted right.
-        count: how many images to show in all.
+        wrong: mistakes on all test images.
+        right: test images predicted correctly.
+        count: images to show in total.
     """
     kept = {kind: examples[examples["kind"] == kind] for kind in ("wrong", "right")}
     half = (count + 1) // 2
@@ -64,7 +70,7 @@ def group_predictions(examples: pd.DataFrame, wrong: int, right: int, count: int
         tiles = [_tile(row, False) for _, row in mistakes.iterrows()]
         groups.append(Group(f"Wrong: {_part(len(mistakes), wrong)}{order}", tiles))
     if len(others):
-        order = "" if len(others) == right else ", drawn by lot"
+        order = "" if len(others) == right else ", chosen at random"
         tiles = [_tile(row, True) for _, row in others.iterrows()]
         groups.append(Group(f"Right: {_part(len(others), right)}{order}", tiles))
     return groups
@@ -77,7 +83,7 @@ def _tile(row: Any, right: bool) -> Tile:
 
 
 def group_views(pixels: np.ndarray, images: Sequence[PreviewImage]) -> list[Group]:
-    """Return the sheet of what the network saw: for each image a row of its views, the image itself first.
+    """Return a sheet for each image: the image itself, then its views.
 
     Args:
         pixels: uint8 (images, views, side, side, channels).

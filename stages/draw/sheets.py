@@ -1,4 +1,4 @@
-"""Contact sheets: small pictures in rows, each with what is said of it underneath, in groups with a heading."""
+"""Draw contact sheets: small captioned pictures in rows, in groups with a heading."""
 
 import io
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ from PIL import Image
 from stages.draw.save import save
 
 INK, FAINT, LINE = "#222222", "#6B6B6B", "#CCCCCC"
-# Green and red as everybody reads them, unlike in lightness; a tick or a cross says the same without color.
+# Green and red, of different lightness; a tick or a cross says the same without color.
 RIGHT, WRONG = "#1B8A3A", "#C22F2F"
 
-# In widths of a tile: a line of text, the room between tiles, a heading, and what the network sees beside the picture.
+# In widths of a tile: a line of text, the gap between tiles, a heading, and the network's view beside the picture.
 _LINE, _GAP, _HEADING, _SEEN = 0.155, 0.10, 0.36, 0.34
 _INCHES = 1.3  # width of a tile
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One small picture and what stands under it.
+    """A small picture with its caption.
 
     Attributes:
         picture: a PNG or JPEG file.
-        title: what it shows, or was taken for.
-        source: the file it comes from, written small.
-        right: whether the prediction is right; None where nothing was predicted.
+        title: its class, or the predicted one.
+        source: its file, in small type.
+        right: whether the prediction is correct; None without a prediction.
         confidence: of the prediction, as text.
-        second: a second line: of a wrong prediction what it is, of a mixed view what else is in it.
-        seen: what the network sees of it, as a PNG file, where that looks different.
+        second: a second line: the actual class of a mistake, or what else is in a mixed view.
+        seen: what the network sees, as a PNG file, if that looks different.
     """
 
     picture: bytes
@@ -59,7 +59,13 @@ class Group:
 
 
 def draw_sheet(groups: Sequence[Group], columns: int, path: Path) -> None:
-    """Draw ``groups``, so many tiles in a row, into the PNG file ``path``; the same tiles give the same bytes."""
+    """Draw a contact sheet.
+
+    Args:
+        groups: of tiles, one below the other.
+        columns: tiles in a row.
+        path: PNG file to write.
+    """
     heights = [_HEADING + ceil(len(group.tiles) / columns) * _step(group) for group in groups]
     width, height = columns * (1 + _GAP) + _GAP, sum(heights) + _GAP
     figure = Figure(figsize=(_INCHES * width, _INCHES * height))
@@ -77,7 +83,7 @@ def draw_sheet(groups: Sequence[Group], columns: int, path: Path) -> None:
 
 
 def _tall(group: Group) -> float:
-    """Height of the pictures of a group: less where another stands beside each."""
+    """Height of a group's pictures: less if each has another beside it."""
     return 0.75 if any(tile.seen for tile in group.tiles) else 1.0
 
 
@@ -109,7 +115,7 @@ def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, tall: float) -> 
 
 
 def _draw_picture(axes: Axes, picture: bytes, box: tuple[float, float, float, float], color: str, thick: float) -> None:
-    """Draw a framed picture as large as its box (left, top, width, height), standing in the middle of its bottom."""
+    """Draw a framed picture as large as its box (left, top, width, height) allows, at the bottom center."""
     left, top, wide, tall = box
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     scale = min(wide / image.width, tall / image.height)
@@ -124,5 +130,5 @@ def _end_cut(text: str, letters: int) -> str:
 
 
 def _start_cut(text: str, letters: int) -> str:
-    """Shorten a path: its end says more than its start."""
+    """Shorten a path from its start, which says less than its end."""
     return text if len(text) <= letters else "…" + text[1 - letters :]

@@ -1,4 +1,4 @@
-"""A sweep over freeze depths as a picture and as a table: accuracy and time against depth."""
+"""Show a sweep over freeze depths as a picture and as a table: accuracy and time by depth."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +20,14 @@ INK, GRID = "#333333", "#E4E4E4"
 
 
 def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Path) -> None:
-    """Draw ``results`` into the PNG file ``path``.
+    """Draw accuracy and seconds by depth.
 
     Args:
         results: one row a depth, columns freeze (as of ``extract.freeze``), frozen (layers), accuracy, head_accuracy
             (shares, with their intervals in *_low and *_high) and seconds (NaN where nothing was trained).
         shared: seconds that all depths share.
         confidence: of the intervals, such as 0.95.
-        path: written, the same bytes for the same results.
+        path: PNG file to write.
     """
     figure = Figure(figsize=(max(6.4, 2.2 + 0.85 * len(results)), 6.4), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -79,14 +79,14 @@ def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval:
 def make_row(
     freeze: int | str, frozen: int, description: Description, layers: pd.DataFrame, scores: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the columns of one depth, but for its seconds.
+    """Return the columns of one depth, except its seconds.
 
     Args:
         freeze: the depth.
         frozen: how many layers it freezes.
-        description: of what was kept for it.
-        layers: the table of layers that finetune wrote.
-        scores: what evaluate measured on the test images.
+        description: of the stored activations.
+        layers: the table that finetune wrote.
+        scores: content of scores.json.
     """
     depth = next(depth for depth in description.depths if depth.frozen == frozen)
     accuracies = {
@@ -104,10 +104,14 @@ def make_row(
 
 
 def format_results(results: pd.DataFrame, shared: float, total: float, confidence: float) -> Iterator[str]:
-    """Go through the lines of a table of ``results``, which are those of ``draw_sweep`` with more columns.
+    """Yield the lines of a table.
 
-    Those are: kept (where activations are kept), parameters (of thawed layers), gain (the accuracy fine-tuning adds to
-    the head-only model's, with its interval in gain_low and gain_high). ``total`` is the seconds of the whole sweep.
+    Args:
+        results: as ``draw_sweep`` takes them, and with the columns kept (where activations are stored), parameters (of
+            thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high.
+        shared: seconds that all depths share.
+        total: seconds of the whole sweep.
+        confidence: of the intervals.
     """
     level = f"{100 * confidence:.4g} % interval"
     rows = [("freeze", "frozen", "kept at", "thawed parameters", "accuracy", level, "over head only", "seconds")]

@@ -1,4 +1,4 @@
-"""The tables of the report: from files into parts of its page."""
+"""Read the files that the report shows, and render them as tables."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ _WEAKEST = 25
 
 
 _SHARES = ("head_f1", "finetuned_f1", "finetuned_precision", "finetuned_recall")
-# What the report needs of each file. A class may well be called "01" or "NA".
+# Columns that the report needs. Types are given, because a class may be called "01" or "NA".
 _COLUMNS: dict[str, dict[str, type]] = {
     "classes.csv": {"class": str, "train": int, "val": int, "test": int},
     "rejects.csv": {"source": str, "class": str, "reason": str},
@@ -51,7 +51,12 @@ def read_pairs(path: Path) -> pd.DataFrame:
 
 
 def read_matrix(path: Path, images: int) -> pd.DataFrame:
-    """Read the confusion matrix of so many images."""
+    """Read a confusion matrix.
+
+    Args:
+        path: CSV file.
+        images: how many it must count.
+    """
     with refuse_damaged(path, f"a confusion matrix of {images} images"):
         cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
         names = [unescape(name) for name in cells.iloc[1:, 0]]
@@ -62,7 +67,13 @@ def read_matrix(path: Path, images: int) -> pd.DataFrame:
 
 
 def describe_data(summary: dict[str, Any], classes: int, about: dict[str, str] | str) -> str:
-    """Return in a line how much data there is, where it comes from, and what may be done with it."""
+    """Return a line on the number of classes and images, and the source and license of the data.
+
+    Args:
+        summary: content of data/split/summary.json.
+        classes: how many.
+        about: split.about.
+    """
     counts = ", ".join(f"{count} {split}" for split, count in summary["images"].items())
     named = [f"{key}: {text}" for key, text in about.items()] if isinstance(about, dict) else []
     return "; ".join([f"{classes} classes", f"images: {counts}", *named])
@@ -86,7 +97,7 @@ def render_confusions(matrix: pd.DataFrame) -> Html:
 
 
 def render_classes(per_class: pd.DataFrame) -> Html:
-    """Return precision, recall and F1 of each class, the weakest class of the fine-tuned model first."""
+    """Return precision, recall and F1 by class, the fine-tuned model's weakest class first."""
     ordered = per_class.sort_values("finetuned_f1", kind="stable")
     tested, untested = ordered[ordered["images"] > 0], ordered[ordered["images"] == 0]
     rows: list[tuple[object, ...]] = [
@@ -109,7 +120,13 @@ def render_classes(per_class: pd.DataFrame) -> Html:
 
 
 def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.DataFrame) -> Html:
-    """Return how many images each split holds (of each class), and which were left out (source, class, reason)."""
+    """Return the number of images by split and class, and the images left out.
+
+    Args:
+        summary: content of data/split/summary.json.
+        by_class: class, and the images of each split.
+        left_out: source, class and reason.
+    """
     splits = list(summary["images"])
     rows = list(by_class[["class", *splits]].itertuples(index=False))
     total = [Html(f"<b>{count}</b>") for count in summary["images"].values()]
@@ -130,7 +147,12 @@ def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.Da
 
 
 def render_layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
-    """Return the layers of the backbone (index, name, type, parameters, state), frozen and thawed told apart."""
+    """Return the layers of the backbone, and which are frozen.
+
+    Args:
+        table_of_layers: index, name, type, parameters, state.
+        thawed: whether anything was trained after the head.
+    """
     frozen = table_of_layers.loc[table_of_layers["state"] == "frozen", "parameters"].sum()
     total = table_of_layers["parameters"].sum()
     sentence = f"{frozen:,} of the backbone's {total:,} parameters were frozen throughout."

@@ -1,4 +1,4 @@
-"""``model.json``: what an exported model takes and gives, for people and for programs outside this project."""
+"""``model.json``: inputs and outputs of an exported model, for people and for programs outside this project."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -10,20 +10,20 @@ from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
 from stages.images.bit_depth import format_range, is_range
 from stages.images.contract import Contract, Fit, Form, Polarity, Range
 
-# Format → its file in the folder, in the order in which a reader prefers them: the quickest to start first.
+# Format: its file in the folder. Readers prefer the first: it starts fastest.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}
 NAME = "model.json"
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the files of an export folder have in common.
+    """What all files of an export folder share.
 
     Attributes:
         classes: names, in the order of the probabilities.
         contract: how an image file becomes pixels.
         formats: keys of FILES, in that order.
-        data: "source" and "license" of the images that it learned, as far as they are known.
+        data: "source" and "license" of the training images, if known.
     """
 
     classes: list[str]
@@ -33,13 +33,18 @@ class Card:
 
 
 def write_card(folder: Path, card: Card) -> None:
-    """Write ``model.json`` into the folder of an exported model."""
+    """Write ``model.json``.
+
+    Args:
+        folder: of an exported model.
+        card: to write.
+    """
     text = json.dumps(_content(card), indent=2, ensure_ascii=False) + "\n"
     (folder / NAME).write_text(text, encoding="utf-8")
 
 
 def make_metadata(card: Card) -> dict[str, str]:
-    """Return what a model file says of itself: classes and contract as JSON, and how to use it."""
+    """Return metadata for a model file: classes and contract as JSON, and how to use it."""
     content = _content(card)
     return {key: json.dumps(content[key], ensure_ascii=False) for key in ("classes", "contract")} | {
         "statement": content["statement"]
@@ -91,7 +96,7 @@ def read_card(folder: Path) -> Card:
 
 
 def describe_usage(card: Card) -> str:
-    """Return in one paragraph how to go from an image file to the class of highest probability."""
+    """Return a paragraph on how to get from an image file to its most probable class."""
     contract, size, classes = card.contract, card.contract.size, len(card.classes)
     order = ", channels last (red, green, blue)" if contract.channels == 3 else ""
     return (

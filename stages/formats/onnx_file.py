@@ -1,4 +1,4 @@
-"""ONNX: the format that runs nearly everywhere, browsers included; the graphs that ``evaluate`` measured, joined."""
+"""ONNX, which runs nearly everywhere, including browsers: the graphs that ``evaluate`` measured, joined."""
 
 from pathlib import Path
 

@@ -10,12 +10,12 @@ from stages.base.errors import UserError
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported model agrees with what was measured.
+    """How closely an exported model agrees with the measured one.
 
     Attributes:
         largest_difference: of any probability of any image.
-        equal_labels: share of the images for which both find the same class most probable, 0-1.
-        ties: images for which they do not, because both classes were measured equally probable within the bound.
+        equal_labels: share of images with the same most probable class, 0-1.
+        ties: images with another one, because both classes are equally probable within the bound.
     """
 
     largest_difference: float
@@ -24,14 +24,14 @@ class Parity:
 
 
 def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float, images: Sequence[str]) -> Parity:
-    """Compare probabilities.
+    """Compare the probabilities of an exported model with the measured ones.
 
     Args:
-        name: of the format, for the message.
+        name: of the format, for messages.
         expected: as measured, (n, classes), n > 0.
         received: the exported model's, of the same shape.
         bound: the largest difference allowed.
-        images: the name of each, likewise.
+        images: their names, for messages.
 
     Raises:
         UserError: a probability differs by more than the bound, or a label differs and is no tie.
@@ -41,7 +41,7 @@ def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float,
     rows = np.arange(len(expected))
     differ = labels != others
     ties = differ & (expected[rows, labels] - expected[rows, others] <= bound)
-    worst = int(differences.argmax())  # the first that is not a number, where there is one
+    worst = int(differences.argmax())  # the first NaN, if there is one
     if not np.isfinite(differences[worst]):
         raise UserError(
             f"{name}: expected probabilities that are numbers, received NaN for {images[worst]}: a file is damaged. "
@@ -59,13 +59,17 @@ def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float,
             f"{name}: expected the labels that evaluate measured, received another one for {images[row]}. "
             f"Leave {name} out of export.formats."
         )
-    # Two digits: the rest depends on the processor.
+    # Two digits: the others depend on the processor.
     return Parity(float(f"{differences[worst]:.2g}"), float(1 - differ.mean()), int(ties.sum()))
 
 
 def is_uninformative(expected: np.ndarray, bound: float) -> bool:
-    """Tell whether the network gives all images the same probabilities, so that agreeing with it shows nothing.
+    """Whether the network gives all images the same probabilities, so that agreement shows nothing.
 
-    A network with random weights does: its activations fade out layer by layer, and every format then gives 1/classes.
+    A network with random weights does: its activations vanish layer by layer, and every format gives 1/classes.
+
+    Args:
+        expected: as measured, (n, classes).
+        bound: the largest difference allowed.
     """
     return len(expected) > 1 and float(np.ptp(expected, axis=0).max()) <= bound

@@ -1,4 +1,4 @@
-"""Run an exported model, whatever its format, importing only the runtime that this takes."""
+"""Run an exported model of any format, importing only the runtime that it needs."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from stages.formats.card import FILES, read_card
 
 _OPENERS = {"onnx": open_onnx, "litert": open_litert, "saved_model": open_saved_model}
 
-# Images at a time: bounds the memory that the feature maps of a large network take.
+# Images at a time, which bounds the memory for the feature maps of a large network.
 BATCH = 16
 
 
 class Runner:
-    """An exported model that is ready to run.
+    """An exported model, ready to run.
 
     Attributes:
         classes: names, in the order of the probabilities.
         contract: how an image file becomes pixels.
-        format: which of the folder's files it runs.
+        format: the one that it runs.
     """
 
     def __init__(self, folder: Path, which: str | None = None) -> None:
-        """Open the first format that is there and has its runtime installed: ONNX, LiteRT, then SavedModel.
+        """Open the first available format whose runtime is installed: ONNX, LiteRT, then SavedModel.
 
         Args:
             folder: as the export stage writes it.
@@ -61,7 +61,7 @@ class Runner:
         try:
             with silence_native_logs():  # LiteRT prints about its kernels the first time it runs
                 fits = self._run(np.zeros((1, size, size, channels), np.uint8)).shape == (1, classes)
-        except Exception:  # each runtime has its own error for pixels of a shape it does not take
+        except Exception:  # each runtime has its own error for a wrong shape
             fits = False
         if not fits:
             raise UserError(
@@ -86,7 +86,7 @@ def _open(name: str, path: Path) -> Run:
             return _OPENERS[name](path)
         except ImportError:
             raise
-        except Exception as error:  # each runtime has its own error for a file that is broken
+        except Exception as error:  # each runtime has its own error for a broken file
             failure = UserError(
                 f"{path}: expected a model of the format {name}, received a file that cannot be read as one "
                 f"({' '.join(str(error).split())[:200]}). Run `dvc repro export`, or `dvc checkout`."

@@ -1,4 +1,4 @@
-"""The formats that TensorFlow writes from the Keras model, whichever backend trained its weights."""
+"""The formats that TensorFlow writes from the Keras model, whichever backend trained it."""
 
 # isort: off
 import os
@@ -18,7 +18,13 @@ from stages.transfer.model_pair_keras import read_model
 
 
 def make_tensorflow_writers(finetune: Path, pretrain: Path, card: Card) -> dict[str, Callable[[Path], None]]:
-    """Return what writes the fine-tuned model to a path, by format."""
+    """Return functions that write the fine-tuned model to a path, by format.
+
+    Args:
+        finetune: folder that ``finetune`` wrote.
+        pretrain: folder that ``pretrain`` wrote.
+        card: of the model.
+    """
     start(seed=0)
     model = read_model(finetune, pretrain, "finetuned", from_pixels=True)
     module = make_serving_module(model, card.contract.size, card.contract.channels)
