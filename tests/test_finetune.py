@@ -143,7 +143,7 @@ def test_the_graphs_give_what_the_models_give(here: Path, freeze: int | str) -> 
         assert [(one.name) for one in onnx.load(file).graph.input] == [name]
         values = np.load(f"data/extract/val_{rows}.npy")
         model, whole = (
-            read_model(Path("data/finetune"), Path("data/pretrain"), which, whole=part) for part in (False, True)
+            read_model(Path("data/finetune"), Path("data/pretrain"), which, from_pixels=part) for part in (False, True)
         )
         logits = Graph(onnx.load(file), 5)(values)["logits"]
         assert logits.std() > 0.01
