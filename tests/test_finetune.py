@@ -389,7 +389,7 @@ def test_fresh_views_train_the_whole_network_from_the_pixels(here: Path, capsys:
     with pytest.raises(SystemExit):
         finetune.main()
     said = capsys.readouterr().err
-    assert "keep (frozen layers: 4); received 'none', which freezes 0. Add it to extract.depths.\n" in said
+    assert "store (frozen layers: 4); received 'none', which freezes 0. Add it to extract.depths.\n" in said
     set_params(Path(), {"extract": {"depths": ["none"]}})
     extract.main()
     finetune.main()
