@@ -194,7 +194,7 @@ def test_the_page_shows_what_the_network_saw_with_its_shares(nasty: Path) -> Non
     assert sheet.count("<b>the image</b>") == 3
     assert "<b>60 % a &amp; b</b>" in sheet
     assert "<span>40 % &lt;b&gt;bold&lt;/<wbr>b&gt;</span>" in sheet
-    assert "Where a view is mixed" in sheet
+    assert "a view mixed from two images" in sheet
     with Image.open(nasty / "data/report/views.png") as image:
         assert image.width > 400
 
