@@ -107,8 +107,8 @@ def format_results(results: pd.DataFrame, shared: float, total: float, confidenc
     """Yield the lines of a table.
 
     Args:
-        results: as ``draw_sweep`` takes them, with the columns stored (the layer whose output is stored), parameters (of
-            thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high.
+        results: as ``draw_sweep`` takes them, with the columns stored (the layer whose output is stored), parameters
+            (of thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high.
         shared: seconds that all depths share.
         total: seconds of the whole sweep.
         confidence: of the intervals.
