@@ -55,15 +55,15 @@ def group_predictions(examples: pd.DataFrame, wrong: int, right: int, count: int
 
     Args:
         examples: kind ("wrong", "right" or another), source, class, predicted, confidence, picture; each kind in the
-            order to show it, and what the network saw (seen), where kept.
+            order to show it, and what the network saw (seen), if stored.
         wrong: mistakes on all test images.
         right: test images predicted correctly.
         count: images to show in total.
     """
-    kept = {kind: examples[examples["kind"] == kind] for kind in ("wrong", "right")}
+    by_kind = {kind: examples[examples["kind"] == kind] for kind in ("wrong", "right")}
     half = (count + 1) // 2
-    mistakes = kept["wrong"].head(max(half, count - len(kept["right"])))
-    others = kept["right"].head(count - len(mistakes))
+    mistakes = by_kind["wrong"].head(max(half, count - len(by_kind["right"])))
+    others = by_kind["right"].head(count - len(mistakes))
     groups = []
     if len(mistakes):
         order = "" if wrong == 1 else ", the most confident first"

@@ -97,7 +97,7 @@ def make_row(
     return {
         "freeze": freeze,
         "frozen": frozen,
-        "kept": description.trains_from(depth),
+        "stored": description.trains_from(depth),
         "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
         **accuracies,
     }
@@ -107,20 +107,20 @@ def format_results(results: pd.DataFrame, shared: float, total: float, confidenc
     """Yield the lines of a table.
 
     Args:
-        results: as ``draw_sweep`` takes them, and with the columns kept (where activations are stored), parameters (of
-            thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high.
+        results: as ``draw_sweep`` takes them, with the columns stored (the layer whose output is stored), parameters
+            (of thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high.
         shared: seconds that all depths share.
         total: seconds of the whole sweep.
         confidence: of the intervals.
     """
     level = f"{100 * confidence:.4g} % interval"
-    rows = [("freeze", "frozen", "kept at", "thawed parameters", "accuracy", level, "over head only", "seconds")]
+    rows = [("freeze", "frozen", "stored at", "thawed parameters", "accuracy", level, "over head only", "seconds")]
     for row in results.to_dict("records"):
         gain, low, high = (100 * row[name] for name in ("gain", "gain_low", "gain_high"))
         seconds = "cached" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"
         rows.append(
             (
-                *(row["freeze"], row["frozen"], row["kept"], f"{row['parameters']:,}"),
+                *(row["freeze"], row["frozen"], row["stored"], f"{row['parameters']:,}"),
                 f"{100 * row['accuracy']:.1f} %",
                 f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}",
                 f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
