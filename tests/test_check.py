@@ -190,20 +190,16 @@ def cached(folder: Path, path: Path) -> Path:
     return folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "where"),
     [
         ("data/split/train.parquet", "data"),
         ("data/own/digits/3", "cache"),
-        *(
-            pytest.param(name, where, marks=pytest.mark.slow)
-            for name, where in (
-                ("data/split/train.parquet", "cache"),
-                ("data/finetune/head.onnx", "both"),
-                ("data/own/digits/3", "data"),
-                ("data/own/digits/3", "both"),
-            )
-        ),
+        ("data/split/train.parquet", "cache"),
+        ("data/finetune/head.onnx", "both"),
+        ("data/own/digits/3", "data"),
+        ("data/own/digits/3", "both"),
     ],
 )
 def test_flipped_bits_are_found_and_the_remedy_heals(repository: Path, name: str, where: str) -> None:

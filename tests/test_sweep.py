@@ -204,12 +204,14 @@ def test_after_a_kill_the_next_sweep_starts_from_what_was_there(
     assert state(here) == before
 
 
+@pytest.mark.slow
 def test_a_dvc_lock_that_the_kill_emptied_comes_back(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (killed / "dvc.lock").write_text("")
     call(monkeypatch)
     assert ran(run("dvc", "repro", cwd=killed)) == []
 
 
+@pytest.mark.slow
 def test_what_was_edited_after_a_kill_is_not_overwritten(
     killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +227,7 @@ def test_what_was_edited_after_a_kill_is_not_overwritten(
     assert read_yaml(killed / "params.yaml")["finetune"]["seed"] == 7
 
 
+@pytest.mark.slow
 def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
