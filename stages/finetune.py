@@ -47,7 +47,7 @@ def check(params: Finetune, activations: Description, val: SplitFile) -> None:
     """Raise UserError if the params ask for something that the data lack."""
     validation = read_data(EXTRACT, "val", FEATURES, activations)
     if len(val) != (0 if validation is None else len(validation)):
-        raise UserError(f"{EXTRACT} is of other images than {VAL}. Run `dvc repro extract`.")
+        raise UserError(f"{EXTRACT} was made from other images than {VAL}. Run `dvc repro extract`.")
     if params.checkpoint == "best" and validation is None:
         raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
 

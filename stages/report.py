@@ -120,7 +120,7 @@ def main() -> None:
 def sample_split(path: Path, count: int) -> Group:
     """Return a sample of a split's images, ordered by hash, which is as good as random."""
     split = SplitFile(path)
-    with refuse_damaged(path, "a packed split"):
+    with refuse_damaged(path, "a split file"):
         rows = pd.read_parquet(path, columns=["class", "source", "sha256"]).sort_values("sha256", kind="stable")
     chosen = sheet_content.choose_evenly(rows, split.classes, count)
     wanted = set(chosen.index)

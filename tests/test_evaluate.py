@@ -275,8 +275,8 @@ def test_where_nothing_was_thawed_the_head_is_both(copy: Path) -> None:
     [
         ([("cat", (1, 2, 3))] * 8, ["cat", "dog"], "the model knows"),
         ([("red", (1, 2, 3))] * 8, ["blue", "green", "red"], "the model knows"),
-        ([], CLASSES, "data/extract_test is of other images than data/split/test.parquet. Run `dvc repro`."),
-        (ROWS[:7], CLASSES, "data/extract_test is of other images than data/split/test.parquet. Run `dvc repro`."),
+        ([], CLASSES, "data/extract_test was made from other images than data/split/test.parquet. Run `dvc repro`."),
+        (ROWS[:7], CLASSES, "data/extract_test was made from other images than data/split/test.parquet. Run `dvc repro`."),
     ],
 )
 def test_a_test_split_that_does_not_fit_is_refused(
@@ -295,7 +295,7 @@ def test_outputs_that_are_of_other_images_for_one_model_are_refused(
 ) -> None:
     activations = np.load(copy / "data/extract_test/first.npy")
     np.save(copy / "data/extract_test/first.npy", np.concatenate([activations, activations[:1]]))
-    assert "is of other images than" in refused(copy, capsys)
+    assert "was made from other images than" in refused(copy, capsys)
 
 
 def test_a_model_whose_training_diverged_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -249,7 +249,7 @@ def test_a_graph_that_says_something_else_than_was_measured_fails(
     pq.write_table(table.slice(1), file)
     with pytest.raises(SystemExit):
         export.main()
-    said = "export: data/evaluate/predictions.parquet is of other images than data/split/test.parquet. Run `dvc repro`."
+    said = "export: data/evaluate/predictions.parquet was made from other images than data/split/test.parquet. Run `dvc repro`."
     assert capfd.readouterr().err == f"{said}\n"
     assert not Path("data/export").exists()
 

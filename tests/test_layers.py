@@ -46,18 +46,18 @@ def test_states_totals_and_cost_of_a_block(
     size = 6 * 6 * 32 * 4
     # 2 classes: 16 training images in 3 views, and 8 validation images
     counted = "(16 training x 3 views + 8 validation images by params.yaml)"
-    assert f"{size:,} bytes an image x {counted} = {size * 56 / 1e3:.3g} kB" in text
+    assert f"{size:,} bytes per image x {counted} = {size * 56 / 1e3:.3g} kB" in text
     assert "inference" in text
-    assert text.endswith("(how many there are is known after `dvc repro split`)")
+    assert text.endswith("(their number is unknown until `dvc repro split`)")
     set_params(here, {"split": {"test": 5}})
     text = shown(monkeypatch, capsys, "--freeze", "block_13")
     tested = size + 4 * 1280
-    assert f"{tested:,} bytes an image x 10 = {tested * 10 / 1e3:.3g} kB\n" in text
+    assert f"{tested:,} bytes per image x 10 = {tested * 10 / 1e3:.3g} kB\n" in text
     assert text.endswith(f"on disk: {tested * 66 / 1e3:.3g} kB\n")
     set_params(here, {"extract": {"precision": "float16"}, "finetune": {"thawed": {"batchnorm": "train"}}})
     text = shown(monkeypatch, capsys, "--freeze", "-3")
-    assert f"{3 * 3 * 112 * 2:,} bytes an image x" in text
-    assert f"test images, all in float32 but pixels: {(3 * 3 * 112 + 1280) * 4:,} bytes an image x 10" in text
+    assert f"{3 * 3 * 112 * 2:,} bytes per image x" in text
+    assert f"test images, all in float32 but pixels: {(3 * 3 * 112 + 1280) * 4:,} bytes per image x 10" in text
     assert "inference" not in text
 
 
@@ -69,15 +69,15 @@ def test_all_depths_are_counted(
     text = shown(monkeypatch, capsys)
     assert "mobilenet_v2_035 at 96 px, finetune.thawed.freeze: none\nfrozen        0 layers" in text
     sizes = [6 * 6 * 32 * 4, 3 * 3 * 56 * 4, 96 * 96 * 3]
-    places = [text.index(f"      {size:,} bytes an image x") for size in sizes]
+    places = [text.index(f"      {size:,} bytes per image x") for size in sizes]
     assert places == sorted(places)
     assert [line.split(", ")[0] for line in text.splitlines() if line.startswith("stored:")] == [
         "stored: the output of block_12_add",
         "stored: the output of block_15_add",
         "stored: the pixels",
     ]
-    assert f"total: {sum(sizes) + 4 * 1280:,} bytes an image x" in text
-    assert f"but pixels: {sum(sizes) + 4 * 1280:,} bytes an image (how many" in text
+    assert f"total: {sum(sizes) + 4 * 1280:,} bytes per image x" in text
+    assert f"but pixels: {sum(sizes) + 4 * 1280:,} bytes per image (how many" in text
 
 
 def test_the_split_is_counted_once_it_is_there(
@@ -89,7 +89,7 @@ def test_the_split_is_counted_once_it_is_there(
     set_params(here, {"split": {"train": 0.5}})
     text = shown(monkeypatch, capsys)
     assert "(1,000 training x 3 views + 200 validation images as split last)" in text
-    assert " bytes an image x 5 = " in text
+    assert " bytes per image x 5 = " in text
 
 
 def test_the_rest_is_counted_where_the_last_split_is_that_of_params(
@@ -100,7 +100,7 @@ def test_the_rest_is_counted_where_the_last_split_is_that_of_params(
     for train, known in ((16, True), (14, False)):
         counts = {"images": {"train": train, "val": 8, "test": 7}}
         (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
-        assert (" bytes an image x 7 = " in shown(monkeypatch, capsys)) == known
+        assert (" bytes per image x 7 = " in shown(monkeypatch, capsys)) == known
 
 
 @pytest.mark.parametrize("layout", ["bars", "wrapped", "divided", "packed.zip", "listed"])
@@ -125,7 +125,7 @@ def test_counts_that_are_not_known_yet_are_left_open(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_params(here, {"split": {"train": 0.5}})
-    assert "bytes an image and view, 3 views (how many images" in shown(monkeypatch, capsys)
+    assert "bytes per image and view, 3 views (how many images" in shown(monkeypatch, capsys)
 
 
 def test_pixels_are_kept_where_nothing_is_frozen(
@@ -133,7 +133,7 @@ def test_pixels_are_kept_where_nothing_is_frozen(
 ) -> None:
     text = shown(monkeypatch, capsys, "--freeze", "none")
     assert "stored: the pixels, 96 x 96 x 3 uint8" in text
-    assert f"{96 * 96 * 3:,} bytes an image x" in text
+    assert f"{96 * 96 * 3:,} bytes per image x" in text
     text = shown(monkeypatch, capsys, "--freeze", "all")
     assert "stored: only the features" in text
 
@@ -154,7 +154,7 @@ def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     depths = resolve_depths(architecture, "block_13", [])
     lines = list(describe_disk_usage(architecture, depths, "average", "float32", Images(1000, 200, 100, 0, "in all")))
     assert "pixels, 96 x 96 x 3 uint8" in lines[0]
-    assert lines[1].strip() == "27,648 bytes an image x (1,000 training + 200 validation images in all) = 33.2 MB"
+    assert lines[1].strip() == "27,648 bytes per image x (1,000 training + 200 validation images in all) = 33.2 MB"
     tested = 4 * (6 * 6 * 32 + 1280)  # extract_test runs the frozen part all the same
-    assert lines[2].endswith(f": {tested:,} bytes an image x 100 = {tested * 100 / 1e3:.3g} kB")
+    assert lines[2].endswith(f": {tested:,} bytes per image x 100 = {tested * 100 / 1e3:.3g} kB")
     assert lines[3:] == [f"on disk: {(27_648 * 1200 + tested * 100) / 1e6:.3g} MB"]

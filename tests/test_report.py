@@ -33,7 +33,7 @@ def photo(rng: np.random.Generator, gray: bool) -> bytes:
 
 
 def put_split(path: Path, classes: list[str], count: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Write a packed split; return its rows."""
+    """Write a split file; return its rows."""
     names = [classes[number % len(classes)] for number in range(count)]
     rows = [
         SplitRow(f"{name}/{path.stem} {n}.jpg", name, photo(rng, n % 2 == 0), 40, 30) for n, name in enumerate(names)

@@ -93,8 +93,8 @@ def test_another_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="dvc repro"):
         SplitFile(tmp_path / "none.parquet")
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="expected a packed split, received: a file that split did not write"):
+    with pytest.raises(UserError, match="expected a split file, received: a file that split did not write"):
         SplitFile(tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("no table")
-    with pytest.raises(UserError, match="expected a packed split, received: Parquet magic bytes not found"):
+    with pytest.raises(UserError, match="expected a split file, received: Parquet magic bytes not found"):
         SplitFile(tmp_path / "text.parquet")

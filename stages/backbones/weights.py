@@ -59,7 +59,7 @@ def load_published(backbone: Model, path: Path) -> None:
 
 
 def _expected(backbone: Model) -> Iterator[Layer]:
-    """Go through the layers of ``backbone`` that have weights, in the order of the older layout."""
+    """Yield the layers of ``backbone`` that have weights, in the order of the older layout."""
     for layer in backbone.layers:
         weights = layer.trainable_weights + layer.non_trainable_weights
         if weights:
@@ -67,7 +67,7 @@ def _expected(backbone: Model) -> Iterator[Layer]:
 
 
 def _saved(group: h5py.Group) -> Iterator[Layer]:
-    """Go through the layers in a file of the older layout that have weights."""
+    """Yield the layers in a file of the older layout that have weights."""
     for name in _names(group, "layer_names"):
         shapes = [tuple(group[name][weight].shape) for weight in _names(group[name], "weight_names")]
         if shapes:

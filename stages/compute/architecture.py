@@ -127,7 +127,7 @@ def describe(backbone: Any, blocks: Mapping[str, str]) -> Architecture:
 
 
 def _histories(node: Any) -> Iterator[str]:
-    """Go through the names of the layers whose outputs a node of a model config takes."""
+    """Yield the names of the layers whose outputs a node of a model config takes."""
     if isinstance(node, dict):
         if "keras_history" in node:
             yield node["keras_history"][0]

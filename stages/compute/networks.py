@@ -82,7 +82,7 @@ def build_head(
         features: length of the vectors.
         classes: how many.
         hidden: units of each hidden layer, with ReLU.
-        dropout: rate after each hidden layer, as one number or one a layer. Without hidden layers: of the features.
+        dropout: rate after each hidden layer, as one number or one per layer. Without hidden layers: of the features.
         batchnorm: whether BatchNormalization follows each hidden layer, before its dropout.
         output: ``softmax``, or ``sigmoid`` for two classes: one logit z of the second class, returned as (0, z): a
             softmax over both is the sigmoid of z.

@@ -94,7 +94,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _layers(model: Model) -> Iterator[keras.Layer]:
-    """Go through the layers of a network, and those of the networks among them."""
+    """Yield the layers of a network, and those of the networks among them."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):

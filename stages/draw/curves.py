@@ -19,7 +19,7 @@ def draw_curves(history: pd.DataFrame, path: Path) -> None:
     """Draw the learning curves.
 
     Args:
-        history: one row an epoch, columns phase ("head" or "thawed"), epoch (counted through both phases), loss,
+        history: one row per epoch, columns phase ("head" or "thawed"), epoch (counted through both phases), loss,
             accuracy, val_loss, val_accuracy, kept (1 for the epoch of a phase whose weights were kept). The val_*
             columns may be empty.
         path: PNG file to write.

@@ -23,7 +23,7 @@ def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Pa
     """Draw accuracy and seconds by depth.
 
     Args:
-        results: one row a depth, columns freeze (as of ``extract.freeze``), frozen (layers), accuracy, head_accuracy
+        results: one row per depth, columns freeze (as of ``extract.freeze``), frozen (layers), accuracy, head_accuracy
             (shares, with their intervals in *_low and *_high) and seconds (NaN where nothing was trained).
         shared: seconds that all depths share.
         confidence: of the intervals, such as 0.95.

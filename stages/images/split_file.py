@@ -125,7 +125,7 @@ class SplitFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with refuse_damaged(path, "a packed split"):
+        with refuse_damaged(path, "a split file"):
             self._file = pq.ParquetFile(path)
             metadata = self._file.schema_arrow.metadata or {}
             if _KEY not in metadata:
@@ -152,7 +152,7 @@ class SplitFile:
     def images(self) -> Iterator[bytes]:
         """Yield the bytes of each image's file, in the order of the rows, with one row group in memory at a time."""
         for group in range(self._file.num_row_groups):
-            with refuse_damaged(self.path, "a packed split"):
+            with refuse_damaged(self.path, "a split file"):
                 rows = self._file.read_row_group(group, columns=["image.bytes", "sha256"])
                 images = rows.column("image").combine_chunks().field("bytes").to_pylist()
                 for image, known in zip(images, rows.column("sha256").to_pylist(), strict=True):
@@ -161,5 +161,5 @@ class SplitFile:
             yield from images
 
     def _column(self, name: str) -> Any:
-        with refuse_damaged(self.path, "a packed split"):
+        with refuse_damaged(self.path, "a split file"):
             return self._file.read(columns=[name]).column(name)

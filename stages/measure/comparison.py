@@ -43,8 +43,8 @@ def describe_overlap(path: Path, lock: Path) -> str | None:
         old, new = (cache / md5[:2] / md5[2:] for md5 in (before, now))
         if not old.is_file():
             return (
-                f"test split: another one than that of HEAD ({commit}), which DVC's cache does not hold; to see how "
-                f"many images they share: dvc fetch --all-branches {path}"
+                f"test split: not that of HEAD ({commit}), which is missing from DVC's cache; to see how many "
+                f"images they share: dvc fetch --all-branches {path}"
             )
         was, is_now = _pixels(old), _pixels(new)
     except (UserError, OSError, ValueError, KeyError):

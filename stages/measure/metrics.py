@@ -160,7 +160,7 @@ def choose_examples(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
     """Return up to ``count`` test images of each kind, in the order to show them.
 
     Args:
-        predictions: one row an image: class, predicted, confidence, sha256 (of its file).
+        predictions: one row per image: class, predicted, confidence, sha256 (of its file).
         count: how many of each kind.
 
     Returns:

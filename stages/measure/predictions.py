@@ -1,4 +1,4 @@
-"""Predictions as a table, one row an image."""
+"""Predictions as a table, one row per image."""
 
 from collections.abc import Mapping
 
@@ -41,7 +41,7 @@ def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def tabulate(split: SplitFile, probabilities: Mapping[str, np.ndarray]) -> pa.Table:
-    """Return one row an image: source, sha256, label, class, and the predictions of each model.
+    """Return one row per image: source, sha256, label, class, and the predictions of each model.
 
     Args:
         split: the images.

@@ -78,4 +78,4 @@ def count_images(extract: Extract) -> Images:
         return Images(train, val, test, views, "by params.yaml")
     if last:
         return Images(last["train"], last["val"], last["test"], views, "as split last")
-    return Images(None, None, None, views, "how many images there are is known after `dvc repro split`")
+    return Images(None, None, None, views, "the number of images is unknown until `dvc repro split`")

@@ -1,6 +1,6 @@
 """Predict what images show with an exported model: the class of each, and its probability.
 
-    python -m stages predict photo.jpg                      a table with one row an image
+    python -m stages predict photo.jpg                      a table with one row per image
     python -m stages predict photos/ --recursive --top 3    the images in a folder and below it, three classes each
     python -m stages predict - --json < photo.jpg           an image on standard input, as JSON
     python -m stages predict photo.jpg --model copied/      a model exported elsewhere

@@ -1,7 +1,7 @@
 """Checkpoints: resume an interrupted training, with the same final bytes as without the interruption.
 
-A stage stores them in a folder outside its outs, which DVC deletes before each run. They are valid for the same run:
-another param, line of code, input or library, and they are discarded.
+A stage stores them in a folder outside its outs, which DVC deletes before each run. They are discarded if a param, the
+code, an input or a library has changed since.
 """
 
 import json
@@ -36,7 +36,7 @@ def checkpoint_folder(folder: Path, params: Any, inputs: Sequence[Path]) -> Iter
     Checkpoints are a convenience: if the folder cannot be written, None is yielded, and a line says so.
 
     Args:
-        folder: emptied, unless its checkpoints are of the very same run.
+        folder: emptied, unless its checkpoints are of this run.
         params: that the run depends on, as plain values.
         inputs: files and folders that it reads.
     """

@@ -81,7 +81,7 @@ def count_batches(data: Data, batch_size: int) -> int:
 
 
 def iterate_chunks(data: Data, batch_size: int, *, epoch: int, seed: int, multiple: int, pad: bool) -> Iterator[Chunk]:
-    """Go through ``data`` once in batches, as many at a time as CHUNK allows; the next chunks are prefetched.
+    """Yield ``data`` once in batches, as many at a time as CHUNK allows; the next chunks are prefetched.
 
     Args:
         data: to train on.

@@ -1,4 +1,4 @@
-"""The training history: one row an epoch. A loss that is not a number ends the training."""
+"""The training history: one row per epoch. A loss that is not a number ends the training."""
 
 import math
 from collections.abc import Mapping, Sequence

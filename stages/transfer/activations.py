@@ -75,7 +75,7 @@ def read_description(folder: Path) -> Description:
 
 
 def describe_depths(description: Description, shapes: Shapes) -> Iterator[str]:
-    """Go through one line a depth: what it freezes, and what is stored for it.
+    """Yield a line for each depth: what it freezes, and what is stored for it.
 
     Args:
         description: of the arrays.

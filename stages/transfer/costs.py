@@ -55,7 +55,7 @@ def format_layers(architecture: Architecture, frozen: int, train_batchnorm: bool
 
 
 def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
-    """Go through one line a state: how many layers are in it, and their parameters.
+    """Yield a line for each state: how many layers are in it, and their parameters.
 
     Args:
         architecture: of the backbone.
@@ -73,7 +73,7 @@ def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: b
 def describe_disk_usage(
     architecture: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
 ) -> Iterator[str]:
-    """Go through lines that say what is stored of each image, and how much disk space it takes.
+    """Yield lines that say what is stored of each image, and how much disk space it takes.
 
     Args:
         architecture: of the backbone.
@@ -106,7 +106,7 @@ def describe_disk_usage(
             yield f"stored: the output of {layer}, {_size(shape)} {precision}{half}"
         yield _cost("", size, images, images.views)
         if size > 4 * pixels:
-            yield f"      {size / pixels:.0f} times the size of the pixels ({pixels:,} bytes an image)"
+            yield f"      {size / pixels:.0f} times the size of the pixels ({pixels:,} bytes per image)"
         total += size
     features = architecture.features(pooling)
     yield _cost(f"features for the head, {features:,} float32: ", 4 * features, images, images.views)
@@ -116,7 +116,7 @@ def describe_disk_usage(
 
 
 def _cost(what: str, size: int, images: Images, views: int) -> str:
-    line = f"      {what}{size:,} bytes an image"
+    line = f"      {what}{size:,} bytes per image"
     if images.train is None or images.val is None:
         return f"{line}{f' and view, {views} views' if views > 1 else ''} ({images.origin})"
     count = images.train * views + images.val
@@ -126,10 +126,10 @@ def _cost(what: str, size: int, images: Images, views: int) -> str:
 
 
 def _with_test(size: int, tested: int, images: Images, views: int) -> Iterator[str]:
-    """Go through lines on the test images, ``tested`` bytes each, and on all images, ``size`` bytes for each view."""
-    line = f"      test images, all in float32 but pixels: {tested:,} bytes an image"
+    """Yield lines on the test images, ``tested`` bytes each, and on all images, ``size`` bytes for each view."""
+    line = f"      test images, all in float32 but pixels: {tested:,} bytes per image"
     if images.train is None or images.val is None or images.test is None:
-        yield f"{line} (how many there are is known after `dvc repro split`)"
+        yield f"{line} (their number is unknown until `dvc repro split`)"
         return
     both = size * (images.train * views + images.val) + tested * images.test
     yield f"{line} x {images.test:,} = {format_size(tested * images.test)}"

@@ -40,7 +40,7 @@ class FeatureExtractor:
     device: str
 
     def run_batches(self, batches: Iterable[np.ndarray]) -> Iterator[Mapping[str, Any]]:
-        """Go through the outputs of ``run`` for ``batches``, in their order; the next batches are prefetched."""
+        """Yield the outputs of ``run`` for ``batches``, in their order; the next batches are prefetched."""
         return map_in_threads(self.run, prefetch(batches, 2), self.threads, self.threads + 1)
 
 

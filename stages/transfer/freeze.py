@@ -155,7 +155,7 @@ def parse_freeze(text: str) -> int | str:
 
 
 def layer_table(architecture: Architecture, frozen: int, train_batchnorm: bool) -> pd.DataFrame:
-    """Return one row a layer: index, name, type, parameters, and state.
+    """Return one row per layer: index, name, type, parameters, and state.
 
     The state is ``frozen``, ``thawed``, or ``inference`` for a BatchNormalization layer among the thawed that stays in
     inference mode.

@@ -59,8 +59,8 @@ def start_from_source(head: Model, pretrained: Pretrained, classes: list[str]) -
     missing = [name for name in classes if name not in pretrained.classes]
     if missing:
         raise UserError(
-            f"finetune.head.initial: 'source' needs classes that the source has too ({', '.join(pretrained.classes)}); "
-            f"{', '.join(missing)} it has not. {remedy}"
+            f"finetune.head.initial: 'source' needs classes that the source has, too "
+            f"({', '.join(pretrained.classes)}); it lacks {', '.join(missing)}. {remedy}"
         )
     kernel, bias = pretrained.classifier
     columns = [pretrained.classes.index(name) for name in classes]
