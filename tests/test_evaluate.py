@@ -270,13 +270,16 @@ def test_where_nothing_was_thawed_the_head_is_both(copy: Path) -> None:
     assert scores["gain"]["accuracy"] == 0
 
 
+OTHER_IMAGES = "data/extract_test was made from other images than data/split/test.parquet. Run `dvc repro`."
+
+
 @pytest.mark.parametrize(
     ("rows", "classes", "says"),
     [
         ([("cat", (1, 2, 3))] * 8, ["cat", "dog"], "the model knows"),
         ([("red", (1, 2, 3))] * 8, ["blue", "green", "red"], "the model knows"),
-        ([], CLASSES, "data/extract_test was made from other images than data/split/test.parquet. Run `dvc repro`."),
-        (ROWS[:7], CLASSES, "data/extract_test was made from other images than data/split/test.parquet. Run `dvc repro`."),
+        ([], CLASSES, OTHER_IMAGES),
+        (ROWS[:7], CLASSES, OTHER_IMAGES),
     ],
 )
 def test_a_test_split_that_does_not_fit_is_refused(

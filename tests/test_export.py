@@ -249,8 +249,8 @@ def test_a_graph_that_says_something_else_than_was_measured_fails(
     pq.write_table(table.slice(1), file)
     with pytest.raises(SystemExit):
         export.main()
-    said = "export: data/evaluate/predictions.parquet was made from other images than data/split/test.parquet. Run `dvc repro`."
-    assert capfd.readouterr().err == f"{said}\n"
+    said = "export: data/evaluate/predictions.parquet was made from other images than data/split/test.parquet."
+    assert capfd.readouterr().err == f"{said} Run `dvc repro`.\n"
     assert not Path("data/export").exists()
 
 

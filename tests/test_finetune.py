@@ -224,7 +224,7 @@ def test_a_head_takes_the_sources_classes_by_name() -> None:
     ours, offsets = head.get_layer("classifier").get_weights()
     np.testing.assert_array_equal(ours, kernel[:, [2, 0]])
     np.testing.assert_array_equal(offsets, bias[[2, 0]])
-    with pytest.raises(UserError, match="it lacks .*d"):
+    with pytest.raises(UserError, match="it lacks d"):
         start_from_source(head, source, ["a", "d"])
 
 

@@ -77,7 +77,7 @@ def test_all_depths_are_counted(
         "stored: the pixels",
     ]
     assert f"total: {sum(sizes) + 4 * 1280:,} bytes per image x" in text
-    assert f"but pixels: {sum(sizes) + 4 * 1280:,} bytes per image (how many" in text
+    assert f"but pixels: {sum(sizes) + 4 * 1280:,} bytes per image (their" in text
 
 
 def test_the_split_is_counted_once_it_is_there(
@@ -125,7 +125,7 @@ def test_counts_that_are_not_known_yet_are_left_open(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_params(here, {"split": {"train": 0.5}})
-    assert "bytes per image and view, 3 views (how many images" in shown(monkeypatch, capsys)
+    assert "bytes per image and view, 3 views (the number of images" in shown(monkeypatch, capsys)
 
 
 def test_pixels_are_kept_where_nothing_is_frozen(

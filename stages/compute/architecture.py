@@ -12,9 +12,9 @@ from stages.base.files import read_json, refuse_damaged
 PIXELS, FEATURES = "pixels", "features"  # stored arrays that are not outputs of a layer
 
 
-def pooled(how: str) -> str:
-    """Return the name of the features, pooled as ``how`` says, in the backbone's graph."""
-    return f"{FEATURES}_{how}"
+def name_features(pooling: str) -> str:
+    """Return the name that the features have in the backbone's graph; ``pooling`` as in ``extract.pooling``."""
+    return f"{FEATURES}_{pooling}"
 
 
 NETWORK, GRAPH = "network.json", "backbone.onnx"  # in the folder that ``pretrain`` writes

@@ -8,7 +8,7 @@ from stages.base.errors import UserError
 BACKENDS = ("tensorflow", "jax")
 
 _VARIABLE = "KERAS_BACKEND"
-SET = {
+ENVIRONMENT = {
     # TensorFlow leaves oneDNN off on processors without AVX512_VNNI, where training then takes nearly three times as
     # long.
     "TF_ENABLE_ONEDNN_OPTS": "1",
@@ -24,7 +24,7 @@ SET = {
 _NOT_IN_BFLOAT16 = ("ONEDNN_MAX_CPU_ISA",)  # which needs other instructions
 # Variables with these prefixes are unset, except for those that choose a device and a cache of compiled code.
 _UNSET = ("DNNL_", "JAX_", "KERAS_", "NVIDIA_TF32_OVERRIDE", "ONEDNN_", "TF_SET_ONEDNN_", "TF_XLA_FLAGS")
-_LEFT = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")
+_ALLOWED = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR")
 _chosen = False
 
 
@@ -45,10 +45,10 @@ def choose_backend(backend: str, precision: str = "float32") -> None:
             f"compute.backend is {backend}, but the environment variable {_VARIABLE} says {named}. "
             f"Unset it{f', or set compute.backend: {named}' if named in BACKENDS else ''}."
         )
-    for name in [name for name in os.environ if name.startswith(_UNSET) and name not in _LEFT]:
+    for name in [name for name in os.environ if name.startswith(_UNSET) and name not in _ALLOWED]:
         del os.environ[name]
     unfit = _NOT_IN_BFLOAT16 if precision == "bfloat16" else ()
-    os.environ.update({name: value for name, value in SET.items() if name not in unfit})
+    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in unfit})
     os.environ[_VARIABLE] = backend
     _chosen = True
 

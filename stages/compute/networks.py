@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from stages.compute.architecture import FEATURES, PIXELS, Architecture, pooled
+from stages.compute.architecture import FEATURES, PIXELS, Architecture, name_features
 from stages.compute.runtime import keras
 
 layers = keras.layers
@@ -127,7 +127,7 @@ def build_graph_network(backbone: Backbone, outputs: Sequence[str]) -> Model:
     tensors = [*(_output_of(model, name) for name in outputs), model.output]
     *activations, last = keras.Model(model.input, tensors)(preprocess(pixels, backbone.preprocessing))
     named = dict(zip(outputs, activations, strict=True))
-    return keras.Model(pixels, named | {pooled(how): pool(last, how) for how in POOLINGS}, name="taps")
+    return keras.Model(pixels, named | {name_features(how): pool(last, how) for how in POOLINGS}, name="taps")
 
 
 def build_frozen_part(backbone: Backbone, outputs: Sequence[str], pooling: str) -> Model:
@@ -140,7 +140,7 @@ def build_frozen_part(backbone: Backbone, outputs: Sequence[str], pooling: str) 
         pooling: see ``pool``.
     """
     network = build_graph_network(backbone, [name for name in outputs if name not in (PIXELS, FEATURES)])
-    tensors = network.output | {PIXELS: network.input, FEATURES: network.output[pooled(pooling)]}
+    tensors = network.output | {PIXELS: network.input, FEATURES: network.output[name_features(pooling)]}
     return keras.Model(network.input, {name: tensors[name] for name in outputs}, name="bottom")
 
 

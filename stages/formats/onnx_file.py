@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from stages.compute.architecture import FEATURES, GRAPH, PIXELS, pooled
+from stages.compute.architecture import FEATURES, GRAPH, PIXELS, name_features
 from stages.compute.exported import INPUT, OUTPUT
 from stages.compute.graphs.edit import cut, join, read, write
 from stages.formats.card import Card, make_metadata
@@ -24,7 +24,7 @@ def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
     pair = read_model_pair(finetune)
     model, tensor = read(finetune / f"{pair.stem('finetuned')}.onnx"), pair.input_of("finetuned")
     if tensor != PIXELS:
-        tensor = pooled(pair.pooling) if tensor == FEATURES else tensor
+        tensor = name_features(pair.pooling) if tensor == FEATURES else tensor
         model = join(cut(read(pretrain / GRAPH), [tensor]), model)
     assert model.graph.input[0].name == INPUT
     logits = model.graph.output.pop()

@@ -24,12 +24,11 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
     """
     found: list[str] = []
     split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
-    amounts = {"train": split.train, "val": split.val, "test": split.test}
-    found += _refused(check_amounts, amounts, SPLITS)
+    found += _refused(check_amounts, split.amounts, SPLITS)
     if pretrain.epochs:
         found += _refused(refuse_shared_images, split, Path(pretrain.source), tables)
     if Path(split.source).exists():
-        found += _refused(find_labels, split.table(), select_columns(split), Path(split.source), tables)
+        found += _refused(find_labels, split.table, select_columns(split), Path(split.source), tables)
     weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
     data_sets = [item for item in catalog if item not in weights]
     found += [
@@ -78,7 +77,7 @@ def refuse_shared_images(split: Split, learned: Path, tables: Path) -> None:
     places = [path.resolve() for path in (source, learned)]
     if not any(one == other or one in other.parents for one, other in (places, places[::-1])):
         return
-    plain = split.parts == AUTO and not split.table()  # pretrain would find the same parts
+    plain = split.parts == AUTO and not split.table  # pretrain would find the same parts
     if plain and source.exists() and any(sample.part == "test" for sample in read_source(split, tables).samples):
         return
     raise UserError(

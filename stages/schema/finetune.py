@@ -94,6 +94,11 @@ class Thawed(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)]
     gradual: list[GradualStep]
 
+    @property
+    def plan(self) -> list[tuple[int, int | str]]:
+        """The steps of gradual unfreezing, as ``stages.transfer.freeze.plan_unfreezing`` takes them."""
+        return [(step.epoch, step.freeze) for step in self.gradual]
+
     @field_validator("gradual")
     @classmethod
     def _one_after_the_other(cls, value: list[GradualStep], info: ValidationInfo) -> list[GradualStep]:

@@ -144,7 +144,8 @@ class Split(Section):
         """The polarity of handwriting in the images; None if they are not in the ink form."""
         return self.polarity if self.form == "ink" else None
 
+    @property
     def table(self) -> str:
-        """Return the path of the label table; an empty string if there is none."""
+        """The path of the label table; an empty string if there is none."""
         name = self.labels.get("table", "") if isinstance(self.labels, dict) else self.labels
         return "" if name == "none" else name

@@ -3,14 +3,15 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from stages.base.prefetch import map_in_threads
 from stages.images.bit_depth import Extent, convert_to_8_bits, encode_values, is_deep, measure_extent, stretch_to_8_bits
 from stages.images.contract import Polarity, Range
 from stages.images.decode import BadImage, NotAnImage, read_image
@@ -59,7 +60,7 @@ def examine(
     Yields:
         For each sample, in order, the examined image, or the reason why it cannot be decoded or has no handwriting.
     """
-    return _map_in_threads(partial(_examine, near=near, handwriting=handwriting), samples)
+    return _map_in_chunks(partial(_examine, near=near, handwriting=handwriting), samples)
 
 
 def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: Polarity | None) -> list[Reject]:
@@ -80,14 +81,13 @@ def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: 
             return Reject(image.sample.source, image.sample.class_name, str(error))
         return None
 
-    return [lacking for lacking in _map_in_threads(find, [image for image in images if image.extent]) if lacking]
+    return [lacking for lacking in _map_in_chunks(find, [image for image in images if image.extent]) if lacking]
 
 
-def _map_in_threads(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
-    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
-            yield from found
+def _map_in_chunks(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
+    chunks = (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+    cores = os.cpu_count() or 1
+    return chain.from_iterable(map_in_threads(lambda chunk: list(map(function, chunk)), chunks, cores, 2 * cores))
 
 
 def _examine(sample: Sample, near: bool, handwriting: Polarity | None) -> ExaminedImage | Reject:

@@ -20,7 +20,7 @@ def read_source(params: Split, tables: Path) -> DataSet:
         UserError: it is not a data set; the message describes the layouts.
     """
     source = Path(params.source)
-    labels = find_labels(params.table(), select_columns(params), source, tables)
+    labels = find_labels(params.table, select_columns(params), source, tables)
     return read_data_set(source, params.parts, params.names, labels)
 
 

@@ -105,7 +105,7 @@ def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tup
         architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
         depths = resolve_depths(architecture, extract.freeze, extract.depths)
         depth = select_depth(architecture, depths, thawed.freeze)
-        plan_unfreezing(architecture, [(step.epoch, step.freeze) for step in thawed.gradual], depth.frozen)
+        plan_unfreezing(architecture, thawed.plan, depth.frozen)
     except UserError as error:
         return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]
     names = architecture.names

@@ -2,8 +2,8 @@
 
     python -m stages lock
 
-Adds the images of data/split to data/tables/split.csv, which split reads: one row per image, identified by a hash of its
-pixels. Existing rows stay, including those of other data sets. Commit the table.
+Adds the images of data/split to data/tables/split.csv, which split reads: one row per image, identified by a hash of
+its pixels. Existing rows stay, including those of other data sets. Commit the table.
 """
 
 import argparse

@@ -131,10 +131,7 @@ def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
         raise UserError("finetune.thawed.epochs: expected 1 or more; with 0 nothing is thawed at any depth.")
     choose_backend(*read_values(params, "compute", Compute, "backend"))
     architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
-    frozen, plan = (
-        resolve_distinct(architecture, given),
-        [(step.epoch, step.freeze) for step in finetune.thawed.gradual],
-    )
+    frozen = resolve_distinct(architecture, given)
     for count in frozen.values():
-        plan_unfreezing(architecture, plan, count)
+        plan_unfreezing(architecture, finetune.thawed.plan, count)
     return dict(sorted(frozen.items(), key=lambda item: -item[1]))

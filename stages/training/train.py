@@ -129,7 +129,7 @@ def fit(  # noqa: C901  (a training loop reads best in one piece)
             resets the optimizer (as in fastai) and the patience.
 
     Returns:
-        The history: one row per epoch (see ``history.COLUMNS``); ``kept`` is 1 for the epoch whose weights it ends with.
+        The history: one row per epoch (see ``history.COLUMNS``); ``kept`` is 1 for the epoch whose weights are used.
 
     Raises:
         UserError: the loss is NaN or infinite.

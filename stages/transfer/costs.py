@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from stages.base.table import format_table
 from stages.base.terminal import format_size
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
@@ -83,34 +81,32 @@ def describe_disk_usage(
         images: how many there are.
     """
     side = architecture.pixels
-    pixels = int(np.prod(side))
-    layers = list(dict.fromkeys(depth.layer for depth in depths if depth.frozen < len(architecture.layers)))
-    names = [*(PIXELS if layer is None else layer for layer in layers), FEATURES]
+    pixels = bytes_needed(side, "uint8", 1)
+    activations = list(dict.fromkeys(depth.tensor for depth in depths if depth.frozen < len(architecture.layers)))
+    names = [*activations, FEATURES]
     tested = sum(bytes_needed(*shape, 1) for shape in tensor_shapes(names, architecture, pooling, "float32").values())
     if not images.views:
         yield f"stored: the pixels, {_size(side)} uint8, since each epoch draws new views"
         yield _cost("", pixels, images, 1)
         yield from _with_test(pixels, tested, images, 1)
         return
-    if not layers:
+    if not activations:
         yield "stored: only the features, since the whole backbone is frozen"
     total = 0
-    for layer in layers:
-        if layer is None:
-            size = pixels
+    for name, (shape, dtype) in tensor_shapes(activations, architecture, pooling, precision).items():
+        if name == PIXELS:
             yield f"stored: the pixels, {_size(side)} uint8, since no single tensor separates frozen from thawed layers"
         else:
-            shape = architecture.shape(layer)
-            size = int(np.prod(shape)) * np.dtype(precision).itemsize
-            half = "; extract.precision: float16 halves it" if precision == "float32" else ""
-            yield f"stored: the output of {layer}, {_size(shape)} {precision}{half}"
+            half = "; extract.precision: float16 halves it" if dtype == "float32" else ""
+            yield f"stored: the output of {name}, {_size(shape)} {dtype}{half}"
+        size = bytes_needed(shape, dtype, 1)
         yield _cost("", size, images, images.views)
         if size > 4 * pixels:
             yield f"      {size / pixels:.0f} times the size of the pixels ({pixels:,} bytes per image)"
         total += size
     features = architecture.features(pooling)
     yield _cost(f"features for the head, {features:,} float32: ", 4 * features, images, images.views)
-    if len(layers) > 1:
+    if len(activations) > 1:
         yield _cost("total: ", total + 4 * features, images, images.views)
     yield from _with_test(total + 4 * features, tested, images, images.views)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.base.files import refuse_damaged
 from stages.base.prefetch import map_in_threads, prefetch
-from stages.compute.architecture import FEATURES, GRAPH, PIXELS, Architecture, pooled, read_architecture
+from stages.compute.architecture import FEATURES, GRAPH, PIXELS, Architecture, name_features, read_architecture
 from stages.compute.devices import count_gpus, fit_batch_size
 from stages.compute.graphs.edit import cut, read
 from stages.compute.graphs.session import Graph, has_cuda
@@ -72,7 +72,7 @@ def open_feature_extractor(
             pretrain, outputs, pooling, precision=precision, measuring=runner is None, optional=not required
         ):
             return extractor
-    named = {pooled(pooling) if name == FEATURES else name: name for name in names}
+    named = {name_features(pooling) if name == FEATURES else name: name for name in names}
     with refuse_damaged(pretrain / GRAPH, f"a graph with the outputs {', '.join(named)}"):
         graph = Graph(cut(read(pretrain / GRAPH), list(named)), graph_batch_size(architecture))
 

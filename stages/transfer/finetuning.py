@@ -73,8 +73,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
     pretrained, pooling = read_pretrained(pretrain), activations.pooling
     backbone, architecture = pretrained.backbone, pretrained.backbone.architecture
     depth = select_depth(architecture, activations.depths, params.thawed.freeze)
-    plan = [(step.epoch, step.freeze) for step in params.thawed.gradual]
-    frozen_from = plan_unfreezing(architecture, plan, depth.frozen)
+    frozen_from = plan_unfreezing(architecture, params.thawed.plan, depth.frozen)
     head = make_head(params.head, pretrained, pooling, activations.classes)
     network = build_network(backbone, pooling, head)
     thawed = build_trainable_part(backbone, depth.layer, pooling, head)

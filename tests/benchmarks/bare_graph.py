@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from stages.compute.architecture import FEATURES, GRAPH, pooled, read_architecture
+from stages.compute.architecture import FEATURES, GRAPH, name_features, read_architecture
 from stages.compute.graphs.edit import cut, read
 from stages.images.contract import Contract
 from stages.images.load import load_all
@@ -48,7 +48,7 @@ def main() -> None:
         if len(batches) < READY:
             batches.append(batch)
     said = {"images": images, "decode": time.perf_counter() - began}
-    names = [pooled(description.pooling) if name == FEATURES else name for name in description.files]
+    names = [name_features(description.pooling) if name == FEATURES else name for name in description.files]
     session = onnxruntime.InferenceSession(
         cut(read(PRETRAIN / GRAPH), names).SerializeToString(), providers=["CPUExecutionProvider"]
     )

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from stages.backbones.pretrained import read_pretrained
-from stages.compute.architecture import FEATURES, GRAPH, pooled
+from stages.compute.architecture import FEATURES, GRAPH, name_features
 from stages.compute.forward import Forward
 from stages.compute.graphs.convert import convert
 from stages.compute.graphs.edit import cut, read
@@ -32,7 +32,7 @@ from stages.compute.graphs.session import Graph
 from stages.transfer.feature_extractor import graph_batch_size
 
 PRETRAIN = Path("data/pretrain")
-FEATURES_AVERAGE = pooled("average")
+FEATURES_AVERAGE = name_features("average")
 
 
 def main() -> None:

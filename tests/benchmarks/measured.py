@@ -27,7 +27,7 @@ from itertools import pairwise  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-from stages.compute.backend import SET  # noqa: E402
+from stages.compute.backend import ENVIRONMENT  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ def measured(module: str, *arguments: str, cwd: Path) -> Measured:
     A process starts with the peak of the one that starts it, as Linux counts: call this from a small one.
     """
     command = [sys.executable, "-m", module, *arguments]
-    own = {name: value for name, value in os.environ.items() if name not in (*SET, "KERAS_BACKEND")}  # set for tests
+    own = {
+        name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "KERAS_BACKEND")
+    }  # set for tests
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=cwd, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)

@@ -27,7 +27,7 @@ SETTINGS: dict[str, tuple[dict[str, str], list[str]]] = {
 CODE = """
 import time
 from stages.compute import backend
-backend.SET.update({changes})
+backend.ENVIRONMENT.update({changes})
 from stages.finetune import main
 began = time.perf_counter()
 main()

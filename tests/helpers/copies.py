@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from stages.compute.backend import SET
+from stages.compute.backend import ENVIRONMENT
 from stages.schema.split import Split
 from tests.conftest import PROJECT
 
@@ -31,7 +31,7 @@ def run(*command: str, cwd: Path, fails: bool | None = False, **environment: str
     It must succeed, or fail where ``fails`` is True; with None either is right.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    set_here = (*SET, "KERAS_BACKEND")  # by what this process computes
+    set_here = (*ENVIRONMENT, "KERAS_BACKEND")  # by what this process computes
     own = {name: value for name, value in os.environ.items() if name not in set_here}
     result = subprocess.run(
         command,
