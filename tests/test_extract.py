@@ -1,4 +1,4 @@
-"""extract: the frozen part runs once per image and view; what is kept is what the network would compute."""
+"""extract: the frozen part runs once per image and view; what is stored is what the network would compute."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def files() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(Path("data/extract").iterdir())}
 
 
-def kept(name: str) -> np.ndarray:
+def stored(name: str) -> np.ndarray:
     return np.load(f"data/extract/{name}.npy")
 
 
@@ -50,15 +50,17 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path) -> None:
     assert description["depths"] == [{"frozen": 4, "layer": "flatten"}]
     assert description["classes"] == ["across", "upright"]
     train, val = SplitFile(Path("data/split/train.parquet")), SplitFile(Path("data/split/val.parquet"))
-    np.testing.assert_array_equal(kept("train_labels"), np.repeat(train.labels(), 3))
-    np.testing.assert_array_equal(kept("val_labels"), val.labels())
+    np.testing.assert_array_equal(stored("train_labels"), np.repeat(train.labels(), 3))
+    np.testing.assert_array_equal(stored("val_labels"), val.labels())
     pixels = np.stack([load(data, Contract(**description["contract"])) for data in train.images()])
     network = build_frozen_part(read_pretrained(Path("data/pretrain")).backbone, ["flatten", "features"], "average")
     outputs = network.predict_on_batch(pixels)
     assert np.std(outputs["flatten"]) > 0.01
-    np.testing.assert_allclose(kept("train_flatten")[::3], outputs["flatten"], atol=1e-5)  # view 0 is the image itself
-    np.testing.assert_allclose(kept("train_features")[::3], outputs["features"], atol=1e-5)
-    assert not np.allclose(kept("train_features")[1::3], outputs["features"], atol=1e-3)
+    np.testing.assert_allclose(
+        stored("train_flatten")[::3], outputs["flatten"], atol=1e-5
+    )  # view 0 is the image itself
+    np.testing.assert_allclose(stored("train_features")[::3], outputs["features"], atol=1e-5)
+    assert not np.allclose(stored("train_features")[1::3], outputs["features"], atol=1e-3)
 
 
 @pytest.mark.parametrize("frozen", ["onnxruntime", "keras"])
@@ -69,7 +71,7 @@ def test_the_batch_size_does_not_matter(prepared: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr("stages.transfer.feature_extractor.graph_batch_size", lambda _, size=size: size)
         monkeypatch.setattr("stages.compute.forward.choose_batch_size", lambda _, size=size: size)
         extract.main()
-        results.append([kept(name) for name in ("train_flatten", "train_features", "val_features")])
+        results.append([stored(name) for name in ("train_flatten", "train_features", "val_features")])
         written.append(files())
     for small, large in zip(*results, strict=True):
         np.testing.assert_allclose(small, large, atol=1e-5)
@@ -109,7 +111,7 @@ def test_what_runs_the_frozen_part_is_said(
     set_params(prepared, {"compute": compute})
     extract.main()
     assert re.search(rf"frozen part: .*{where}\n", capsys.readouterr().out)
-    assert (kept("train_features").dtype, kept("train_features").shape) == (np.float32, (32, 128))
+    assert (stored("train_features").dtype, stored("train_features").shape) == (np.float32, (32, 128))
 
 
 def test_a_gpu_that_nothing_can_use_is_said(
@@ -138,7 +140,7 @@ def test_half_precision_is_half_the_disk_and_close(prepared: Path) -> None:
     for precision in ("float32", "float16"):
         set_params(prepared, {"extract": {"freeze": -2, "precision": precision}})
         extract.main()
-        results[precision] = kept("train_flatten")
+        results[precision] = stored("train_flatten")
     assert results["float16"].nbytes * 2 == results["float32"].nbytes
     np.testing.assert_allclose(results["float16"], results["float32"], rtol=1e-3, atol=1e-4)
 
@@ -154,11 +156,11 @@ def test_what_half_precision_cannot_hold_is_refused() -> None:
 def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(prepared: Path, freeze: str) -> None:
     set_params(prepared, {"extract": {"freeze": freeze}})
     extract.main()
-    assert kept("train_features").shape == (32, 128)
+    assert stored("train_features").shape == (32, 128)
     written = {path.name for path in Path("data/extract").glob("train_*.npy")}
     assert written == {"train_labels.npy", "train_features.npy", *(["train_pixels.npy"] if freeze == "none" else [])}
     if freeze == "none":
-        assert (kept("train_pixels").dtype, kept("train_pixels").shape) == (np.uint8, (32, 16, 16, 1))
+        assert (stored("train_pixels").dtype, stored("train_pixels").shape) == (np.uint8, (32, 16, 16, 1))
 
 
 def test_a_layer_that_does_not_exist_is_named(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,8 +173,8 @@ def test_a_layer_that_does_not_exist_is_named(prepared: Path, capsys: pytest.Cap
 
 def test_one_pass_keeps_all_depths_and_each_as_if_alone(prepared: Path) -> None:
     together = arrays(prepared, -2, ["all", "none", "dropout", "dense", -2])
-    kept = json.loads(Path("data/extract/boundary.json").read_text())["depths"]
-    assert [(depth["frozen"], depth["layer"]) for depth in kept] == [
+    listed = json.loads(Path("data/extract/boundary.json").read_text())["depths"]
+    assert [(depth["frozen"], depth["layer"]) for depth in listed] == [
         (4, "flatten"),
         (6, "dropout"),
         (5, "dense"),
@@ -204,7 +206,7 @@ def arrays(folder: Path, freeze: int | str, depths: list[int | str]) -> dict[str
 
 
 def test_a_depth_is_kept_as_if_alone_also_between_a_convolution_and_its_batchnorm(mobilenet: Path) -> None:
-    depths: dict[int | str, str] = {  # thawed from, and the layer before it, whose output is kept
+    depths: dict[int | str, str] = {  # thawed from, and the layer before it, whose output is stored
         "block_16_project_BN": "block_16_project",
         "Conv_1": "block_16_project_BN",
         "Conv_1_bn": "Conv_1",
@@ -246,7 +248,7 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
         monkeypatch.setattr("stages.transfer.feature_extractor.graph_batch_size", lambda _, size=size: size)
         run_with(prepared, views=3, augment=augment)
         assert not Path("data/extract/train_labels.npy").exists()
-        results.append([kept(name) for name in ("train_targets", "train_features", "train_flatten")])
+        results.append([stored(name) for name in ("train_targets", "train_features", "train_flatten")])
     targets, labels = results[0][0], SplitFile(Path("data/split/train.parquet")).labels()
     assert (targets.shape, targets.dtype) == ((48, 2), np.float32)
     np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
@@ -259,9 +261,9 @@ def test_mixed_views_have_shares_as_targets(prepared: Path, monkeypatch: pytest.
     assert data is not None
     assert validation is not None
     inputs, shares = data.batch(np.array([1, 5]), epoch=0)
-    np.testing.assert_array_equal(inputs, kept("train_features")[[1, 5]])
-    np.testing.assert_array_equal(shares, kept("train_targets")[[1, 5]])
-    np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[1], np.eye(2)[kept("val_labels")])
+    np.testing.assert_array_equal(inputs, stored("train_features")[[1, 5]])
+    np.testing.assert_array_equal(shares, stored("train_targets")[[1, 5]])
+    np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[1], np.eye(2)[stored("val_labels")])
 
 
 def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
@@ -275,7 +277,7 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
     assert written == {f"{split}_{what}.npy" for split in ("train", "val") for what in ("labels", "pixels")}
     packed = SplitFile(Path("data/split/train.parquet"))
     contract = Contract(**description.contract)
-    np.testing.assert_array_equal(kept("train_pixels"), [load(data, contract) for data in packed.images()])
+    np.testing.assert_array_equal(stored("train_pixels"), [load(data, contract) for data in packed.images()])
     phases = []
     for what in ("flatten", "features"):
         data, validation = (read_data(folder, split, what, description) for split in ("train", "val"))
@@ -287,14 +289,14 @@ def test_fresh_keeps_pixels_and_draws_views_from_them(prepared: Path) -> None:
         assert not np.array_equal(first, second)
         phases.append(first)
         np.testing.assert_array_equal(data.batch(np.arange(4), 0)[0], first)
-        np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[0], kept("val_pixels"))
-        np.testing.assert_array_equal(validation.batch(np.arange(8), 5)[0], kept("val_pixels"))
+        np.testing.assert_array_equal(validation.batch(np.arange(8), 0)[0], stored("val_pixels"))
+        np.testing.assert_array_equal(validation.batch(np.arange(8), 5)[0], stored("val_pixels"))
     assert not np.array_equal(*phases)  # the thawed phase sees none of the head's views again
     pixels, images = read_preview(folder / "seen.npz")
     seen = {image.source: row for image, row in zip(images, pixels, strict=True)}
     for source, row in seen.items():  # the image itself, then the first epochs
         place = packed.sources().index(source)
-        np.testing.assert_array_equal(row[0], kept("train_pixels")[place])
+        np.testing.assert_array_equal(row[0], stored("train_pixels")[place])
         np.testing.assert_array_equal(row[1], data.batch(np.array([place]), 0)[0][0])
         np.testing.assert_array_equal(row[7], data.batch(np.array([place]), 6)[0][0])
 
@@ -304,7 +306,7 @@ def test_what_is_shown_is_what_the_network_saw(prepared: Path) -> None:
     pixels, images = read_preview(Path("data/extract/seen.npz"))
     assert pixels.shape == (2, 8, 16, 16, 1)
     assert {image.class_name for image in images} == {"across", "upright"}
-    fed, targets = kept("train_pixels").reshape(16, 10, 16, 16, 1), kept("train_targets").reshape(16, 10, 2)
+    fed, targets = stored("train_pixels").reshape(16, 10, 16, 16, 1), stored("train_targets").reshape(16, 10, 2)
     sources = SplitFile(Path("data/split/train.parquet")).sources()
     for image, row in zip(images, pixels, strict=True):
         place = sources.index(image.source)
@@ -333,7 +335,7 @@ def test_the_disk_is_asked_before_the_work(
     run_with(prepared, precision="float16", depths=["none", "dropout"])
     said = capsys.readouterr().out
     layers = ("pixels", "flatten", "dense", "features")
-    expected = sum(kept(f"{split}_{what}").nbytes for split in ("train", "val") for what in layers)
+    expected = sum(stored(f"{split}_{what}").nbytes for split in ("train", "val") for what in layers)
     assert f"the stored arrays take {format_size(expected)} of disk; " in said
     before = sorted(Path("data/extract").iterdir())
     monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
@@ -350,7 +352,7 @@ def test_rows_are_read_as_they_were_written_in_any_order(tmp_path: Path) -> None
     for start in range(0, 50, 20):
         rows.add(values[start : start + 20])
     np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), values)
-    stored = ArrayFile(tmp_path / "rows.npy")
-    assert (len(stored), stored.shape) == (50, (50, 3, 4))
+    read = ArrayFile(tmp_path / "rows.npy")
+    assert (len(read), read.shape) == (50, (50, 3, 4))
     for places in ([7], [3, 4, 5], [49, 0, 1, 30, 31, 2], range(50)):
-        np.testing.assert_array_equal(stored[np.array(places)], values[list(places)])
+        np.testing.assert_array_equal(read[np.array(places)], values[list(places)])

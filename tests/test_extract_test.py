@@ -1,4 +1,4 @@
-"""extract_test: the frozen pass over the test images; what is kept is what Keras computes, in float32."""
+"""extract_test: the frozen pass over the test images; what is stored is what Keras computes, in float32."""
 
 import re
 import shutil
@@ -46,13 +46,13 @@ def expected(*names: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("views", [2, "fresh"])
 def test_what_is_kept_is_what_keras_computes(prepared: Path, views: int | str, precision: str) -> None:
-    kept = run_with(prepared, freeze=-2, depths=["none", "dropout"], views=views, precision=precision)
-    assert set(kept) == {"flatten", "pixels", "dense", "features"}  # at the depths, fresh views or not
-    for name, values in expected(*kept).items():
+    stored = run_with(prepared, freeze=-2, depths=["none", "dropout"], views=views, precision=precision)
+    assert set(stored) == {"flatten", "pixels", "dense", "features"}  # at the depths, fresh views or not
+    for name, values in expected(*stored).items():
         assert np.std(values) > 0.01, name
-        assert kept[name].dtype == (np.uint8 if name == "pixels" else np.float32)
-        np.testing.assert_allclose(kept[name], values, atol=1e-5, err_msg=name)
-    np.testing.assert_array_equal(kept["pixels"], expected("pixels")["pixels"])
+        assert stored[name].dtype == (np.uint8 if name == "pixels" else np.float32)
+        np.testing.assert_allclose(stored[name], values, atol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(stored["pixels"], expected("pixels")["pixels"])
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_what_is_kept_is_what_keras_computes(prepared: Path, views: int | str, p
 def test_nothing_but_the_depths_is_kept(
     prepared: Path, freeze: int | str, depths: list[int | str], names: set[str]
 ) -> None:
-    kept = run_with(prepared, freeze=freeze, depths=depths)
-    assert set(kept) == names
-    assert {len(rows) for rows in kept.values()} == {len(SplitFile(TEST))}
+    stored = run_with(prepared, freeze=freeze, depths=depths)
+    assert set(stored) == names
+    assert {len(rows) for rows in stored.values()} == {len(SplitFile(TEST))}
 
 
 def test_it_does_not_depend_on_how_training_is_computed(prepared: Path) -> None:
@@ -164,8 +164,8 @@ def test_what_is_missing_is_said(prepared: Path, capsys: pytest.CaptureFixture[s
 def test_the_disk_is_asked_before_the_work(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = run_with(prepared, freeze=-2)
-    needed = sum(rows.nbytes for rows in kept.values())
+    stored = run_with(prepared, freeze=-2)
+    needed = sum(rows.nbytes for rows in stored.values())
     assert f"the stored arrays take {format_size(needed)} of disk; " in capsys.readouterr().out
     before = files()
     monkeypatch.setattr(extract_test.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))

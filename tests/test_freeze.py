@@ -18,8 +18,14 @@ from tests.helpers.miniature import as_backbone, miniature, pictures
 BLOCKS = {"stem": "stem_conv", "block1": "block1_conv", "block2": "block2_conv"}
 
 
+def run_frozen_part(backbone: keras.Model, layer: str | None, pixels: np.ndarray) -> np.ndarray:
+    assert layer is not None
+    network = build_frozen_part(as_backbone(backbone), [layer], "average")
+    return np.asarray(network.predict(pixels, verbose=0)[layer])
+
+
 @pytest.mark.parametrize(
-    ("freeze", "frozen", "kept"),
+    ("freeze", "frozen", "layer"),
     [
         ("all", 11, "block2_out"),
         ("none", 0, None),
@@ -34,13 +40,13 @@ BLOCKS = {"stem": "stem_conv", "block1": "block1_conv", "block2": "block2_conv"}
         ("stem", 1, None),
     ],
 )
-def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, kept: str | None) -> None:
-    cut = resolve_freeze(describe(miniature(), BLOCKS), freeze)
-    assert (cut.frozen, cut.layer) == (frozen, kept)
+def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, layer: str | None) -> None:
+    depth = resolve_freeze(describe(miniature(), BLOCKS), freeze)
+    assert (depth.frozen, depth.layer) == (frozen, layer)
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "freeze", "first_thawed", "kept"),
+    ("name", "side", "freeze", "first_thawed", "layer"),
     [
         ("vgg16", 32, 15, "block5_conv1", "block4_pool"),
         ("resnet50", 32, -4, "conv5_block3_3_conv", "conv5_block2_out"),
@@ -50,15 +56,15 @@ def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, kept: st
     ],
 )
 def test_published_networks_count_as_keras_counts(
-    name: str, side: int, freeze: int | str, first_thawed: str, kept: str
+    name: str, side: int, freeze: int | str, first_thawed: str, layer: str
 ):
     backbone = BACKBONES[name].build(side)
-    cut = resolve_freeze(backbone.architecture, freeze)
+    depth = resolve_freeze(backbone.architecture, freeze)
     layers = backbone.model.layers
-    assert layers[cut.frozen].name == first_thawed
-    assert cut.layer == kept
+    assert layers[depth.frozen].name == first_thawed
+    assert depth.layer == layer
     if isinstance(freeze, int):
-        assert layers[: cut.frozen] == layers[:freeze]
+        assert layers[: depth.frozen] == layers[:freeze]
 
 
 @pytest.mark.parametrize(
@@ -85,13 +91,13 @@ def test_a_part_of_a_name_is_no_name(name: str, part: str) -> None:
 def test_bottom_and_top_are_the_whole(freeze: int | str) -> None:
     keras.utils.set_random_seed(0)
     backbone = miniature()
-    cut = resolve_freeze(describe(backbone, BLOCKS), freeze)
+    depth = resolve_freeze(describe(backbone, BLOCKS), freeze)
     classifier = build_head(int(pool(backbone.output, "average").shape[-1]), hidden=[5], classes=3)
     network = build_network(as_backbone(backbone), "average", classifier)
     pixels, _ = pictures(6)
-    layer = cut.layer or "pixels"
+    layer = depth.layer or "pixels"
     outputs = build_frozen_part(as_backbone(backbone), [layer, "features"], "average").predict_on_batch(pixels)
-    thawed = build_trainable_part(as_backbone(backbone), cut.layer, "average", classifier)
+    thawed = build_trainable_part(as_backbone(backbone), depth.layer, "average", classifier)
     expected = network.predict_on_batch(pixels)
     assert np.std(expected) > 0.01
     np.testing.assert_array_equal(thawed.predict_on_batch(np.asarray(outputs[layer])), expected)
@@ -102,15 +108,16 @@ def test_bottom_and_top_are_the_whole(freeze: int | str) -> None:
 def test_training_changes_the_thawed_alone(train_batchnorm: bool) -> None:
     keras.utils.set_random_seed(0)
     backbone = miniature()
-    cut = resolve_freeze(describe(backbone, {}), 6)  # inside block1: its first layers are frozen, yet run in every step
-    table = layer_table(describe(backbone, {}), cut.frozen, train_batchnorm)
+    # Inside block1: its first layers are frozen, yet run in every step.
+    depth = resolve_freeze(describe(backbone, {}), 6)
+    table = layer_table(describe(backbone, {}), depth.frozen, train_batchnorm)
     before = {layer.name: layer.get_weights() for layer in backbone.layers}
     pixels, labels = pictures(32)
     classifier = build_head(12, classes=2)
-    kept = build_frozen_part(as_backbone(backbone), [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
-    freeze_layers(backbone, cut.frozen, train_batchnorm)
-    network = build_trainable_part(as_backbone(backbone), cut.layer, "average", classifier)
-    fit(network, "thawed", ArrayData(kept, labels, 2), None, TrainingConfig(2, 0.01, 8, seed=1))
+    activations = run_frozen_part(backbone, depth.layer, pixels)
+    freeze_layers(backbone, depth.frozen, train_batchnorm)
+    network = build_trainable_part(as_backbone(backbone), depth.layer, "average", classifier)
+    fit(network, "thawed", ArrayData(activations, labels, 2), None, TrainingConfig(2, 0.01, 8, seed=1))
     for name, state in zip(table["name"], table["state"], strict=True):
         weights = backbone.get_layer(name).get_weights()
         same = all(np.array_equal(old, new) for old, new in zip(before[name], weights, strict=True))
@@ -121,12 +128,13 @@ def test_training_changes_the_thawed_alone(train_batchnorm: bool) -> None:
 
 def test_frozen_dropout_stays_still_while_training() -> None:
     backbone = miniature()
-    cut = resolve_freeze(describe(backbone, {}), "block1_add")  # the block's dropout is frozen, yet runs in every step
+    # The block's dropout is frozen, yet runs in every step.
+    depth = resolve_freeze(describe(backbone, {}), "block1_add")
     pixels, _ = pictures(4)
-    kept = build_frozen_part(as_backbone(backbone), [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
-    freeze_layers(backbone, cut.frozen, train_batchnorm=False)
-    network = build_trainable_part(as_backbone(backbone), cut.layer, "average", build_head(12, classes=2))
-    np.testing.assert_array_equal(network(kept, training=True), network(kept, training=True))
+    activations = run_frozen_part(backbone, depth.layer, pixels)
+    freeze_layers(backbone, depth.frozen, train_batchnorm=False)
+    network = build_trainable_part(as_backbone(backbone), depth.layer, "average", build_head(12, classes=2))
+    np.testing.assert_array_equal(network(activations, training=True), network(activations, training=True))
 
 
 @pytest.mark.parametrize(
@@ -138,23 +146,23 @@ def test_frozen_dropout_stays_still_while_training() -> None:
     ],
     ids=["adam", "sgd by depth", "adamw by depth"],
 )
-def test_training_from_kept_activations_is_training_end_to_end(rule: OptimizerConfig, decay: float) -> None:
+def test_training_from_stored_activations_is_training_end_to_end(rule: OptimizerConfig, decay: float) -> None:
     pixels, labels = pictures(48)
     losses = {}
-    for way in ("kept", "end to end"):
+    for way in ("activations", "end to end"):
         keras.utils.set_random_seed(0)
         backbone = miniature()
-        cut = resolve_freeze(describe(backbone, {}), 6)
+        depth = resolve_freeze(describe(backbone, {}), 6)
         classifier = build_head(12, hidden=[6], classes=2)
-        kept = build_frozen_part(as_backbone(backbone), [cut.layer], "average").predict(pixels, verbose=0)[cut.layer]
-        freeze_layers(backbone, cut.frozen, train_batchnorm=False)
-        if way == "kept":
-            network, inputs = build_trainable_part(as_backbone(backbone), cut.layer, "average", classifier), kept
+        inputs = run_frozen_part(backbone, depth.layer, pixels) if way == "activations" else pixels
+        freeze_layers(backbone, depth.frozen, train_batchnorm=False)
+        if way == "activations":
+            network = build_trainable_part(as_backbone(backbone), depth.layer, "average", classifier)
         else:
-            network, inputs = build_network(as_backbone(backbone), "average", classifier), pixels
+            network = build_network(as_backbone(backbone), "average", classifier)
         config = TrainingConfig(6, 0.003, 8, seed=1, optimizer=rule)
         factors = layer_decay_factors(as_backbone(backbone), decay)
         history = fit(network, way, ArrayData(inputs, labels, 2), None, config, rate_factors=factors)
         losses[way] = history["loss"].to_numpy()
-    assert losses["kept"][-1] < 0.9 * losses["kept"][0]
-    np.testing.assert_allclose(losses["kept"], losses["end to end"], rtol=1e-4)
+    assert losses["activations"][-1] < 0.9 * losses["activations"][0]
+    np.testing.assert_allclose(losses["activations"], losses["end to end"], rtol=1e-4)

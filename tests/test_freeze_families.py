@@ -53,20 +53,20 @@ def test_frozen_stays_and_thawed_learns(name: str, form: str, batchnorm: str) ->
     vary(backbone.model)
     model, architecture = backbone.model, backbone.architecture
     freeze, expected = freeze_of(form, architecture.names, dict(architecture.blocks))
-    cut = resolve_freeze(architecture, freeze)
-    assert cut.frozen == expected
-    states = layer_table(architecture, cut.frozen, batchnorm == "train").set_index("name")["state"]
+    depth = resolve_freeze(architecture, freeze)
+    assert depth.frozen == expected
+    states = layer_table(architecture, depth.frozen, batchnorm == "train").set_index("name")["state"]
     pixels = np.random.default_rng(0).integers(0, 256, (4, side, side, row.channels), dtype=np.uint8)
-    layer = cut.layer or "pixels"
-    kept = build_frozen_part(backbone, [layer], "average").predict_on_batch(pixels)[layer]
+    layer = depth.layer or "pixels"
+    activations = build_frozen_part(backbone, [layer], "average").predict_on_batch(pixels)[layer]
     before = {layer.name: layer.get_weights() for layer in model.layers}
-    freeze_layers(model, cut.frozen, batchnorm == "train")
+    freeze_layers(model, depth.frozen, batchnorm == "train")
     classifier = build_head(architecture.features("average"), classes=2)
-    network = build_trainable_part(backbone, cut.layer, "average", classifier)
+    network = build_trainable_part(backbone, depth.layer, "average", classifier)
     optimizer = keras.optimizers.Adam(0.001, epsilon=1e-30)  # gradients deep in a random network are tiny
     network.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
     for _ in range(2):
-        network.train_on_batch(np.asarray(kept), np.array([0, 1, 0, 1]))
+        network.train_on_batch(np.asarray(activations), np.array([0, 1, 0, 1]))
     for layer in model.layers:
         same = [np.array_equal(old, new) for old, new in zip(before[layer.name], layer.get_weights(), strict=True)]
         if states[layer.name] != "thawed":

@@ -1,4 +1,4 @@
-"""The packed file: what goes in comes out, to this project and to others."""
+"""A split file: what goes in comes out, to this project and to others."""
 
 import hashlib
 import io

@@ -36,9 +36,15 @@ RECIPES = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "frozen", "layers", "kept"), RECIPES, ids=[row[0] for row in RECIPES])
+@pytest.mark.parametrize(("name", "frozen", "layers", "layer"), RECIPES, ids=[row[0] for row in RECIPES])
 def test_the_recipe_runs_on_other_photographs(
-    name: str, frozen: int, layers: int, kept: str | None, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    frozen: int,
+    layers: int,
+    layer: str | None,
+    tmp_path: Path,
+    shared: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     photographs(shared, tmp_path / "data" / "own" / "photographs")
     shutil.copytree(PROJECT / "recipes", tmp_path / "recipes")
@@ -62,7 +68,7 @@ def test_the_recipe_runs_on_other_photographs(
         stage.main()
     boundary = json.loads((tmp_path / "data" / "extract" / "boundary.json").read_text())
     depth = boundary["depths"][0]
-    assert (depth["frozen"], boundary["layers"], depth["layer"]) == (frozen, layers, kept)
+    assert (depth["frozen"], boundary["layers"], depth["layer"]) == (frozen, layers, layer)
     metrics = json.loads((tmp_path / "data" / "evaluate" / "metrics.json").read_text())
     assert metrics["images"] == {"train": 8, "val": 4, "test": 8, "left_out": 0}
 

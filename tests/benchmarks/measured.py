@@ -53,9 +53,8 @@ def measured(module: str, *arguments: str, cwd: Path) -> Measured:
     A process starts with the peak of the one that starts it, as Linux counts: call this from a small one.
     """
     command = [sys.executable, "-m", module, *arguments]
-    own = {
-        name: value for name, value in os.environ.items() if name not in (*ENVIRONMENT, "KERAS_BACKEND")
-    }  # set for tests
+    set_here = (*ENVIRONMENT, "KERAS_BACKEND")  # for tests
+    own = {name: value for name, value in os.environ.items() if name not in set_here}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=cwd, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
