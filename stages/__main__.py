@@ -26,7 +26,7 @@ def main() -> None:
         epilog="`python -m stages COMMAND --help` describes a command. `dvc repro` runs the stages.",
     )
     parser.add_argument("command", metavar="COMMAND", help="one of those above; further arguments go to it")
-    name = parser.parse_args(sys.argv[1:2]).command
+    name = parser.parse_args(sys.argv[1:2] or ["--help"]).command
     if name not in commands:
         parser.error(explain_unknown(name, list(commands)))
     sys.argv = [name, *sys.argv[2:]]

@@ -14,6 +14,8 @@ def format_table(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) ->
         right: indices of the columns to align to the right.
     """
     rows = [[str(cell) for cell in row] for row in rows]
+    if not rows:
+        return []
     sides = ["right" if place in right else "left" for place in range(len(rows[0]))]
     text: str = tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True)
     return text.splitlines()

@@ -4,12 +4,14 @@ DVC reruns a stage when a declared dependency changes. A missing dependency give
 result; one that is not used causes needless reruns.
 """
 
+import io
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
+from stages.base.files import replace_file
 from stages.compute.backend import BACKENDS
 from stages.pipeline.libraries import find_libraries, find_unclassified, find_unrecorded, write_versions
 from stages.pipeline.source_code import SourceCode, read_source_code
@@ -86,7 +88,9 @@ def write_dependencies(root: Path) -> None:
         stage["params"] = params
         if not params:
             del stage["params"]
-    yaml.dump(pipeline, root / _PIPELINE_FILE)
+    content = io.BytesIO()
+    yaml.dump(pipeline, content)
+    replace_file(root / _PIPELINE_FILE, content.getvalue())
     write_versions(root / _VERSIONS_FILE, root / "pyproject.toml")
 
 

@@ -9,6 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from stages.base.files import replace_file
+
 # Import name: distribution, which pyproject.toml pins with ==.
 _LIBRARIES = {
     "PIL": "pillow",
@@ -96,7 +98,7 @@ def write_versions(file: Path, project: Path) -> None:
         project: pyproject.toml.
     """
     lines = [f'{name}: "{found}"\n' for name, found in read_pins(project).items()]  # quoted: 1.10 is not a number
-    file.write_text(_HEAD + "".join(lines), encoding="utf-8")
+    replace_file(file, "".join([_HEAD, *lines]).encode())
 
 
 def find_unrecorded(file: Path, project: Path) -> list[str]:

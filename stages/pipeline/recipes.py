@@ -19,7 +19,7 @@ def _yaml() -> YAML:
 
 
 def apply_recipe(default: str, recipe: str, name: str) -> str:
-    """Return the text of params.yaml for a recipe: the default text with values changed.
+    """Return the text of params.yaml for a recipe: the default text with its own description and values.
 
     Args:
         default: text of recipes/default.yaml.
@@ -34,7 +34,8 @@ def apply_recipe(default: str, recipe: str, name: str) -> str:
     _override(params, yaml.load(recipe) or {}, name, "")
     text = io.StringIO()
     yaml.dump(params, text)
-    return text.getvalue()
+    written = text.getvalue()
+    return written.replace(f"# {read_summary(written)}\n", f"# {read_summary(recipe)}\n", 1)
 
 
 def _override(params: CommentedMap, changes: dict[str, Any], name: str, above: str) -> None:

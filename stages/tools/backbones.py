@@ -67,3 +67,7 @@ def print_backbone(name: str, row: BackboneSpec) -> None:
     print("\nextract.freeze: BLOCK thaws from the block's first layer on:")
     for block, first in architecture.blocks.items():
         print(f"  {block:<{max(map(len, architecture.blocks))}}  layer {architecture.names.index(first):>4}  {first}")
+
+
+if __name__ == "__main__":
+    main()

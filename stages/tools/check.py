@@ -120,3 +120,7 @@ def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tup
         f"{stored}.",
         [],
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -79,3 +79,7 @@ def count_images(extract: Extract) -> Images:
     if last:
         return Images(last["train"], last["val"], last["test"], views, "as split last")
     return Images(None, None, None, views, "the number of images is unknown until `dvc repro split`")
+
+
+if __name__ == "__main__":
+    main()

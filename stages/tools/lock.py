@@ -77,3 +77,7 @@ def read_splits(folder: Path) -> LockRows:
         for pixels, label in zip(split.pixels(), split.labels(), strict=True):
             rows[pixels[:DIGITS]] = (split.classes[label], "test" if name == "test" else "other")
     return rows
+
+
+if __name__ == "__main__":
+    main()

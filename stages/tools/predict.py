@@ -93,3 +93,7 @@ def make_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
     for each in results:
         ranks = ((make_printable(rank["class"]), f"{rank['probability']:.4f}") for rank in each["top"])
         yield [make_printable(each["image"], WIDEST), *(cell for rank in ranks for cell in rank)]
+
+
+if __name__ == "__main__":
+    main()

@@ -85,3 +85,7 @@ def has_edits() -> bool:
     except FileNotFoundError:  # no git: it cannot be told
         return True
     return status.returncode != 0 or bool(status.stdout.strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -135,3 +135,7 @@ def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
     for count in frozen.values():
         plan_unfreezing(architecture, finetune.thawed.plan, count)
     return dict(sorted(frozen.items(), key=lambda item: -item[1]))
+
+
+if __name__ == "__main__":
+    main()
