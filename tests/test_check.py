@@ -91,7 +91,13 @@ def test_the_depth_that_is_trained_is_the_one_shown(
             "pretrain.source: data/fetch/digits and split.source: data/fetch/digits hold the same images, so test "
             "images would be learned. Expected another data set, a weights file, or pretrain.epochs: 0.",
         ),
-        ({"split": {"source": "data/own/cats"}}, "split.source: there is no data/own/cats"),
+        ({"split": {"source": "data/own/cats"}}, "split.source: there is no data/own/cats. Put it there"),
+        (
+            {"pretrain": {"source": "data/fetch/mobilenet_v2"}},
+            "there is no catalog item mobilenet_v2. Did you mean data/fetch/mobilenet_v2_imagenet?",
+        ),
+        ({"pretrain": {"source": "imagenet"}}, "there is no imagenet. Expected the weights of a backbone: data/fetch/"),
+        ({"split": {"source": "cifar-10"}}, "there is no cifar-10. Did you mean data/fetch/cifar10?"),
         ({"fetch": {"items": ["digits", "paper_digits", "mist"]}}, "expected items of the catalog"),
         (
             {"split": {"seed": -1}, "export": {"formats": ["h5"]}},

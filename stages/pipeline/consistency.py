@@ -1,5 +1,6 @@
 """Find sections of params.yaml that contradict each other."""
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,13 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
     for name in ("split", "pretrain"):
         source = Path(sections[name].source)
         fetched = source.parts[:2] == ("data", "fetch") and len(source.parts) == 3
-        if fetched and source.name not in items:
+        if fetched and source.name not in catalog:
+            found.append(f"{name}.source: there is no catalog item {source.name}.{_suggest(source, catalog)}")
+        elif fetched and source.name not in items:
             found.append(f"{name}.source: {source} is fetched only when fetch.items lists {source.name}.")
         elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
-            found.append(f"{name}.source: there is no {source}. Put it there, or run `dvc pull`.")
+            advice = _suggest(source, catalog) or " Put it there, or run `dvc pull`."
+            found.append(f"{name}.source: there is no {source}.{advice}")
         if fetched and source.name in weights and (name == "split" or weights[source.name] != pretrain.backbone):
             found.append(_misplaced(name, source, weights[source.name], pretrain.backbone))
     if split.val == 0 and sections["finetune"].checkpoint == "best":
@@ -51,6 +55,17 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
         found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
     return found
+
+
+def _suggest(source: Path, catalog: Sequence[str]) -> str:
+    """Name the data set, or the weights, that was probably meant; empty if none comes close."""
+    if len(source.parts) == 1 and (Path("data/own") / source).exists():
+        return f" Did you mean data/own/{source}?"
+    if source.name == "imagenet":
+        return " Expected the weights of a backbone: data/fetch/BACKBONE_imagenet, with that item in fetch.items."
+    likely = [f"{source.name}_imagenet", *difflib.get_close_matches(source.name, catalog, n=1)]
+    close = [item for item in likely if item in catalog]
+    return f" Did you mean data/fetch/{close[0]}?" if close and source.parts[:2] != ("data", "own") else ""
 
 
 def _refused(check: Callable[..., object], *values: Any) -> list[str]:
