@@ -113,6 +113,7 @@ def main() -> None:
         facts = tables.describe_data(summary, len(by_class), *read_values(PARAMS, "split", Split, "about"))
         (folder / "report.html").write_text(document("Fine-tuning report", said, facts, parts), encoding="utf-8")
     say(said.replace("\N{MINUS SIGN}", "-"))
+    # Only a line: it reads DVC's cache by the hashes in dvc.lock, never data/split/test.parquet.
     report_overlap(SUMMARY.with_name("test.parquet"), Path("dvc.lock"))
     say(f"open {REPORT / 'report.html'} in a browser")
 

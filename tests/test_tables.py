@@ -107,6 +107,7 @@ def test_a_column_divides_the_images(tmp_path: Path) -> None:
     found = read(tmp_path, parts={"train": "Train", "test": "TEST"})
     assert [(name, part) for name, _, part in seen(found)] == [("images/0.png", "train"), ("images/2.png", "test")]
     assert why(found) == dict.fromkeys(("images/1.png", "images/3.png"), "in none of split.parts")
+    assert list(why(found)) == ["images/1.png", "images/3.png"], "the same order in every process"
     assert [part for _, _, part in seen(read(tmp_path, parts={"train": "."}))] == ["train"] * 4
     with pytest.raises(UserError, match=r"split.parts.train: no row of labels.csv is of x"):
         read(tmp_path, parts={"train": "x"})

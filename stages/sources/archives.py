@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from stages.base.errors import UserError
 from stages.base.terminal import show_progress
-from stages.sources.tree import DAMAGED, UTF8, File, Folder, decode_name
+from stages.sources.tree import DAMAGED, UTF8, File, Folder, decode_name, explain_damage
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 STREAMS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
@@ -80,10 +80,9 @@ def read_archive(file: File, name: str, allowed: int, names: str = UTF8) -> Fold
                 file = _unpack(stream, name, allowed)
         return _tar(make_seekable(file, name, allowed), name, names)
     except (OSError, tarfile.TarError, *DAMAGED) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{name}: expected a complete zip or tar archive, received another file or a truncated one: "
-            f"{reason.rstrip('.')}. {AGAIN}"
+            f"{explain_damage(error)}. {AGAIN}"
         ) from None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.base.errors import UserError
+from stages.sources.data_set import join_names
 
 Role = Literal["file", "label", "split", "group"]
 
@@ -62,20 +63,20 @@ def pick_columns(
         key = "split.group.column" if role == "group" else f"split.labels.{role}"
         if name is not None:
             if name not in held:
-                raise UserError(f"{key}: there is no column {name} in {table}. It has: {_join_names(held)}.")
+                raise UserError(f"{key}: there is no column {name} in {table}. It has: {join_names(held, SHOWN)}.")
             found[role] = name
         elif len(known) == 1:
             found[role] = known[0]
         elif role == "label" and not known and len(flags) > 1:
             raise UserError(
-                f"{table}: a column of 0 and 1 for each class ({_join_names(sorted(flags))}); expected one column with "
-                f"the names of the classes. {ONE_CLASS}."
+                f"{table}: a column of 0 and 1 for each class ({join_names(sorted(flags), SHOWN)}); expected one "
+                f"column with the names of the classes. {ONE_CLASS}."
             )
         elif known or role in REQUIRED:
             which = (
-                f"several columns that may hold it: {_join_names(known)}"
+                f"several columns that may hold it: {join_names(known, SHOWN)}"
                 if known
-                else f"none among {_join_names(held)}"
+                else f"none among {join_names(held, SHOWN)}"
             )
             raise UserError(
                 f"{table}: expected a column for the {role} of each image, found {which}. Name it: "
@@ -110,7 +111,3 @@ def refuse_several(labels: Collection[str], table: str) -> None:
             raise UserError(
                 f"{table}: the label '{label}' names several classes. {ONE_CLASS}: expected rows with one label each."
             )
-
-
-def _join_names(columns: Sequence[str]) -> str:
-    return ", ".join(columns[:SHOWN]) + (", ..." if len(columns) > SHOWN else "")

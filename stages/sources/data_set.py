@@ -2,7 +2,7 @@
 
 import io
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -75,6 +75,11 @@ class DataSet:
     left_out: list[Reject] = field(default_factory=list)
     parts: dict[Part, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+
+def join_names(names: Sequence[str], most: int) -> str:
+    """Return at most ``most`` names as a list in a message."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def normalize_name(name: str) -> str:

@@ -4,6 +4,7 @@ Files are matched by their path, or by any unique end of it. The suffix may be m
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
@@ -45,18 +46,43 @@ def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str
         else:
             found.setdefault(path, []).append(row)
     chosen = _drop_repeats(found, labels.name, left_out)
-    division = assign_parts({path: (path, row.split) for path, row in chosen.items()}, parts, labels.name)
-    left_out += [
-        Reject(path, chosen[path].label, "in none of split.parts", "unlisted")
-        for path in chosen.keys() - division.keys()
-    ]
-    samples = [
-        Sample(path, chosen[path].label, part, index.files[path].read, chosen[path].group)
-        for path, part in sorted(division.items())
-    ]
+    samples = [Sample(path, row.label, None, index.files[path].read, row.group) for path, row in sorted(chosen.items())]
+    places = {path: (path, row.split) for path, row in chosen.items()}
     left_out += _find_unlisted(root, found, labels.name)
-    given = {part: f"as {labels.name} says" for part in SPLITS if part in division.values()}
-    return DataSet(sort_naturally({sample.class_name for sample in samples}), samples, left_out, given, notes)
+    return divide_samples(samples, places, parts, labels.name, left_out, notes)
+
+
+def divide_samples(
+    samples: Sequence[Sample],
+    places: Mapping[str, tuple[str, str]],
+    parts: Mapping[str, str] | str,
+    table: str,
+    left_out: Sequence[Reject],
+    notes: Sequence[str] = (),
+) -> DataSet:
+    """Return the data set of samples whose parts a table names.
+
+    Args:
+        samples: the images, without parts.
+        places: see ``assign_parts``; by the source of each sample.
+        parts: see ``assign_parts``.
+        table: the table's name in messages.
+        left_out: the rows and images that cannot be used; images in no part are added.
+        notes: for the user.
+
+    Raises:
+        UserError: see ``assign_parts``.
+    """
+    division = assign_parts(places, parts, table)
+    excluded = [
+        Reject(sample.source, sample.class_name, "in none of split.parts", "unlisted")
+        for sample in samples
+        if sample.source not in division
+    ]
+    divided = [replace(sample, part=division[sample.source]) for sample in samples if sample.source in division]
+    given = {part: f"as {table} says" for part in SPLITS if part in division.values()}
+    classes = sort_naturally({sample.class_name for sample in divided})
+    return DataSet(classes, divided, [*left_out, *excluded], given, list(notes))
 
 
 def assign_parts(

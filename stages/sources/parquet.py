@@ -12,13 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.errors import UserError
-from stages.base.splits import SPLITS
 from stages.base.terminal import show_progress
 from stages.sources.archives import UnpackedStore, make_seekable, max_unpacked_size
 from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
 from stages.sources.data_set import DataSet, Reject, Sample, normalize_name
-from stages.sources.labels import assign_parts
-from stages.sources.tree import File, sort_naturally
+from stages.sources.labels import divide_samples
+from stages.sources.tree import File, explain_damage
 
 SUFFIX = ".parquet"
 ROWS = 100  # read at a time
@@ -44,7 +43,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
             with make_seekable(file, name).open() as opened:
                 found, missing = _read_rows(pq.ParquetFile(opened), path.removesuffix(SUFFIX), asked, name)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = explain_damage(error)
             raise UserError(
                 f"{name}: expected a Parquet file, received another file or a part of one: {reason}."
             ) from None
@@ -53,19 +52,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
         places |= {sample.source: (f"{path}/{sample.source}", split) for sample, split in found}
         left_out += missing
     refuse_several({sample.class_name for sample in samples}, where)
-    division = assign_parts(places, parts, where)
-    left_out += [
-        Reject(sample.source, sample.class_name, "in none of split.parts", "unlisted")
-        for sample in samples
-        if sample.source not in division
-    ]
-    divided = [
-        Sample(sample.source, sample.class_name, division[sample.source], sample.read, sample.group)
-        for sample in samples
-        if sample.source in division
-    ]
-    given = {part: f"as {where} says" for part in SPLITS if part in division.values()}
-    return DataSet(sort_naturally({sample.class_name for sample in divided}), divided, left_out, given)
+    return divide_samples(samples, places, parts, where, left_out)
 
 
 def _read_rows(

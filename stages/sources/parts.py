@@ -8,7 +8,7 @@ from itertools import combinations
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.sources.archives import is_archive
-from stages.sources.data_set import Reject, normalize_name
+from stages.sources.data_set import Reject, join_names, normalize_name
 from stages.sources.tree import Folder, is_image, is_table, sort_naturally
 
 # Words in folder names, as in flowers_train, Train-Set or seg_test.
@@ -179,15 +179,12 @@ def _share_classes(one: ClassRoot, other: ClassRoot, least: int = 1) -> bool:
 
 
 def _make_refusal(siblings: list[ClassRoot], where: str) -> UserError:
-    def listed(names: list[str], most: int) -> str:
-        return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-    shown = [
-        f"{root.name} ({'holds ' + listed(sort_naturally(root.classes), SHOWN) if root.classes else 'images alone'})"
-        for root in siblings
-    ]
+    shown = []
+    for root in siblings:
+        inside = f"holds {join_names(sort_naturally(root.classes), SHOWN)}" if root.classes else "images alone"
+        shown.append(f"{root.name} ({inside})")
     return UserError(
         f"{where}: expected class folders, or parts named train, val and test with the same class folders in each; "
-        f"found {listed(shown, SHOWN)}. For parts set split.parts: {{train: FOLDER, val: FOLDER, test: FOLDER}}; where "
-        "each is a class, split.parts: {train: .}. In pretrain.source, rename or move them."
+        f"found {join_names(shown, SHOWN)}. For parts set split.parts: {{train: FOLDER, val: FOLDER, test: FOLDER}}; "
+        "where each is a class, split.parts: {train: .}. In pretrain.source, rename or move them."
     )

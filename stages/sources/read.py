@@ -74,18 +74,20 @@ def read_data_set(
     where, root, above, folder = _enter(outer, str(source), allowed, names)
     if labels.name:
         return read_labeled(root, outer, labels, parts, where)
-    if rows := _find_packed(root, PARQUET):
+    packed = _find_packed(root)
+    if rows := {path: file for path, file in packed.items() if path.lower().endswith(PARQUET)}:
         return read_parquet(rows, labels.columns, parts, where)
     if labels.columns != Columns():
         raise UserError(
             f"split.labels, split.group: {where} has no columns. Expected Parquet files, or a table in split.labels."
         )
-    arrays = _find_packed(root, NPZ)
-    if is_cifar(folder) or len(arrays) == 1:
+    if is_cifar(folder) or len(packed) == 1:
         _check_plain(parts, labels, source)
-        return read_cifar(folder, where) if is_cifar(folder) else read_npz(next(iter(arrays.values())), where)
+        return read_cifar(folder, where) if is_cifar(folder) else read_npz(next(iter(packed.values())), where)
     refuse_annotations(root, where)
-    if not folder.folders or explain_foreign(root, where):
+    if reason := explain_foreign(root, where):
+        raise UserError(reason)
+    if not folder.folders:
         raise UserError(_explain_missing(root, folder, where))
     return _read_folders(root, folder, above, where, parts)
 
@@ -110,17 +112,15 @@ def _read_folders(root: Folder, folder: Folder, above: str, where: str, parts: M
     return DataSet(sort_naturally(written), samples, list(find_strays(root, roots)), paths, notes)
 
 
-def _find_packed(root: Folder, suffix: str) -> dict[str, File]:
-    """Return the Parquet or .npz files of a data set without image files."""
+def _find_packed(root: Folder) -> dict[str, File]:
+    """Return the Parquet and .npz files of a data set without image files."""
     files = dict(root.walk())
-    found = {path: files[path] for path in sort_naturally(files) if path.lower().endswith(suffix)}
-    return {} if found and any(map(is_image, files)) else found
+    found = [path for path in files if path.lower().endswith((PARQUET, NPZ))]
+    return {} if found and any(map(is_image, files)) else {path: files[path] for path in sort_naturally(found)}
 
 
 def _explain_missing(root: Folder, folder: Folder, where: str) -> str:
-    """Return why a folder is not a data set."""
-    if reason := explain_foreign(root, where):
-        return reason
+    """Return why a folder without class folders is not a data set."""
     count = len(folder.images())
     found = f"{count} images, but no class folder" if count else "no class folder"
     if tables := list_tables(root):
