@@ -6,10 +6,11 @@ python -m stages check --help      describes one
 
 import argparse
 import ast
-import difflib
 import importlib
 import sys
 from pathlib import Path
+
+from stages.base.errors import suggest
 
 _TOOLS = Path(__file__).with_name("tools")
 
@@ -42,9 +43,7 @@ def explain_unknown(name: str, commands: list[str]) -> str:
     """Return what to write instead of ``name``."""
     if name.isidentifier() and Path(__file__).with_name(f"{name}.py").is_file():
         return f"{name} is a stage. Run `dvc repro {name}`, or `python -m stages.{name}`."
-    close = difflib.get_close_matches(name, commands, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return f"expected one of {', '.join(commands)}; received '{name}'.{hint}"
+    return f"expected one of {', '.join(commands)}; received '{name}'.{suggest(name, commands)}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ the whole test split and of its locked images), predictions.parquet (each test i
 for the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 
 from stages.base.arrays import ArrayFile
 from stages.base.errors import UserError
-from stages.base.files import escape, read_json, refuse_damaged
+from stages.base.files import escape, read_json, refuse_damaged, write_json
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -78,8 +77,8 @@ def main() -> None:
         metrics = select_key_metrics(summary, pd.read_parquet(val) if val.exists() else None, content)
 
     with replace_folder(EVALUATE) as folder:
-        for name, numbers in (("metrics", metrics), ("scores", content)):
-            (folder / f"{name}.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "scores.json", content)
         pq.write_table(predictions, folder / "predictions.parquet")
         pq.write_table(illustrate(split, predictions, Contract(**pair.contract)), folder / "examples.parquet")
         named = [escape(name) for name in classes]

@@ -6,7 +6,6 @@ Reads data/pretrain, data/finetune and, to verify, test images with their measur
 the model files, model.json (classes, inputs, outputs) and parity.json (how closely each agrees with the measurement).
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from stages.base.errors import UserError
-from stages.base.files import refuse_damaged
+from stages.base.files import refuse_damaged, write_json
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -75,8 +74,7 @@ def main() -> None:
                 f"{parity.largest_difference:.2g} of those measured, {parity.equal_labels:.1%} of the labels equal"
             )
         content = {"bound": params.max_difference, "images": len(sources), "formats": report, "sources": sources}
-        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (folder / "parity.json").write_text(text, encoding="utf-8")
+        write_json(folder / "parity.json", content)
 
 
 def make_writers(card: Card) -> dict[str, Callable[[Path], None]]:

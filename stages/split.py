@@ -6,12 +6,12 @@ Reads the data set at ``split.source``. Writes to data/split/ one Parquet file p
 out, and why), near_duplicates.parquet, and the numbers of images: summary.json (total) and classes.csv (per class).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stages.base.errors import UserError
+from stages.base.files import write_json
 from stages.base.folders import replace_folder
 from stages.base.params import read_section
 from stages.base.stage import stage
@@ -74,7 +74,7 @@ def main() -> None:
         for name, members in splits.items():
             write_images(folder / f"{name}.parquet", members, classes, reading)
         write_left_out(folder / "rejects.csv", left_out)
-        (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "summary.json", summary)
         write_counts(folder / "classes.csv", splits, classes)
         write_pairs(folder / "near_duplicates.parquet", division.pairs, division.range)
 

@@ -47,7 +47,7 @@ def test_the_depth_that_is_trained_is_the_one_shown(
             "finetune.thawed.freeze: expected 'extract', or a depth whose activations extract.freeze and "
             "extract.depths store (frozen layers: 4); received 'dropout', which freezes 5. Add it to extract.depths.",
         ),
-        ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: expected one of mnist_cnn"),
+        ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: there is no backbone 'vgg'. Did you mean vgg"),
         ({"extract": {"freeze": "block5"}}, "(blocks: conv, dense; layers: image, conv … dropout); received 'block5'"),
         (
             {"pretrain": {"source": "data/fetch/vgg16_imagenet"}},

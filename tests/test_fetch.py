@@ -398,7 +398,7 @@ def test_an_unknown_item_is_answered_with_the_known_ones(project: Path) -> None:
     done = run("fashon_mnist", folder=project)
     assert done.returncode == 1
     assert "no item 'fashon_mnist'" in done.stderr
-    assert "Did you mean 'fashion_mnist'?" in done.stderr
+    assert "Did you mean fashion_mnist?" in done.stderr
     assert "digits, paper_digits, mnist, fashion_mnist" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

@@ -325,7 +325,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         ),
         (
             {"thawed": {"gradual": [{"epoch": 1, "freez": -2}]}},
-            "finetune.thawed.gradual.0.freez: unknown key. Did you mean 'freeze'?",
+            "finetune.thawed.gradual.0.freez: unknown key. Did you mean freeze?",
         ),
         (
             {"thawed": {"gradual": [{"epoch": 1, "freeze": "none"}]}},

@@ -12,7 +12,7 @@ from stages.base.stage import stage
 from stages.images.contract import Contract
 from stages.images.decode import HEIC_EXTRA, BadImage, NotAnImage, decode
 from stages.images.load import load, load_all
-from stages.sources.image_files import SkippedFiles, find_images
+from stages.tools.predict import SkippedFiles, find_images
 from tests.conftest import PROJECT
 from tests.test_images import box, encode, picture
 from tests.test_range import Project

@@ -152,10 +152,10 @@ def find_backbone(name: str, side: int) -> BackboneSpec:
     """
     if name not in BACKBONES:
         close = difflib.get_close_matches(name, BACKBONES, n=3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        hint = f"Did you mean {' or '.join(close)}? " if close else ""
         raise UserError(
-            f"pretrain.backbone: expected one of {', '.join(BACKBONES)}; received '{name}'.{hint} "
-            f"`python -m stages backbones` lists them with their size and accuracy."
+            f"pretrain.backbone: there is no backbone '{name}'. {hint}`python -m stages backbones` lists them, with "
+            "their size and accuracy."
         )
     row = BACKBONES[name]
     if side < row.smallest:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from stages.base.errors import UserError
 
@@ -18,3 +19,13 @@ def run_dvc(*arguments: str) -> str:
     if said.returncode:
         raise UserError(f"`dvc {' '.join(arguments)}` failed:\n{said.stderr}")
     return said.stdout
+
+
+def find_cache() -> Path:
+    """Return the folder of DVC's cache that holds files by their MD5."""
+    return Path(run_dvc("cache", "dir").strip()) / "files" / "md5"
+
+
+def find_cached(cache: Path, md5: str) -> Path:
+    """Return the path of the file with this MD5 in the folder from ``find_cache``."""
+    return cache / md5[:2] / md5[2:]

@@ -1,12 +1,29 @@
 """Errors that end a stage or command with one line."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _NO_MEMORY = re.compile("RESOURCE_EXHAUSTED|OOM when allocating|Failed to allocate memory")  # of the frameworks
 
 
 class UserError(Exception):
     """An error that the user can fix. Its message says what was expected, what was received and what to do."""
+
+
+def summarize(error: BaseException) -> str:
+    """Return the text of an error in one line, without a period at its end; the error's name if it has no text."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def suggest(received: str, known: Iterable[str]) -> str:
+    """Return " Did you mean NAME?" for the known name closest to what was received; empty if none is close.
+
+    >>> suggest("finetun", ["split", "finetune"])
+    ' Did you mean finetune?'
+    """
+    close = difflib.get_close_matches(received, known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def lacks_memory(error: Exception) -> bool:

@@ -1,13 +1,14 @@
 """Read and write the files that stages pass on. A damaged one ends in a one-line message."""
 
+import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.base.errors import UserError, lacks_memory
+from stages.base.errors import UserError, lacks_memory, summarize
 
 _LONGEST = 200  # characters of a reason
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters that make a spreadsheet read a cell as a formula
@@ -36,7 +37,7 @@ def refuse_damaged(path: Path, expected: str) -> Iterator[None]:
     except Exception as error:  # libraries raise all kinds of errors on damaged input
         if lacks_memory(error) or (isinstance(error, OSError) and error.errno and error.filename):
             raise  # not the file's fault
-        reason = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+        reason = summarize(error)[:_LONGEST]
         raise UserError(f"{path}: expected {expected}, received: {reason}. Delete it, and run `{again}`.") from None
 
 
@@ -50,6 +51,18 @@ def read_json(path: Path, *keys: str) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
         check_names(keys, content if isinstance(content, dict) else ())
         return content
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that people can read."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows, the header first; texts are escaped (see ``escape``)."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([escape(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
 def check_names(expected: Iterable[str], received: Iterable[str]) -> None:

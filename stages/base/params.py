@@ -1,6 +1,5 @@
 """Read params.yaml: each section becomes a validated, frozen object, or a message that says what to change."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
@@ -10,7 +9,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, suggest, summarize
 
 
 class Section(BaseModel):
@@ -63,7 +62,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise UserError(f"{path} is nested too deeply. Expected sections of keys and values.") from None
     except (YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a number of too many digits
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        reason = summarize(error).replace("<unicode string>", path.name)
+        raise UserError(f"{path} is not valid YAML: {reason}.") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections such as 'split:', received {type(content).__name__}.")
     return content
@@ -141,9 +141,7 @@ def _explain(detail: ErrorDetails, name: str, schema: type[Section]) -> str:
         return f"{key}: renamed; write {new}."
     if kind == "extra_forbidden":
         known = list(_section_at(path[:-1], schema).model_fields)
-        close = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        return f"{key}: unknown key.{hint} Allowed here: {', '.join(known)}."
+        return f"{key}: unknown key.{suggest(path[-1], known)} Allowed here: {', '.join(known)}."
     if kind == "missing":
         return f"{key}: missing. recipes/default.yaml has it with its default and what it does."
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 
-from stages.base.errors import UserError, lacks_memory
+from stages.base.errors import UserError, lacks_memory, summarize
 from stages.base.parent import follow_parent
 from stages.base.versions import find_other_versions
 
@@ -79,6 +79,6 @@ def _explain(error: OSError, name: str) -> str:
     """Say which file could not be read or written, why, and what to do."""
     # An error of `write` does not name its file.
     file = error.filename or (f"data/{name}" if name in _STAGES else "a file could not be written or read")
-    what = error.strerror or " ".join(str(error).split())
+    what = error.strerror or summarize(error)
     remedy = next((words for codes, words in _REMEDIES.items() if error.errno in codes), "Check it.")
     return f"{os.fsdecode(file)}: {what}. {remedy} Earlier results are unchanged; run it again."

@@ -1,13 +1,12 @@
 """Read the catalog of items that can be fetched."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, suggest, summarize
 from stages.base.params import Section
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # a plain file name: no folder, not hidden
@@ -76,7 +75,7 @@ def read_catalog(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run this from the top folder of the project.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path} is not valid YAML: {summarize(error)}.") from None
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path}: expected an entry for each item, received {type(content).__name__}.")
     return {str(name): entry for name, entry in content.items()}
@@ -91,9 +90,7 @@ def read_entry(path: Path, item: str) -> DownloadItem | GeneratedItem:
     """
     known = read_catalog(path)
     if item not in known:
-        close = difflib.get_close_matches(item, known, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        raise UserError(f"no item '{item}' in {path}.{hint} Expected one of: {', '.join(known)}.")
+        raise UserError(f"no item '{item}' in {path}.{suggest(item, known)} Expected one of: {', '.join(known)}.")
     entry = known[item]
     kind = entry.get("kind") if isinstance(entry, dict) else None
     if not isinstance(kind, str) or kind not in KINDS:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from stages.base.errors import UserError
+from stages.base.files import write_json
 from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
 from stages.images.bit_depth import format_range, is_range
 from stages.images.contract import Contract, Fit, Form, Polarity, Range
@@ -39,8 +40,7 @@ def write_card(folder: Path, card: Card) -> None:
         folder: of an exported model.
         card: to write.
     """
-    text = json.dumps(_content(card), indent=2, ensure_ascii=False) + "\n"
-    (folder / NAME).write_text(text, encoding="utf-8")
+    write_json(folder / NAME, _content(card))
 
 
 def make_metadata(card: Card) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.compute.exported import Run, open_litert, open_onnx, open_saved_model
 from stages.compute.native_logs import silence_native_logs
 from stages.formats.card import FILES, read_card
@@ -89,6 +89,6 @@ def _open(name: str, path: Path) -> Run:
         except Exception as error:  # each runtime has its own error for a broken file
             failure = UserError(
                 f"{path}: expected a model of the format {name}, received a file that cannot be read as one "
-                f"({' '.join(str(error).split())[:200]}). Run `dvc repro export`, or `dvc checkout`."
+                f"({summarize(error)[:200]}). Run `dvc repro export`, or `dvc checkout`."
             )
     raise failure from None

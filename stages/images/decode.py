@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.images.bit_depth import convert_to_8_bits, is_deep
 from stages.images.contract import Range
 
@@ -196,7 +196,7 @@ def _explain_unknown(data: bytes) -> BadImage:
 
 
 def _explain(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = summarize(error)
     if "MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text:
         return "its text unpacks to more than 1 MB, the largest size allowed (a decompression bomb?)"
-    return f"truncated or broken: {text or type(error).__name__}"
+    return f"truncated or broken: {text}"

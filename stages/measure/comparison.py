@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from stages.base.dvc_command import run_dvc
+from stages.base.dvc_command import find_cache, find_cached
 from stages.base.errors import UserError
 from stages.base.terminal import say
 
@@ -39,8 +39,8 @@ def describe_overlap(path: Path, lock: Path) -> str | None:
         before = _hash_of(path, _git("show", f"HEAD:./{lock}"))
         if not now or not before or now == before:
             return None
-        cache = Path(run_dvc("cache", "dir").strip()) / "files" / "md5"
-        old, new = (cache / md5[:2] / md5[2:] for md5 in (before, now))
+        cache = find_cache()
+        old, new = (find_cached(cache, md5) for md5 in (before, now))
         if not old.is_file():
             return (
                 f"test split: not that of HEAD ({commit}), which is missing from DVC's cache; to see how many "

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.base.dvc_command import run_dvc
+from stages.base.dvc_command import find_cache, find_cached
 from stages.base.errors import UserError
 from stages.base.files import hash_file
 from stages.base.params import read_yaml
@@ -55,8 +55,8 @@ def find_damage(lock: Path, own: Path) -> list[str]:
     Returns:
         A sentence for each difference, with its remedy. Missing files are not reported.
     """
-    cache = Path(run_dvc("cache", "dir").strip())
-    objects = sorted(path for path in (cache / "files" / "md5").glob("??/*") if path.is_file())
+    cache = find_cache()
+    objects = sorted(path for path in cache.glob("??/*") if path.is_file())
     wrong = {
         f"{path.parent.name}{path.name}": path
         for path in show_progress(objects, "hashing the cache", unit="file")
@@ -72,7 +72,7 @@ def find_damage(lock: Path, own: Path) -> list[str]:
 
 def _compare(output: _Output, cache: Path, wrong: Iterable[str]) -> Iterator[str]:
     """Yield what is wrong with the files of an output."""
-    listing = cache / "files" / "md5" / output.md5[:2] / output.md5[2:]
+    listing = find_cached(cache, output.md5)
     members = {output.path: output.md5}
     if output.md5.endswith(".dir"):
         if not listing.exists() or output.md5 in wrong:
@@ -82,11 +82,10 @@ def _compare(output: _Output, cache: Path, wrong: Iterable[str]) -> Iterator[str
         entries = json.loads(listing.read_bytes())
         members = {output.path / entry["relpath"]: entry["md5"] for entry in entries}
     for path, md5 in members.items():
-        cached = cache / "files" / "md5" / md5[:2] / md5[2:]
         if not path.is_file():
             continue
         if hash_file(path, "md5") != md5:
-            healed = cached.exists() and md5 not in wrong
+            healed = find_cached(cache, md5).exists() and md5 not in wrong
             remedy = f"To have it back: rm -f {path}; dvc checkout {output.path}" if healed else _again(output)
             yield f"{path} is not what {output.of} wrote: it was edited, or is damaged. {remedy}"
         elif md5 in wrong:

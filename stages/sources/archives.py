@@ -24,9 +24,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import IO, Any
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.base.terminal import show_progress
-from stages.sources.tree import DAMAGED, UTF8, File, Folder, decode_name, explain_damage
+from stages.sources.tree import DAMAGED, UTF8, File, Folder, decode_name
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 STREAMS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
@@ -82,7 +82,7 @@ def read_archive(file: File, name: str, allowed: int, names: str = UTF8) -> Fold
     except (OSError, tarfile.TarError, *DAMAGED) as error:
         raise UserError(
             f"{name}: expected a complete zip or tar archive, received another file or a truncated one: "
-            f"{explain_damage(error)}. {AGAIN}"
+            f"{summarize(error)}. {AGAIN}"
         ) from None
 
 

@@ -5,13 +5,13 @@ from functools import partial
 
 import numpy as np
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.base.splits import SPLITS, Part
 from stages.sources.archives import make_seekable
 from stages.sources.columns import ONE_CLASS
 from stages.sources.data_set import DataSet, Sample, encode_png
 from stages.sources.parts import WORDS
-from stages.sources.tree import DAMAGED, File, explain_damage, sort_naturally
+from stages.sources.tree import DAMAGED, File, sort_naturally
 
 SUFFIX = ".npz"
 IMAGES, LABELS = ("x", "image", "images"), ("y", "label", "labels")
@@ -37,7 +37,7 @@ def read_npz(file: File, where: str) -> DataSet:
                 f"{where} holds pickled objects, which can run any code when they are read. Save plain arrays of "
                 "numbers instead: numpy.savez(file, x_train=images, y_train=labels)."
             ) from None
-        reason = explain_damage(error)
+        reason = summarize(error)
         raise UserError(f"{where}: expected an .npz file, received another file or a part of one: {reason}.") from None
     arrays_of: dict[tuple[Part | None, bool], np.ndarray] = {}
     for name, array in held.items():

@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.base.terminal import show_progress
 from stages.sources.archives import UnpackedStore, make_seekable, max_unpacked_size
 from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
 from stages.sources.data_set import DataSet, Reject, Sample, normalize_name
 from stages.sources.labels import divide_samples
-from stages.sources.tree import File, explain_damage
+from stages.sources.tree import File
 
 SUFFIX = ".parquet"
 ROWS = 100  # read at a time
@@ -43,7 +43,7 @@ def read_parquet(files: Mapping[str, File], asked: Columns, parts: Mapping[str, 
             with make_seekable(file, name).open() as opened:
                 found, missing = _read_rows(pq.ParquetFile(opened), path.removesuffix(SUFFIX), asked, name)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-            reason = explain_damage(error)
+            reason = summarize(error)
             raise UserError(
                 f"{name}: expected a Parquet file, received another file or a part of one: {reason}."
             ) from None

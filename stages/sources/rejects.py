@@ -1,13 +1,12 @@
 """List what a data set contains that is not used, with the reasons, and stop if it is too much."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from stages.base.errors import UserError
-from stages.base.files import escape
+from stages.base.files import write_csv
 from stages.base.terminal import say
 from stages.images.decode import HEIC_EXTRA
 from stages.sources.data_set import Kind, Reject
@@ -74,10 +73,8 @@ def list_on_failure(path: Path, left_out: Sequence[Reject]) -> Iterator[None]:
 
 def write_left_out(path: Path, left_out: Sequence[Reject]) -> None:
     """Write the list of what was left out."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["source", "class", "reason"])
-        writer.writerows(map(escape, (entry.source, entry.class_name, entry.reason)) for entry in left_out)
+    rows = [(entry.source, entry.class_name, entry.reason) for entry in left_out]
+    write_csv(path, [("source", "class", "reason"), *rows])
 
 
 def say_left_out(left_out: Sequence[Reject], always: Sequence[Kind] = (), note: str = "") -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.base.splits import Part
 from stages.sources.columns import Columns, pick_columns
 from stages.sources.data_set import normalize_name
 from stages.sources.parts import recognize_part
-from stages.sources.tree import File, Folder, explain_damage, is_table, refer_to_file
+from stages.sources.tree import File, Folder, is_table, refer_to_file
 
 SHOWN = 5  # names in a message
 
@@ -142,7 +142,7 @@ def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list
     except UnicodeDecodeError:
         raise UserError(f"{name}: expected a table in UTF-8, received other bytes. Save it as CSV UTF-8.") from None
     except (OSError, ValueError) as error:  # pandas raises ValueError on text that is not a table
-        reason = explain_damage(error)
+        reason = summarize(error)
         raise UserError(f"{name}: expected a table whose first line names the columns: {reason}.") from None
     frame.columns = [normalize_name(str(column).strip()) for column in frame.columns]
     frame = frame.apply(lambda column: column.str.strip())

@@ -153,11 +153,6 @@ def decode_name(name: bytes, names: str, where: str) -> str:
         raise UserError(f"{where}: the name '{shown}' is not in {names}{reads}. {_RENAME}") from None
 
 
-def explain_damage(error: Exception) -> str:
-    """Return the text of an error in one line, without a period at its end; the error's name if it has no text."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
 def is_image(name: str) -> bool:
     """Return whether a file name has the suffix of an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES

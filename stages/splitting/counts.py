@@ -1,11 +1,10 @@
 """Count the images of each class: print what was found, and write a table of the splits."""
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from stages.base.files import escape
+from stages.base.files import write_csv
 from stages.base.splits import SPLITS, Part
 from stages.base.terminal import say
 from stages.sources.data_set import Sample
@@ -44,7 +43,5 @@ def say_splits(
 def write_counts(path: Path, splits: dict[str, list[ExaminedImage]], classes: list[str]) -> None:
     """Write a row for each class: its name, and the number of its images in each split."""
     counts = {split: Counter(image.sample.class_name for image in members) for split, members in splits.items()}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", *counts])
-        writer.writerows([escape(name), *(count[name] for count in counts.values())] for name in classes)
+    rows = [(name, *(count[name] for count in counts.values())) for name in classes]
+    write_csv(path, [("class", *counts), *rows])

@@ -8,11 +8,10 @@ A recipe is a complete experiment: recipes/default.yaml with the changes of reci
 """
 
 import argparse
-import difflib
 import subprocess
 from pathlib import Path
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, suggest
 from stages.base.files import replace_file
 from stages.base.params import read_yaml
 from stages.base.stage import stage
@@ -50,9 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 def write_recipe(name: str, texts: dict[str, str], overwrite: bool) -> None:
     """Write recipe ``name`` into params.yaml and print what changed."""
     if name not in texts:
-        close = difflib.get_close_matches(name, texts, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise UserError(f"there is no recipe '{name}'.{hint} There are: {', '.join(texts)}.")
+        raise UserError(f"there is no recipe '{name}'.{suggest(name, texts)} There are: {', '.join(texts)}.")
     result = render_recipe(name, texts)
     if PARAMS.exists() and not overwrite and has_edits() and not is_recipe(PARAMS.read_text(encoding="utf-8"), texts):
         raise UserError(
