@@ -9,7 +9,6 @@ Intact files are reused, and interrupted downloads resume.
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,12 +48,12 @@ def fetch(item: str, entry: DownloadItem | GeneratedItem, root: Path, mirror: st
         patience: how to retry.
 
     Raises:
-        UserError: no place provides a file, or the entry names an unknown generator.
+        UserError: no place provides a file.
     """
     parts = root / ".part" / item  # outside the working folder, so that a killed download can resume
     with replace_folder(root / item) as folder:
         if isinstance(entry, GeneratedItem):
-            say(f"{item}: {_generate(item, entry, folder)}")
+            say(f"{item}: {_generate(entry, folder)}")
         else:
             _download(item, entry, folder, root / item, parts, mirror, patience)
     shutil.rmtree(parts, ignore_errors=True)
@@ -62,15 +61,11 @@ def fetch(item: str, entry: DownloadItem | GeneratedItem, root: Path, mirror: st
         parts.parent.rmdir()
 
 
-def _generate(item: str, entry: GeneratedItem, folder: Path) -> str:
+def _generate(entry: GeneratedItem, folder: Path) -> str:
     from stages.demo.digits import write_digits  # here: SciPy takes time to import, and downloads do not need it
     from stages.demo.paper import write_paper
 
-    generators: dict[str, Callable[[Path], str]] = {"digits": write_digits, "paper_digits": write_paper}
-    if entry.generator not in generators:
-        known = ", ".join(generators)
-        raise UserError(f"{CATALOG}: {item}.generator: expected one of {known}, received '{entry.generator}'.")
-    return generators[entry.generator](folder)
+    return {"digits": write_digits, "paper_digits": write_paper}[entry.generator](folder)
 
 
 def _download(

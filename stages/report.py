@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.base.errors import UserError
 from stages.base.files import check_names, read_json, refuse_damaged
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
@@ -44,16 +43,12 @@ PER_CLASS = Path("data/evaluate/per_class.csv")
 CONFUSION = Path("data/evaluate/confusion.csv")
 SEEN = Path("data/extract/seen.npz")
 EXAMPLES = Path("data/evaluate/examples.parquet")
-INPUTS = (TRAIN, VAL, SUMMARY, BY_CLASS, LEFT_OUT, NEAR, HISTORY, LAYERS, SCORES, PER_CLASS, CONFUSION, EXAMPLES, SEEN)
 REPORT = Path("data/report")
 
 
 @stage("report")
 def main() -> None:
     """Read, draw, write."""
-    for path in INPUTS:
-        if not path.is_file():
-            raise UserError(f"{path} is missing. `dvc repro` makes it.")
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
     scores = read_json(SCORES, "test_images", "head", "finetuned", "gain")
     summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked")

@@ -20,10 +20,10 @@ from stages.images.split_file import SplitRow, write_split
 from stages.schema.split import Split
 from stages.sources.data_set import Reject
 from stages.sources.rejects import list_on_failure, say_left_out, write_left_out
-from stages.splitting.amounts import check_amounts
+from stages.splitting.amounts import SplitPlan, check_amounts
 from stages.splitting.assign import drop_duplicates, select_classes
+from stages.splitting.assignment import assign_splits
 from stages.splitting.counts import say_splits, write_counts
-from stages.splitting.division import draw_splits
 from stages.splitting.examine import ExaminedImage, examine
 from stages.splitting.gray_range import describe_range
 from stages.splitting.lock_table import read_lock_table
@@ -59,29 +59,30 @@ def main() -> None:
     images, duplicates = drop_duplicates(readable, [image.pixels for image in readable])
     left_out = [*(result for result in results if isinstance(result, Reject)), *data_set.left_out, *duplicates]
     with list_on_failure(REJECTED, left_out):
-        division = draw_splits(images, len(readable), params, classes, given, left_out, locked)
+        plan = SplitPlan(classes, params.amounts, given, params.seed, locked)
+        assigned = assign_splits(images, len(readable), params, plan, left_out)
 
-    splits = division.splits
+    splits = assigned.splits
     summary = {
         "images": {name: len(members) for name, members in splits.items()},
-        "unused": division.unused,
-        "rejects": len(left_out) - len(duplicates) - len(division.excluded),
+        "unused": assigned.unused,
+        "rejects": len(left_out) - len(duplicates) - len(assigned.excluded),
         "duplicates": len(duplicates),
         "locked": sum(locked.is_test(image.pixels) for image in splits["test"]),
     }
-    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": division.range}
+    reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": assigned.range}
     with replace_folder(SPLIT) as folder:
         for name, members in splits.items():
             write_images(folder / f"{name}.parquet", members, classes, reading)
         write_left_out(folder / "rejects.csv", left_out)
         write_json(folder / "summary.json", summary)
         write_counts(folder / "classes.csv", splits, classes)
-        write_pairs(folder / "near_duplicates.parquet", division.pairs, division.range)
+        write_pairs(folder / "near_duplicates.parquet", assigned.pairs, assigned.range)
 
-    say_splits(source, samples, classes, splits, given, division.unused)
+    say_splits(source, samples, classes, splits, given, assigned.unused)
     parts = (f"{part} part: {path}" for part, path in data_set.parts.items())
-    ranges = describe_range(division.range, params.range, splits)
-    for line in (*parts, *data_set.notes, *ranges, *describe_pairs(division.pairs, near)):
+    ranges = describe_range(assigned.range, params.range, splits)
+    for line in (*parts, *data_set.notes, *ranges, *describe_pairs(assigned.pairs, near)):
         say(line)
     if summary["locked"]:
         say(f"{summary['locked']} of the {len(splits['test'])} test images are locked (see {LOCKED})")

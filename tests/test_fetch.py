@@ -424,7 +424,7 @@ FILE = {"name": NAME, "hash": "md5:" + "0" * 32, "urls": ["http://127.0.0.1:1/a"
         ({"kind": "download", "files": [{**FILE, "name": "../up"}]}, "set.files.0.name: expected a plain file name"),
         ({"kind": "download", "files": [{**FILE, "urls": ["ftp://x"]}]}, "set.files.0.urls.0: expected an address"),
         ({"kind": "download", "files": [{**FILE, "size": "9 MB"}]}, "received '9 MB'"),
-        ({"kind": "download", "files": [FILE, FILE]}, "set.files: expected different names"),
+        ({"kind": "download", "files": [FILE, FILE]}, "set.files: expected one or more files of different names"),
         (
             {"kind": "download", "files": [FILE], "classes": ["a/b", "c"]},
             "set.classes.0: expected a name without slashes",
@@ -432,7 +432,7 @@ FILE = {"name": NAME, "hash": "md5:" + "0" * 32, "urls": ["http://127.0.0.1:1/a"
         ({"kind": "download", "files": [FILE], "classes": ["a", "a"]}, "set.classes: expected different names"),
         (
             {"kind": "made", "generator": "dreams"},
-            "set.generator: expected one of digits, paper_digits, received 'dreams'",
+            "set.generator: expected 'digits' or 'paper_digits'; received 'dreams'",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from stages.base.errors import UserError
 from stages.images.decode import decode
 from stages.sources.data_set import Sample
 from stages.sources.read import read_data_set
-from stages.splitting.amounts import Amount
+from stages.splitting.amounts import Amount, SplitPlan
 from stages.splitting.examine import ExaminedImage, hash_picture
 from stages.splitting.groups import assign_groups, join_groups, name_groups
 from stages.splitting.near_duplicates import LIMIT, find_near_duplicates
@@ -43,13 +43,13 @@ def test_no_group_is_in_two_splits_and_new_images_move_none(count: int, seed: in
     images = patients(count)
     groups = name_groups(images, "folder")
     assert set(groups) == {f"p{n}" for n in range(count)}, "a patient of two classes is one"
-    splits, left_out = assign_groups(images, groups, ["ill", "well"], SHARES, [], seed)
+    splits, left_out = assign_groups(images, groups, SplitPlan(["ill", "well"], SHARES, [], seed))
     where = split_of(splits)
     assert len(where) == len(images)
     assert not left_out
     assert len({(group, where[image.sample.source]) for image, group in zip(images, groups, strict=True)}) == count
     more = [*images, *(known(f"ill/new{n}/0.png") for n in range(9)), known("well/p0/another.png")]
-    again, _ = assign_groups(more, name_groups(more, "folder"), ["ill", "well"], SHARES, [], seed)
+    again, _ = assign_groups(more, name_groups(more, "folder"), SplitPlan(["ill", "well"], SHARES, [], seed))
     assert {source: split_of(again)[source] for source in where} == where
     assert split_of(again)["well/p0/another.png"] == where["well/p0/0.png"]
 
@@ -59,7 +59,7 @@ def test_no_group_is_in_two_splits_and_new_images_move_none(count: int, seed: in
 )
 def test_shares_and_counts_are_near_what_was_asked(amounts: dict[str, Amount], expected: tuple[float, ...]) -> None:
     images = patients(1000)
-    splits, _ = assign_groups(images, name_groups(images, "folder"), ["ill", "well"], amounts, [], 1)
+    splits, _ = assign_groups(images, name_groups(images, "folder"), SplitPlan(["ill", "well"], amounts, [], 1))
     found = [len(splits[split]) / len(images) for split in ("train", "val", "test")]
     assert found == pytest.approx(expected, abs=0.04)
 
@@ -94,7 +94,7 @@ def test_a_published_test_side_keeps_its_groups_to_itself() -> None:
     images = [*train, *test]
     amounts: dict[str, Amount] = {"train": 0.7, "val": "rest", "test": "rest"}
     splits, left_out = assign_groups(
-        images, name_groups(images, "folder"), ["ill", "well"], amounts, ["train", "test"], 1
+        images, name_groups(images, "folder"), SplitPlan(["ill", "well"], amounts, ["train", "test"], 1)
     )
     assert len(splits["test"]) == len(test)
     assert len(left_out) == 10
@@ -107,7 +107,7 @@ def test_a_published_test_side_keeps_its_groups_to_itself() -> None:
 def test_too_few_groups_are_said() -> None:
     images = patients(1)
     with pytest.raises(UserError, match=r"found no group for (train|test) among its images\. Expected several groups"):
-        assign_groups(images, name_groups(images, "folder"), ["ill", "well"], SHARES, [], 1)
+        assign_groups(images, name_groups(images, "folder"), SplitPlan(["ill", "well"], SHARES, [], 1))
 
 
 def recompress(image: Image.Image) -> Image.Image:

@@ -20,10 +20,10 @@ from stages.base.splits import SPLITS
 from stages.images.split_file import SplitFile
 from stages.measure.comparison import describe_overlap
 from stages.sources.data_set import Sample
-from stages.splitting.amounts import Amount
-from stages.splitting.assign import assign, drop_duplicates
+from stages.splitting.amounts import Amount, SplitPlan
+from stages.splitting.assign import assign_images, drop_duplicates
 from stages.splitting.examine import ExaminedImage
-from stages.splitting.groups import Grouping, assign_groups, divide, name_groups
+from stages.splitting.groups import Grouping, assign, assign_groups, name_groups
 from stages.splitting.lock_table import DIGITS, LockRows, LockTable, read_lock_table, read_rows, write_rows
 from stages.tools import lock
 from tests.helpers.copies import commit, name_author, run, set_params
@@ -82,7 +82,7 @@ def test_test_images_stay_and_no_others_become_any(
     locked, before, images = LockTable(), dict[str, str](), []
     for seed, size, classes in zip(seeds, sorted(sizes), (CLASSES, CLASSES, (*CLASSES, "owl")), strict=True):
         images = some(size, classes)
-        splits = assign(images, classes, amounts, (), seed, (), locked)
+        splits = assign_images(images, SplitPlan(classes, amounts, (), seed, locked))
         after = where(splits)
         assert len(after) == sum(map(len, splits.values()))
         assert not moved(before, after)
@@ -96,32 +96,34 @@ def test_test_images_stay_and_no_others_become_any(
 def test_with_nothing_locked_the_order_is_by_seed_alone(amounts: dict[str, Amount], seed: int, size: int) -> None:
     other = LockTable(frozenset({"0" * DIGITS}), frozenset({"1" * DIGITS}))  # of other data sets
     images = some(size)
-    assert assign(images, CLASSES, amounts, (), seed) == assign(images, CLASSES, amounts, (), seed, (), other)
+    assert assign_images(images, SplitPlan(CLASSES, amounts, (), seed)) == assign_images(
+        images, SplitPlan(CLASSES, amounts, (), seed, other)
+    )
 
 
 def test_more_locked_than_asked_for_stay_and_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    locked = locks(assign(some(40), CLASSES, {**SHARES, "test": 15}, (), 1))
-    splits = assign(some(40), CLASSES, {"train": 0.7, "val": 0.1, "test": 0.2}, (), 2, (), locked)
+    locked = locks(assign_images(some(40), SplitPlan(CLASSES, {**SHARES, "test": 15}, (), 1)))
+    splits = assign_images(some(40), SplitPlan(CLASSES, {"train": 0.7, "val": 0.1, "test": 0.2}, (), 2, locked))
     assert [len(images) for images in splits.values()] == [2 * 21, 2 * 4, 2 * 15]
     assert "  class cat: 15 test images instead of 8: those that are locked stay\n" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"found 25 usable images \(left out: 15 test images\), needed 30"):
-        assign(some(40), CLASSES, {"train": 30, "val": 0, "test": 10}, (), 1, (), locked)
+        assign_images(some(40), SplitPlan(CLASSES, {"train": 30, "val": 0, "test": 10}, (), 1, locked))
 
 
 def test_where_new_images_do_not_suffice_test_is_smaller(capsys: pytest.CaptureFixture[str]) -> None:
-    locked = locks(assign(some(30), CLASSES, {"train": 15, "val": 5, "test": 10}, (), 1))
-    splits = assign(some(32), CLASSES, {"train": 12, "val": 5, "test": 15}, (), 1, (), locked)
+    locked = locks(assign_images(some(30), SplitPlan(CLASSES, {"train": 15, "val": 5, "test": 10}, (), 1)))
+    splits = assign_images(some(32), SplitPlan(CLASSES, {"train": 12, "val": 5, "test": 15}, (), 1, locked))
     assert [len(images) for images in splits.values()] == [24, 10, 24]
     assert "  class cat: 12 test images instead of 15: the others were trained on\n" in capsys.readouterr().out
     trained = locks({"test": [], "train": some(30), "val": []})
     with pytest.raises(UserError, match=r"class 'cat': found no test image: according to the lock table, all 30 were"):
-        assign(some(30), CLASSES, SHARES, (), 1, (), trained)
+        assign_images(some(30), SplitPlan(CLASSES, SHARES, (), 1, trained))
 
 
 def test_many_classes_are_said_in_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"c{number:02}" for number in range(30)]
-    locked = locks(assign(some(20, names), names, {**SHARES, "test": 8}, (), 1))
-    assign(some(20, names), names, SHARES, (), 1, (), locked)
+    locked = locks(assign_images(some(20, names), SplitPlan(names, {**SHARES, "test": 8}, (), 1)))
+    assign_images(some(20, names), SplitPlan(names, SHARES, (), 1, locked))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 11
     assert lines[-1] == "  ... and 20 more classes"
@@ -137,8 +139,8 @@ def test_in_a_given_division_locked_images_are_left_out_where_they_do_not_belong
     for rule in ("none", {"regex": r"\d+"}):
         images_of = images if rule == "none" else [image for image in images if image.sample.class_name == "cat"]
         names = CLASSES if rule == "none" else CLASSES[:1]
-        splits, left_out = divide(
-            images_of, Grouping(rule, "keep", []), names, amounts, {"train", "test"}, 1, [], locked
+        splits, left_out = assign(
+            images_of, Grouping(rule, "keep", []), SplitPlan(names, amounts, {"train", "test"}, 1, locked), []
         )
         after = where(splits)
         assert after["cat/0.png"] == "test"
@@ -155,7 +157,7 @@ def test_groups_with_a_locked_image_are_tested_with(seeds: list[int]) -> None:
     for seed, patients in zip(seeds, (20, 41, 60), strict=True):
         images = [known(n, f"p{p}/{i}") for n in CLASSES for p in range(patients) for i in range(1 + patients // 20)]
         groups = name_groups(images, "folder")
-        splits, left_out = assign_groups(images, groups, CLASSES, amounts, (), seed, locked)
+        splits, left_out = assign_groups(images, groups, SplitPlan(CLASSES, amounts, (), seed, locked))
         after = where(splits)
         assert not left_out
         assert not moved(before, after)
@@ -169,7 +171,7 @@ def test_a_group_that_is_both_is_tested_with_what_was_not_trained_on() -> None:
     images = [known(name, f"p{p}/{i}") for name in CLASSES for p in range(12) for i in range(3)]
     digits = {image.sample.source: image.pixels[:DIGITS] for image in images}
     locked = LockTable(frozenset({digits["cat/p3/0.png"]}), frozenset({digits["cat/p3/1.png"], digits["dog/p3/1.png"]}))
-    splits, left_out = assign_groups(images, name_groups(images, "folder"), CLASSES, SHARES, (), 1, locked)
+    splits, left_out = assign_groups(images, name_groups(images, "folder"), SplitPlan(CLASSES, SHARES, (), 1, locked))
     after = where(splits)
     assert [after.get(f"{name}/p3/{n}.png") for name in CLASSES for n in range(3)] == ["test", None, "test"] * 2
     assert [(entry.source, entry.reason, entry.kind) for entry in left_out] == [

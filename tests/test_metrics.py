@@ -12,12 +12,12 @@ from sklearn import metrics as sklearn
 
 from stages.base.errors import UserError
 from stages.images.split_file import SplitFile, SplitRow, write_split
-from stages.measure.intervals import paired_difference, wilson
+from stages.measure.intervals import bound_accuracy, bound_difference
 from stages.measure.metrics import (
-    calibration_error,
     compute_scores,
     count_confusions,
     measure,
+    measure_calibration,
     measure_classes,
     select_key_metrics,
 )
@@ -35,17 +35,17 @@ from stages.measure.predictions import softmax, tabulate
     ],
 )
 def test_wilson_gives_the_published_intervals(right: int, images: int, low: float, high: float) -> None:
-    assert wilson(right, images, 0.95) == pytest.approx((low, high), abs=5e-5)
+    assert bound_accuracy(right, images, 0.95) == pytest.approx((low, high), abs=5e-5)
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.5, 0.999))
 def test_wilson_holds_the_estimate_and_mirrors(counts: tuple[int, int], confidence: float) -> None:
     right, images = counts
-    low, high = wilson(right, images, confidence)
+    low, high = bound_accuracy(right, images, confidence)
     assert (low, high) == pytest.approx(tuple(binomtest(right, images).proportion_ci(confidence, method="wilson")))
     assert 0 <= low <= right / images <= high <= 1
     assert low < high
-    assert wilson(images - right, images, confidence) == pytest.approx((1 - high, 1 - low))
+    assert bound_accuracy(images - right, images, confidence) == pytest.approx((1 - high, 1 - low))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_wilson_holds_the_estimate_and_mirrors(counts: tuple[int, int], confiden
 def test_the_paired_interval_is_the_published_one(
     lost: int, won: int, images: int, low: float, high: float, precision: float
 ) -> None:
-    assert paired_difference(lost, won, images, 0.95) == pytest.approx((low, high), abs=precision)
+    assert bound_difference(lost, won, images, 0.95) == pytest.approx((low, high), abs=precision)
 
 
 @st.composite
@@ -72,14 +72,14 @@ def _paired_counts(draw: st.DrawFn) -> tuple[int, int, int]:
 @given(_paired_counts(), st.floats(0.9, 0.999))
 def test_the_paired_interval_holds_the_estimate_and_mirrors(counts: tuple[int, int, int], confidence: float) -> None:
     lost, won, images = counts
-    low, high = paired_difference(lost, won, images, confidence)
+    low, high = bound_difference(lost, won, images, confidence)
     assert -1 <= low <= (won - lost) / images <= high <= 1
-    assert paired_difference(won, lost, images, confidence) == pytest.approx((-high, -low))
+    assert bound_difference(won, lost, images, confidence) == pytest.approx((-high, -low))
 
 
 @given(st.integers(1, 10_000))
 def test_models_that_never_disagree_differ_by_zero_more_or_less(images: int) -> None:
-    low, high = paired_difference(0, 0, images, 0.95)
+    low, high = bound_difference(0, 0, images, 0.95)
     assert low == -high
     assert 0 < high <= 1
 
@@ -88,8 +88,12 @@ def test_more_confidence_and_fewer_images_make_intervals_wider() -> None:
     def width(interval: tuple[float, float]) -> float:
         return interval[1] - interval[0]
 
-    assert width(wilson(45, 50, 0.99)) > width(wilson(45, 50, 0.95)) > width(wilson(450, 500, 0.95))
-    assert width(paired_difference(3, 5, 50, 0.99)) > width(paired_difference(3, 5, 50, 0.95))
+    assert (
+        width(bound_accuracy(45, 50, 0.99))
+        > width(bound_accuracy(45, 50, 0.95))
+        > width(bound_accuracy(450, 500, 0.95))
+    )
+    assert width(bound_difference(3, 5, 50, 0.99)) > width(bound_difference(3, 5, 50, 0.95))
 
 
 def test_softmax_holds_with_large_logits() -> None:
@@ -112,7 +116,7 @@ PROBABILITIES = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0.2, 0.6, 0.2], [0.6, 0
 def test_scores_are_those_computed_by_hand() -> None:
     values = compute_scores(LABELS, PROBABILITIES, confidence=0.95, bins=4)
     assert values["accuracy"] == 3 / 5
-    assert (values["accuracy_low"], values["accuracy_high"]) == wilson(3, 5, 0.95)
+    assert (values["accuracy_low"], values["accuracy_high"]) == bound_accuracy(3, 5, 0.95)
     assert values["macro_f1"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
     assert values["log_loss"] == pytest.approx(-np.log([0.9, 0.3, 0.6, 0.3, 0.5]).mean())
     # Bins of a quarter: (0.25, 0.5] holds one image, right, 0.5; (0.5, 0.75] three, one right, mean 1.9 / 3; (0.75, 1]
@@ -154,8 +158,8 @@ def test_a_class_held_impossible_costs_much_but_not_everything() -> None:
 
 def test_calibration_error_of_a_model_as_sure_as_it_is_right_is_zero() -> None:
     probabilities = np.tile([0.75, 0.25], (8, 1))
-    assert calibration_error(np.array([0, 0, 0, 1] * 2), probabilities, bins=15) == pytest.approx(0)
-    assert calibration_error(np.zeros(8, dtype=int), np.tile([1.0, 0.0], (8, 1)), bins=15) == 0
+    assert measure_calibration(np.array([0, 0, 0, 1] * 2), probabilities, bins=15) == pytest.approx(0)
+    assert measure_calibration(np.zeros(8, dtype=int), np.tile([1.0, 0.0], (8, 1)), bins=15) == 0
 
 
 def test_measure_compares_image_by_image_and_rounds() -> None:
@@ -164,7 +168,7 @@ def test_measure_compares_image_by_image_and_rounds() -> None:
     metrics = measure(LABELS, head, finetuned, confidence=0.95, bins=15)
     assert list(metrics) == ["head", "finetuned", "gain"]
     assert metrics["gain"]["accuracy"] == 0
-    low, high = paired_difference(1, 1, 5, 0.95)
+    low, high = bound_difference(1, 1, 5, 0.95)
     assert (metrics["gain"]["accuracy_low"], metrics["gain"]["accuracy_high"]) == (round(low, 5), round(high, 5))
     assert metrics["head"]["macro_f1"] == 0.66667
 
@@ -222,7 +226,7 @@ def test_the_key_metrics_are_of_all_splits(tmp_path: Path) -> None:
     val = tabulated(tmp_path, ["a", "b", "c"], head=PROBABILITIES, finetuned=finetuned)
     test = measure(LABELS, PROBABILITIES, np.eye(3)[[0, 0, 1, 0, 2]], confidence=0.95, bins=15)
     summary = {"images": {"train": 7, "val": 5, "test": 5}, "unused": 9, "rejects": 1, "duplicates": 2}
-    low, high = wilson(4, 5, 0.95)
+    low, high = bound_accuracy(4, 5, 0.95)
     expected = {
         "images": {"train": 7, "val": 5, "test": 5, "left_out": 3},
         "val": {"head_accuracy": 0.6, "accuracy": 1.0, "log_loss": pytest.approx(-np.log(0.8), abs=1e-5)},

@@ -266,7 +266,7 @@ def test_a_missing_result_is_named(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
         report.main()
-    assert f"{file} is missing. `dvc repro` makes it." in capsys.readouterr().err
+    assert f"{file} is missing. Run `dvc repro {file.split('/')[1]}`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ from stages.sources.data_set import Reject, Sample
 from stages.sources.idx import write_idx
 from stages.sources.read import read_data_set
 from stages.split import main
-from stages.splitting.amounts import Amount, check_amounts
-from stages.splitting.assign import assign, drop_duplicates, select_classes
+from stages.splitting.amounts import Amount, SplitPlan, check_amounts
+from stages.splitting.assign import assign_images, drop_duplicates, select_classes
 from stages.splitting.examine import ExaminedImage, examine
 from tests.helpers.copies import set_params
 from tests.test_images import AWKWARD
@@ -66,7 +66,7 @@ def test_counts_are_as_asked_and_no_image_is_in_two_splits(
     sizes: dict[str, int], asked: dict[str, Amount], seed: int, shuffle: random.Random
 ) -> None:
     images = [known(name, number) for name, size in sizes.items() for number in range(size)]
-    splits = assign(images, list(sizes), asked, (), seed)
+    splits = assign_images(images, SplitPlan(list(sizes), asked, (), seed))
     assert list(splits) == list(SPLITS)
     assigned = sources([image for split in splits.values() for image in split])
     assert len(set(assigned)) == len(assigned)
@@ -81,7 +81,7 @@ def test_counts_are_as_asked_and_no_image_is_in_two_splits(
             assert sum(counts.values()) == size
     # The order in which the file system lists images is nothing to go by.
     shuffle.shuffle(images)
-    assert assign(images, list(sizes), asked, (), seed) == splits
+    assert assign_images(images, SplitPlan(list(sizes), asked, (), seed)) == splits
 
 
 @given(classes_and_sizes, amounts, st.integers(1, 10))
@@ -90,8 +90,10 @@ def test_more_images_in_one_class_leave_the_others_as_they_were(
 ) -> None:
     images = [known(name, number) for name, size in sizes.items() for number in range(size)]
     grown, *others = sizes
-    before = assign(images, list(sizes), asked, (), 1)
-    after = assign([*images, *(known(grown, 1000 + n) for n in range(more))], list(sizes), asked, (), 1)
+    before = assign_images(images, SplitPlan(list(sizes), asked, (), 1))
+    after = assign_images(
+        [*images, *(known(grown, 1000 + n) for n in range(more))], SplitPlan(list(sizes), asked, (), 1)
+    )
     for name in others:
         assert of_class(before, name) == of_class(after, name)
     # In the class itself an image moves only because a boundary between splits did, so few do.
@@ -104,18 +106,21 @@ def test_more_images_in_one_class_leave_the_others_as_they_were(
 def test_shares_that_add_up_to_one_use_every_image(size: int) -> None:
     images = [known(name, number) for name in "ab" for number in range(size)]
     for asked in ({"train": 0.34, "val": 0.33, "test": 0.33}, {"train": 0.4, "val": 0.1, "test": 0.5}):
-        assert sum(map(len, assign(images, "ab", asked, (), 0).values())) == 2 * size
+        assert sum(map(len, assign_images(images, SplitPlan("ab", asked, (), 0)).values())) == 2 * size
 
 
 def test_a_share_is_exact_where_it_can_be() -> None:
     images = [known(name, number) for name in "ab" for number in range(100)]
-    splits = assign(images, "ab", {"train": 0.29, "val": 0.29, "test": 0.07}, (), 0)
+    splits = assign_images(images, SplitPlan("ab", {"train": 0.29, "val": 0.29, "test": 0.07}, (), 0))
     assert [len(members) for members in splits.values()] == [58, 58, 14]
 
 
 def test_another_seed_draws_other_images_and_classes_are_mixed() -> None:
     images = [known(name, number) for name in "ab" for number in range(50)]
-    one, two = (assign(images, "ab", {"train": 20, "val": 5, "test": "rest"}, (), seed)["train"] for seed in (1, 2))
+    one, two = (
+        assign_images(images, SplitPlan("ab", {"train": 20, "val": 5, "test": "rest"}, (), seed))["train"]
+        for seed in (1, 2)
+    )
     assert set(sources(one)) != set(sources(two))
     labels = "".join(image.sample.class_name for image in one)
     assert "ab" in labels
@@ -124,7 +129,7 @@ def test_another_seed_draws_other_images_and_classes_are_mixed() -> None:
 
 def test_a_published_division_is_kept() -> None:
     images = [known(name, n, "test" if n % 3 == 0 else "train") for name in "ab" for n in range(60)]
-    splits = assign(images, "ab", {"train": "rest", "val": 0.1, "test": "rest"}, ("train", "test"), 1)
+    splits = assign_images(images, SplitPlan("ab", {"train": "rest", "val": 0.1, "test": "rest"}, ("train", "test"), 1))
     assert {image.sample.part for image in splits["test"]} == {"test"}
     assert {image.sample.part for image in [*splits["train"], *splits["val"]]} == {"train"}
     assert {split: len(members) for split, members in splits.items()} == {"train": 72, "val": 8, "test": 40}
@@ -183,9 +188,9 @@ def test_amounts_that_cannot_be(asked: dict[str, Amount], given: tuple[Part, ...
 def test_too_few_images_in_a_class(asked: dict[str, Amount], message: str) -> None:
     images = [known(name, number) for name, size in (("a", 30), ("b", 8)) for number in range(size)]
     with pytest.raises(UserError, match=message):
-        assign(images, ["a", "b"], asked, (), 0)
+        assign_images(images, SplitPlan(["a", "b"], asked, (), 0))
     with pytest.raises(UserError, match="class 'c': found 0 usable images"):
-        assign(images, ["a", "c"], {"train": 1, "val": 0, "test": 1}, (), 0)
+        assign_images(images, SplitPlan(["a", "c"], {"train": 1, "val": 0, "test": 1}, (), 0))
 
 
 def test_classes_are_taken_in_the_order_given() -> None:
@@ -602,7 +607,7 @@ def test_mnist_is_split_as_published(shared: Path) -> None:
     images = [result for result in examine(every) if isinstance(result, ExaminedImage)]
     assert len(images) == len(every) == 2000
     kept, duplicates = drop_duplicates(images, [image.pixels for image in images])
-    splits = assign(kept, mnist.classes, {"train": 5, "val": 5, "test": "rest"}, ("train", "test"), 1)
+    splits = assign_images(kept, SplitPlan(mnist.classes, {"train": 5, "val": 5, "test": "rest"}, ("train", "test"), 1))
     assert len(splits["test"]) + sum(entry.source.startswith("test") for entry in duplicates) == 1000
 
 

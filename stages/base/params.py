@@ -17,9 +17,11 @@ class Section(BaseModel):
 
     Attributes:
         RENAMED: old keys and the keys that replaced them.
+        DEFAULTS: where to find the default of a missing key.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {}
+    DEFAULTS: ClassVar[str] = " recipes/default.yaml has it with its default and what it does."
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -143,7 +145,7 @@ def _explain(detail: ErrorDetails, name: str, schema: type[Section]) -> str:
         known = list(_section_at(path[:-1], schema).model_fields)
         return f"{key}: unknown key.{suggest(path[-1], known)} Allowed here: {', '.join(known)}."
     if kind == "missing":
-        return f"{key}: missing. recipes/default.yaml has it with its default and what it does."
+        return f"{key}: missing.{schema.DEFAULTS}"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     message = message.replace("a valid integer", "a whole number").replace("a valid ", "a ")
     return f"{key}: {message[0].lower()}{message[1:].rstrip('.')}; received {shorten(detail['input'])}."

@@ -1,49 +1,62 @@
 """Read the catalog of items that can be fetched."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from stages.base.errors import UserError, suggest, summarize
-from stages.base.params import Section
+from stages.base.params import Section, allowed, validate
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"  # a plain file name: no folder, not hidden
-HASH = r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$"
-URL = r"^https?://\S+$"
-CLASS = r"^[^\s/\\]([^/\\\n]*[^\s/\\])?$"  # it may become the name of a class folder
-MEANING = {
-    NAME: "a plain file name of letters, digits and . _ + -",
-    HASH: "md5: or sha256: and the hash in lowercase hexadecimal digits",
-    URL: "an address that begins with http:// or https://",
-    CLASS: "a name without slashes, and without spaces around it",
-}
+
+def _text(pattern: str, meaning: str) -> BeforeValidator:
+    return allowed(lambda value: isinstance(value, str) and bool(re.fullmatch(pattern, value)), meaning)
+
+
+Name = Annotated[
+    str, _text(r"[A-Za-z0-9][A-Za-z0-9._+-]*", "a plain file name of letters, digits and . _ + -")
+]  # no folder, not hidden
+Hash = Annotated[
+    str,
+    _text(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", "md5: or sha256: and the hash in lowercase hexadecimal digits"),
+]
+Url = Annotated[str, _text(r"https?://\S+", "an address that begins with http:// or https://")]
+ClassName = Annotated[
+    str, _text(r"[^\s/\\]([^/\\\n]*[^\s/\\])?", "a name without slashes, and without spaces around it")
+]  # it may become the name of a class folder
 CLASSES_FILE = "classes.txt"
 
 
-class PublishedFile(Section):
+class Entry(Section):
+    """Base of what the catalog consists of."""
+
+    DEFAULTS: ClassVar = ""
+
+
+class PublishedFile(Entry):
     """One published file."""
 
-    name: Annotated[str, Field(pattern=NAME)]
-    urls: Annotated[list[Annotated[str, Field(pattern=URL)]], Field(min_length=1)]
-    hash: Annotated[str, Field(pattern=HASH)] | None = None  # None only if no hash is published
+    name: Name
+    urls: Annotated[list[Url], Field(min_length=1)]
+    hash: Hash | None = None  # None only if no hash is published
     size: Annotated[int, Field(ge=1)] | None = None
 
 
-class DownloadItem(Section):
+class DownloadItem(Entry):
     """An item that consists of published files."""
 
     kind: Literal["download"]
-    files: Annotated[list[PublishedFile], Field(min_length=1)]
-    classes: Annotated[list[Annotated[str, Field(pattern=CLASS)]], Field(min_length=2)] | None = None
+    files: list[PublishedFile]
+    classes: Annotated[list[ClassName], Field(min_length=2)] | None = None
 
     @field_validator("files")
     @classmethod
     def _apart(cls, files: list[PublishedFile]) -> list[PublishedFile]:
         names = [file.name for file in files]
-        if len(set(names)) < len(names) or CLASSES_FILE in names:
-            raise ValueError(f"expected different names, none of them {CLASSES_FILE}")
+        if not files or len(set(names)) < len(names) or CLASSES_FILE in names:
+            raise ValueError(f"expected one or more files of different names, none of them {CLASSES_FILE}")
         return files
 
     @field_validator("classes")
@@ -54,11 +67,11 @@ class DownloadItem(Section):
         return classes
 
 
-class GeneratedItem(Section):
+class GeneratedItem(Entry):
     """An item that the project generates itself."""
 
     kind: Literal["made"]
-    generator: str
+    generator: Literal["digits", "paper_digits"]
 
 
 KINDS: dict[str, type[DownloadItem] | type[GeneratedItem]] = {"download": DownloadItem, "made": GeneratedItem}
@@ -96,18 +109,4 @@ def read_entry(path: Path, item: str) -> DownloadItem | GeneratedItem:
     if not isinstance(kind, str) or kind not in KINDS:
         received = f"kind {kind!r}" if isinstance(entry, dict) else repr(entry)
         raise UserError(f"{path}: {item}: expected an entry of kind {' or '.join(KINDS)}, received {received}.")
-    try:
-        return KINDS[kind].model_validate(entry)
-    except ValidationError as error:
-        raise UserError("\n".join(f"{path}: {_explain(item, detail)}" for detail in error.errors())) from None
-
-
-def _explain(item: str, detail: Any) -> str:
-    key = ".".join([item, *map(str, detail["loc"])])
-    if detail["type"] == "missing":
-        return f"{key}: missing."
-    if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown key."
-    pattern = detail.get("ctx", {}).get("pattern", "")
-    message = MEANING.get(pattern, detail["msg"].removeprefix("Value error, ").replace("Input should", "it should"))
-    return f"{key}: expected {message.removeprefix('expected ')}; received {detail['input']!r}."
+    return validate(entry, item, KINDS[kind], str(path))

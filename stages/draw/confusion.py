@@ -10,9 +10,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from stages.draw.save import save
+from stages.draw.style import INK, save
 
-INK = "#333333"
 _COUNTED = 30  # classes up to which a cell has room for its count
 _RULED = 60  # classes up to which white lines separate the cells
 _LONGEST = 18  # letters of a name; the tables show it in full

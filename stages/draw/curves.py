@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from stages.draw.save import save
+from stages.draw.style import INK, save, style_axes
 
 # Okabe and Ito's blue and vermilion: told apart with any kind of color vision, and in gray print by their lightness.
 TRAIN, VALIDATION = "#0072B2", "#D55E00"
-INK, GRID, WARM = "#333333", "#E4E4E4", "#FFF3E2"
+WARM = "#FFF3E2"  # background of the thawed phase
 _MANY_EPOCHS = 40  # from here on, a dot at every epoch hides the line
 
 
@@ -41,11 +41,7 @@ def draw_curves(history: pd.DataFrame, path: Path) -> None:
 
 def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
     axes.set_ylabel(measure, color=INK, fontsize=12)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.tick_params(colors=INK, labelsize=10.5)
+    style_axes(axes)
     if history.empty:
         axes.text(0.5, 0.5, "no epoch was trained", transform=axes.transAxes, ha="center", color=INK)
         return
@@ -57,14 +53,14 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
         axes.axvspan(start, last + 0.5, color=WARM, zorder=0, linewidth=0)
         axes.axvline(start, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
     watched = f"val_{measure}" if history[f"val_{measure}"].notna().any() else measure
-    curves = [(measure, "training", TRAIN, "-"), (f"val_{measure}", "validation", VALIDATION, "-")]
+    curves = [(measure, "training", TRAIN), (f"val_{measure}", "validation", VALIDATION)]
     marker = "." if last <= _MANY_EPOCHS else ""
-    for column, label, color, style in curves:
+    for column, label, color in curves:
         # No line joins the phases: the second starts from the first one's best epoch, not from its last.
         for number, (_, rows) in enumerate(history.groupby("phase", sort=False)):
             if rows[column].notna().any():
                 name = label if number == 0 else "_"
-                axes.plot(rows["epoch"], rows[column], style, marker=marker, color=color, linewidth=2, label=name)
+                axes.plot(rows["epoch"], rows[column], "-", marker=marker, color=color, linewidth=2, label=name)
     kept = history[history["kept"] == 1]
     color = VALIDATION if watched.startswith("val_") else TRAIN
     axes.plot(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from stages.draw.save import save
+from stages.draw.style import save
 
 INK, FAINT, LINE = "#222222", "#6B6B6B", "#CCCCCC"
 # Green and red, of different lightness; a tick or a cross says the same without color.

@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from stages.base.table import format_table
-from stages.draw.save import save
+from stages.draw.style import INK, save, style_axes
 from stages.transfer.activations import Description
 
 # Okabe and Ito's blue, vermilion and gray: told apart with any kind of color vision.
 TUNED, HEAD, TIME = "#0072B2", "#D55E00", "#999999"
-INK, GRID = "#333333", "#E4E4E4"
 
 
 def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Path) -> None:
@@ -33,11 +32,7 @@ def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Pa
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     places = np.arange(len(results))
     for axes in (top, bottom):
-        axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color("#999999")
-        axes.tick_params(colors=INK, labelsize=10.5)
+        style_axes(axes, grid="y")
     _accuracies(top, results, places, f"{100 * confidence:.4g} % interval")
     bottom.bar(places, results["seconds"], width=0.6, color=TIME)
     for place, seconds in zip(places, results["seconds"], strict=True):

@@ -3,13 +3,15 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
 from stages.images.bit_depth import format_range, is_range
-from stages.images.contract import Contract, Fit, Form, Polarity, Range
+from stages.images.contract import Contract, Range
 
 # Format: its file in the folder. Readers prefer the first: it starts fastest.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}
@@ -79,15 +81,13 @@ def read_card(folder: Path) -> Card:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: expected JSON that can be read, received: {error}.") from None
     try:
-        card = Card(
-            [str(name) for name in content["classes"]],
-            _contract(content["contract"]),
-            _known(content["formats"]),
-            {str(key): str(text) for key, text in content.get("data", {}).items()},
-        )
-    except (KeyError, TypeError, AttributeError):
-        card = None
-    if card is None or not card.classes or not card.formats:
+        formats = [name for name in FILES if name in content["formats"]]
+        card = TypeAdapter(Card).validate_python({**content, "formats": formats})
+        contract = card.contract
+        sound = contract.size > 0 and contract.channels in (1, 3) and (not contract.range or is_range(contract.range))
+    except (KeyError, TypeError, ValidationError):
+        sound = False
+    if not sound or not card.classes or not card.formats:
         raise UserError(
             f"{path}: expected classes, contract and formats, as the export stage writes them; received something "
             f"else. Name the folder of an exported model, or run `dvc repro export`."
@@ -138,20 +138,3 @@ def _reading(contract: Contract) -> str:
         f"converted to {color}, {fits[contract.fit]} (bilinear, averaging over all pixels where it shrinks)"
         f"{', values inverted (255 - value)' if inverted else ''}"
     )
-
-
-def _contract(content: dict[str, Any]) -> Contract:
-    contract = Contract(**content)
-    sizes = isinstance(contract.size, int) and contract.size > 0 and contract.channels in (1, 3)
-    words = ((contract.form, Form), (contract.polarity, Polarity), (contract.fit, Fit))
-    if (
-        not sizes
-        or not (contract.range is None or is_range(contract.range))
-        or any(word not in get_args(choices) for word, choices in words)
-    ):
-        raise TypeError("a value that no contract has")
-    return contract
-
-
-def _known(formats: dict[str, Any]) -> list[str]:
-    return [name for name in FILES if name in formats]

@@ -22,7 +22,16 @@ ROWS_PER_GROUP = 1000
 BYTES_PER_GROUP = 16_000_000
 
 _KEY = b"thaw"
-_COLUMNS = ("image", "label", "class", "source", "sha256", "width", "height", "pixels")
+_KINDS = {
+    "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+    "label": pa.int64(),
+    "class": pa.string(),
+    "source": pa.string(),
+    "sha256": pa.string(),
+    "width": pa.int64(),
+    "height": pa.int64(),
+    "pixels": pa.string(),
+}
 
 
 @dataclass(frozen=True)
@@ -65,17 +74,16 @@ def write_split(path: Path, rows: Iterable[SplitRow], classes: Sequence[str], re
     # Images are already compressed and all different: only the class column gains from a dictionary.
     with pq.ParquetWriter(path, schema, compression="none", use_dictionary=["class"], write_statistics=False) as file:
         for group in _groups(rows):
-            columns = {
-                "image": [{"bytes": row.image, "path": row.source} for row in group],
-                "label": [label[row.class_name] for row in group],
-                "class": [row.class_name for row in group],
-                "source": [row.source for row in group],
-                "sha256": [hashlib.sha256(row.image).hexdigest() for row in group],
-                "width": [row.width for row in group],
-                "height": [row.height for row in group],
-                "pixels": [row.pixels for row in group],
-            }
-            file.write_table(pa.table(columns, schema=schema), row_group_size=len(group))
+            cells = [
+                {
+                    **{"width": row.width, "height": row.height, "source": row.source, "pixels": row.pixels},
+                    **{"class": row.class_name, "label": label[row.class_name]},
+                    **{"image": {"bytes": row.image, "path": row.source}},
+                    "sha256": hashlib.sha256(row.image).hexdigest(),
+                }
+                for row in group
+            ]
+            file.write_table(pa.Table.from_pylist(cells, schema=schema), row_group_size=len(group))
             count += len(group)
     return count
 
@@ -94,23 +102,13 @@ def _groups(rows: Iterable[SplitRow]) -> Iterator[list[SplitRow]]:
 
 
 def _schema(classes: Sequence[str], reading: Mapping[str, Any]) -> pa.Schema:
-    kinds = {
-        "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
-        "label": pa.int64(),
-        "class": pa.string(),
-        "source": pa.string(),
-        "sha256": pa.string(),
-        "width": pa.int64(),
-        "height": pa.int64(),
-        "pixels": pa.string(),
-    }
-    features: dict[str, Any] = {name: {"dtype": str(kinds[name]), "_type": "Value"} for name in _COLUMNS}
+    features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in _KINDS.items()}
     features |= {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
     metadata = {
         "huggingface": json.dumps({"info": {"features": features}}),  # what `datasets` reads column types from
         _KEY.decode(): json.dumps({"classes": list(classes), "reading": dict(reading)}),
     }
-    return pa.schema([(name, kinds[name]) for name in _COLUMNS], metadata=metadata)
+    return pa.schema(_KINDS, metadata=metadata)
 
 
 class SplitFile:

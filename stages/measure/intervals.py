@@ -4,7 +4,7 @@ from math import sqrt
 from statistics import NormalDist
 
 
-def wilson(right: int, images: int, confidence: float) -> tuple[float, float]:
+def bound_accuracy(right: int, images: int, confidence: float) -> tuple[float, float]:
     """Return the score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927, 209-212).
 
     It stays within 0 and 1, is never empty, and has its nominal coverage on small test splits, unlike the textbook
@@ -27,7 +27,7 @@ def wilson(right: int, images: int, confidence: float) -> tuple[float, float]:
     return low, high
 
 
-def paired_difference(lost: int, won: int, images: int, confidence: float) -> tuple[float, float]:
+def bound_difference(lost: int, won: int, images: int, confidence: float) -> tuple[float, float]:
     """Return the interval of the difference of two accuracies measured on the same images.
 
     Only images on which the models disagree carry information about it. This is the adjusted Wald interval for matched

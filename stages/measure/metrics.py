@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.measure.intervals import paired_difference, wilson
-from stages.measure.predictions import losses
+from stages.measure.intervals import bound_accuracy, bound_difference
+from stages.measure.predictions import compute_losses
 
 DECIMALS = 5  # written: the last bits differ between machines, which must not show up in git
 
@@ -30,7 +30,7 @@ def measure(
     """
     before, after = head.argmax(axis=1) == labels, finetuned.argmax(axis=1) == labels
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    low, high = paired_difference(lost, won, len(labels), confidence)
+    low, high = bound_difference(lost, won, len(labels), confidence)
     measured = {
         "head": compute_scores(labels, head, confidence, bins),
         "finetuned": compute_scores(labels, finetuned, confidence, bins),
@@ -83,19 +83,19 @@ def compute_scores(labels: np.ndarray, probabilities: np.ndarray, confidence: fl
     """
     predicted = probabilities.argmax(axis=1)
     right = int((predicted == labels).sum())
-    low, high = wilson(right, len(labels), confidence)
+    low, high = bound_accuracy(right, len(labels), confidence)
     f1 = _by_class(_counts(labels, probabilities))["f1"]
     return {
         "accuracy": right / len(labels),
         "accuracy_low": low,
         "accuracy_high": high,
         "macro_f1": float(f1[np.unique(labels)].mean()),
-        "log_loss": float(losses(labels, probabilities).mean()),
-        "calibration_error": calibration_error(labels, probabilities, bins),
+        "log_loss": float(compute_losses(labels, probabilities).mean()),
+        "calibration_error": measure_calibration(labels, probabilities, bins),
     }
 
 
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
+def measure_calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
     """Return the expected calibration error (Guo et al., ICML 2017, equation 3).
 
     Images fall into equal-width bins by confidence in the predicted class, ((m - 1) / bins, m / bins]. The error is the

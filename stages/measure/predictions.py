@@ -29,7 +29,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def compute_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return the cross-entropy of each image in nats, float64 (n,), at most 36.
 
     Args:
@@ -57,6 +57,6 @@ def tabulate(split: SplitFile, probabilities: Mapping[str, np.ndarray]) -> pa.Ta
     for model, values in probabilities.items():
         columns[f"{model}_predicted"] = names[values.argmax(axis=1)]
         columns[f"{model}_confidence"] = values.max(axis=1).astype(np.float32)
-        columns[f"{model}_loss"] = losses(labels, values).astype(np.float32)
+        columns[f"{model}_loss"] = compute_losses(labels, values).astype(np.float32)
         columns[f"{model}_probabilities"] = pa.array(list(values.astype(np.float32)), pa.list_(pa.float32()))
     return pa.table(columns)

@@ -25,10 +25,10 @@ _OTHERS = (
     (r"\.(lmdb|mdb)$", "is an LMDB database; save its images as files in class folders"),
     (r"\.(7z|rar|zst)$", "is an archive of a kind that is not read; pack it as .zip or .tar"),
 )
-_BOXES = (
-    (r"(^|/)(_annotations\.coco|(instances|captions|person_keypoints|panoptic)_\w+)\.json$", "COCO"),
-    (r"(^|/)imagesets/|(^|/)annotations/.*\.xml$", "Pascal VOC"),
-    (r"(^|/)(_annotations|_classes)\.csv$", "Roboflow"),
+_BOXES = re.compile(
+    r"(?P<COCO>(^|/)(_annotations\.coco|(instances|captions|person_keypoints|panoptic)_\w+)\.json$)"
+    r"|(?P<Pascal_VOC>(^|/)imagesets/|(^|/)annotations/.*\.xml$)"
+    r"|(?P<Roboflow>(^|/)(_annotations|_classes)\.csv$)"
 )
 
 
@@ -60,9 +60,10 @@ def explain_foreign(root: Folder, where: str) -> str | None:
         where: its name in messages.
     """
     paths = [path for path, _ in root.walk()]
-    for pattern, kind in _BOXES:
-        if found := next((path for path in paths if re.search(pattern, path.lower())), None):
-            return _explain_boxes(where, f"{found}, as of {kind}")
+    for path in paths:
+        if found := _BOXES.search(path.lower()):
+            kind = next(name for name, text in found.groupdict().items() if text)
+            return _explain_boxes(where, f"{path}, the format of {kind.replace('_', ' ')}")
     if any(map(is_image, paths)):
         return None
     foreign = [(path, what) for path in paths for pattern, what in _OTHERS if re.search(pattern, path.lower())]

@@ -10,13 +10,11 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.base.splits import Part
-from stages.sources.archives import make_seekable
 from stages.sources.data_set import DataSet, Sample, encode_png
 from stages.sources.tree import DAMAGED, File, Folder, sort_naturally
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-BLOCK = 1000  # records per read when only labels are needed
 NAMES = {
     "batches.meta.txt": 1,
     "fine_label_names.txt": 2,
@@ -30,7 +28,7 @@ def is_cifar(folder: Folder) -> bool:
 
 
 def read_cifar(folder: Folder, where: str) -> DataSet:
-    """Read the labels of all records; pixels are read on demand. The classes of CIFAR-100 are the fine ones.
+    """Read all records into memory, at most 200 MB. The classes of CIFAR-100 are the fine ones.
 
     Args:
         folder: with the binary files, on disk or in an archive.
@@ -47,37 +45,29 @@ def read_cifar(folder: Folder, where: str) -> DataSet:
         counts: dict[Part, int] = {"train": 0, "test": 0}
         for name in sort_naturally(name for name in folder.files if name.endswith(".bin")):
             part: Part = "test" if name.startswith("test") else "train"
-            file = make_seekable(folder.files[name], f"{where}: {name}")
-            for row, label in enumerate(_labels(file, labels, f"{where}: {name}")):
-                if label >= len(classes):
+            records = _read_records(folder.files[name], labels + PIXELS, f"{where}: {name}")
+            for row, record in enumerate(records):
+                if record[labels - 1] >= len(classes):
                     raise UserError(
-                        f"{where}: {name}: record {row} has label {label}; expected labels below {len(classes)}, for "
-                        f"the classes in {names}. {WHERE}"
+                        f"{where}: {name}: record {row} has label {record[labels - 1]}; expected labels below "
+                        f"{len(classes)}, for the classes in {names}. {WHERE}"
                     )
-                read = partial(_picture, file, row, labels)
-                samples.append(Sample(f"{part}/{counts[part]:05d}", classes[label], part, read))
+                read = partial(_encode, record[labels:])
+                samples.append(Sample(f"{part}/{counts[part]:05d}", classes[record[labels - 1]], part, read))
                 counts[part] += 1
     except (OSError, *DAMAGED) as error:
         raise UserError(f"{where} cannot be read: {error}. {WHERE}") from None
     return DataSet(classes, samples)
 
 
-def _labels(file: File, labels: int, name: str) -> list[int]:
-    size = labels + PIXELS
-    found: list[int] = []
-    with file.open() as opened:
-        while block := opened.read(BLOCK * size):
-            if len(block) % size:
-                raise UserError(
-                    f"{name}: expected records of {size:,} bytes, received {len(found) * size + len(block):,} bytes, "
-                    f"which is not a multiple. {WHERE}"
-                )
-            found += np.frombuffer(block, np.uint8).reshape(-1, size)[:, labels - 1].tolist()
-    return found
+def _read_records(file: File, size: int, name: str) -> np.ndarray:
+    data = file.read()
+    if len(data) % size:
+        raise UserError(
+            f"{name}: expected records of {size:,} bytes, received {len(data):,} bytes, which is no multiple. {WHERE}"
+        )
+    return np.frombuffer(data, np.uint8).reshape(-1, size)
 
 
-def _picture(file: File, row: int, labels: int) -> bytes:
-    with file.open() as opened:
-        opened.seek(row * (labels + PIXELS) + labels)
-        pixels = opened.read(PIXELS)
-    return encode_png(np.frombuffer(pixels, np.uint8).reshape(3, SIDE, SIDE).transpose(1, 2, 0).copy())
+def _encode(pixels: np.ndarray) -> bytes:
+    return encode_png(pixels.reshape(3, SIDE, SIDE).transpose(1, 2, 0).copy())

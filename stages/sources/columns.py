@@ -94,6 +94,19 @@ def pick_columns(
     return found
 
 
+def require_group(cell: object, asked: Columns, table: str, row: int) -> None:
+    """Raise UserError if a row has no group, and ``asked`` names a column of groups.
+
+    Args:
+        cell: the row's group.
+        asked: the column names from params.yaml.
+        table: the table's name in messages.
+        row: its number in messages.
+    """
+    if asked.group and cell in ("", None):
+        raise UserError(f"{table}: row {row} has no {asked.group}; expected a group for every image.")
+
+
 def refuse_several(labels: Collection[str], table: str) -> None:
     """Refuse labels that name several classes, such as "scab rust" if "scab" and "rust" are labels, too.
 

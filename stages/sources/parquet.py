@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from stages.base.errors import UserError, summarize
 from stages.base.terminal import show_progress
 from stages.sources.archives import UnpackedStore, make_seekable, max_unpacked_size
-from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several
+from stages.sources.columns import ONE_CLASS, Columns, pick_columns, refuse_several, require_group
 from stages.sources.data_set import DataSet, Reject, Sample, normalize_name
 from stages.sources.labels import divide_samples
 from stages.sources.tree import File
@@ -90,8 +90,7 @@ def _read_rows(
                 reason = "without label" if data else "without the bytes of an image"
                 left_out.append(Reject(source, class_name, reason, "unlabeled"))
                 continue
-            if asked.group and group in ("", None):
-                raise UserError(f"{name}: row {row - 1} has no {asked.group}; expected a group for every image.")
+            require_group(group, asked, name, row - 1)
             stored = store.add(data)
             samples.append((Sample(source, class_name, None, stored.read, str(group)), str(split or "")))
     return samples, left_out

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stages.base.errors import UserError, summarize
 from stages.base.splits import Part
-from stages.sources.columns import Columns, pick_columns
+from stages.sources.columns import Columns, pick_columns, require_group
 from stages.sources.data_set import normalize_name
 from stages.sources.parts import recognize_part
 from stages.sources.tree import File, Folder, is_table, refer_to_file
@@ -150,17 +150,8 @@ def read_rows(table: File, name: str, folder: str, columns: Columns, notes: list
     picked = pick_columns(list(frame.columns), columns, name, ("file", "label", "split"), flags)
     if "group" in frame.columns and not columns.group:
         notes.append(f"{name}: its column group is not used; split.group: {{column: group}} keeps groups together")
-    empty = [""] * len(frame)
-    columns_of = (picked["file"], picked["label"], picked["split"], picked["group"])
-    cells = (list(frame[column]) if column else empty for column in columns_of)
-    for number, (file, label, split, group) in enumerate(zip(*cells, strict=True), 2):
-        if columns.group and not group:
-            raise UserError(f"{name}: row {number} has no {columns.group}; expected a group for every image.")
-        yield TableRow(
-            number,
-            folder,
-            normalize_name(file.replace("\\", "/").removeprefix("./")),
-            normalize_name(label),
-            split,
-            group,
-        )
+    cells = pd.DataFrame({role: frame[column] if column else "" for role, column in picked.items()})
+    for number, row in enumerate(cells.to_dict("records"), 2):
+        require_group(row["group"], columns, name, number)
+        file = normalize_name(row["file"].replace("\\", "/").removeprefix("./"))
+        yield TableRow(number, folder, file, normalize_name(row["label"]), row["split"], row["group"])

@@ -1,17 +1,39 @@
-"""Compute how many images of a class each split gets, from counts, shares and "rest"."""
+"""What is asked of the splits, and how many images of a class each gets: from counts, shares and "rest"."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
+from stages.splitting.lock_table import NO_LOCKS, LockTable
 
 Amount = int | float | str  # a count, a share, or "rest"
 EPSILON = 1e-9  # 0.29 * 100 is 28.999...: added before rounding down
 
 
+@dataclass(frozen=True)
+class SplitPlan:
+    """What is asked of the splits.
+
+    Attributes:
+        classes: all classes, including those without images.
+        amounts: for "train", "val" and "test" a count of images per class, a share of the class (within the part, if
+            the data set is divided), or "rest".
+        given: the parts that the data set is divided into, if any.
+        seed: of the order of the images.
+        locked: the lock table.
+    """
+
+    classes: Sequence[str]
+    amounts: Mapping[str, Amount]
+    given: Collection[Part]
+    seed: int
+    locked: LockTable = NO_LOCKS
+
+
 def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> None:
-    """Check the amounts before any image is opened; see ``stages.splitting.assign.assign``.
+    """Check the amounts before any image is opened; see ``SplitPlan``.
 
     Args:
         amounts: of each split.

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS, Part
 from stages.base.terminal import say
 from stages.sources.data_set import Kind, Reject, normalize_name
-from stages.splitting.amounts import Amount, count_images, group_by_part
+from stages.splitting.amounts import Amount, SplitPlan, count_images, group_by_part
 from stages.splitting.examine import ExaminedImage
 from stages.splitting.lock_table import NO_LOCKS, LockTable
 
@@ -104,14 +104,8 @@ def drop_duplicates(
     return unique, sorted(left_out, key=lambda entry: entry.source)
 
 
-def assign(
-    images: Iterable[ExaminedImage],
-    classes: Sequence[str],
-    amounts: Mapping[str, Amount],
-    given: Collection[Part],
-    seed: int,
-    left_out: Iterable[Reject] = (),
-    locked: LockTable = NO_LOCKS,
+def assign_images(
+    images: Iterable[ExaminedImage], plan: SplitPlan, left_out: Iterable[Reject] = ()
 ) -> dict[str, list[ExaminedImage]]:
     """Assign images to train, val and test.
 
@@ -124,13 +118,8 @@ def assign(
 
     Args:
         images: the available images, without duplicates.
-        classes: all classes, including those without images.
-        amounts: for "train", "val" and "test" a count of images per class, a share of the class (within the part, if
-            the data set is divided), or "rest".
-        given: the parts that the data set is divided into, if any.
-        seed: of the order.
+        plan: what is asked of the splits.
         left_out: the unusable images, to be counted in messages.
-        locked: the lock table.
 
     Returns:
         The images of each split, with mixed classes.
@@ -140,24 +129,24 @@ def assign(
     """
 
     def order(image: ExaminedImage) -> bytes:
-        return rank(seed, image.pixels)
+        return rank(plan.seed, image.pixels)
 
     by_class: dict[tuple[str, Part | None], list[ExaminedImage]] = {}
     for image in sorted(images, key=order):
         by_class.setdefault((image.sample.class_name, image.sample.part), []).append(image)
-    lost: dict[str, Counter[str]] = {name: Counter() for name in classes}
+    lost: dict[str, Counter[str]] = {name: Counter() for name in plan.classes}
     for entry in left_out:
         lost.setdefault(entry.class_name, Counter())[entry.kind] += 1
     splits: dict[str, list[ExaminedImage]] = {split: [] for split in SPLITS}
     others: list[str] = []
-    for side, asked in group_by_part(amounts, given).items():
-        for name in classes:
+    for side, asked in group_by_part(plan.amounts, plan.given).items():
+        for name in plan.classes:
             pool = by_class.get((name, side), [])
             if "test" not in asked:
-                pool = [image for image in pool if not locked.is_test(image.pixels)]
+                pool = [image for image in pool if not plan.locked.is_test(image.pixels)]
             counts = count_images(asked, len(pool), name, side, lost[name])
             if wanted := counts.get("test"):
-                pool, counts = _keep_locked(pool, counts, asked, name, side, lost[name], locked)
+                pool, counts = _keep_locked(pool, counts, asked, name, side, lost[name], plan.locked)
                 if counts["test"] != wanted:
                     others.append(_describe_count(name, counts["test"], wanted))
             start = 0
@@ -169,21 +158,20 @@ def assign(
     return {split: sorted(members, key=order) for split, members in splits.items()}
 
 
-def find_misplaced(images: Iterable[ExaminedImage], given: Collection[Part], locked: LockTable) -> list[Reject]:
-    """Return the images that ``assign`` leaves out because the lock table forbids the use of their part.
+def find_misplaced(images: Iterable[ExaminedImage], plan: SplitPlan) -> list[Reject]:
+    """Return the images that ``assign_images`` leaves out because the lock table forbids the use of their part.
 
     Args:
         images: all images.
-        given: the parts that the data set is divided into, if any.
-        locked: the lock table.
+        plan: what is asked of the splits.
     """
     found = []
-    test_part = "test" if "test" in given else "train"
-    for image in images if given else ():
+    test_part = "test" if "test" in plan.given else "train"
+    for image in images if plan.given else ():
         part, pixels = image.sample.part, image.pixels
-        if part == test_part == "test" and locked.is_other(pixels):
+        if part == test_part == "test" and plan.locked.is_other(pixels):
             found.append(_reject(image, "in the test part, and was trained on before", "locked"))
-        elif part != test_part and locked.is_test(pixels):
+        elif part != test_part and plan.locked.is_test(pixels):
             found.append(_reject(image, f"in the {part} part, and was a test image before", "locked"))
     return found
 

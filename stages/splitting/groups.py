@@ -1,18 +1,17 @@
 """Keep groups of images, such as all images of a patient, an object or a burst, in one split."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from stages.base.errors import UserError
-from stages.base.splits import SPLITS, Part
+from stages.base.splits import SPLITS
 from stages.base.terminal import say
 from stages.sources.data_set import Reject
-from stages.splitting.amounts import Amount, group_by_part
-from stages.splitting.assign import assign, drop_duplicates, find_misplaced, rank
+from stages.splitting.amounts import Amount, SplitPlan, group_by_part
+from stages.splitting.assign import assign_images, drop_duplicates, find_misplaced, rank
 from stages.splitting.examine import ExaminedImage
-from stages.splitting.lock_table import NO_LOCKS, LockTable
 
 GroupRule = str | dict[str, str]  # "none", "folder", {"column": NAME}, or {"regex": PATTERN}
 
@@ -32,27 +31,16 @@ class Grouping:
     pairs: Sequence[tuple[int, int]]
 
 
-def divide(
-    images: Sequence[ExaminedImage],
-    together: Grouping,
-    classes: Sequence[str],
-    amounts: Mapping[str, Amount],
-    given: Collection[Part],
-    seed: int,
-    left_out: Sequence[Reject],
-    locked: LockTable = NO_LOCKS,
+def assign(
+    images: Sequence[ExaminedImage], together: Grouping, plan: SplitPlan, left_out: Sequence[Reject]
 ) -> tuple[dict[str, list[ExaminedImage]], list[Reject]]:
-    """Assign images to splits, one by one (see ``assign``) or in groups (see ``assign_groups``).
+    """Assign images to splits, one by one (see ``assign_images``) or in groups (see ``assign_groups``).
 
     Args:
-        images: see ``assign``.
+        images: the available images, without duplicates.
         together: which images belong together.
-        classes: see ``assign``.
-        amounts: see ``assign``.
-        given: see ``assign``.
-        seed: see ``assign``.
-        left_out: see ``assign``.
-        locked: see ``assign``.
+        plan: what is asked of the splits.
+        left_out: the unusable images, to be counted in messages.
 
     Returns:
         The images of each split; and those left out because of near duplicates, groups or the lock table.
@@ -60,14 +48,14 @@ def divide(
     excluded: list[Reject] = []
     if together.near == "drop":
         pictures = join_groups(name_groups(images, "none"), together.pairs)
-        images, excluded = drop_duplicates(images, pictures, "near duplicate", locked)
+        images, excluded = drop_duplicates(images, pictures, "near duplicate", plan.locked)
     if together.rule == "none" and together.near != "group":
-        splits = assign(images, classes, amounts, given, seed, [*left_out, *excluded], locked)
-        return splits, excluded + find_misplaced(images, given, locked)
+        splits = assign_images(images, plan, [*left_out, *excluded])
+        return splits, excluded + find_misplaced(images, plan)
     groups = name_groups(images, together.rule)
     if together.near == "group":
         groups = join_groups(groups, together.pairs)
-    splits, crossing = assign_groups(images, groups, classes, amounts, given, seed, locked)
+    splits, crossing = assign_groups(images, groups, plan)
     say("split.train, val and test are approximate, because groups stay together")
     return splits, excluded + crossing
 
@@ -105,7 +93,7 @@ def _folder(image: ExaminedImage) -> str:
     return "/".join(below) if below else image.sample.source
 
 
-def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list[str]:
+def join_groups(groups: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
     """Merge the groups of each pair of images; a merged group has the smallest of their names.
 
     Args:
@@ -115,27 +103,19 @@ def join_groups(groups: Sequence[str], pairs: Iterable[tuple[int, int]]) -> list
     Returns:
         The group of each image.
     """
-    parent = {name: name for name in groups}
+    if not pairs:
+        return list(groups)
+    from scipy.cluster.hierarchy import DisjointSet  # here: it imports slowly, and most data sets do not need it
 
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
+    joined = DisjointSet(groups)
     for first, second in pairs:
-        low, high = sorted((root(groups[first]), root(groups[second])))
-        parent[high] = low
-    return [root(name) for name in groups]
+        joined.merge(groups[first], groups[second])
+    name_of = {name: min(subset) for subset in joined.subsets() for name in subset}
+    return [name_of[name] for name in groups]
 
 
 def assign_groups(
-    images: Sequence[ExaminedImage],
-    groups: Sequence[str],
-    classes: Sequence[str],
-    amounts: Mapping[str, Amount],
-    given: Collection[Part],
-    seed: int,
-    locked: LockTable = NO_LOCKS,
+    images: Sequence[ExaminedImage], groups: Sequence[str], plan: SplitPlan
 ) -> tuple[dict[str, list[ExaminedImage]], list[Reject]]:
     """Assign groups to train, val and test by a hash of their names, so that new images do not move others.
 
@@ -144,13 +124,9 @@ def assign_groups(
     A group with a locked test image goes to test; a group with images that were trained on never does.
 
     Args:
-        images: see ``assign``.
+        images: the available images, without duplicates.
         groups: of each image.
-        classes: see ``assign``.
-        amounts: see ``assign``.
-        given: see ``assign``.
-        seed: see ``assign``.
-        locked: see ``assign``.
+        plan: what is asked of the splits.
 
     Returns:
         The images of each split, with mixed classes; and those left out because other images of their group are in
@@ -160,6 +136,7 @@ def assign_groups(
         UserError: a class has no training or no test image.
     """
     splits: dict[str, list[tuple[ExaminedImage, str]]] = {split: [] for split in SPLITS}
+    locked = plan.locked
     held = {group for image, group in zip(images, groups, strict=True) if locked.is_test(image.pixels)}
     learned = {group for image, group in zip(images, groups, strict=True) if locked.is_other(image.pixels)}
     left_out = []
@@ -168,11 +145,11 @@ def assign_groups(
         reason = f"of the group {group}, which {why}"
         left_out.append(Reject(image.sample.source, image.sample.class_name, reason, "grouped"))
 
-    for side, asked in group_by_part(amounts, given).items():
+    for side, asked in group_by_part(plan.amounts, plan.given).items():
         pool = [pair for pair in zip(images, groups, strict=True) if pair[0].sample.part == side]
-        shares = _shares(asked, len(pool), len(classes))
+        shares = _shares(asked, len(pool), len(plan.classes))
         for image, group in pool:
-            place = int.from_bytes(rank(seed, group)[:8], "big") / 2**64
+            place = int.from_bytes(rank(plan.seed, group)[:8], "big") / 2**64
             split = _find(place, shares)
             if "test" in shares and group in held:
                 split = "train" if locked.is_other(image.pixels) else "test"  # the former are left out below
@@ -192,13 +169,13 @@ def assign_groups(
         for split, members in splits.items()
     }
     for split in ("train", "test"):
-        if missing := set(classes) - {image.sample.class_name for image, _ in splits[split]}:
+        if missing := set(plan.classes) - {image.sample.class_name for image, _ in splits[split]}:
             raise UserError(
                 f"class '{min(missing)}': found no group for {split} among its images. Expected several groups in each "
                 f"class: set split.group: none, take another split.seed, or ask for larger shares."
             )
     ordered = {
-        split: sorted((image for image, _ in members), key=lambda image: rank(seed, image.pixels))
+        split: sorted((image for image, _ in members), key=lambda image: rank(plan.seed, image.pixels))
         for split, members in splits.items()
     }
     return ordered, sorted(left_out, key=lambda entry: entry.source)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.images.split_file import SplitFile
-from stages.measure.intervals import wilson
+from stages.measure.intervals import bound_accuracy
 from tests.benchmarks.measured import measured, processor, settled, table
 from tests.helpers.copies import bring, copy_project, run, scores, set_params
 
@@ -218,7 +218,7 @@ def accuracies(turn: Turn) -> str:
     rows = [(f"accuracy on {images} test images", "pipeline", "the loop")]
     for model in ("head", "finetuned"):
         shares = (turn.scores[model]["accuracy"], turn.plain[f"{model}_accuracy"])
-        intervals = [wilson(round(share * images), images, 0.95) for share in shares]
+        intervals = [bound_accuracy(round(share * images), images, 0.95) for share in shares]
         cells = [f"{share:.1%} ({low:.1%} to {high:.1%})" for share, (low, high) in zip(shares, intervals, strict=True)]
         rows.append((model, cells[0], cells[1]))
     return table(rows)

@@ -1,23 +1,22 @@
-"""Draw the splits of a data set, and find out how its images are to be read."""
+"""Assign the images of a data set to splits, and find the range of gray values to read them with."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.base.splits import Part
 from stages.images.contract import Range
 from stages.schema.split import Split
 from stages.sources.data_set import Reject
 from stages.sources.rejects import refuse_many
+from stages.splitting.amounts import SplitPlan
 from stages.splitting.examine import ExaminedImage, find_blank
 from stages.splitting.gray_range import choose_range
-from stages.splitting.groups import Grouping, divide
-from stages.splitting.lock_table import LockTable
+from stages.splitting.groups import Grouping, assign
 from stages.splitting.near_duplicates import find_near_duplicates
 
 
 @dataclass(frozen=True)
-class Division:
-    """A data set that is divided.
+class Assignment:
+    """The splits of a data set.
 
     Attributes:
         splits: the images of each split.
@@ -34,16 +33,10 @@ class Division:
     unused: int
 
 
-def draw_splits(
-    images: Sequence[ExaminedImage],
-    readable: int,
-    params: Split,
-    classes: Sequence[str],
-    given: Collection[Part],
-    left_out: list[Reject],
-    locked: LockTable,
-) -> Division:
-    """Draw the splits, again without those images in which no handwriting shows once the range is known.
+def assign_splits(
+    images: Sequence[ExaminedImage], readable: int, params: Split, plan: SplitPlan, left_out: list[Reject]
+) -> Assignment:
+    """Assign the images, and once more without those that prove blank when the range of their values is known.
 
     The range of images of more than 8 bits comes from the training images, and decides what is visible in all images.
 
@@ -51,10 +44,8 @@ def draw_splits(
         images: the available images, without duplicates.
         readable: their number, including duplicates.
         params: the section of params.yaml.
-        classes: all classes.
-        given: the parts that the data set is divided into, if any.
+        plan: what is asked of the splits.
         left_out: what is not used; it is extended, also if this fails.
-        locked: the lock table.
 
     Raises:
         UserError: too many images cannot be used, or a class has too few.
@@ -63,7 +54,7 @@ def draw_splits(
         refuse_many(left_out, readable, params.max_rejects)
         pairs = find_near_duplicates([image.picture for image in images if image.picture])
         together = Grouping(params.group, params.near_duplicates, pairs)
-        splits, excluded = divide(images, together, classes, params.amounts, given, params.seed, left_out, locked)
+        splits, excluded = assign(images, together, plan, left_out)
         values = choose_range(params.range, splits["train"])
         blank = find_blank(images, values, params.handwriting)
         if not blank:
@@ -74,4 +65,4 @@ def draw_splits(
         images = [image for image in images if image.sample.source not in sources]
     left_out += excluded
     unused = len(images) - len(excluded) - sum(map(len, splits.values()))
-    return Division(splits, values, [(images[one], images[other]) for one, other in pairs], excluded, unused)
+    return Assignment(splits, values, [(images[one], images[other]) for one, other in pairs], excluded, unused)
