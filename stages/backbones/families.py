@@ -130,3 +130,21 @@ NASNET = Family(
     ),
     ends=True,
 )
+
+# Without OWN and MNIST: the first has NUMBERED in VGG, the names of the second are anybody's.
+_FAMILIES = (
+    VGG, XCEPTION, RESNET, DENSENET, INCEPTION, INCEPTION_RESNET, MOBILENET, MOBILENET_V2, MOBILENET_V3, EFFICIENTNET,
+    CONVNEXT, NASNET,
+)  # fmt: skip
+
+
+def find_blocks(layers: Sequence[str]) -> dict[str, str]:
+    """Return the blocks of a network of unknown origin: of the first family that all its blocks' names are from.
+
+    Args:
+        layers: names of all layers of the network.
+    """
+    for family in _FAMILIES:
+        if all(any(re.fullmatch(pattern, layer) for layer in layers) for _, pattern in family.rules):
+            return family.blocks(layers)
+    return {}

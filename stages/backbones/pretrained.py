@@ -25,8 +25,10 @@ class Pretrained:
 
     Attributes:
         backbone: with its weights.
-        classes: of the source data set, whose classifier it was trained with; None for weights without a classifier.
-        classifier: its kernel (features, classes) and bias (classes,); None likewise.
+        classes: of its classifier's outputs; None for weights without a classifier, and for a classifier whose classes
+            nobody named.
+        classifier: kernel (features, classes) and bias (classes,) of the classifier it was trained with; None for
+            weights without one.
     """
 
     backbone: Backbone
@@ -44,6 +46,7 @@ def write_pretrained(folder: Path, pretrained: Pretrained) -> None:
     description = {
         "preprocessing": backbone.preprocessing,
         "classes": pretrained.classes,
+        "classifier": pretrained.classifier is not None,
         "architecture": asdict(backbone.architecture),
         "backbone": to_config(backbone.model),
     }
@@ -72,9 +75,9 @@ def read_pretrained(folder: Path) -> Pretrained:
             architecture=from_json(content["architecture"]),
             preprocessing=content["preprocessing"],
         )
-        classes = content["classes"]
+        classes, has_classifier = content["classes"], content["classifier"]
     load_weights(backbone.model, folder / "backbone.weights.h5")
-    if classes is not None:
+    if has_classifier:
         path = folder / "classifier.npz"
         with refuse_damaged(path, "a classifier"), open_arrays(path) as arrays:
             classifier = arrays["kernel"], arrays["bias"]

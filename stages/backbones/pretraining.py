@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.backbones.build import read_own_model
 from stages.backbones.leakage import write_learned
+from stages.backbones.own_keras import describe_own_model
 from stages.backbones.pretrained import Pretrained, write_pretrained
 from stages.backbones.pretraining_data import read_pixels
 from stages.backbones.registry import find_backbone
+from stages.backbones.source import Source
 from stages.backbones.weights import load_published
 from stages.base.arrays import Subset
 from stages.base.terminal import say
@@ -23,26 +26,29 @@ from stages.training.history import COLUMNS
 from stages.training.train import TrainingConfig, fit, measure
 
 
-def make_backbone(
-    folder: Path, params: Pretrain, weights: Path | None, *, devices: int | str, checkpoints: Path
-) -> None:
+def make_backbone(folder: Path, params: Pretrain, source: Source, *, devices: int | str, checkpoints: Path) -> None:
     """Make the backbone, and write what the stage hands on into ``folder``.
 
     Args:
         folder: to write into.
         params: the section ``pretrain``.
-        weights: file to load; None if ``params.source`` is a data set.
+        source: what ``params.source`` is.
         devices: GPUs that train, or "auto".
         checkpoints: folder to resume an interrupted training from; removed when the backbone is done.
     """
     start(params.seed, devices)
-    backbone = find_backbone(params.backbone, params.image_size).build(params.image_size)
-    pretrained, model = Pretrained(backbone), backbone.model
     history = pd.DataFrame(columns=COLUMNS)
     metrics: dict[str, float] = {}
-    if weights is not None:
-        load_published(model, weights)
-        say(f"{params.backbone}, {model.count_params():,} parameters, with the weights of {weights.name}")
+    if source.is_model:
+        pretrained = read_own_model(params, source.path)
+    else:
+        pretrained = Pretrained(find_backbone(params.backbone, params.image_size).build(params.image_size))
+    backbone, model = pretrained.backbone, pretrained.backbone.model
+    if source.is_model:
+        say(describe_own_model(pretrained, source.path))
+    elif source.kind == "weights":
+        load_published(model, source.path)
+        say(f"{params.backbone}, {model.count_params():,} parameters, with the weights of {source.path.name}")
     elif params.epochs:
         with checkpoint_folder(checkpoints, [params.model_dump(), devices], [Path(params.source)]) as resume:
             pretrained, history, metrics = _learn(backbone, params, folder, resume)

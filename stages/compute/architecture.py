@@ -49,11 +49,14 @@ class Architecture:
         operations: layers, and operations between them, in topological order.
         output: name of the last.
         blocks: names of the blocks, each with the first of its layers, from the input on.
+        classifier: the layers after the backbone that were cut off a whole network, such as Dropout and Dense. Counts
+            of ``extract.freeze`` include them, as those of the network's author do.
     """
 
     operations: tuple[Layer, ...]
     output: str
     blocks: Mapping[str, str]
+    classifier: tuple[Layer, ...] = ()
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -140,9 +143,12 @@ def _histories(node: Any) -> Iterator[str]:
 
 def from_json(content: dict[str, Any]) -> Architecture:
     """Return an architecture from what ``dataclasses.asdict`` made of it."""
-    tuples = ({key: tuple(layer[key]) for key in ("shape", "inputs")} for layer in content["operations"])
-    layers = (Layer(**{**layer, **own}) for layer, own in zip(content["operations"], tuples, strict=True))
-    return Architecture(tuple(layers), content["output"], content["blocks"])
+
+    def read(layers: list[dict[str, Any]]) -> tuple[Layer, ...]:
+        return tuple(Layer(**layer | {key: tuple(layer[key]) for key in ("shape", "inputs")}) for layer in layers)
+
+    operations, classifier = read(content["operations"]), read(content["classifier"])
+    return Architecture(operations, content["output"], content["blocks"], classifier)
 
 
 def read_architecture(folder: Path) -> Architecture:

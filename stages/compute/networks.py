@@ -1,6 +1,6 @@
 """Build networks: pixels → preprocessing → backbone → pooling → head → logits, as a whole or cut at a freeze depth."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,16 +10,29 @@ from stages.compute.runtime import keras
 layers = keras.layers
 Model: TypeAlias = keras.Model
 
+Step = Callable[[keras.KerasTensor], keras.KerasTensor]
+Preprocessing: TypeAlias = str | Mapping[str, Sequence[float]]
+
+
+def normalize(mean: Sequence[float], std: Sequence[float]) -> list[Step]:
+    """Return layers from pixels 0-255 to (x / 255 - mean) / std, as torchvision and timm write it.
+
+    Args:
+        mean: of each channel, in units of 0-1 pixels.
+        std: likewise.
+    """
+    return [
+        layers.Rescaling(1 / 255, name="preprocess_rescale"),
+        layers.Normalization(mean=tuple(mean), variance=[s**2 for s in std], name="preprocess"),
+    ]
+
+
 # What each family of backbones was trained on. Keras's preprocess_input does the same to arrays, outside the network.
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PREPROCESSING: dict[str, Callable[[], list[Callable[[keras.KerasTensor], keras.KerasTensor]]]] = {
+PREPROCESSING: dict[str, Callable[[], list[Step]]] = {
     "raw": lambda: [layers.Rescaling(1.0, name="preprocess")],
     "unit": lambda: [layers.Rescaling(1 / 255, name="preprocess")],
     "symmetric": lambda: [layers.Rescaling(1 / 127.5, offset=-1.0, name="preprocess")],
-    "normalized": lambda: [
-        layers.Rescaling(1 / 255, name="preprocess_rescale"),
-        layers.Normalization(mean=_IMAGENET_MEAN, variance=[s**2 for s in _IMAGENET_STD], name="preprocess"),
-    ],
+    "normalized": lambda: normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "caffe": lambda: [
         layers.Rescaling(1.0, name="preprocess_cast"),
         lambda x: keras.ops.take(x, (2, 1, 0), axis=-1),  # RGB → BGR
@@ -37,12 +50,12 @@ class Backbone:
     Attributes:
         model: from preprocessed images (n, side, side, channels) to feature maps or vectors, with weights.
         architecture: its layers and blocks.
-        preprocessing: key of PREPROCESSING.
+        preprocessing: key of PREPROCESSING, or ``mean`` and ``std`` of each channel, in units of 0-1 pixels.
     """
 
     model: Model
     architecture: Architecture
-    preprocessing: str
+    preprocessing: Preprocessing
 
 
 def pixels_input(size: int, channels: int) -> keras.KerasTensor:
@@ -50,9 +63,10 @@ def pixels_input(size: int, channels: int) -> keras.KerasTensor:
     return keras.Input((size, size, channels), dtype="uint8", name="pixels")
 
 
-def preprocess(pixels: keras.KerasTensor, mode: str) -> keras.KerasTensor:
-    """Return ``pixels`` (raw, 0-255) preprocessed as ``mode`` says, a key of PREPROCESSING."""
-    for step in PREPROCESSING[mode]():
+def preprocess(pixels: keras.KerasTensor, mode: Preprocessing) -> keras.KerasTensor:
+    """Return ``pixels`` (raw, 0-255) preprocessed as ``mode`` says; see ``Backbone``."""
+    steps = PREPROCESSING[mode]() if isinstance(mode, str) else normalize(mode["mean"], mode["std"])
+    for step in steps:
         pixels = step(pixels)
     return pixels
 

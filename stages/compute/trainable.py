@@ -34,17 +34,18 @@ class LayerFreezer:
     Args:
         model: the backbone.
         train_batchnorm: whether thawed BatchNormalization layers train too.
+        uncounted: layers at the start of the model that counts leave out: the input of a Sequential model.
     """
 
-    def __init__(self, model: Model, train_batchnorm: bool) -> None:
-        self._model, self._train_batchnorm = model, train_batchnorm
+    def __init__(self, model: Model, train_batchnorm: bool, uncounted: int = 0) -> None:
+        self._model, self._train_batchnorm, self._uncounted = model, train_batchnorm, uncounted
         self._dropout = [(layer, layer.rate) for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
 
     def freeze(self, frozen: int) -> None:
         """Freeze the first ``frozen`` layers alone, and restore the dropout rate of thawed layers."""
         for layer, rate in self._dropout:
             layer.rate = rate
-        freeze_layers(self._model, frozen, self._train_batchnorm)
+        freeze_layers(self._model, frozen + self._uncounted, self._train_batchnorm)
 
     def callbacks(self, frozen_from: Mapping[int, int]) -> dict[int, Callable[[], None]]:
         """Return ``before_epoch`` of ``stages.training.train.fit``: from each epoch on, so many layers are frozen."""

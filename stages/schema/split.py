@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from contextlib import suppress
-from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -12,11 +11,9 @@ from stages.base.params import Section, Seed, allowed
 from stages.base.splits import SPLITS
 from stages.images.bit_depth import is_range
 from stages.images.contract import Fit, Form, Polarity
+from stages.schema.class_names import are_class_names
 
 LONGEST = 200  # characters of a text in `about`
-
-# Types that YAML reads unquoted names as. Whole numbers are accepted as names.
-_OTHER = {bool: "the truth value", type(None): "the value", float: "the number", date: "the date", datetime: "the time"}
 
 
 def _is_amount(value: Any) -> bool:
@@ -26,14 +23,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def _is_classes(value: Any) -> bool:
-    if not isinstance(value, list):
-        return bool(value == "all")
-    for name in value:
-        if kind := _OTHER.get(type(name)):
-            written = "null" if name is None else str(name).lower()
-            example = "1e3" if isinstance(name, float) else written
-            raise ValueError(f"expected names; YAML reads one as {kind} {written}: put it in quotes, as in '{example}'")
-    return all(isinstance(name, str | int) for name in value) and len({str(name) for name in value}) == len(value) >= 2
+    return value == "all" or are_class_names(value)
 
 
 def _is_encoding(value: Any) -> bool:

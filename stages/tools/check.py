@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.backbones.registry import find_backbone
+from stages.backbones.build import describe_backbone
 from stages.base.errors import UserError
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
@@ -102,7 +102,7 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
 def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
     """Return a sentence on the backbone and its frozen layers, and what is wrong with them."""
     try:
-        architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
+        architecture = describe_backbone(pretrain)
         depths = resolve_depths(architecture, extract.freeze, extract.depths)
         depth = select_depth(architecture, depths, thawed.freeze)
         plan_unfreezing(architecture, thawed.plan, depth.frozen)

@@ -9,7 +9,7 @@ Nothing is trained or loaded, so it also works before `dvc repro`.
 import argparse
 from pathlib import Path
 
-from stages.backbones.registry import find_backbone
+from stages.backbones.build import describe_backbone
 from stages.base.files import read_json
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -37,7 +37,7 @@ def main() -> None:
     thawed = read_section(PARAMS, "finetune", Finetune).thawed
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     train_batchnorm = thawed.batchnorm == "train"
-    architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
+    architecture = describe_backbone(pretrain)
     depths = resolve_depths(architecture, extract.freeze if given is None else parse_freeze(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else thawed.freeze
     depth = select_depth(architecture, depths, freeze)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.backbones.registry import find_backbone
+from stages.backbones.build import describe_backbone
 from stages.base.errors import UserError
 from stages.base.files import read_json, replace_file
 from stages.base.folders import lock_folder, replace_folder
@@ -130,7 +130,7 @@ def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
     if not finetune.thawed.epochs:
         raise UserError("finetune.thawed.epochs: expected 1 or more; with 0 nothing is thawed at any depth.")
     choose_backend(*read_values(params, "compute", Compute, "backend"))
-    architecture = find_backbone(pretrain.backbone, pretrain.image_size).build(pretrain.image_size).architecture
+    architecture = describe_backbone(pretrain)
     frozen = resolve_distinct(architecture, given)
     for count in frozen.values():
         plan_unfreezing(architecture, finetune.thawed.plan, count)

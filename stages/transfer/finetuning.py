@@ -79,7 +79,8 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
     thawed = build_trainable_part(backbone, depth.layer, pooling, head)
     set_precision(backbone.model, precision)
     train_batchnorm, frozen = params.thawed.batchnorm == "train", min(frozen_from.values())
-    freezer = LayerFreezer(backbone.model, train_batchnorm)
+    uncounted = len(backbone.model.layers) - len(architecture.layers)
+    freezer = LayerFreezer(backbone.model, train_batchnorm, uncounted)
     thaws = frozen < activations.layers and params.thawed.epochs > 0
     layer_table(architecture, frozen, train_batchnorm).to_csv(folder / "layers.csv", index=False)
     pair = ModelPair(

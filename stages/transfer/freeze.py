@@ -50,7 +50,7 @@ def resolve_freeze(architecture: Architecture, freeze: int | str, key: str = "ex
         if name in thawed or architecture.ancestors(name) & thawed:
             break
         layer = name
-    return Depth(frozen, None if layer == architecture.names[0] else layer)
+    return Depth(frozen, None if layer == architecture.operations[0].name else layer)
 
 
 def resolve_depths(architecture: Architecture, freeze: int | str, others: Sequence[int | str]) -> list[Depth]:
@@ -180,18 +180,20 @@ def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> in
         return len(names)
     if freeze == "none":
         return 0
+    rows = [*names, *(layer.name for layer in architecture.classifier)]
     if isinstance(freeze, int):
-        if abs(freeze) > len(names):
+        if abs(freeze) > len(rows):
+            whole = f"network has {len(rows)} layers, its classifier's" if architecture.classifier else ""
             raise UserError(
-                f"{key}: expected a count from {-len(names)} to {len(names)}, for the backbone has "
-                f"{len(names)} layers; received {freeze}."
+                f"{key}: expected a count from {-len(rows)} to {len(rows)}, for the "
+                f"{f'{whole} included' if whole else f'backbone has {len(rows)} layers'}; received {freeze}."
             )
-        return len(names[:freeze])
+        return _within_backbone(architecture, len(rows[:freeze]), freeze, key)
     if freeze in blocks:  # before the layers: InceptionV3's mixed5 is the block, not the layer that ends it
         return names.index(blocks[freeze])
-    if freeze in names:
-        return names.index(freeze)
-    known = [*blocks, *names]
+    if freeze in rows:
+        return _within_backbone(architecture, rows.index(freeze), freeze, key)
+    known = [*blocks, *rows]
     close = difflib.get_close_matches(freeze, known, n=3) or [name for name in known if freeze in name][:3]
     hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
     listed = f"blocks: {', '.join(blocks)}; layers: " if blocks else ""
@@ -199,3 +201,18 @@ def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> in
         f"{key}: expected 'all', 'none', a count, or a layer or block of the backbone "
         f"({listed}{names[0]}, {names[1]} … {names[-1]}); received '{freeze}'.{hint}"
     )
+
+
+def _within_backbone(architecture: Architecture, frozen: int, freeze: int | str, key: str) -> int:
+    """Return how many layers of the backbone the first ``frozen`` rows of the table are.
+
+    Raises:
+        UserError: they include all of the classifier that has weights.
+    """
+    count, classifier = len(architecture.names), architecture.classifier
+    if frozen > count and not any(layer.parameters for layer in classifier[frozen - count :]):
+        raise UserError(
+            f"{key}: {freeze} freezes the classifier too and leaves nothing to train. Expected a count that leaves its "
+            f"last layer with weights, or all: the whole backbone."
+        )
+    return min(frozen, count)

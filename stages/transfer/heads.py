@@ -54,8 +54,17 @@ def start_from_source(head: Model, pretrained: Pretrained, classes: list[str]) -
         UserError: there is no classifier, it lacks a class, or the head has another shape.
     """
     remedy = "Set finetune.head.initial: new."
-    if pretrained.classifier is None or pretrained.classes is None:
-        raise UserError(f"finetune.head.initial: 'source' needs a backbone trained by pretrain on a data set. {remedy}")
+    if pretrained.classifier is None:
+        raise UserError(
+            f"finetune.head.initial: 'source' needs a backbone that pretrain trained on a data set, or a model of your "
+            f"own that ends in a classifier. {remedy}"
+        )
+    if pretrained.classes is None:
+        count = pretrained.classifier[0].shape[1]
+        raise UserError(
+            f"finetune.head.initial: 'source' needs the names of the source's {count} classes, and its file names "
+            f"none. List them in pretrain.classes, in the order of its outputs, or set finetune.head.initial: new."
+        )
     missing = [name for name in classes if name not in pretrained.classes]
     if missing:
         raise UserError(

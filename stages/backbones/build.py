@@ -1,0 +1,41 @@
+"""Make the backbone that the section ``pretrain`` names: of the table, or the network of one's own model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.backbones.registry import find_backbone
+from stages.backbones.source import find_source
+from stages.compute.architecture import Architecture
+from stages.schema.pretrain import SOURCE, Pretrain
+
+if TYPE_CHECKING:
+    from stages.backbones.pretrained import Pretrained
+
+
+def describe_backbone(params: Pretrain) -> Architecture:
+    """Return the architecture of the backbone; a network of the table needs no file.
+
+    Args:
+        params: the section ``pretrain``.
+
+    Raises:
+        UserError: there is no such backbone, or it does not take such images.
+    """
+    if params.backbone == SOURCE:
+        return read_own_model(params, find_source(params).path).backbone.architecture
+    return find_backbone(params.backbone, params.image_size).build(params.image_size).architecture
+
+
+def read_own_model(params: Pretrain, path: Path) -> "Pretrained":
+    """Return the network in a file as a backbone, with its classifier.
+
+    Args:
+        params: the section ``pretrain``.
+        path: of a whole model.
+
+    Raises:
+        UserError: it cannot be read, or is no network of images as ``params`` say.
+    """
+    from stages.backbones.own_keras import read_own_keras  # here: it imports the framework
+
+    return read_own_keras(params, path)

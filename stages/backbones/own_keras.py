@@ -1,0 +1,177 @@
+"""Make a backbone of one's own Keras model, and its classifier what fine-tuning can start from."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from stages.backbones.families import find_blocks
+from stages.backbones.pretrained import Pretrained
+from stages.base.errors import UserError
+from stages.compute.flattening import Division, divide, flatten
+from stages.compute.keras_files import load_model
+from stages.compute.networks import Backbone, Model, Preprocessing
+from stages.schema.pretrain import AUTO, RANGES, Pretrain
+
+# In a .keras file that Thaw wrote.
+CLASSES, CONTRACT = "classes.json", "contract.json"
+_PREPROCESSING = dict(zip(RANGES, ("raw", "unit", "symmetric"), strict=True))
+
+
+def read_own_keras(params: Pretrain, path: Path) -> Pretrained:
+    """Return the network in a file as a backbone, with its classifier.
+
+    Args:
+        params: the section ``pretrain``.
+        path: of the model.
+
+    Raises:
+        UserError: the file cannot be read, is no network of images of one size to classes, or lacks what ``params``
+            leave to it.
+    """
+    preprocessing = find_preprocessing(params, path)
+    model = load_model(path)
+    check_input(model, params.image_size, path)
+    try:
+        flat = flatten(model, params.image_size)
+    except (UserError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise _refused(path, f"no network of images of {params.image_size} px: {reason}") from None
+    division = divide(flat, None if params.output == AUTO else params.output, find_blocks)
+    if division is None:
+        raise _no_end(path, params.output, [layer.name for layer in flat.model.layers])
+    if len(division.backbone.output_shape) not in (2, 4):
+        raise _refused(
+            path,
+            f"the backbone would end in {division.backbone.output_shape[1:]}, neither a feature map "
+            f"nor a vector. Set pretrain.output to a layer that does",
+        )
+    backbone = Backbone(division.backbone, division.architecture, preprocessing)
+    return Pretrained(backbone, find_classes(params, path, division), division.weights)
+
+
+def describe_own_model(pretrained: Pretrained, path: Path) -> str:
+    """Return a sentence on what was taken from a file."""
+    backbone, classifier = pretrained.backbone, pretrained.backbone.architecture.classifier
+    after = f"cut off: {', '.join(layer.name for layer in classifier)}" if classifier else "it has no classifier"
+    return (
+        f"{path.name}: the backbone ends at {backbone.architecture.output}, "
+        f"{len(backbone.architecture.layers)} layers, {backbone.model.count_params():,} parameters; {after}"
+    )
+
+
+def find_preprocessing(params: Pretrain, path: Path) -> Preprocessing:
+    """Return what turns pixels 0-255 into those that the network takes.
+
+    Args:
+        params: the section ``pretrain``.
+        path: of the model.
+
+    Raises:
+        UserError: neither ``params`` nor the file say what it takes.
+    """
+    if isinstance(params.pixels, dict):
+        return params.pixels
+    if params.pixels != AUTO:
+        return _PREPROCESSING[params.pixels]
+    if _read_own(path, CONTRACT) is not None:
+        return "raw"  # its preprocessing is inside
+    raise UserError(
+        f"pretrain.pixels: {path} does not say which pixels its network takes. Expected {', '.join(RANGES)}, or "
+        f"{{mean: [...], std: [...]}}, as in its training: 0-255 if it has a Rescaling layer of its own or trained on "
+        f"pixels as they are, 0-1 after x / 255, -1-1 after x / 127.5 - 1."
+    )
+
+
+def find_classes(params: Pretrain, path: Path, division: Division) -> list[str] | None:
+    """Return the names of the classifier's outputs; None if nobody names them or there is no classifier.
+
+    Args:
+        params: the section ``pretrain``.
+        path: of the model.
+        division: of its network.
+
+    Raises:
+        UserError: there are more or fewer names than outputs.
+    """
+    if params.classes == AUTO:
+        names: list[str] | None = _read_own(path, CLASSES) if division.weights is not None else None
+    else:
+        names = [str(name) for name in params.classes]
+    if names is None:
+        return None
+    if division.weights is None:
+        raise UserError(f"pretrain.classes: {path} has no classifier after its backbone whose outputs they could name.")
+    if len(names) != (count := division.weights[0].shape[1]):
+        raise UserError(
+            f"pretrain.classes: expected {count} names, for the classifier of {path} has as many outputs; received "
+            f"{len(names)}."
+        )
+    return names
+
+
+def check_input(model: Model, side: int, path: Path) -> None:
+    """Raise UserError unless a network takes any number of images of ``side`` pixels.
+
+    Args:
+        model: the network.
+        side: of the images.
+        path: of its file, for messages.
+    """
+    if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
+        count = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs" if model.built else "no defined input"
+        raise _refused(
+            path,
+            f"expected a network of one input and one output, received one of {count}. Save the part from the image "
+            f"to one output, `keras.Model(image, output).save('NAME.keras')`",
+        )
+    shape = tuple(model.inputs[0].shape)
+    if len(shape) != 4:
+        raise _refused(
+            path,
+            f"expected a network of images (n, height, width, channels), received one of {shape}. Put "
+            f"`keras.Input((height, width, 1))` and a Reshape layer before it, and save both as one model",
+        )
+    if shape[-1] not in (1, 3):
+        raise _refused(
+            path, f"expected images of 1 channel (gray) or 3 (RGB), channels last, received an input of {shape}"
+        )
+    if shape[0] is not None:
+        raise _refused(
+            path,
+            f"expected any number of images at a time, received an input of {shape}. Call the model on "
+            f"`keras.Input({shape[1:]})`, and save both as one `keras.Model`",
+        )
+    if any(fixed not in (None, side) for fixed in shape[1:3]):
+        if shape[1] == shape[2]:
+            raise UserError(f"pretrain.image_size: {path} takes images of {shape[1]} px; received {side}.")
+        raise _refused(path, f"expected square images, received an input of {shape[1]} x {shape[2]} px")
+    kinds = {str(weight.dtype) for weight in model.weights if "count" not in weight.name}
+    if others := sorted(kind for kind in kinds if "float" not in kind):
+        raise _refused(
+            path,
+            f"expected floating-point weights, received {', '.join(others)}. Save the model from before it was "
+            f"quantized",
+        )
+
+
+def _read_own(path: Path, name: str) -> Any:
+    """Return what Thaw wrote into a .keras file beside the model; None if it did not."""
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as file:
+        return json.loads(file.read(name)) if name in file.namelist() else None
+
+
+def _no_end(path: Path, output: str, names: list[str]) -> UserError:
+    listed = f"its last layers are {', '.join(names[-6:])}"
+    if output == AUTO:
+        return UserError(
+            f"pretrain.output: {path} ends in a classifier that is no Dense layer, so say where its backbone ends: the "
+            f"name of a layer ({listed}); received {AUTO}."
+        )
+    return UserError(f"pretrain.output: {path} has no layer {output}; {listed}.")
+
+
+def _refused(path: Path, reason: str) -> UserError:
+    return UserError(f"pretrain.source: {path}: {reason}.")

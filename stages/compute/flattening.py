@@ -1,0 +1,204 @@
+"""Take a whole network apart: one flat graph of new layers, cut in two where its classifier begins."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from stages.base.errors import UserError
+from stages.compute.architecture import FEATURES, PIXELS, Architecture, Layer, describe, name_features
+from stages.compute.networks import POOLINGS, Model
+from stages.compute.runtime import keras
+
+_TAKEN = {PIXELS, FEATURES, "logits", *map(name_features, POOLINGS)}  # names of other tensors
+_DECIDING = ("softmax", "sigmoid", "linear")  # activations of a classifier
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A network without networks in it.
+
+    Attributes:
+        model: functional, with copies of the layers.
+        ends: names of the networks that were in it, each with its last layer.
+        counts_input: whether Keras counts the input among the layers, as it does unless the model is Sequential.
+    """
+
+    model: Model
+    ends: dict[str, str]
+    counts_input: bool
+
+
+@dataclass(frozen=True)
+class Division:
+    """A network in two parts.
+
+    Attributes:
+        backbone: the first.
+        architecture: of the backbone, with the layers after it.
+        weights: kernel (features, classes) and bias (classes,) of the classifier; None if what follows is none.
+    """
+
+    backbone: Model
+    architecture: Architecture
+    weights: tuple[np.ndarray, np.ndarray] | None
+
+
+def flatten(network: Model, side: int) -> Flat:
+    """Return a network of one input and one output as one functional model for images of ``side`` pixels.
+
+    Layers of networks inside keep their names, with the network's name before those that others have too. Layers that
+    augment images in training become ``Identity``: here ``extract.augment`` does that.
+
+    Args:
+        network: functional or Sequential, with networks inside or without.
+        side: of the images.
+
+    Raises:
+        UserError: a layer is used more than once.
+    """
+    image = keras.Input((side, side, network.input_shape[-1]), name=_Copies().name("image"))
+    copies = _Copies()
+    output = copies.run(network, image, "")
+    flat = keras.Model(image, output, name="backbone")
+    for layer, copy in copies.pairs:
+        copy.set_weights(layer.get_weights())
+    return Flat(flat, copies.ends, _counts_input(network))
+
+
+def divide(flat: Flat, end: str | None, find_blocks: Callable[[list[str]], dict[str, str]]) -> Division | None:
+    """Return the two parts of a network: the backbone, and the classifier after it.
+
+    The classifier is the last Dense layer, with Dropout before it and an activation after it.
+
+    Args:
+        flat: the network.
+        end: the last layer of the backbone, or a network whose last layer that is; None: before the classifier, or
+            the whole network if it has none.
+        find_blocks: from the names of the backbone's layers to the first layers of its blocks.
+
+    Returns:
+        None if there is no layer ``end``, or the classifier is of another kind.
+    """
+    whole = describe(flat.model, {})
+    rows = {row.name: row for row in whole.operations}
+    dense, decides = _find_classifier(flat.model, whole, rows)
+    last = flat.ends.get(end or "", end)
+    if last is None:
+        if dense is None and decides:
+            return None
+        last = whole.output if dense is None else _before(rows, dense)
+    if last not in rows:
+        return None
+    backbone = keras.Model(flat.model.input, _operation(flat.model, last).output, name="backbone")
+    architecture = describe(backbone, {})
+    operations = architecture.operations
+    if not flat.counts_input:
+        operations = (replace(operations[0], counted=False), *operations[1:])
+    kept = {row.name for row in operations}
+    rest = tuple(row for row in whole.operations if row.name not in kept)
+    architecture = Architecture(operations, architecture.output, {}, rest)
+    blocks = find_blocks(architecture.names)
+    weights = _weights(flat.model.get_layer(dense)) if dense is not None and _before(rows, dense) == last else None
+    return Division(backbone, replace(architecture, blocks=blocks), weights)
+
+
+@dataclass
+class _Copies:
+    """Copies of layers, with the names that they have in the flat network."""
+
+    pairs: list[tuple[Any, Any]] = field(default_factory=list)
+    ends: dict[str, str] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
+
+    def run(self, network: Model, x: Any, prefix: str) -> Any:
+        if isinstance(network, keras.Sequential):
+            for layer in network.layers:
+                x = self.call(prefix, layer, x)
+        else:
+            x = network._run_through_graph(x, operation_fn=lambda operation: partial(self.call, prefix, operation))
+        if prefix:
+            self.ends[prefix] = x._keras_history.operation.name
+        return x
+
+    def call(self, prefix: str, layer: Any, *inputs: Any, **options: Any) -> Any:
+        if id(layer) in self.seen:
+            raise UserError(f"the layer {layer.name} is used more than once")
+        self.seen.add(id(layer))
+        if isinstance(layer, keras.Model):
+            return self.run(layer, inputs[0], layer.name)
+        copy = _copy(layer, self.name(layer.name, prefix))
+        options = {key: value for key, value in options.items() if key not in ("training", "mask")}
+        output = copy(*inputs, **options)
+        if isinstance(copy, keras.Layer) and copy.weights:
+            self.pairs.append((layer, copy))
+        return output
+
+    def name(self, name: str, prefix: str = "") -> str:
+        if name in self.names | _TAKEN and prefix:
+            name = f"{prefix}_{name}"
+        unique, number = name, 1
+        while unique in self.names | _TAKEN:
+            unique, number = f"{name}_{number}", number + 1
+        self.names.add(unique)
+        return unique
+
+
+def _copy(layer: Any, name: str) -> Any:
+    """Return a new layer, or operation, that computes the same in float32; its weights are new."""
+    kind = type(layer).__name__
+    if (kind != "RandomCrop" and kind.startswith("Random")) or kind in _AUGMENTING:
+        return keras.layers.Identity(name=name)
+    config = layer.get_config() | {"name": name}
+    if isinstance(layer, keras.Layer):
+        config["dtype"] = "float32"
+    if isinstance(layer, keras.layers.Normalization) and config["mean"] is None:  # it learned them with adapt()
+        learned = {key: np.ravel(getattr(layer, key)).tolist() for key in ("mean", "variance")}
+        config |= learned if config["axis"] else {key: values[0] for key, values in learned.items()}
+    return type(layer).from_config(config)
+
+
+_AUGMENTING = ("RandAugment", "AugMix", "MixUp", "CutMix", "GaussianNoise", "GaussianDropout", "AlphaDropout")
+
+
+def _counts_input(network: Model) -> bool:
+    if isinstance(network, keras.Sequential):
+        return isinstance(network.layers[0], keras.Model) and _counts_input(network.layers[0])
+    return True
+
+
+def _find_classifier(model: Model, whole: Architecture, rows: dict[str, Layer]) -> tuple[str | None, bool]:
+    """Return the last Dense layer if it classifies, and whether the network ends in a softmax or sigmoid."""
+    row, decides = rows[whole.output], False
+    while True:
+        layer = _operation(model, row.name)
+        activation = getattr(getattr(layer, "activation", None), "__name__", "softmax" if row.type == "Softmax" else "")
+        decides |= activation in ("softmax", "sigmoid")
+        if row.type == "Dense" and activation in _DECIDING:
+            return row.name, decides
+        if row.type not in ("Activation", "Softmax") or activation not in _DECIDING:
+            return None, decides
+        row = rows[row.inputs[0]]
+
+
+def _before(rows: dict[str, Layer], dense: str) -> str:
+    row = rows[rows[dense].inputs[0]]
+    while row.type == "Dropout":
+        row = rows[row.inputs[0]]
+    return row.name
+
+
+def _weights(dense: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel and bias; of one output, for the second of two classes, those of both."""
+    kernel = np.asarray(keras.ops.convert_to_numpy(dense.kernel))
+    bias = np.asarray(keras.ops.convert_to_numpy(dense.bias)) if dense.use_bias else np.zeros(dense.units, np.float32)
+    if dense.units == 1:  # a softmax over (0, z) is the sigmoid of z
+        return np.concatenate([np.zeros_like(kernel), kernel], axis=1), np.concatenate([np.zeros_like(bias), bias])
+    return kernel, bias
+
+
+def _operation(model: Model, name: str) -> Any:
+    return next(operation for operation in model.operations if operation.name == name)

@@ -1,0 +1,128 @@
+"""Read whole models as Keras wrote them, ``NAME.keras`` or ``NAME.h5``, without running any code of their author."""
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from stages.base.errors import UserError
+from stages.compute.native_logs import silence_native_logs
+from stages.compute.networks import Model
+from stages.compute.runtime import keras
+
+_LONGEST = 200  # characters of a reason
+# Keras 2 writes arguments that Keras 3 has no more; with these values they do nothing.
+_DROPPED = {"groups": (1,), "rng_type": ("stateful", None)}
+
+
+def load_model(path: Path) -> Model:
+    """Return the model in a file.
+
+    Args:
+        path: ``NAME.keras``, or ``NAME.h5`` with the network in it, as Keras 2 and 3 write both.
+
+    Raises:
+        UserError: it is damaged, holds code of its author, or something else that Keras 3 cannot read.
+    """
+    try:
+        config, version = _read_config(path)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path}: expected a model as Keras saves it; {_shorten(error)}. Copy or save it again."
+        ) from None
+    if path.suffix == ".keras" and version.startswith("2"):
+        raise UserError(
+            f"{path} was written by Keras {version}, whose .keras files Keras 3 cannot read. Load it where it was "
+            f"made, and save it with `model.save('NAME.h5')`."
+        )
+    _refuse_code(path, config)
+    with silence_native_logs():
+        try:
+            if path.suffix == ".keras":
+                return keras.models.load_model(path, compile=False)
+            with tempfile.TemporaryDirectory() as folder:
+                return _load_older(path, config, Path(folder) / "model.h5")
+        except Exception as error:  # Keras raises all kinds of errors for what it does not know
+            failure = _shorten(error)
+    raise UserError(
+        f"{path}: Keras {keras.__version__} cannot read it ({failure}). Save it again with this version of Keras, or "
+        f"with Keras 2 as NAME.h5."
+    )
+
+
+def _load_older(path: Path, config: dict[str, Any], copy: Path) -> Model:
+    upgraded = json.dumps(_upgrade(config))
+    if upgraded == json.dumps(config):
+        return keras.models.load_model(path, compile=False)
+    shutil.copyfile(path, copy)
+    with h5py.File(copy, "r+") as file:
+        file.attrs["model_config"] = upgraded
+    return keras.models.load_model(copy, compile=False)
+
+
+def _read_config(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the network's config, and the version of Keras that wrote it."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as file:
+            return json.loads(file.read("config.json")), str(json.loads(file.read("metadata.json"))["keras_version"])
+    with h5py.File(path) as file:
+        return json.loads(file.attrs["model_config"]), str(file.attrs.get("keras_version", "2"))
+
+
+def _upgrade(config: Any) -> Any:
+    """Return a config of Keras 2 without what Keras 3 does not take."""
+    if isinstance(config, list):
+        return [_upgrade(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    config = {key: _upgrade(value) for key, value in config.items()}
+    inner = config.get("config")
+    if isinstance(inner, dict):
+        kind = config.get("class_name", "")
+        dropped = {"DepthwiseConv2D": "groups"}.get(kind, "rng_type")
+        if inner.get(dropped) in _DROPPED[dropped]:
+            inner.pop(dropped, None)
+        if kind == "BatchNormalization" and isinstance(inner.get("axis"), list) and len(inner["axis"]) == 1:
+            inner["axis"] = inner["axis"][0]
+    return config
+
+
+def _refuse_code(path: Path, config: dict[str, Any]) -> None:
+    for part in _parts(config):
+        kind, inner = part["class_name"], part.get("config")
+        name = inner.get("name", "") if isinstance(inner, dict) else str(inner)
+        if kind in ("TFOpLambda", "SlicingOpLambda"):
+            raise UserError(
+                f"{path}: {name} ({kind}) is an operation of TensorFlow that Keras 2 put between layers, such as "
+                f"preprocess_input; Keras 3 cannot read it. Save the layers after it as a model of their own, and set "
+                f"pretrain.pixels to what it computed (docs/own_models.md shows how)."
+            )
+        module, registered = str(part.get("module") or "keras"), str(part.get("registered_name") or "")
+        builtin = module.split(".")[0] in ("keras", "tf_keras", "builtins") and ">" not in registered
+        if kind in ("Lambda", "__lambda__", "function") or not builtin:
+            raise UserError(
+                f"{path}: {name} ({kind}) is code of the model's author, which is not run. Replace it by layers of "
+                f"Keras and save the model again; what it did to pixels, pretrain.pixels can say."
+            )
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield everything in a config that names a class."""
+    if isinstance(config, dict):
+        if isinstance(config.get("class_name"), str):
+            yield config
+        for value in config.values():
+            yield from _parts(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _parts(value)
+
+
+def _shorten(error: Exception) -> str:
+    reason = str(error).rsplit("Exception encountered: ", 1)[-1]
+    return " ".join(reason.split())[:_LONGEST].rstrip(".") or type(error).__name__
