@@ -219,7 +219,7 @@ def test_flipped_bits_are_found_and_the_remedy_heals(repository: Path, name: str
     said = run("python", "-m", "stages", "check", "--data", cwd=repository, fails=True)
     assert str(path) in said
     if where == "both" and name.startswith("data/own"):
-        assert "Where it was pushed: rm -rf data/own/digits; dvc pull data/own/digits" in said
+        assert "If it was pushed: rm -rf data/own/digits; dvc pull data/own/digits" in said
         return
     for line in filter(None, said.partition("check: ")[2].splitlines()):
         assert ": " in line
@@ -237,7 +237,7 @@ def test_what_a_full_disk_cuts_is_named_with_its_remedy(repository: Path) -> Non
     (repository / ".dvc" / "tmp" / "rwlock").write_text('{"read": {"/da')
     run("dvc", "repro", cwd=repository, fails=True)
     said = run("python", "-m", "stages", "check", cwd=repository, fails=True)
-    assert ".dvc/tmp/rwlock is cut off, and DVC stops at it. When no other dvc runs: rm .dvc/tmp/rwlock" in said
+    assert ".dvc/tmp/rwlock is truncated, and DVC fails on it. If no other dvc is running: rm .dvc/tmp/rwlock" in said
     assert "dvc.lock is not valid YAML" in said
     assert "Bring it back with `git checkout dvc.lock`." in said
     run("rm", ".dvc/tmp/rwlock", cwd=repository)

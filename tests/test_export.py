@@ -27,6 +27,7 @@ from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.split_file import SplitFile, SplitRow, write_split
 from stages.measure.predictions import softmax, tabulate
+from stages.schema.export import FORMATS
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
 CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
@@ -360,7 +361,8 @@ def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
     assert content["input"] == {"name": "pixels", "dtype": "uint8", "shape": ["n", 16, 16, 3]}
     assert content["output"] == {"name": "probabilities", "dtype": "float32", "shape": ["n", 4]}
     assert content["formats"] == FILES
-    for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "RGB", "stretched to 16 x 16", "classes[j]"):
+    assert tuple(FILES) == FORMATS
+    for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "RGB", "stretch to 16 x 16", "classes[j]"):
         assert said in content["statement"]
     assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES), {"license": "CC0"})
 
@@ -449,13 +451,16 @@ def test_a_network_that_says_the_same_of_all_images_is_noticed() -> None:
     [
         (Contract(28, 1, "ink", "dark_on_light", "stretch"), ["dark ink on light paper", "MNIST's form", "28 x 28"]),
         (Contract(28, 3, "ink", "light_on_dark", "pad"), ["light strokes on a dark ground", "three equal channels"]),
-        (Contract(96, 1, "photo", "dark_on_light", "crop"), ["grayscale", "largest square in the middle", "inverted"]),
-        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["RGB", "the rest black", "channels last"]),
-        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["of more than 8 bits the range 0 to 65535 ("]),
-        (Contract(96, 3, "photo", "light_on_dark", "pad", (0, 4095)), ["the range 0 to 4095 (12 bits) becomes 0-255"]),
+        (
+            Contract(96, 1, "photo", "dark_on_light", "crop"),
+            ["grayscale", "largest square in the middle", "invert the values"],
+        ),
+        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["RGB", "the rest with black", "channels last"]),
+        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["of more than 8 bits from the range 0 to 65535 ("]),
+        (Contract(96, 3, "photo", "light_on_dark", "pad", (0, 4095)), ["the range 0 to 4095 (12 bits) to 0-255"]),
     ],
 )
 def test_the_statement_follows_the_contract(contract: Contract, said: list[str]) -> None:
     text = describe_usage(Card(CLASSES, contract, ["onnx"]))
     assert [words for words in said if words not in text] == []
-    assert ("inverted" in text) == (contract.form == "photo" and contract.polarity == "dark_on_light")
+    assert ("invert the values" in text) == (contract.form == "photo" and contract.polarity == "dark_on_light")

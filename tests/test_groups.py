@@ -98,7 +98,7 @@ def test_a_published_test_side_keeps_its_groups_to_itself() -> None:
     )
     assert len(splits["test"]) == len(test)
     assert len(left_out) == 10
-    assert left_out[0].reason == "of the group p15, which has test images"
+    assert left_out[0].reason == "group p15 has test images"
     of = {split: {image.sample.source.split("/")[2] for image in members} for split, members in splits.items()}
     assert not of["test"] & (of["train"] | of["val"])
     assert not of["train"] & of["val"]

@@ -175,7 +175,7 @@ def test_a_group_that_is_both_is_tested_with_what_was_not_trained_on() -> None:
     after = where(splits)
     assert [after.get(f"{name}/p3/{n}.png") for name in CLASSES for n in range(3)] == ["test", None, "test"] * 2
     assert [(entry.source, entry.reason, entry.kind) for entry in left_out] == [
-        (f"{name}/p3/1.png", "of the group p3, which has test images", "grouped") for name in CLASSES
+        (f"{name}/p3/1.png", "group p3 has test images", "grouped") for name in CLASSES
     ]
 
 

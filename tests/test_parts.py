@@ -247,7 +247,7 @@ def test_given_parts_are_used_whole(split_of: Callable[..., list[str]]) -> None:
         "  train part: Train/",
         "  val part: valid/",
         "  test part: test/",
-        "  left out: test2/ (no part with class folders: 6 images)",
+        "  left out: test2/ (6 images, but no class folders)",
     ]
 
 
@@ -304,6 +304,6 @@ def test_pretrain_says_what_it_leaves_out(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out.splitlines() == [
         f"  {root}: train part: train/",
         f"  {root}: test part: test/",
-        "  left out: unlabeled/ (no part with class folders: 3 images)",
+        "  left out: unlabeled/ (3 images, but no class folders)",
         "  left out: 1 in no class folder",
     ]

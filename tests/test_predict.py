@@ -74,7 +74,7 @@ def test_paper_without_handwriting_is_named(run: Predict, model: Path, tmp_path:
     shutil.copytree(model, folder)
     write_card(folder, Card(list(COLORS), replace(CONTRACT, form="ink", polarity="dark_on_light"), ["onnx"]))
     code, stdout, stderr = run(image("blank.png"), folder=folder)
-    assert (code, stdout, stderr) == (1, "", "predict: blank.png: no handwriting can be told from the paper\n")
+    assert (code, stdout, stderr) == (1, "", "predict: blank.png: no handwriting found\n")
 
 
 def test_a_table_of_image_class_and_probability(run: Predict) -> None:
@@ -122,7 +122,7 @@ def test_unreadable_files_are_reported_and_do_not_stop_the_others(run: Predict) 
     reasons = dict(line.removeprefix("predict: ").split(": ", 1) for line in stderr.splitlines())
     assert reasons["missing.png"] == "no such file or directory"
     assert reasons["text.png"].startswith("not an image")
-    assert reasons["pipe.png"] == "no regular file"
+    assert reasons["pipe.png"] == "not a regular file"
     assert len(reasons) == 3
 
 

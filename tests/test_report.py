@@ -217,7 +217,7 @@ def test_the_images_of_each_class_are_counted(nasty: Path) -> None:
     ("classes", "options", "says"),
     [
         pytest.param(
-            2, {"wrong": 0.0}, ["No test image was predicted wrong", "Right: 24 of 30"], id="all right, 2 classes"
+            2, {"wrong": 0.0}, ["No test image was misclassified", "Right: 24 of 30"], id="all right, 2 classes"
         ),
         pytest.param(35, {"tested": 40}, ["The other 10 classes", "Wrong: 12"], id="35 classes"),
         pytest.param(
@@ -276,7 +276,7 @@ def test_a_missing_result_is_named(
         ((0.05, -0.01, 0.11), ["gained 5.0 points", "includes zero", "120 test images cannot tell"]),
         ((-0.05, -0.08, -0.02), ["cost 5.0 points", "\N{MINUS SIGN}8.0 to \N{MINUS SIGN}2.0", "excludes zero"]),
         ((0.01, 0.0004, 0.02), ["+0.04 to +2.00", "excludes zero"]),
-        ((0.0, -0.01, 0.01), ["left the accuracy as it was", "includes zero"]),
+        ((0.0, -0.01, 0.01), ["did not change the accuracy", "includes zero"]),
     ],
 )
 def test_the_verdict_says_what_the_interval_allows(gain: tuple[float, float, float], words: list[str]) -> None:

@@ -488,7 +488,7 @@ def test_in_the_ink_form_paper_without_handwriting_is_a_reject(project_with: Pro
         page.save(folder / name / f"{number}.png")
     Image.new("L", (60, 80), 200).save(folder / "dog" / "blank.png")
     main()
-    assert left_out() == [["dog/blank.png", "dog", "no handwriting can be told from the paper"]]
+    assert left_out() == [["dog/blank.png", "dog", "no handwriting found"]]
 
 
 def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
@@ -643,11 +643,11 @@ def test_images_and_archives_beside_class_folders_are_listed(
     (folder / "notes.txt").write_text("words")
     main()
     assert left_out() == [
-        ["cover.png", "", "lies beside the class folders, in none of them"],
-        ["more.zip", "", "an archive beside the class folders: unpack it there"],
+        ["cover.png", "", "outside the class folders"],
+        ["more.zip", "", "an archive next to the class folders: unpack it"],
     ]
     said = capsys.readouterr().out
-    assert "left out: more.zip (an archive beside the class folders: unpack it there)\n" in said
+    assert "left out: more.zip (an archive next to the class folders: unpack it)\n" in said
     assert "left out: 0 unreadable, 1 in no class folder, 0 duplicates (see data/split/rejects.csv)" in said
 
 
@@ -690,7 +690,7 @@ def test_files_that_are_no_images_use_up_no_rejects(project_with: Project, capsy
         ("dog/boxes.json", "not an image"),
         ("dog/tmp", "empty file"),
     ]
-    assert "left out: 0 unreadable, 3 no images, 0 duplicates" in capsys.readouterr().out
+    assert "left out: 0 unreadable, 3 not images, 0 duplicates" in capsys.readouterr().out
     (folder / "dog" / "words.jpg").write_text("no image, but named like one")
     with pytest.raises(SystemExit):
         main()

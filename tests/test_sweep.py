@@ -142,7 +142,7 @@ def test_each_depth_is_an_experiment_and_the_workspace_stays(
     *_, last, total = said.splitlines()
     assert last.startswith("none ")
     assert "600    90.0 %   80.0 to 95.0  +90.0 (+80.0 to +95.0)" in last
-    assert " s for the frozen passes, once for all; " in total
+    assert " s for the frozen passes, shared by all; " in total
     with Image.open("data/sweep/sweep.png") as image:
         assert image.width > 500
     saved = experiments(here)

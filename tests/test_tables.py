@@ -84,18 +84,18 @@ def test_nothing_vanishes(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert [name for name, _, _ in seen(found)] == ["a/0.png", "a/2.png", "a/3.png"]
     assert why(found) == {
-        "labels.csv, row 6: a/9.png": "no such file",
-        "labels.csv, row 7: ": "names no file",
-        "labels.csv, row 8: a/4.png": "without label",
-        "labels.csv, row 9: a/0.png": "labeled cat in row 2, too",
-        "labels.csv, row 3: a/1.png": "labeled dog in row 3, and otherwise elsewhere",
-        "labels.csv, row 11: a/1.png": "labeled dog in row 3, and otherwise elsewhere",
-        "labels.csv, row 10: 2.png": "2 files end so (a/2.png, b/2.png): write the path",
-        "stray.png": "not in labels.csv",
-        "a/4.png": "not in labels.csv",
-        "a/5.png": "not in labels.csv",
-        "b/": "none of its 4 images is in labels.csv",
-        "c/": "none of its 2 images is in labels.csv",
+        "labels.csv, row 6: a/9.png": "file not found",
+        "labels.csv, row 7: ": "no file name",
+        "labels.csv, row 8: a/4.png": "no label",
+        "labels.csv, row 9: a/0.png": "repeats row 2 (cat)",
+        "labels.csv, row 3: a/1.png": "conflicting labels: dog in row 3, another one in other rows",
+        "labels.csv, row 11: a/1.png": "conflicting labels: dog in row 3, another one in other rows",
+        "labels.csv, row 10: 2.png": "ambiguous: 2 files match (a/2.png, b/2.png); give the full path",
+        "stray.png": "not listed in labels.csv",
+        "a/4.png": "not listed in labels.csv",
+        "a/5.png": "not listed in labels.csv",
+        "b/": "none of its 4 images is listed in labels.csv",
+        "c/": "none of its 2 images is listed in labels.csv",
     }
 
 
@@ -106,7 +106,7 @@ def test_a_column_divides_the_images(tmp_path: Path) -> None:
     assert [part for _, _, part in seen(read(tmp_path))] == ["train", "train", "test", "val"]
     found = read(tmp_path, parts={"train": "Train", "test": "TEST"})
     assert [(name, part) for name, _, part in seen(found)] == [("images/0.png", "train"), ("images/2.png", "test")]
-    assert why(found) == dict.fromkeys(("images/1.png", "images/3.png"), "in none of split.parts")
+    assert why(found) == dict.fromkeys(("images/1.png", "images/3.png"), "not in any of split.parts")
     assert list(why(found)) == ["images/1.png", "images/3.png"], "the same order in every process"
     assert [part for _, _, part in seen(read(tmp_path, parts={"train": "."}))] == ["train"] * 4
     with pytest.raises(UserError, match=r"split.parts.train: no row of labels.csv is of x"):
@@ -125,7 +125,7 @@ def test_folders_divide_the_images_where_no_column_does(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes(table(only))
     found = read(tmp_path)
     assert {part for _, _, part in seen(found)} == {None}, "one folder, called train, is no division"
-    assert why(found) == {"test/": "none of its 4 images is in labels.csv"}
+    assert why(found) == {"test/": "none of its 4 images is listed in labels.csv"}
 
 
 def test_a_table_in_each_part(tmp_path: Path) -> None:
@@ -176,8 +176,8 @@ REFUSED: dict[str, tuple[Rows, str]] = {
     "no file": ([("where", "label"), ("0.png", "pug")], r"for the file of each image, found none among where, label"),
     "two files": ([("file", "id", "label"), ("0.png", "1", "pug")], r"several columns that may hold it: file, id"),
     "no names": ([("0.png", "cat"), ("1.png", "dog")], r"found none among 0.png, cat"),
-    "boxes": ([("file", "label", "xmin"), ("0.png", "pug", 3)], r"column xmin is of boxes"),
-    "masks": ([("image_id", "EncodedPixels", "label"), ("0.png", "1 2", "x")], r"EncodedPixels is of masks"),
+    "boxes": ([("file", "label", "xmin"), ("0.png", "pug", 3)], r"column xmin contains boxes"),
+    "masks": ([("image_id", "EncodedPixels", "label"), ("0.png", "1 2", "x")], r"EncodedPixels contains masks"),
     "one-hot": ([("file", "cat", "dog"), ("0.png", 1, 0), ("1.png", 0, 1)], r"0 and 1 for each class \(cat, dog\)"),
     "bars": ([("file", "label"), ("0.png", "cat|dog"), ("1.png", "cat")], r"label 'cat\|dog' names several"),
     "words": (
@@ -265,7 +265,7 @@ def test_parquet_files_hold_images_and_labels(tmp_path: Path, nested: bool) -> N
     assert seen(found)[2:4] == [(f"{train}/000000", "cat", "train"), (f"{train}/000001", "dog", "train")]
     assert Counter(part for _, _, part in seen(found)) == {"train": 5, "test": 2}
     assert [sample.data for sample in found.samples[2:]] == [picture(n) for n in range(5)]
-    assert why(found) == {"data/test-00000-of-00001/000000": "without label"}
+    assert why(found) == {"data/test-00000-of-00001/000000": "no label"}
     assert {part for _, _, part in seen(read(tmp_path / f"{train}.parquet", "none"))} == {None}
 
 
@@ -279,7 +279,7 @@ def test_columns_of_parquet_files(tmp_path: Path) -> None:
     assert [(name, sample.group) for (_, name, _), sample in zip(seen(found), found.samples, strict=True)] == [
         ("a", "1"), ("b", "2"), ("NA", "3")
     ]  # fmt: skip
-    assert why(found) == {"x/000003": "without label"}
+    assert why(found) == {"x/000003": "no label"}
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_columns_of_parquet_files(tmp_path: Path) -> None:
         ({"path": ["a.png"], "label": [1]}, "expected one column of image bytes, found none among path, label"),
         ({"a": [b"1"], "b": [b"2"], "label": [1]}, "expected one column of image bytes, found a, b"),
         ({"image": [b"1"], "label": [[1, 2]]}, "column label holds several labels for each image"),
-        ({"image": [b"1"], "label": [1], "objects": [[1]]}, "column objects is of boxes"),
+        ({"image": [b"1"], "label": [1], "objects": [[1]]}, "column objects contains boxes"),
     ],
 )
 def test_parquet_files_of_something_else_are_refused(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
@@ -356,9 +356,12 @@ FOREIGN: dict[str, tuple[list[str], str]] = {
     "pets": (["images", "annotations/trimaps"], r"images/ beside annotations/"),
     "masks": (["set/Images", "set/Masks"], r"set holds boxes, masks .* \(Images/ beside Masks/\)"),
     "YOLO": (["train/images", "train/labels/1.txt", "valid/images", "data.yaml"], r"images/ beside labels/"),
-    "COCO": (["train2017", "val2017", "annotations/instances_train2017.json"], r"instances_train2017.json, as of COCO"),
-    "Roboflow": (["train", "train/_annotations.coco.json", "valid"], r"_annotations.coco.json, as of COCO"),
-    "several": (["train", "train/_classes.csv", "valid"], r"_classes.csv, as of Roboflow"),
+    "COCO": (
+        ["train2017", "val2017", "annotations/instances_train2017.json"],
+        r"instances_train2017.json, the format of COCO",
+    ),
+    "Roboflow": (["train", "train/_annotations.coco.json", "valid"], r"_annotations.coco.json, the format of COCO"),
+    "several": (["train", "train/_classes.csv", "valid"], r"_classes.csv, the format of Roboflow"),
 }
 
 
@@ -389,11 +392,9 @@ def test_split_takes_classes_and_groups_from_a_table(
     values = {"source": "data/own/x", "labels": "data/tables/own.csv", "train": "rest", "val": 0.2, "test": 0.3}
     set_params(tmp_path, {"split": {**values, "group": {"column": "patient"}, "form": "photo"}})
     main()
-    assert (
-        "left out: 0 unreadable, 1 rows of a table that cannot be used, 2 not in the table" in capsys.readouterr().out
-    )
+    assert "left out: 0 unreadable, 1 unusable table rows, 2 not in the table" in capsys.readouterr().out
     left_out = (tmp_path / "data/split/rejects.csv").read_text().splitlines()
-    assert '"data/tables/own.csv, row 42: 99",cat,no such file' in left_out
+    assert '"data/tables/own.csv, row 42: 99",cat,file not found' in left_out
     assert "41.png,,not in data/tables/own.csv" in left_out
     patients = {}
     for split in ("train", "val", "test"):

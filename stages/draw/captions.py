@@ -1,14 +1,15 @@
 """Captions of the report's pictures and tables."""
 
 CURVES = (
-    "Training values are means over all views while the weights change during an epoch; validation values are measured "
-    "after it."
+    "Training loss and accuracy are averaged over an epoch, while the weights still change; validation loss and "
+    "accuracy are measured at its end."
 )
 CURVES_THAWED = " The thawed phase (shaded) starts from the selected epoch of the head-only phase."
 PREDICTIONS = (
-    "Under each test image: the fine-tuned model's prediction and its confidence; under mistakes also the actual class."
+    "Below each test image: the fine-tuned model's prediction and its confidence; below a mistake, also the actual "
+    "class."
 )
-PREDICTIONS_SEEN = " Beside it: what the network sees."
+PREDICTIONS_SEEN = " Next to it: the network's input."
 MATRIX = (
     "Test images by actual class and the fine-tuned model's prediction. Color is the share of the actual class, on a "
     "square-root scale that makes rare mistakes visible."

@@ -15,7 +15,7 @@ _MEASURES = (
         "Log loss",
         "minus the logarithm of the probability given to the actual class, on average; lower is better",
     ),
-    ("calibration_error", "Calibration error", "how far confidence lies from accuracy; lower is better"),
+    ("calibration_error", "Calibration error", "the mean gap between confidence and accuracy; lower is better"),
 )
 
 
@@ -37,9 +37,9 @@ def summarize_gain(gain: Scores, images: int, confidence: float, thawed: bool) -
     if difference:
         change = f"{'gained' if difference > 0 else 'cost'} {100 * abs(difference):.1f} points of accuracy"
     else:
-        change = "left the accuracy as it was"
+        change = "did not change the accuracy"
     if low > 0 or high < 0:
-        meaning = "excludes zero: which images were tested hardly explains the difference."
+        meaning = "excludes zero: the choice of test images hardly explains the difference."
     else:
         meaning = f"includes zero: {images} test images cannot tell which model is better."
     return f"Fine-tuning {change} ({interval}). The interval {meaning}"
@@ -74,7 +74,8 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         Html(f'<div class="cards">{"".join(cards if thawed else cards[:1])}</div>'),
         note(
             f"{images} test images, seen by no model before. The bars are {_level(confidence)}s "
-            f"({methods if thawed else 'Wilson'}). They allow for other test images, not for another training run."
+            f"({methods if thawed else 'Wilson'}). They cover the choice of test images, "
+            "not the variation between training runs."
         ),
         table(("Measure", "Head only", "Fine-tuned")[: 1 + len(models)], rows),
         *([_locked(metrics["locked"], thawed)] if "locked" in metrics else []),
@@ -90,8 +91,8 @@ def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
         for name, row in models.items()
     ]
     return note(
-        f"Over the {metrics['test_images']} test images that are locked: {', '.join(said)}. Runs with the same locked "
-        "images compare over these."
+        f"On the {metrics['test_images']} locked test images: {', '.join(said)}. Compare runs with the same locked "
+        "images by these numbers."
     )
 
 

@@ -43,7 +43,7 @@ def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Pa
         )  # fmt: skip
     bottom.margins(y=0.18)
     bottom.set_ylabel("seconds", color=INK, fontsize=12)
-    bottom.set_title(f"besides {shared:.0f} s that all depths share", loc="right", fontsize=10.5, color=INK)
+    bottom.set_title(f"plus {shared:.0f} s shared by all depths", loc="right", fontsize=10.5, color=INK)
     names = [f"{row.freeze}\n{row.frozen} frozen" for row in results.itertuples()]
     bottom.set_xticks(places, names, fontsize=10, parse_math=False)
     if max(len(line) for name in names for line in name.split("\n")) > 11:
@@ -124,5 +124,4 @@ def format_results(results: pd.DataFrame, shared: float, total: float, confidenc
         )
     yield from format_table(rows, right=(1, *range(3, len(rows[0]))))
     trained = results["seconds"].sum()
-    frozen = f"{shared:.0f} s for the frozen passes, once for all"
-    yield f"{frozen}; {trained:.0f} s from there; in all, with saving, {total:.0f} s"
+    yield f"{shared:.0f} s for the frozen passes, shared by all; {trained:.0f} s after them; {total:.0f} s in total"

@@ -92,7 +92,7 @@ def render_confusions(matrix: pd.DataFrame) -> Html:
         if mistakes[actual, predicted]
     ]
     if not rows:
-        return note("No test image was predicted wrong.")
+        return note("No test image was misclassified.")
     return Html("<h3>Most frequent mistakes</h3>" + table(("Actual", "Predicted", "Images"), rows, words=(0, 1)))
 
 
@@ -136,7 +136,9 @@ def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.Da
         f"{summary['rejects']} that cannot be used. Not used: {summary['unused']}."
     )
     if summary["locked"]:
-        sentence += f" {summary['locked']} of the test images are locked: they stay test images when data grow."
+        sentence += (
+            f" {summary['locked']} of the test images are locked: they stay test images when the data set grows."
+        )
     parts = [folded("Images by class and split", table(("Class", *splits), [*rows, (Html("<b>All</b>"), *total)]))]
     if len(left_out):
         listed = left_out.head(_LISTED)[["source", "class", "reason"]].itertuples(index=False)
@@ -165,7 +167,9 @@ def render_layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
     columns = ("", "Layer", "Type", "Parameters", "State")
     parts = [table(columns, rows, words=(1, 2, 4))]
     if (table_of_layers["state"] == "inference").any():
-        parts.append(note("inference: a BatchNormalization layer that keeps what it has learned, among thawed ones."))
+        parts.append(
+            note("inference: a BatchNormalization layer among thawed layers that keeps its weights and statistics.")
+        )
     return section("Network", sentence, folded(f"All {len(rows)} layers", *parts))
 
 

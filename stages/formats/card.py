@@ -11,7 +11,7 @@ from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
 from stages.images.bit_depth import format_range, is_range
-from stages.images.contract import Contract, Range
+from stages.images.contract import Contract
 
 # Format: its file in the folder. Readers prefer the first: it starts fastest.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}
@@ -100,20 +100,13 @@ def describe_usage(card: Card) -> str:
     contract, size, classes = card.contract, card.contract.size, len(card.classes)
     order = ", channels last (red, green, blue)" if contract.channels == 3 else ""
     return (
-        f"Every file takes a tensor '{INPUT}' of n images, uint8, shape (n, {size}, {size}, {contract.channels}), "
-        f"values 0-255{order}, and gives '{OUTPUT}', float32, shape (n, {classes}): each row sums to 1, and column j "
-        f"belongs to classes[j]. Pixels go in as they are: scaling and any other arithmetic on them is inside the "
-        f"file. An image file becomes pixels in this way, done by stages/images/load.py: turned upright by its EXIF "
-        f"orientation, first frame of an animation, transparent parts over white, {_range(contract.range)}, "
-        f"{_reading(contract)}. "
-        f"A LiteRT file says n = 1 until its input is resized."
-    )
-
-
-def _range(values: Range | None) -> str:
-    return (
-        f"of gray values of more than 8 bits the range {format_range(values)} becomes 0-255, rounded, "
-        f"and what lies outside 0 or 255"
+        f"Input of every file: a tensor '{INPUT}' of n images, uint8, shape (n, {size}, {size}, {contract.channels}), "
+        f"values 0-255{order}. Output: '{OUTPUT}', float32, shape (n, {classes}), column j the probability of "
+        f"classes[j]. Do not scale or normalize the pixels: the model does it. To make pixels from an "
+        f"image file as stages/images/load.py does: apply the EXIF orientation; take the first frame of an animation; "
+        f"put transparent images on white; map gray values of more than 8 bits from the range "
+        f"{format_range(contract.range)} to 0-255, rounded and clipped; {_reading(contract)}. "
+        f"The LiteRT file has n = 1 until its input is resized."
     )
 
 
@@ -124,17 +117,17 @@ def _reading(contract: Contract) -> str:
         ground = "dark ink on light paper" if inverted else "light strokes on a dark ground"
         repeated = ", repeated in three equal channels" if contract.channels == 3 else ""
         return (
-            f"converted to grayscale; the handwriting, {ground}, is brought into MNIST's form (LeCun et al. 1998): the "
-            f"ground divided out, cropped to the ink, scaled with its proportions into a box of 20/28 of the side, its "
-            f"center of mass in the middle, light on black, {square}{repeated}"
+            f"convert to grayscale; convert the handwriting, {ground}, to MNIST's form (LeCun et al. 1998): remove the "
+            f"background, crop to the ink, scale it with its proportions to a box of 20/28 of the side, put its center "
+            f"of mass in the middle, light on black, {square}{repeated}"
         )
     fits = {
-        "stretch": f"stretched to {square}",
-        "crop": f"cropped to the largest square in the middle, resized to {square}",
-        "pad": f"resized to fit into {square}, the rest black",
+        "stretch": f"stretch to {square}",
+        "crop": f"crop to the largest square in the middle and resize to {square}",
+        "pad": f"resize to fit into {square} and fill the rest with black",
     }
     color = "grayscale" if contract.channels == 1 else "RGB"
     return (
-        f"converted to {color}, {fits[contract.fit]} (bilinear, averaging over all pixels where it shrinks)"
-        f"{', values inverted (255 - value)' if inverted else ''}"
+        f"convert to {color}; {fits[contract.fit]} (bilinear, with antialiasing)"
+        f"{'; invert the values (255 - value)' if inverted else ''}"
     )

@@ -105,7 +105,7 @@ def read_image(data: bytes, enough: int = 0) -> Image.Image:
             image.draft(None, (enough, enough))
         image.load()
         if image.mode == "F" and not np.isfinite(np.asarray(image)).all():
-            raise BadImage("holds values that are not finite numbers")
+            raise BadImage("contains NaN or infinite values")
         if not heic:  # pi-heif has turned it already
             _turn_upright(image)
         return _simplify_mode(image)

@@ -31,7 +31,7 @@ FILLED = 0.85  # share of its box above which ink is a dark patch; MNIST's digit
 UPRIGHT = 0.5  # ratio of the box's sides up to which strokes may fill it, like a 1
 WHOLE = 0.1  # parts cut by the image's edge (a pen) are ignored beside a complete part with this share of their ink
 
-UNTOLD = "no handwriting can be told from the paper"
+UNTOLD = "no handwriting found"
 
 _EIGHT = np.ones((3, 3), dtype=bool)  # neighbors, including diagonal ones
 
@@ -48,7 +48,7 @@ def normalize_ink(gray: np.ndarray, side: int, dark_on_light: bool) -> np.ndarra
         uint8 pixels of shape (side, side): strokes up to 255 on 0.
 
     Raises:
-        BadImage: no handwriting can be told from the paper.
+        BadImage: no handwriting found.
     """
     return _center(find_handwriting(gray, dark_on_light), side)
 
@@ -64,7 +64,7 @@ def find_handwriting(gray: np.ndarray, dark_on_light: bool) -> np.ndarray:
         float32 strokes up to 1 on 0, as thick as MNIST's, at most about ``WORK`` pixels a side.
 
     Raises:
-        BadImage: no handwriting can be told from the paper: there is none, or only a filled patch.
+        BadImage: no handwriting found: there is none, or only a filled patch.
     """
     image = shrink(remove_ruling(Image.fromarray(gray if dark_on_light else 255 - gray)), WORK)
     darkness = _measure_darkness(image)

@@ -96,8 +96,8 @@ def refuse_shared_images(split: Split, learned: Path, tables: Path) -> None:
     if plain and source.exists() and any(sample.part == "test" for sample in read_source(split, tables).samples):
         return
     raise UserError(
-        f"pretrain.source: {learned} and split.source: {source} hold the same images, so test images would be learned. "
-        f"Expected another data set, a weights file, or pretrain.epochs: 0."
+        f"pretrain.source: {learned} and split.source: {source} contain the same images, so pretrain would learn "
+        f"test images. Expected another data set, a weights file, or pretrain.epochs: 0."
     )
 
 

@@ -34,7 +34,7 @@ def find_broken_state(lock: Path) -> list[str]:
         try:
             json.loads(RWLOCK.read_bytes())
         except ValueError:
-            found.append(f"{RWLOCK} is cut off, and DVC stops at it. When no other dvc runs: rm {RWLOCK}")
+            found.append(f"{RWLOCK} is truncated, and DVC fails on it. If no other dvc is running: rm {RWLOCK}")
     if BEFORE.exists():
         found.append("params.yaml is left from a sweep that was killed. `python -m stages sweep` restores yours.")
     try:
@@ -63,7 +63,8 @@ def find_damage(lock: Path, own: Path) -> list[str]:
         if hash_file(path, "md5") != f"{path.parent.name}{path.name}".removesuffix(".dir")
     }
     found = [
-        f"{path} is damaged: its name is the md5 of another content. Remove it: rm -f {path}" for path in wrong.values()
+        f"{path} is damaged: its content does not match the MD5 in its name. Remove it: rm -f {path}"
+        for path in wrong.values()
     ]
     for output in show_progress(list(_outputs(lock, own)), "hashing outputs", unit="output"):
         found += _compare(output, cache, wrong.keys())
@@ -86,17 +87,17 @@ def _compare(output: _Output, cache: Path, wrong: Iterable[str]) -> Iterator[str
             continue
         if hash_file(path, "md5") != md5:
             healed = find_cached(cache, md5).exists() and md5 not in wrong
-            remedy = f"To have it back: rm -f {path}; dvc checkout {output.path}" if healed else _again(output)
-            yield f"{path} is not what {output.of} wrote: it was edited, or is damaged. {remedy}"
+            remedy = f"To restore it: rm -f {path}; dvc checkout {output.path}" if healed else _again(output)
+            yield f"{path} differs from what {output.of} wrote: it was edited or damaged. {remedy}"
         elif md5 in wrong:
-            yield f"{path} is right. When its copy in the cache is removed: dvc commit -f {output.of}"
+            yield f"{path} is intact. Once its copy in the cache is removed: dvc commit -f {output.of}"
 
 
 def _again(output: _Output) -> str:
     """Return how to recreate an output that the cache does not hold."""
     if output.of.endswith(".dvc"):
-        return f"Where it was pushed: rm -rf {output.path}; dvc pull {output.path}"
-    return f"To have it again: rm -rf {output.path}; dvc repro --force {output.of}"
+        return f"If it was pushed: rm -rf {output.path}; dvc pull {output.path}"
+    return f"To recreate it: rm -rf {output.path}; dvc repro --force {output.of}"
 
 
 def _outputs(lock: Path, own: Path) -> Iterator[_Output]:

@@ -60,7 +60,7 @@ def stream_dvc(*arguments: str, tell: Callable[[str], None]) -> None:
             raise
     if process.returncode:
         _end(process)  # a stage may outlive a DVC that was killed
-        why = "was killed" if process.returncode < 0 else "failed; it says above why"
+        why = "was killed" if process.returncode < 0 else "failed; see its messages above"
         raise UserError(f"`dvc {' '.join(arguments)}` {why}.")
 
 

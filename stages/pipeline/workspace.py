@@ -118,7 +118,7 @@ def _bring_back(before: Path, record: dict[str, Any]) -> None:
     changed = [path for path, mark in there.items() if path in outs and mark != _mark(Path(path))]
     command = (*DVC, "checkout", "--quiet", "--force", *changed)
     if changed and subprocess.run(command, start_new_session=True, check=False).returncode:
-        raise UserError(f"`dvc checkout {' '.join(changed)}` failed; it says above why. Run it again.")
+        raise UserError(f"`dvc checkout {' '.join(changed)}` failed; see its messages above. Run it again.")
     shutil.rmtree(before)
 
 

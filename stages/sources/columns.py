@@ -88,8 +88,8 @@ def pick_columns(
         for kind, names in (("boxes", _BOXES), ("masks", _MASKS)):
             if speaking := [column for column in held if names.fullmatch(column.lower())]:
                 raise UserError(
-                    f"{table}: column {speaking[0]} is of {kind}. {ONE_CLASS}: expected a table of files and classes. "
-                    f"To ignore it, name the labels: split.labels: {{{path}label: {found['label']}}}."
+                    f"{table}: column {speaking[0]} contains {kind}. {ONE_CLASS}: expected a table of files and "
+                    f"classes. To ignore it, name the labels: split.labels: {{{path}label: {found['label']}}}."
                 )
     return found
 

@@ -41,7 +41,7 @@ def read_labeled(root: Folder, outer: Folder, labels: Labels, parts: Mapping[str
     left_out = []
     for row in rows:
         path, reason = index.find(row)
-        if reason := reason or ("" if row.label else "without label"):
+        if reason := reason or ("" if row.label else "no label"):
             left_out.append(Reject(f"{labels.name}, row {row.number}: {row.file}", row.label, reason, "unlabeled"))
         else:
             found.setdefault(path, []).append(row)
@@ -75,7 +75,7 @@ def divide_samples(
     """
     division = assign_parts(places, parts, table)
     excluded = [
-        Reject(sample.source, sample.class_name, "in none of split.parts", "unlisted")
+        Reject(sample.source, sample.class_name, "not in any of split.parts", "unlisted")
         for sample in samples
         if sample.source not in division
     ]
@@ -140,7 +140,7 @@ class _Index:
     def find(self, row: TableRow) -> tuple[str, str]:
         """Return the path of a row's file, and the reason if there is none."""
         if not row.file:
-            return "", "names no file"
+            return "", "no file name"
         named = self.by_name.get(row.file.rpartition("/")[2], [])
         near = f"{row.folder}/{row.file}".strip("/")
         for want in (near, row.file):
@@ -153,7 +153,7 @@ class _Index:
             alike = [path for path in alike if path.startswith(f"{row.folder}/")]
         if len(alike) == 1:
             return alike[0], ""
-        return "", _explain_ambiguity(alike) if alike else "no such file"
+        return "", _explain_ambiguity(alike) if alike else "file not found"
 
 
 def _stem(path: str) -> str:
@@ -166,7 +166,7 @@ def _ends_alike(one: str, other: str) -> bool:
 
 
 def _explain_ambiguity(paths: Sequence[str]) -> str:
-    return f"{len(paths)} files end so ({', '.join(sorted(paths)[:SHOWN])}): write the path"
+    return f"ambiguous: {len(paths)} files match ({', '.join(sorted(paths)[:SHOWN])}); give the full path"
 
 
 def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out: list[Reject]) -> dict[str, TableRow]:
@@ -181,8 +181,9 @@ def _drop_repeats(found: Mapping[str, Sequence[TableRow]], table: str, left_out:
         )
     for path, (first, *others) in found.items():
         for row in others if path not in several else (first, *others):
-            said = f"labeled {first.label} in row {first.number}"
-            reason = f"{said}, and otherwise elsewhere" if path in several else f"{said}, too"
+            reason = f"repeats row {first.number} ({first.label})"
+            if path in several:
+                reason = f"conflicting labels: {first.label} in row {first.number}, another one in other rows"
             kind: Kind = "unlabeled" if path in several else "duplicate"
             left_out.append(Reject(f"{table}, row {row.number}: {row.file}", row.label, reason, kind))
     return {path: rows[0] for path, rows in found.items() if path not in several}
@@ -195,12 +196,12 @@ def _find_unlisted(root: Folder, listed: Mapping[str, object], table: str) -> It
     def look(folder: Folder, path: str) -> Iterator[Reject]:
         for name in sorted(folder.files):
             if is_image(name) and path + name not in listed:
-                yield Reject(path + name, "", f"not in {table}", "unlisted")
+                yield Reject(path + name, "", f"not listed in {table}", "unlisted")
         for name in sort_naturally(folder.folders):
             below = f"{path}{name}/"
             if below in above:
                 yield from look(folder.folders[name], below)
             elif count := sum(is_image(file) for file, _ in folder.folders[name].walk()):
-                yield Reject(below, "", f"none of its {count:,} images is in {table}", "unused")
+                yield Reject(below, "", f"none of its {count:,} images is listed in {table}", "unused")
 
     return look(root, "")

@@ -64,7 +64,7 @@ def _read_rows(
     if len(pictures) != 1:
         raise UserError(
             f"{name}: expected one column of image bytes, found {', '.join(pictures) or 'none'} among "
-            f"{', '.join(schema.names)}. A table of paths is to be a .csv file: set split.labels."
+            f"{', '.join(schema.names)}. For a table of image paths, set split.labels to a .csv file."
         )
     held = [column for column in schema.names if column not in pictures]
     picked = pick_columns(held, asked, name, ("label", "split"))
@@ -87,7 +87,7 @@ def _read_rows(
             row += 1
             class_name = _class_name(cell, names)
             if not data or not class_name:
-                reason = "without label" if data else "without the bytes of an image"
+                reason = "no label" if data else "no image data"
                 left_out.append(Reject(source, class_name, reason, "unlabeled"))
                 continue
             require_group(group, asked, name, row - 1)

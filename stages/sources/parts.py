@@ -120,11 +120,11 @@ def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterato
     def look(folder: Folder, path: str) -> Iterator[Reject]:
         for name in sorted(folder.files):
             if is_image(name):
-                yield Reject(f"{path}{name}", "", "lies beside the class folders, in none of them", "stray")
+                yield Reject(f"{path}{name}", "", "outside the class folders", "stray")
             elif is_archive(name):
-                yield Reject(f"{path}{name}", "", "an archive beside the class folders: unpack it there", "unused")
+                yield Reject(f"{path}{name}", "", "an archive next to the class folders: unpack it", "unused")
             elif is_table(name):
-                said = f"a table beside the class folders; split.labels: {path}{name} takes the classes from it"
+                said = f"a table next to the class folders; set split.labels: {path}{name} to take the classes from it"
                 yield Reject(f"{path}{name}", "", said, "unused")
         for name in sort_naturally(folder.folders):
             inner, below = folder.folders[name], f"{path}{name}/"
@@ -133,7 +133,7 @@ def find_strays(root: Folder, roots: Mapping[Part | None, ClassRoot]) -> Iterato
             if any(known.startswith(below) for known in paths):
                 yield from look(inner, below)
             elif count := sum(is_image(file) for file, _ in inner.walk()):
-                yield Reject(below, "", f"no part with class folders: {count:,} images", "unused")
+                yield Reject(below, "", f"{count:,} images, but no class folders", "unused")
 
     return look(root, "")
 

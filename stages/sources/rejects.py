@@ -16,11 +16,11 @@ SHOWN = 10  # entries in a message
 KINDS: dict[Kind, str] = {
     "unreadable": "unreadable",
     "stray": "in no class folder",
-    "unlabeled": "rows of a table that cannot be used",
+    "unlabeled": "unusable table rows",
     "unlisted": "not in the table",
-    "no image": "no images",
+    "no image": "not images",
     "duplicate": "duplicates",
-    "grouped": "of groups that are tested with",
+    "grouped": "in groups of the test split",
     "locked": "locked to another split",
 }
 

@@ -90,7 +90,7 @@ def refer_to_file(path: Path) -> File:
 
     def opened() -> IO[bytes]:
         if not S_ISREG(path.stat().st_mode):  # reading a pipe would block
-            raise OSError(errno.EINVAL, "no regular file")
+            raise OSError(errno.EINVAL, "not a regular file")
         return path.open("rb")
 
     return File(opened)

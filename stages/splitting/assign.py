@@ -170,9 +170,9 @@ def find_misplaced(images: Iterable[ExaminedImage], plan: SplitPlan) -> list[Rej
     for image in images if plan.given else ():
         part, pixels = image.sample.part, image.pixels
         if part == test_part == "test" and plan.locked.is_other(pixels):
-            found.append(_reject(image, "in the test part, and was trained on before", "locked"))
+            found.append(_reject(image, "in the test part, but was trained on before", "locked"))
         elif part != test_part and plan.locked.is_test(pixels):
-            found.append(_reject(image, f"in the {part} part, and was a test image before", "locked"))
+            found.append(_reject(image, f"in the {part} part, but was a test image before", "locked"))
     return found
 
 

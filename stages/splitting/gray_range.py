@@ -39,4 +39,4 @@ def describe_range(
     found = f"of {images} of more than 8 bits" if training else "no training image has more than 8 bits"
     yield f"range: {format_range(values)}, {found if asked == 'auto' else 'as split.range says'}"
     if beyond := sum(not extent.within(values) for extent in deep):
-        yield f"{beyond} of {len(deep)} images of more than 8 bits hold values beyond it, which become black or white"
+        yield f"{beyond} of {len(deep)} images of more than 8 bits have values outside it, which are clipped"

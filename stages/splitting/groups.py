@@ -142,7 +142,7 @@ def assign_groups(
     left_out = []
 
     def leave_out(image: ExaminedImage, group: str, why: str) -> None:
-        reason = f"of the group {group}, which {why}"
+        reason = f"group {group} {why}"
         left_out.append(Reject(image.sample.source, image.sample.class_name, reason, "grouped"))
 
     for side, asked in group_by_part(plan.amounts, plan.given).items():
@@ -156,7 +156,7 @@ def assign_groups(
             elif split == "test" and group in learned:
                 split = _pick_other_split(place, shares)
                 if not split:
-                    leave_out(image, group, "was trained on")
+                    leave_out(image, group, "was trained on before")
             if split:
                 splits[split].append((image, group))
     tested = held | {group for _, group in splits["test"]}

@@ -129,7 +129,7 @@ def find_images(
                     searched.add(path.resolve())
                     queue.extendleft((each, False) for each in reversed(inside))
             elif path.exists() and not path.is_file():
-                raise BadImage("no regular file")  # reading a pipe would block
+                raise BadImage("not a regular file")  # reading a pipe would block
             else:
                 yield path, load(path.read_bytes(), contract)
         except BadImage as error:
