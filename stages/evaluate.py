@@ -93,7 +93,13 @@ def main() -> None:
 
 
 def illustrate(split: SplitFile, predictions: pa.Table, contract: Contract) -> pa.Table:
-    """Return pictures of some of the fine-tuned model's predictions; for handwriting also what the network sees."""
+    """Return pictures of some of the fine-tuned model's predictions; for handwriting also what the network sees.
+
+    Args:
+        split: the test images.
+        predictions: as ``stages.measure.predictions.tabulate`` returns them.
+        contract: how an image file becomes pixels.
+    """
     table = predictions.select(["source", "class", "finetuned_predicted", "finetuned_confidence", "sha256"]).to_pandas()
     table.columns = pd.Index(["source", "class", "predicted", "confidence", "sha256"])
     chosen = choose_examples(table, EXAMPLES)

@@ -92,7 +92,14 @@ def main() -> None:
 def write_images(
     path: Path, images: Sequence[ExaminedImage], classes: Sequence[str], reading: Mapping[str, Any]
 ) -> None:
-    """Write a split's file. Each image is read again in turn, so that memory holds one row group at a time."""
+    """Write a split's file. Each image is read again in turn, so that memory holds one row group at a time.
+
+    Args:
+        path: the file to write.
+        images: of the split.
+        classes: all class names.
+        reading: how the images become pixels; see ``write_split``.
+    """
     rows = (SplitRow(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels) for i in images)
     write_split(path, show_progress(rows, f"writing {path.stem}", len(images)), classes, reading)
 

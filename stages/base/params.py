@@ -74,6 +74,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def read_section(path: Path, name: str, schema: type[S]) -> S:
     """Return section ``name`` of the params file at ``path`` as a ``schema`` object.
 
+    Args:
+        path: the params file.
+        name: of the section.
+        schema: what the section must contain.
+
     Raises:
         UserError: the file or section is missing, a key is unknown or missing, or a value is not allowed. The message
             has a line for each mistake, with the key, the value and what is allowed.
@@ -83,6 +88,12 @@ def read_section(path: Path, name: str, schema: type[S]) -> S:
 
 def read_values(path: Path, name: str, schema: type[Section], *keys: str) -> tuple[Any, ...]:
     """Return the values of ``keys`` in a section. Other known keys may be wrong or missing.
+
+    Args:
+        path: the params file.
+        name: of the section.
+        schema: what the section must contain.
+        keys: of the section, in the order of the values.
 
     Raises:
         UserError: see ``read_section``; for these keys, and for unknown ones.
@@ -101,7 +112,17 @@ def _section(path: Path, name: str) -> Any:
 
 
 def validate(values: Any, name: str, schema: type[S], origin: str = "params.yaml") -> S:
-    """Return ``values`` as a ``schema`` object; raise UserError with a line for each mistake."""
+    """Return ``values`` as a ``schema`` object.
+
+    Args:
+        values: keys and values, as read from YAML.
+        name: of the section, for messages.
+        schema: what it must contain.
+        origin: the file, for messages.
+
+    Raises:
+        UserError: with a line for each mistake.
+    """
     _refuse(line for _, line in _mistakes(values, name, schema, origin))
     return schema.model_validate(values)
 

@@ -26,7 +26,11 @@ def show_progress(items: Iterable[T], what: str, total: int | None = None, unit:
 
 
 def format_size(size: float) -> str:
-    """Return a number of bytes with three significant digits, such as 7.95 MB."""
+    """Return a number of bytes with three significant digits.
+
+    >>> format_size(7_954_321)
+    '7.95 MB'
+    """
     for unit in ("bytes", "kB", "MB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"

@@ -2,6 +2,8 @@
 
 Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (CC BY 4.0): 1,797 digits of 13 people, scanned
 at 32 x 32 and reduced to 8 x 8 by counting the ink in each 4 x 4 block.
+
+    python -m stages.fetch digits       writes data/fetch/digits
 """
 
 from dataclasses import dataclass

@@ -2,6 +2,8 @@
 
 The 8x8 scan of a digit gives the center line of its strokes. A pen follows that line with random width, slant,
 rotation, size and position. The ranges were tuned by eye against phone photographs of handwritten digits.
+
+    python -m stages.fetch paper_digits     writes data/fetch/paper_digits
 """
 
 import math

@@ -20,6 +20,15 @@ from stages.downloads.http import MissingError, RefusedError, RetryPolicy, check
 def list_places(file: PublishedFile, item: str, mirror: str) -> list[str | Path]:
     """Return the places to try for ``file``, in order: MIRROR/ITEM/NAME, MIRROR/NAME, then its published addresses.
 
+    >>> file = PublishedFile(name="a.zip", urls=["https://example.org/a.zip"])
+    >>> list_places(file, "flowers", "https://mirror.example")[:2]
+    ['https://mirror.example/flowers/a.zip', 'https://mirror.example/a.zip']
+
+    Args:
+        file: the file.
+        item: the catalog item that it belongs to.
+        mirror: a folder or address that is tried first; may be empty.
+
     Raises:
         UserError: ``mirror`` is neither empty, a folder, nor a file:// or http(s):// address.
     """

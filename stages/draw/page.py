@@ -16,6 +16,9 @@ class Html(str):
 def escape(value: object) -> Html:
     """Return a value as markup.
 
+    >>> escape("cats & dogs")
+    'cats &amp; dogs'
+
     Args:
         value: markup, or anything else, which is escaped: class and file names may hold any character.
     """

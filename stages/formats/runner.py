@@ -1,4 +1,7 @@
-"""Run an exported model of any format, importing only the runtime that it needs."""
+"""Run an exported model of any format, importing only the runtime that it needs.
+
+python -m stages predict photo.jpg      the command that does so
+"""
 
 from pathlib import Path
 

@@ -115,7 +115,14 @@ def make_view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np
 
 
 def make_generator(pixels: np.ndarray, number: int, seed: int, *purpose: int) -> np.random.Generator:
-    """Return the random generator for view ``number`` of an image; ``purpose`` numbers separate independent uses."""
+    """Return the random generator for a view of an image.
+
+    Args:
+        pixels: of the image, uint8.
+        number: of the view.
+        seed: of all random values.
+        purpose: numbers that separate independent uses for the same view.
+    """
     flat = pixels.ravel().astype(np.int64)
     return np.random.default_rng([seed, number, int(flat.sum()), int(np.dot(flat, _places(flat.size))), *purpose])
 

@@ -67,7 +67,12 @@ class MissingReader(BadImage, UserError):  # noqa: N818 - as above
 
 
 def decode(data: bytes, enough: int = 0, values: Range | None = None) -> Image.Image:
-    """Decode an image file (see ``read_image``) and convert it to 8 bits (see ``convert_to_8_bits``).
+    """Decode an image file and convert it to 8 bits.
+
+    Args:
+        data: the bytes of the file.
+        enough: see ``read_image``.
+        values: see ``convert_to_8_bits``.
 
     Returns:
         The image in mode ``"L"`` (if the file is grayscale) or ``"RGB"``.

@@ -27,6 +27,16 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
     of the right size is not resampled. A JPEG photograph of four times the size or more is decoded at 1/2, 1/4 or 1/8:
     at 12 megapixels ten times as fast, with hardly any difference.
 
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (40, 30), "red").save(file, "PNG")
+    >>> load(file.getvalue(), Contract(28, 3, "photo", "light_on_dark", "stretch")).shape
+    (28, 28, 3)
+
+    Args:
+        data: the bytes of the file.
+        contract: the network's input.
+
     Returns:
         uint8 pixels, 0-255, of shape (size, size, channels).
 
@@ -37,12 +47,22 @@ def load(data: bytes, contract: Contract) -> np.ndarray:
 
 
 def decode_for(data: bytes, contract: Contract) -> Image.Image:
-    """Decode an image file at the size that a contract needs: the first half of ``load``."""
+    """Decode an image file at the size that a contract needs: the first half of ``load``.
+
+    Args:
+        data: the bytes of the file.
+        contract: the network's input.
+    """
     return read_image(data, 0 if contract.form == "ink" else _OVERSAMPLING * contract.size)
 
 
 def make_pixels(image: Image.Image, contract: Contract) -> np.ndarray:
-    """Turn an image from ``decode_for`` into the pixels of a network's input: the second half of ``load``."""
+    """Turn an image from ``decode_for`` into the pixels of a network's input: the second half of ``load``.
+
+    Args:
+        image: of any size and mode that ``decode_for`` returns.
+        contract: the network's input.
+    """
     image = convert_to_8_bits(image, contract.range)
     dark_on_light = contract.polarity == "dark_on_light"
     if contract.form == "ink":

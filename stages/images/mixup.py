@@ -91,15 +91,28 @@ def mix_view(
 
 
 def mixup(own: np.ndarray, other: np.ndarray, share: float, draw: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Return the weighted sum of two images (uint8), and the weight of the first."""
+    """Return the weighted sum of two images, and the weight of the first.
+
+    Args:
+        own: the first image, uint8.
+        other: the second one, of the same shape.
+        share: the weight of the first.
+        draw: not used; ``cutmix`` needs it.
+    """
     return np.rint(share * own.astype(np.float32) + (1 - share) * other.astype(np.float32)).astype(np.uint8), share
 
 
 def cutmix(own: np.ndarray, other: np.ndarray, share: float, draw: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Return the first image (uint8) with a rectangle of the second, and the first image's share of the pixels.
+    """Return the first image with a rectangle of the second, and the first image's share of the pixels.
 
     The rectangle has the image's proportions and a random center, so the edges may clip it; the returned share accounts
     for that.
+
+    Args:
+        own: the first image, uint8.
+        other: the second one, of the same shape.
+        share: the first image's share of the pixels, if the edges clip nothing.
+        draw: the random generator.
     """
     height, width = own.shape[:2]
     length, middle = np.sqrt(1 - share), draw.random(2)

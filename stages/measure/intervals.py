@@ -5,7 +5,11 @@ from statistics import NormalDist
 
 
 def bound_accuracy(right: int, images: int, confidence: float) -> tuple[float, float]:
-    """Return the score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927, 209-212).
+    """Return the score interval of an accuracy (Wilson, J. Am. Stat. Assoc. 22, 1927, 209-212).
+
+    >>> low, high = bound_accuracy(45, 50, 0.95)
+    >>> f"{low:.3f} to {high:.3f}"
+    '0.786 to 0.957'
 
     It stays within 0 and 1, is never empty, and has its nominal coverage on small test splits, unlike the textbook
     interval, Wald's (Newcombe, Stat. Med. 17, 1998, 857-872). ``scipy.stats.binomtest`` computes the same, but takes

@@ -61,7 +61,10 @@ def read_summary(recipe: str) -> str:
 
 
 def list_changes(before: dict[str, Any], after: dict[str, Any], above: str = "") -> Iterator[str]:
-    """Yield the differences between two sets of params: ``key: old → new``.
+    """Yield the differences between two sets of params.
+
+    >>> list(list_changes({"split": {"seed": 1}}, {"split": {"seed": 2}}))
+    ['split.seed: 1 → 2']
 
     Args:
         before: nested params.

@@ -45,7 +45,18 @@ def read_data_set(
 ) -> DataSet:
     """Read the data set at ``source``; its images are read on demand.
 
-    A single folder around the class folders is skipped, and so is an archive with only documents beside it.
+    A single folder around the class folders is skipped, and so is an archive with only documents next to it.
+
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> for name in ("cat", "dog"):
+    ...     (folder / name).mkdir()
+    ...     (folder / name / "1.png").touch()
+    >>> data_set = read_data_set(folder)
+    >>> data_set.classes
+    ['cat', 'dog']
+    >>> [sample.source for sample in data_set.samples]
+    ['cat/1.png', 'dog/1.png']
 
     Args:
         source: the folder, archive, or file of rows or arrays.

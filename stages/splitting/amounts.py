@@ -79,6 +79,9 @@ def count_images(
 ) -> dict[str, int]:
     """Return how many images of a class each split gets.
 
+    >>> count_images({"train": 0.6, "val": 0.2, "test": "rest"}, 11, "cat", None, {})
+    {'train': 6, 'val': 2, 'test': 3}
+
     Args:
         asked: the amounts of the splits that share the images.
         found: the number of images.

@@ -100,7 +100,13 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
 
 
 def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
-    """Return a sentence on the backbone and its frozen layers, and what is wrong with them."""
+    """Return a sentence on the backbone and its frozen layers, and what is wrong with them.
+
+    Args:
+        pretrain: its section of params.yaml.
+        extract: its section.
+        thawed: ``finetune.thawed``.
+    """
     try:
         architecture = describe_backbone(pretrain)
         depths = resolve_depths(architecture, extract.freeze, extract.depths)

@@ -148,7 +148,14 @@ def _positive(text: str) -> int:
 
 
 def make_result(path: Path, row: np.ndarray, classes: list[str], top: int) -> dict[str, Any]:
-    """Return an image's class and, under ``top``, its most probable classes in order."""
+    """Return an image's class and, under ``top``, its most probable classes in order.
+
+    Args:
+        path: of the image.
+        row: the probability of each class.
+        classes: their names.
+        top: how many to list.
+    """
     order = np.argsort(-row, kind="stable")[:top]
     ranked = [{"class": classes[index], "probability": round(float(row[index]), 6)} for index in order]
     return {"image": str(path), **ranked[0], "top": ranked}

@@ -47,7 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def write_recipe(name: str, texts: dict[str, str], overwrite: bool) -> None:
-    """Write recipe ``name`` into params.yaml and print what changed."""
+    """Write a recipe into params.yaml and print what changed.
+
+    Args:
+        name: of the recipe.
+        texts: all recipes by name.
+        overwrite: whether uncommitted edits may be lost.
+    """
     if name not in texts:
         raise UserError(f"there is no recipe '{name}'.{suggest(name, texts)} There are: {', '.join(texts)}.")
     result = render_recipe(name, texts)

@@ -101,7 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def set_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
-    """Return params.yaml as ``text`` has it, but with ``depths`` extracted and ``freeze`` trained."""
+    """Return params.yaml with other freeze depths.
+
+    Args:
+        text: of params.yaml.
+        depths: for ``extract.depths``.
+        freeze: for ``finetune.thawed.freeze``.
+    """
     changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
     return apply_recipe(text, json.dumps(changes), "sweep")
 
@@ -121,7 +127,15 @@ def run_pipeline(target: str) -> tuple[float, bool]:
 
 
 def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
-    """Return how many layers each depth freezes, most first; refuse depths that cannot be compared."""
+    """Return how many layers each depth freezes, most first.
+
+    Args:
+        params: params.yaml.
+        given: the depths to compare.
+
+    Raises:
+        UserError: the depths cannot be compared.
+    """
     pretrain, finetune = read_section(params, "pretrain", Pretrain), read_section(params, "finetune", Finetune)
     read_section(params, "extract", Extract)
     if len(given) < 2:
