@@ -82,7 +82,7 @@ def main() -> None:
     say_splits(source, samples, classes, splits, given, assigned.unused)
     parts = (f"{part} part: {path}" for part, path in data_set.parts.items())
     ranges = describe_range(assigned.range, params.range, splits)
-    for line in (*parts, *data_set.notes, *ranges, *describe_pairs(assigned.pairs, near)):
+    for line in (*parts, *data_set.notes, *ranges, *([describe_pairs(assigned.pairs)] if near else [])):
         say(line)
     if summary["locked"]:
         say(f"{summary['locked']} of the {len(splits['test'])} test images are locked (see {LOCKED})")

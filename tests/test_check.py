@@ -88,8 +88,8 @@ def test_the_depth_that_is_trained_is_the_one_shown(
         ),
         (
             {"split": {"source": "data/fetch/digits"}},
-            "pretrain.source: data/fetch/digits and split.source: data/fetch/digits hold the same images, so test "
-            "images would be learned. Expected another data set, a weights file, or pretrain.epochs: 0.",
+            "pretrain.source: data/fetch/digits and split.source: data/fetch/digits contain the same images, so "
+            "pretrain would learn test images. Expected another data set, a weights file, or pretrain.epochs: 0.",
         ),
         ({"split": {"source": "data/own/cats"}}, "split.source: there is no data/own/cats. Put it there"),
         (
@@ -129,7 +129,9 @@ def test_the_same_images_to_learn_and_to_test_with_are_refused_early(
     set_params(here, {"split": {"source": "data/own/set"}, "pretrain": {"source": learned}})
     with pytest.raises(SystemExit):
         check.main()
-    assert f"pretrain.source: {learned} and split.source: data/own/set hold the same images" in capsys.readouterr().err
+    assert (
+        f"pretrain.source: {learned} and split.source: data/own/set contain the same images" in capsys.readouterr().err
+    )
 
 
 def test_a_published_division_may_be_learned_and_tested_with(here: Path) -> None:

@@ -291,10 +291,10 @@ def test_a_source_without_a_test_part_is_not_learned_and_split(tmp_path: Path) -
     divided = write(tmp_path / "a", files(*both("train"), *both("test")))
     tables = tmp_path / "tables"
     refuse_shared_images(split_section(divided), divided, tables)
-    with pytest.raises(UserError, match="hold the same images"):
+    with pytest.raises(UserError, match="contain the same images"):
         refuse_shared_images(split_section(divided, parts={"train": "test", "test": "train"}), divided, tables)
     other = write(tmp_path / "b", files(*both("train"), *both("val")))
-    with pytest.raises(UserError, match="hold the same images"):
+    with pytest.raises(UserError, match="contain the same images"):
         refuse_shared_images(split_section(other), other, tables)
 
 

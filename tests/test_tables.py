@@ -224,7 +224,7 @@ def test_a_table_that_is_not_used_is_named(tmp_path: Path) -> None:
     found = read(
         write(tmp_path / "two", {"train/a.tsv": rows, **files("train/a", "train/b", "test/a", "test/b")}), "none"
     )
-    assert why(found)["train/a.tsv"].endswith("split.labels: train/a.tsv takes the classes from it")
+    assert why(found)["train/a.tsv"].endswith("split.labels: train/a.tsv to take the classes from it")
 
 
 def test_groups_come_from_a_column(tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_split_takes_classes_and_groups_from_a_table(
     assert "left out: 0 unreadable, 1 unusable table rows, 2 not in the table" in capsys.readouterr().out
     left_out = (tmp_path / "data/split/rejects.csv").read_text().splitlines()
     assert '"data/tables/own.csv, row 42: 99",cat,file not found' in left_out
-    assert "41.png,,not in data/tables/own.csv" in left_out
+    assert "41.png,,not listed in data/tables/own.csv" in left_out
     patients = {}
     for split in ("train", "val", "test"):
         sources = pq.read_table(tmp_path / f"data/split/{split}.parquet")["source"].to_pylist()

@@ -51,14 +51,6 @@ def _rotate(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
     return _transform(image, cos, sin, 0, -sin, cos, 0, fill)
 
 
-def _posterize(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
-    return ImageOps.posterize(image, 8 - round(_BITS * abs(strength)))
-
-
-def _solarize(image: Image.Image, strength: float, fill: Fill) -> Image.Image:
-    return ImageOps.solarize(image, round(256 * (1 - abs(strength))))
-
-
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
     return lambda image, strength, fill: kind(image).enhance(1 + _ENHANCE * strength)
 
@@ -72,9 +64,9 @@ OPERATIONS: dict[str, Operation] = {
     "auto_contrast": lambda image, strength, fill: ImageOps.autocontrast(image),
     "equalize": lambda image, strength, fill: ImageOps.equalize(image),
     "rotate": _rotate,
-    "solarize": _solarize,
+    "solarize": lambda image, strength, fill: ImageOps.solarize(image, round(256 * (1 - abs(strength)))),
     "color": _color,
-    "posterize": _posterize,
+    "posterize": lambda image, strength, fill: ImageOps.posterize(image, 8 - round(_BITS * abs(strength))),
     "contrast": _enhance(ImageEnhance.Contrast),
     "brightness": _enhance(ImageEnhance.Brightness),
     "sharpness": _enhance(ImageEnhance.Sharpness),

@@ -29,14 +29,10 @@ def read_idx(path: Path) -> np.ndarray:
         UserError: the file is missing, not an idx file, or has fewer or more bytes than its header says.
     """
     try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == GZIP
-            raw.seek(0)
-            most = path.stat().st_size * (EXPANSION if packed else 1)
-            if not packed:
-                return _read(raw, most)
-            with gzip.open(raw) as unpacked:
-                return _read(unpacked, most)  # type: ignore[arg-type]
+        with path.open("rb") as file:
+            packed = file.read(2) == GZIP
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return _read(file, path.stat().st_size * (EXPANSION if packed else 1))  # type: ignore[arg-type]
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
     except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -41,16 +41,10 @@ def find_near_duplicates(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, i
     return sorted({(min(pair), max(pair)) for pair in found if pair[0] != pair[1]})
 
 
-def describe_pairs(pairs: Sequence[tuple[ExaminedImage, ExaminedImage]], asked: bool) -> Iterator[str]:
-    """Yield a line about near duplicates, if they were requested.
-
-    Args:
-        pairs: of near duplicates.
-        asked: whether they were requested.
-    """
-    if asked:
-        crossing = sum(one.sample.class_name != other.sample.class_name for one, other in pairs)
-        yield f"near duplicates: {len(pairs)} pairs, {crossing} of them in two classes"
+def describe_pairs(pairs: Sequence[tuple[ExaminedImage, ExaminedImage]]) -> str:
+    """Return a line about the pairs of near duplicates."""
+    crossing = sum(one.sample.class_name != other.sample.class_name for one, other in pairs)
+    return f"near duplicates: {len(pairs)} pairs, {crossing} of them in two classes"
 
 
 def write_pairs(path: Path, pairs: Sequence[tuple[ExaminedImage, ExaminedImage]], values: Range | None = None) -> None:
