@@ -48,8 +48,11 @@ def check(params: Finetune, activations: Description, val: SplitFile) -> None:
     validation = read_data(EXTRACT, "val", FEATURES, activations)
     if len(val) != (0 if validation is None else len(validation)):
         raise UserError(f"{EXTRACT} was made from other images than {VAL}. Run `dvc repro extract`.")
-    if params.checkpoint == "best" and validation is None:
-        raise UserError("finetune.checkpoint: 'best' needs validation images, and split.val left none. Set it to last.")
+    if params.checkpoint != "last" and validation is None:
+        raise UserError(
+            f"finetune.checkpoint: '{params.checkpoint}' needs validation images, and split.val left none. Set it to "
+            f"last."
+        )
 
 
 if __name__ == "__main__":

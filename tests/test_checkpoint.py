@@ -128,7 +128,7 @@ def trained(config: TrainingConfig, folder: Path | None, stops: list[int]) -> tu
 @pytest.mark.parametrize(
     ("config", "stops"),
     [
-        pytest.param(TrainingConfig(7, 0.01, 8, 1, keep_best=True, plateau_patience=1), [1, 3, -1], id="plateau"),
+        pytest.param(TrainingConfig(7, 0.01, 8, 1, checkpoint="best", plateau_patience=1), [1, 3, -1], id="plateau"),
         pytest.param(
             TrainingConfig(
                 7,
@@ -147,7 +147,13 @@ def trained(config: TrainingConfig, folder: Path | None, stops: list[int]) -> tu
         ),
         pytest.param(
             TrainingConfig(
-                50, 0.05, 8, 1, keep_best=True, early_stopping=2, optimizer=OptimizerConfig("adamw", weight_decay=0.1)
+                50,
+                0.05,
+                8,
+                1,
+                checkpoint="best",
+                early_stopping=2,
+                optimizer=OptimizerConfig("adamw", weight_decay=0.1),
             ),
             [-1],
             id="early stopping",

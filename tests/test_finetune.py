@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -197,6 +198,33 @@ def test_early_stopping_and_plateau(here: Path) -> None:
     assert history["learning_rate"].iloc[-1] < 0.3
 
 
+def test_it_is_said_once_why_training_accuracy_can_be_lower(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {}
+    for dropout, rotation in ((0.0, 0), (0.0, 10), (0.5, 0), (0.5, 10)):
+        set_params(here, {"extract": {"augment": {"rotation": rotation, "shift": 0, "zoom": 0}}})
+        set_params(here, {"finetune": {"head": {"dropout": dropout, "epochs": 1}, "thawed": {"epochs": 0}}})
+        extract.main()
+        capsys.readouterr()
+        finetune.main()
+        said[dropout > 0, rotation > 0] = re.findall(r"  training accuracy is measured (.*):", capsys.readouterr().out)
+    assert said == {
+        (False, False): [],
+        (False, True): ["on augmented views"],
+        (True, False): ["with dropout"],
+        (True, True): ["with dropout and on augmented views"],
+    }
+    set_params(here, {"finetune": {"thawed": {"epochs": 1}, "checkpoint": "best_accuracy"}})
+    finetune.main()
+    out = capsys.readouterr().out
+    assert out.count("it can be lower than validation accuracy") == 1
+    for phase in ("head", "thawed"):
+        assert re.search(
+            rf"  {phase}, epoch 1/1: .*, learning rate [\d.e-]+\n"
+            rf"  {phase}: weights of epoch 1 of 1 \(highest validation accuracy\), training accuracy ",
+            out,
+        )
+
+
 def test_the_same_seed_gives_the_same_bytes(here: Path) -> None:
     runs = []
     for _ in range(2):
@@ -295,7 +323,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
             "finetune.head.hidden: expected [] with initial: source, or set that to new; received [8]",
         ),
         ({"head": {"learning_rate": 0.0}}, "finetune.head.learning_rate: expected greater than 0; received 0.0"),
-        ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best' or 'last'; received 'bset'"),
+        ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best', 'best_accuracy' or 'last'; received 'bset'"),
         ({"head": {"initial": "source", "batchnorm": True}}, "head.batchnorm: expected false with initial: source"),
         ({"head": {"initial": "source", "output": "sigmoid"}}, "head.output: expected softmax with initial: source"),
         ({"head": {"batchnorm": True}}, "head.batchnorm: expected false with hidden: [], because it follows hidden"),
@@ -311,7 +339,11 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         (
             {"schedule": {"kind": "cosine"}},
             "finetune.plateau: expected patience: 0 with schedule.kind: cosine: both lower the learning rate, so "
-            "choose one; received {'patience': 5, 'factor': 0.5}",
+            "choose one; received {'patience': 5, 'factor': 0.5, 'floor': 0.0}",
+        ),
+        (
+            {"plateau": {"floor": 0.0001}},
+            "finetune.plateau: expected a floor below thawed.learning_rate: 0.0001; received {",
         ),
         ({"schedule": {"warmup": 3}}, "finetune.schedule: expected a warmup of fewer epochs than head.epochs: 3"),
         ({"thawed": {"gradual": [{"epoch": 2, "freeze": -2}]}}, "gradual: expected the first step at epoch: 1"),

@@ -1,6 +1,7 @@
 """Training: exact steps for every optimizer, learning rates by depth, gradual thawing, schedules, losses."""
 
 import math
+import re
 from itertools import pairwise
 
 import keras
@@ -249,11 +250,13 @@ def test_a_sigmoid_is_a_softmax_over_zero_and_its_logit() -> None:
     assert np.mean((sigmoid > 0.5) == data.labels) > 0.8
 
 
-@pytest.mark.parametrize("keep_best", [True, False])
-def test_a_validation_loss_that_is_no_number_is_said(keep_best: bool) -> None:
+@pytest.mark.parametrize("checkpoint", ["best", "best_accuracy", "last"])
+def test_a_validation_loss_that_is_no_number_is_said(checkpoint: str) -> None:
     validation = ArrayData(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
     with pytest.raises(UserError, match="head: expected a validation loss that is a number, received nan in epoch 1"):
-        fit(build_head(5, classes=2), "head", vectors(), validation, TrainingConfig(1, 0.1, 4, 1, keep_best=keep_best))
+        fit(
+            build_head(5, classes=2), "head", vectors(), validation, TrainingConfig(1, 0.1, 4, 1, checkpoint=checkpoint)
+        )
 
 
 def test_a_loss_that_is_no_number_is_said() -> None:
@@ -265,13 +268,66 @@ def test_a_loss_that_is_no_number_is_said() -> None:
 def test_a_plateau_lowers_the_rate_and_patience_ends() -> None:
     training, other = vectors(seed=0), vectors(seed=1)
     wrong = ArrayData(other.batch(np.arange(24), 0)[0], 1 - other.labels, 2)  # learning makes it worse from the start
-    schedule = TrainingConfig(30, 0.01, 8, 1, keep_best=True, early_stopping=5, plateau_patience=2, plateau_factor=0.1)
+    schedule = TrainingConfig(
+        30, 0.01, 8, 1, checkpoint="best", early_stopping=5, plateau_patience=2, plateau_factor=0.1
+    )
     history = fit(build_head(5, classes=2), "head", training, wrong, schedule)
     assert isinstance(history, pd.DataFrame)
     kept = int(history["kept"].idxmax())
     assert len(history) == kept + 1 + 5
     rates = history["learning_rate"].to_numpy()[kept:]
     np.testing.assert_allclose(rates, [0.01, 0.01, 0.01, 0.001, 0.001, 0.0001][: len(rates)])
+
+
+def test_the_reduced_rate_has_a_floor() -> None:
+    training, other = vectors(seed=0), vectors(seed=1)
+    wrong = ArrayData(other.batch(np.arange(24), 0)[0], 1 - other.labels, 2)
+    config = TrainingConfig(6, 0.01, 8, 1, plateau_patience=1, plateau_factor=0.1, plateau_floor=0.0005)
+    rates = fit(build_head(5, classes=2), "head", training, wrong, config)["learning_rate"].to_numpy()
+    np.testing.assert_allclose(np.unique(rates)[::-1], [0.01, 0.001, 0.0005])
+
+
+@pytest.mark.parametrize(("checkpoint", "best"), [("best", 2), ("best_accuracy", 4), ("last", 6)])
+def test_the_checkpoint_has_the_lowest_loss_or_the_highest_accuracy_or_is_the_last(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: str, best: int
+) -> None:
+    losses, accuracies = [0.9, 0.5, 0.8, 0.7, 0.7, 0.9], [0.5, 0.6, 0.9, 0.9, 0.9, 0.8]
+    model, seen = build_head(5, classes=2), list[np.ndarray]()
+
+    def made_up(*_: object) -> dict[str, float]:
+        seen.append(weights(model)[0])
+        return {"loss": losses[len(seen) - 1], "accuracy": accuracies[len(seen) - 1]}
+
+    monkeypatch.setattr("stages.training.train.measure", made_up)
+    config = TrainingConfig(6, 0.01, 24, 1, checkpoint=checkpoint)
+    history = fit(model, "head", vectors(), vectors(), config)
+    assert list(history["kept"]) == [int(epoch == best) for epoch in range(1, 7)]
+    np.testing.assert_array_equal(weights(model)[0], seen[best - 1])
+    seen.clear()
+    config = TrainingConfig(6, 0.01, 24, 1, checkpoint=checkpoint, early_stopping=2)
+    assert len(fit(model, "head", vectors(), vectors(), config)) == 4  # patience watches the loss in any case
+
+
+def test_each_epoch_and_each_decision_is_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    training, other = vectors(seed=0), vectors(seed=1)
+    wrong = ArrayData(other.batch(np.arange(24), 0)[0], 1 - other.labels, 2)  # learning makes it worse from the start
+    config = TrainingConfig(30, 0.01, 8, 1, checkpoint="best", early_stopping=3, plateau_patience=2, plateau_factor=0.5)
+    history = fit(build_head(5, classes=2), "head", training, wrong, config)
+    lines = capsys.readouterr().out.splitlines()
+    first = history.iloc[0]
+    assert lines[0] == (
+        f"  head, epoch  1/30: loss {first['loss']:.4f}, accuracy {first['accuracy']:.1%}, validation loss "
+        f"{first['val_loss']:.4f}, validation accuracy {first['val_accuracy']:.1%}, learning rate 0.01"
+    )
+    assert [line for line in lines if "epoch " not in line] == [
+        "  head: learning rate reduced to 0.005, after 2 epochs without a lower validation loss",
+        "  head: stopped early, after 3 epochs without a lower validation loss",
+    ]
+    assert len(lines) == len(history) + 2
+    fit(build_head(5, classes=2), "pretrain", training, None, TrainingConfig(2, 0.01, 8, 1))
+    assert re.fullmatch(
+        r"(  pretrain, epoch [12]/2: loss [\d.]+, accuracy [\d.]+%, learning rate 0.01\n){2}", capsys.readouterr().out
+    )
 
 
 def test_patience_begins_with_the_last_step_of_gradual_thawing() -> None:

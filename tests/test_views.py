@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.images.augment import Augment, make_view
+from stages.images.augment import Augment, make_generator, make_view
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.mixup import WINDOW, make_views, mix_view
@@ -17,14 +17,15 @@ from tests.helpers.miniature import pictures
 
 NOTHING: dict[str, Any] = {
     **dict.fromkeys(("rotation", "shift", "shear", "zoom", "brightness", "contrast", "color"), 0),
-    **dict.fromkeys(("cutout", "mixup", "cutmix"), 0),
+    **dict.fromkeys(("stretch", "crop", "hue", "cutout", "mixup", "cutmix"), 0),
     "flip": "none",
     "fill": 0,
     "rand_augment": {"operations": 0, "magnitude": 9},
 }
 EVERYTHING: dict[str, Any] = {
     **{"rotation": 20, "shift": 0.2, "shear": 15, "zoom": 0.2, "brightness": 0.2, "contrast": 0.2, "color": 0.2},
-    **{"cutout": 0.3, "mixup": 0.4, "cutmix": 1, "flip": "both", "fill": "reflect"},
+    **{"stretch": 0.1, "crop": 0.1, "hue": 0.1, "cutout": 0.3, "mixup": 0.4, "cutmix": 1},
+    **{"flip": "both", "fill": "reflect"},
     "rand_augment": {"operations": 2, "magnitude": 9},
 }
 
@@ -81,11 +82,18 @@ def test_a_view_depends_on_seed_number_and_image_alone(channels: int) -> None:
 
 
 def test_one_setting_changes_nothing_of_what_the_others_draw() -> None:
-    turned = views_of(bar(), 5, rotation=30)
-    darker = views_of(bar(), 5, rotation=30, brightness=0.5)
-    for plain, changed in zip(turned, darker, strict=True):
-        assert lean(changed) == pytest.approx(lean(plain), abs=0.2)
-        assert not np.array_equal(plain, changed)
+    turned = views_of(np.repeat(bar(), 3, axis=2) // 2, 5, rotation=30)
+    for others in ({"brightness": 0.5}, {"stretch": 0.02}, {"crop": 0.05}):
+        other = views_of(np.repeat(bar(), 3, axis=2) // 2, 5, rotation=30, **others)
+        assert not any(np.array_equal(plain, changed) for plain, changed in zip(turned, other, strict=True))
+        for plain, changed in zip(turned, other, strict=True):
+            assert lean(changed) == pytest.approx(lean(plain), abs=2)
+    # RandAugment draws after twelve other numbers: more would change the views of existing settings.
+    pixels, chosen = pictures(1, side=24, channels=3)[0][0], {"operations": 2, "magnitude": 30}
+    for number, view in enumerate(views_of(pixels, 20, rand_augment=chosen), start=1):
+        draw = make_generator(pixels, number, 3)
+        draw.random(12)
+        np.testing.assert_array_equal(view, np.asarray(rand_augment(Image.fromarray(pixels), 2, 30, 0, draw)))
 
 
 def test_rotation_goes_to_its_limit_either_way_and_no_further() -> None:
@@ -128,6 +136,29 @@ def test_zoom_changes_the_size_within_its_limit() -> None:
     sides = np.sqrt(areas) / 21
     assert 0.79 < sides.min() < 0.84
     assert 1.16 < sides.max() < 1.21
+
+
+def test_stretch_changes_width_and_height_by_themselves() -> None:
+    square = np.pad(bar(21, 21), ((22, 22), (22, 22), (0, 0)))
+    sides = np.array(
+        [[each[:, 32].sum() / 255, each[32].sum() / 255] for each in views_of(square, 200, stretch=0.2)]
+    ) / 21  # fmt: skip
+    assert np.all((sides.min(0) > 0.78) & (sides.min(0) < 0.82))
+    assert np.all((sides.max(0) > 1.18) & (sides.max(0) < 1.22))
+    assert abs(np.corrcoef(sides.T)[0, 1]) < 0.2
+    zoomed = [each[:, 32].sum() / each[32].sum() for each in views_of(square, zoom=0.2)]
+    np.testing.assert_allclose(zoomed, 1, atol=0.01)
+
+
+@pytest.mark.parametrize("fill", [0, 7, "reflect"])
+def test_crop_pads_and_cuts_out_a_square_as_it_is(fill: int | str) -> None:
+    pixels = pictures(1, side=32, channels=3)[0][0]
+    mode: dict[str, Any] = {"mode": "symmetric"} if fill == "reflect" else {"constant_values": fill}
+    padded = np.pad(pixels, ((4, 4), (4, 4), (0, 0)), **mode)
+    squares = {padded[y : y + 32, x : x + 32].tobytes(): (x, y) for x in range(9) for y in range(9)}
+    places = {squares[each.tobytes()] for each in views_of(pixels, 200, crop=0.125, fill=fill)}
+    assert {x for x, _ in places} == {y for _, y in places} == set(range(9))
+    assert len(places) > 60
 
 
 @pytest.mark.parametrize("side", [64, 65])
@@ -200,6 +231,18 @@ def test_color_changes_saturation_and_leaves_gray_alone() -> None:
     assert 1.4 < max(spreads) < 1.55
     for gray in (bar(), np.repeat(bar(), 3, axis=2)):
         assert all(np.array_equal(each, gray) for each in views_of(gray, 10, color=1))
+
+
+def test_hue_turns_colors_either_way_and_leaves_gray_alone() -> None:
+    red = np.tile(np.array([200, 50, 50], dtype=np.uint8), (8, 8, 1))
+    turns = [Image.fromarray(each).convert("HSV").getpixel((0, 0))[0] for each in views_of(red, hue=0.1)]
+    turns = [(turn + 128) % 256 - 128 for turn in turns]
+    assert -26 <= min(turns) < -20
+    assert 20 < max(turns) <= 26
+    for each in views_of(red, 20, hue=0.5):
+        assert (int(each.max()), int(each.min())) == pytest.approx((200, 50), abs=1)
+    for gray in (bar(), np.repeat(bar(), 3, axis=2)):
+        assert all(np.array_equal(each, gray) for each in views_of(gray, 10, hue=0.5))
 
 
 def test_cutout_cuts_a_square_that_may_reach_over_the_edge() -> None:

@@ -22,7 +22,7 @@ from stages.images.contract import Contract
 from stages.schema.pretrain import Pretrain
 from stages.training.checkpoint import checkpoint_folder
 from stages.training.dataloader import ArrayData
-from stages.training.history import COLUMNS
+from stages.training.history import COLUMNS, describe
 from stages.training.train import TrainingConfig, fit, measure
 
 
@@ -80,6 +80,7 @@ def _learn(
         ArrayData(Subset(images.rows, places), labels[places], len(classes)) for places in (images.train, images.test)
     )
     history = fit(model, "pretrain", training, None, config, resume=resume)
+    say(describe(history, config.checkpoint))
     accuracy = measure(Forward(model), test)["accuracy"]
     say(f"{accuracy:.2%} of the {len(test):,} test images of {source.name} right")
     (folder / "pixels.npy").unlink()

@@ -9,8 +9,9 @@ T = TypeVar("T")
 
 
 def say(text: str) -> None:
-    """Print one line about the stage's work, without buffering."""
-    print(f"  {text}", flush=True)
+    """Print one line about the stage's work, without buffering; progress bars stay below it."""
+    with tqdm.external_write_mode():
+        print(f"  {text}", flush=True)
 
 
 def show_progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> Iterable[T]:

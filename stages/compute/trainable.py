@@ -59,6 +59,11 @@ def learns_statistics(model: Model) -> bool:
     )
 
 
+def has_dropout(model: Model) -> bool:
+    """Whether units are dropped in training."""
+    return any(isinstance(layer, keras.layers.Dropout) and layer.rate > 0 for layer in model._flatten_layers())
+
+
 def get_values(variables: Sequence[Any]) -> list[np.ndarray]:
     """Return the values of Keras variables as NumPy arrays."""
     return [keras.ops.convert_to_numpy(variable) for variable in variables]

@@ -1,4 +1,4 @@
-"""Augment an image: rotate, shift, shear, zoom, flip, recolor, cut out a square, or apply RandAugment."""
+"""Augment an image: rotate, shift, shear, zoom, stretch, crop, flip, recolor, cut out a square, or RandAugment."""
 
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal
@@ -40,12 +40,15 @@ class Augment(Section):
         shift: share of the side, in all four directions.
         shear: lean of upright lines in degrees, in both directions.
         zoom: share by which the image may be larger or smaller.
+        stretch: the same for width and height by themselves, on top of zoom.
+        crop: share of the side that is added at each edge, before a square of the original side is cut out.
         flip: each with probability 1/2.
         fill: what appears at the edges: a gray value, ``nearest`` (the edge repeated), ``reflect`` (mirrored) or
             ``wrap`` (the opposite side).
         brightness: share by which the image may be lighter or darker.
         contrast: share by which differences from the mean gray may be larger or smaller.
         color: share by which the saturation may be higher or lower.
+        hue: share of the color circle by which colors may turn, in both directions.
         cutout: side of the square that is cut out, as a share of the image's side.
         mixup: alpha of the Beta distribution of the weights of two mixed images.
         cutmix: alpha of the Beta distribution of the area that remains when a piece of another image is pasted in.
@@ -58,11 +61,14 @@ class Augment(Section):
     shift: Half
     shear: Annotated[float, Field(ge=0, le=60)]
     zoom: Half
+    stretch: Half
+    crop: Half
     flip: Literal["none", "horizontal", "vertical", "both"]
     fill: Annotated[int | str, allowed(_is_fill, "a gray value from 0 to 255, 'nearest', 'reflect' or 'wrap'")]
     brightness: Share
     contrast: Share
     color: Share
+    hue: Half
     cutout: Share
     mixup: Alpha
     cutmix: Alpha
@@ -94,21 +100,26 @@ def make_view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np
     draw = make_generator(pixels, number, seed)
     side = pixels.shape[0]
     angle = np.deg2rad(draw.uniform(-limits.rotation, limits.rotation))
-    shift_x, shift_y = draw.uniform(-limits.shift, limits.shift, 2) * side
+    shift = draw.uniform(-limits.shift, limits.shift, 2) * side
     scale = 1 + draw.uniform(-limits.zoom, limits.zoom)
     flip_x, flip_y = draw.random(2) < 0.5
     slant = np.tan(np.deg2rad(draw.uniform(-limits.shear, limits.shear)))
     colors, cut = draw.uniform(-1, 1, 3), draw.random(2)
+    (others,) = draw.spawn(1)  # later options draw from here, so that the views of older settings stay the same
+    sides = scale * (1 + others.uniform(-limits.stretch, limits.stretch, 2))
+    border = round(limits.crop * side)
+    shift += np.floor(others.random(2) * (2 * border + 1)) - border  # whole pixels, so that a crop blurs nothing
+    hue = others.uniform(-limits.hue, limits.hue)
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     if flip_x and limits.flip in ("horizontal", "both"):
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if flip_y and limits.flip in ("vertical", "both"):
         image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    if limits.rotation or limits.shift or limits.zoom or limits.shear:
-        image = warp(image, _map_to_image(side, angle, slant, scale, shift_x, shift_y), limits.fill)
+    if limits.rotation or limits.shift or limits.zoom or limits.shear or limits.stretch or border:
+        image = warp(image, _map_to_image(side, angle, slant, sides, shift), limits.fill)
     image = rand_augment(image, limits.rand_augment.operations, limits.rand_augment.magnitude, limits.fill, draw)
     brightness, contrast, color = 1 + colors * (limits.brightness, limits.contrast, limits.color)
-    image = recolor(image, brightness, contrast, color)
+    image = recolor(image, brightness, contrast, color, hue)
     if limits.cutout:
         _cut_out(image, limits.cutout * side, cut * side, limits.fill if isinstance(limits.fill, int) else 128)
     return np.asarray(image).reshape(pixels.shape)
@@ -132,13 +143,22 @@ def _places(count: int) -> np.ndarray:
     return np.arange(1, count + 1)
 
 
-def _map_to_image(side: int, angle: float, slant: float, scale: float, shift_x: float, shift_y: float) -> Affine:
-    """Return the map from a view's points to the image's: shear, rotation and zoom around the middle, then a shift."""
+def _map_to_image(side: int, angle: float, slant: float, scale: np.ndarray, shift: np.ndarray) -> Affine:
+    """Return the map from a view's points to the image's: shear, rotation and zoom around the middle, then a shift.
+
+    Args:
+        side: in pixels.
+        angle: of the rotation, in radians.
+        slant: of upright lines.
+        scale: (x, y).
+        shift: (x, y), in pixels.
+    """
     cos, sin, middle = np.cos(angle) / scale, np.sin(angle) / scale, side / 2
-    a, b = cos + slant * sin, sin - slant * cos
-    c = middle - a * (middle + shift_x) - b * (middle + shift_y)
-    f = middle + sin * (middle + shift_x) - cos * (middle + shift_y)
-    return a, b, c, -sin, cos, f
+    a, d = cos[0] + slant * sin[0], -sin[0]
+    b, e = sin[1] - slant * cos[1], cos[1]
+    x, y = middle + shift
+    c, f = middle - a * x - b * y, middle - d * x - e * y
+    return a, b, c, d, e, f
 
 
 def _cut_out(image: Image.Image, length: float, middle: np.ndarray, gray: int) -> None:
@@ -151,14 +171,15 @@ def _cut_out(image: Image.Image, length: float, middle: np.ndarray, gray: int) -
     image.paste((gray,) * len(image.getbands()), (left, top, left + side, top + side))
 
 
-def recolor(image: Image.Image, brightness: float, contrast: float, color: float) -> Image.Image:
-    """Return ``image`` with other brightness, contrast and saturation; a factor of 1 changes nothing.
+def recolor(image: Image.Image, brightness: float, contrast: float, color: float, hue: float) -> Image.Image:
+    """Return ``image`` with other brightness, contrast, saturation and hue; factors of 1 and a hue of 0 change nothing.
 
     Args:
         image: in mode L or RGB.
         brightness: factor of the pixel values.
         contrast: factor of their differences from the image's mean gray.
         color: factor of their differences from their own gray; mode L has none.
+        hue: share of the color circle by which colors turn; mode L has none.
     """
     if brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(brightness)
@@ -166,4 +187,8 @@ def recolor(image: Image.Image, brightness: float, contrast: float, color: float
         image = ImageEnhance.Contrast(image).enhance(contrast)
     if color != 1 and image.mode != "L":
         image = ImageEnhance.Color(image).enhance(color)
+    if (turn := round(256 * hue)) and image.mode != "L":
+        h, s, v = image.convert("HSV").split()
+        h = h.point([(value + turn) % 256 for value in range(256)])
+        image = Image.merge("HSV", (h, s, v)).convert("RGB")
     return image

@@ -50,8 +50,10 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
             found.append(f"{name}.source: there is no {source}.{advice}")
         if fetched and source.name in weights and (name == "split" or weights[source.name] != pretrain.backbone):
             found.append(_misplaced(name, source, weights[source.name], pretrain.backbone))
-    if split.val == 0 and sections["finetune"].checkpoint == "best":
-        found.append("finetune.checkpoint: 'best' needs validation images, and split.val is 0. Set it to last.")
+    if split.val == 0 and (checkpoint := sections["finetune"].checkpoint) != "last":
+        found.append(
+            f"finetune.checkpoint: '{checkpoint}' needs validation images, and split.val is 0. Set it to last."
+        )
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
         found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
     return found

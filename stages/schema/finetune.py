@@ -155,10 +155,11 @@ class Loss(Section):
 
 
 class Plateau(Section):
-    """When to reduce the learning rate because the validation loss has stopped improving."""
+    """When to reduce the learning rate because the validation loss has stopped improving, and how far at most."""
 
     patience: Count
     factor: Annotated[float, Field(gt=0, lt=1)]
+    floor: Annotated[float, Field(ge=0)]
 
 
 class Finetune(Section):
@@ -170,7 +171,7 @@ class Finetune(Section):
     schedule: Schedule
     loss: Loss
     batch_size: Annotated[int, Field(ge=1)]
-    checkpoint: Literal["best", "last"]
+    checkpoint: Literal["best", "best_accuracy", "last"]
     early_stopping: Count
     plateau: Plateau
     seed: Seed
@@ -193,9 +194,13 @@ class Finetune(Section):
 
     @field_validator("plateau")
     @classmethod
-    def _one_of_both(cls, value: Plateau, info: ValidationInfo) -> Plateau:
+    def _can_reduce(cls, value: Plateau, info: ValidationInfo) -> Plateau:
         if value.patience and "schedule" in info.data and info.data["schedule"].kind == "cosine":
             raise ValueError(
                 "expected patience: 0 with schedule.kind: cosine: both lower the learning rate, so choose one"
             )
+        for name in ("head", "thawed"):
+            phase = info.data.get(name)
+            if value.patience and phase and phase.epochs and value.floor >= phase.learning_rate:
+                raise ValueError(f"expected a floor below {name}.learning_rate: {phase.learning_rate}")
         return value

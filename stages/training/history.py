@@ -1,4 +1,4 @@
-"""The training history: one row per epoch. A loss that is not a number ends the training."""
+"""The training history: one row per epoch, and a line as it ends. A loss that is not a number ends the training."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ import pandas as pd
 
 from stages.base.errors import UserError
 
+_REASONS = {"best": "lowest validation loss", "best_accuracy": "highest validation accuracy", "last": "the last"}
 COLUMNS = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
 
 
@@ -52,13 +53,49 @@ def join(histories: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return joined
 
 
-def describe(history: pd.DataFrame) -> str:
-    """Return a line on how a phase went."""
+def describe_epoch(phase: str, epoch: int, epochs: int, row: Mapping[str, float]) -> str:
+    """Return a line on an epoch.
+
+    Args:
+        phase: name.
+        epoch: counted from 0.
+        epochs: of the phase.
+        row: metrics of the epoch.
+    """
+    validation = ""
+    if "val_loss" in row:
+        validation = f"validation loss {row['val_loss']:.4f}, validation accuracy {row['val_accuracy']:.1%}, "
+    return (
+        f"{phase}, epoch {epoch + 1:>{len(str(epochs))}}/{epochs}: loss {row['loss']:.4f}, accuracy "
+        f"{row['accuracy']:.1%}, {validation}learning rate {row['learning_rate']:.3g}"
+    )
+
+
+def describe(history: pd.DataFrame, checkpoint: str) -> str:
+    """Return a line on which weights a phase ends with, and how accurate they are.
+
+    Args:
+        history: of the phase.
+        checkpoint: how its epoch was chosen: ``best``, ``best_accuracy`` or ``last``.
+    """
     if history.empty:
         return "no epochs"
     best = history[history["kept"] == 1].iloc[0]
     validation = "" if pd.isna(best["val_loss"]) else f", validation accuracy {best['val_accuracy']:.1%}"
     return (
-        f"{best['phase']}: weights of epoch {best['epoch']} of {len(history)}, training accuracy "
-        f"{best['accuracy']:.1%}{validation}"
+        f"{best['phase']}: weights of epoch {best['epoch']} of {len(history)} ({_REASONS[checkpoint]}), training "
+        f"accuracy {best['accuracy']:.1%}{validation}"
     )
+
+
+def describe_training_accuracy(dropout: bool, augmented: bool) -> str:
+    """Return a sentence on why training accuracy can be lower than validation accuracy; empty without such a reason.
+
+    Args:
+        dropout: whether layers drop units in training.
+        augmented: whether training images are augmented.
+    """
+    reasons = ["with dropout"] * dropout + ["on augmented views"] * augmented
+    if not reasons:
+        return ""
+    return f"training accuracy is measured {' and '.join(reasons)}: it can be lower than validation accuracy"

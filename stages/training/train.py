@@ -26,7 +26,7 @@ from stages.compute.runtime import device_count
 from stages.compute.trainable import assign_values, get_values, learns_statistics
 from stages.training.checkpoint import Checkpoint
 from stages.training.dataloader import Data, count_batches, iterate_chunks
-from stages.training.history import COLUMNS, check_losses, make_table
+from stages.training.history import COLUMNS, check_losses, describe_epoch, make_table
 from stages.training.schedule import LearningRateSchedule
 
 
@@ -39,10 +39,13 @@ class TrainingConfig:
         learning_rate: the highest.
         batch_size: inputs per step.
         seed: of the order of the inputs.
-        keep_best: end with the weights of the epoch with the lowest validation loss, instead of the last epoch's.
+        checkpoint: whose weights the training ends with: ``best``, the epoch with the lowest validation loss;
+            ``best_accuracy``, the one with the highest validation accuracy, and among several the one of them with the
+            lowest loss; or ``last``. Among equals it is the earliest.
         early_stopping: stop after this many epochs without a lower validation loss; 0: never.
         plateau_patience: reduce the learning rate after this many such epochs; 0: never.
         plateau_factor: multiplies the learning rate then.
+        plateau_floor: the lowest that the learning rate is reduced to.
         optimizer: which one.
         schedule: ``constant`` or ``cosine``; see ``LearningRateSchedule``.
         warmup: epochs in which the learning rate rises.
@@ -54,10 +57,11 @@ class TrainingConfig:
     learning_rate: float
     batch_size: int
     seed: int
-    keep_best: bool = False
+    checkpoint: str = "last"
     early_stopping: int = 0
     plateau_patience: int = 0
     plateau_factor: float = 0.5
+    plateau_floor: float = 0.0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: str = "constant"
     warmup: int = 0
@@ -71,39 +75,49 @@ class _Progress:
 
     epoch: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
-    best: float = math.inf
     best_epoch: int = 0
-    since_best: int = 0
+    lowest: float = math.inf
+    since_lowest: int = 0
     since_reduced: int = 0
     factor: float = 1.0
     stopped: bool = False
 
     def add(self, row: dict[str, float], config: TrainingConfig) -> bool:
-        """Record the metrics of an epoch; return whether its weights are the best so far."""
+        """Record the metrics of an epoch; return whether its weights are the best so far.
+
+        Patience always watches the loss, which tells sooner than the accuracy whether the training still gets better.
+        """
         self.rows.append(row)
         self.epoch += 1
         loss = row.get("val_loss")
         if loss is None:
             return False
-        better = loss < self.best
+        better = self.epoch == 1 or _rank(row, config) > _rank(self.rows[self.best_epoch], config)
         if better:
-            self.best, self.best_epoch, self.since_best, self.since_reduced = loss, self.epoch - 1, 0, 0
+            self.best_epoch = self.epoch - 1
+        if loss < self.lowest:
+            self.lowest, self.since_lowest, self.since_reduced = loss, 0, 0
         else:
-            self.since_best += 1
+            self.since_lowest += 1
             self.since_reduced += 1
         if config.plateau_patience and self.since_reduced >= config.plateau_patience:
-            self.factor *= config.plateau_factor
+            self.factor = max(self.factor * config.plateau_factor, config.plateau_floor / config.learning_rate)
             self.since_reduced = 0
-        self.stopped = bool(config.early_stopping) and self.since_best >= config.early_stopping
+        self.stopped = bool(config.early_stopping) and self.since_lowest >= config.early_stopping
         return better
 
     def reset_patience(self) -> None:
         """Start over with other layers thawed: patience and learning rate are those of a first epoch."""
-        self.since_best = self.since_reduced = 0
+        self.since_lowest = self.since_reduced = 0
         self.factor = 1.0
 
 
-def fit(  # noqa: C901  (a training loop reads best in one piece)
+def _rank(row: Mapping[str, float], config: TrainingConfig) -> tuple[float, ...]:
+    by_accuracy = config.checkpoint == "best_accuracy"
+    return (row["val_accuracy"], -row["val_loss"]) if by_accuracy else (-row["val_loss"],)
+
+
+def fit(  # noqa: C901, PLR0912  (a training loop reads best in one piece)
     model: Model,
     phase: str,
     training: Data,
@@ -169,10 +183,12 @@ def fit(  # noqa: C901  (a training loop reads best in one piece)
     with tqdm(total=config.epochs, initial=epochs.start, desc=f"  {phase}", unit=" epoch", **_BAR) as bar:
         for epoch in epochs:
             if progress.stopped and epoch > max(before_epoch, default=0):
+                say(f"{phase}: stopped early, after {_epochs(config.early_stopping)} without a lower validation loss")
                 break
             if epoch and epoch in before_epoch:
                 train_step = compile_for(epoch)
                 progress.reset_patience()
+                say(f"{phase}: other layers train from epoch {epoch + 1}; the optimizer and all patience start over")
             pad = not learns_statistics(model)
             row = _train_epoch(
                 train_step, training, config, epoch=epoch, factor=progress.factor, weights=class_weights, pad=pad
@@ -180,8 +196,14 @@ def fit(  # noqa: C901  (a training loop reads best in one piece)
             if validation is not None:
                 row |= {f"val_{key}": value for key, value in measure(predict, validation).items()}
             check_losses(phase, epoch, row)
-            better = progress.add(row, config)
-            if config.keep_best and better:
+            say(describe_epoch(phase, epoch, config.epochs, row))
+            factor, better = progress.factor, progress.add(row, config)
+            if progress.factor < factor and not progress.stopped and epoch + 1 < config.epochs:
+                say(
+                    f"{phase}: learning rate reduced to {config.learning_rate * progress.factor:.3g}, after "
+                    f"{_epochs(config.plateau_patience)} without a lower validation loss"
+                )
+            if better and config.checkpoint != "last":
                 best_weights = model.get_weights()
             if checkpoint and checkpoint.due:
                 save()
@@ -193,6 +215,10 @@ def fit(  # noqa: C901  (a training loop reads best in one piece)
         model.set_weights(best_weights)
     model.optimizer = None  # else it would be saved with the weights
     return make_table(progress.rows, phase, progress.best_epoch if best_weights else progress.epoch - 1)
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count > 1)}"
 
 
 _BAR: dict[str, Any] = {"leave": False, "disable": None}  # on a terminal only

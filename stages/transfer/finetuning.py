@@ -15,12 +15,13 @@ from stages.compute.networks import Model, build_network, build_trainable_part, 
 from stages.compute.optimizers import OptimizerConfig, layer_decay_factors
 from stages.compute.runtime import start
 from stages.compute.saving import to_config
-from stages.compute.trainable import LayerFreezer
+from stages.compute.trainable import LayerFreezer, has_dropout
+from stages.images.preview import read_preview
 from stages.images.split_file import SplitFile
 from stages.measure.predictions import softmax, tabulate
 from stages.schema.finetune import Finetune, Head, Thawed
 from stages.training.checkpoint import checkpoint_folder
-from stages.training.history import describe, join
+from stages.training.history import describe, describe_training_accuracy, join
 from stages.training.train import TrainingConfig, fit
 from stages.transfer.activations import Description
 from stages.transfer.data import read_data, read_outputs
@@ -99,9 +100,14 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         assert training is not None
         config = training_config(params, options)
         history = fit(model, phase, training, validation, config, resume=resume, **fit_options)
-        say(describe(history))
+        say(describe(history, config.checkpoint))
         return history
 
+    if len(inputs.val):
+        freezer.freeze(frozen if thaws else activations.layers)
+        views, _ = read_preview(inputs.extract / "seen.npz")
+        if note := describe_training_accuracy(has_dropout(network), bool((views != views[:, :1]).any())):
+            say(note)
     freezer.freeze(activations.layers)
     # Of fresh views only pixels are stored, so the whole network is trained.
     histories = [run(network if activations.fresh else head, "head", FEATURES, params.head)]
@@ -140,10 +146,11 @@ def training_config(params: Finetune, phase: Head | Thawed) -> TrainingConfig:
         learning_rate=phase.learning_rate,
         batch_size=params.batch_size,
         seed=params.seed,
-        keep_best=params.checkpoint == "best",
+        checkpoint=params.checkpoint,
         early_stopping=params.early_stopping,
         plateau_patience=params.plateau.patience,
         plateau_factor=params.plateau.factor,
+        plateau_floor=params.plateau.floor,
         optimizer=OptimizerConfig(**params.optimizer.model_dump()),
         schedule=params.schedule.kind,
         warmup=params.schedule.warmup,
