@@ -59,7 +59,7 @@ def main() -> None:
     files = {name: EXTRACT_TEST / f"{name}.npy" for name in map(pair.input_of, MODELS)}
     outputs = {name: ArrayFile(path) for name, path in files.items()}
     if any(len(rows) != len(split) for rows in outputs.values()):
-        raise UserError(f"{EXTRACT_TEST} was made from other images than {TEST}. Run `dvc repro`.")
+        raise UserError(f"{EXTRACT_TEST} was computed from other images than {TEST}. Run `dvc repro`.")
 
     logits = predict(FINETUNE, PRETRAIN, outputs)
     probabilities = {name: softmax(values) for name, values in logits.items()}

@@ -51,7 +51,7 @@ def main() -> None:
         measured = table.slice(0, params.parity_images)  # rows are in random order, so these cover all classes
         sources, expected = measured["source"].to_pylist(), np.stack(measured["finetuned_probabilities"].to_numpy())
     if sources != split.sources()[: params.parity_images]:
-        raise UserError(f"{PREDICTIONS} was made from other images than {TEST}. Run `dvc repro`.")
+        raise UserError(f"{PREDICTIONS} was computed from other images than {TEST}. Run `dvc repro`.")
     pixels = np.stack(list(load_all(islice(split.images(), len(sources)), contract)))
     if is_uninformative(expected, params.max_difference):
         say("note: the network gives all test images the same probabilities, so comparing them shows little")

@@ -282,7 +282,7 @@ def test_names_that_look_alike_are_one_class(tmp_path: Path, form: str) -> None:
         write(source, pack(files, form))
     found = read_data_set(source)
     assert found.classes == ["caf\u00e9", "tea"]
-    assert found.notes[0].startswith("class caf\u00e9: folders whose names look alike")
+    assert found.notes[0].startswith("class caf\u00e9: folders whose names differ only")
     assert [sample.class_name for sample in found.samples].count("caf\u00e9") == 2
     assert len({sample.source for sample in found.samples}) == 3
 
@@ -536,7 +536,7 @@ def test_a_zip_that_states_less_than_it_holds_is_no_bomb(tmp_path: Path) -> None
 
 
 def test_an_archive_of_another_kind_is_told_which_are_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"set.7z is an archive of a kind that is not read; pack it as .zip or .tar"):
+    with pytest.raises(UserError, match=r"set.7z is an archive in an unsupported format; repack it as .zip or .tar"):
         read_data_set(write(tmp_path / "set.7z", b"7z"))
 
 

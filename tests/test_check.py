@@ -166,7 +166,7 @@ def test_a_section_that_does_not_exist_is_named(here: Path, capsys: pytest.Captu
         file.write("\nevalute:\n  x: 1\n")
     with pytest.raises(SystemExit):
         check.main()
-    assert "params.yaml: evalute: unknown section. There are: fetch, split" in capsys.readouterr().err
+    assert "params.yaml: evalute: unknown section. Expected one of: fetch, split" in capsys.readouterr().err
 
 
 def test_an_import_that_dvc_yaml_does_not_list_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

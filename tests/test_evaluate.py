@@ -270,7 +270,7 @@ def test_where_nothing_was_thawed_the_head_is_both(copy: Path) -> None:
     assert scores["gain"]["accuracy"] == 0
 
 
-OTHER_IMAGES = "data/extract_test was made from other images than data/split/test.parquet. Run `dvc repro`."
+OTHER_IMAGES = "data/extract_test was computed from other images than data/split/test.parquet. Run `dvc repro`."
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_outputs_that_are_of_other_images_for_one_model_are_refused(
 ) -> None:
     activations = np.load(copy / "data/extract_test/first.npy")
     np.save(copy / "data/extract_test/first.npy", np.concatenate([activations, activations[:1]]))
-    assert "was made from other images than" in refused(copy, capsys)
+    assert "was computed from other images than" in refused(copy, capsys)
 
 
 def test_a_model_whose_training_diverged_is_refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -250,7 +250,7 @@ def test_a_graph_that_says_something_else_than_was_measured_fails(
     pq.write_table(table.slice(1), file)
     with pytest.raises(SystemExit):
         export.main()
-    said = "export: data/evaluate/predictions.parquet was made from other images than data/split/test.parquet."
+    said = "export: data/evaluate/predictions.parquet was computed from other images than data/split/test.parquet."
     assert capfd.readouterr().err == f"{said} Run `dvc repro`.\n"
     assert not Path("data/export").exists()
 
@@ -419,7 +419,7 @@ def test_a_broken_model_file_is_named(
         Runner(copy, which)
     shutil.copy(exported / file, copy / file)
     write_card(copy, Card(["one", "two"], CONTRACT, ["onnx", "litert"]))
-    with pytest.raises(UserError, match=r"a model from uint8 \(n, 16, 16, 3\) to 2 classes"):
+    with pytest.raises(UserError, match=r"from uint8 \(n, 16, 16, 3\) to 2 classes"):
         Runner(copy, which)
     assert capfd.readouterr() == ("", "")
 

@@ -391,7 +391,7 @@ def test_a_server_that_asks_for_too_long_a_wait_is_given_up_for_the_next(
     server.headers = {"Retry-After": "3600"}
     fetch("set", entry(server.url("busy", "429"), server.url("good")), tmp_path, "", QUICK)
     assert ([path for path, _ in server.seen], waits) == (["/busy", "/good"], [])
-    assert "/busy: HTTP 429 Too Many Requests; the server asks to come back in 60 minutes" in capsys.readouterr().out
+    assert "/busy: HTTP 429 Too Many Requests; the server asks to retry in 60 minutes" in capsys.readouterr().out
 
 
 def test_an_unknown_item_is_answered_with_the_known_ones(project: Path) -> None:

@@ -154,7 +154,7 @@ def test_many_classes_with_folders_in_them_are_compared_quickly(tmp_path: Path) 
 
 def test_published_arrays_have_parts_of_their_own(tmp_path: Path) -> None:
     write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((1, 2, 2), np.uint8))
-    with pytest.raises(UserError, match=r"split.parts: .* has parts of its own. Expected auto"):
+    with pytest.raises(UserError, match=r"split.parts: .* already defines its parts. Expected auto"):
         read_data_set(tmp_path, {"train": "train"})
 
 
@@ -178,8 +178,8 @@ def test_named_folders_are_taken_whatever_they_are_called(tmp_path: Path) -> Non
         ({"train": "one", "val": "tow"}, "split.parts.val: there is no folder tow in .*; it holds flat, one, two"),
         ({"train": "one/bird"}, "there is no folder one/bird in .*; one/ holds cat, dog"),
         ({"train": "one", "test": "flat"}, "split.parts.test: expected class folders in flat, found none"),
-        ({"train": "one", "test": "one"}, "expected folders apart; those of train and test share images"),
-        ({"train": ".", "test": "one"}, "expected folders apart; those of train and test share images"),
+        ({"train": "one", "test": "one"}, "expected separate folders; those of train and test overlap"),
+        ({"train": ".", "test": "one"}, "expected separate folders; those of train and test overlap"),
         ({"train": "../x/one"}, "there is no folder ../x/one"),
     ],
 )

@@ -210,7 +210,7 @@ def test_names_of_every_kind(run: Predict) -> None:
         ),
         (lambda folder: edit(folder, "contract", size=0), "expected classes, contract and formats"),
         (lambda folder: edit(folder, "contract", form="scribble"), "expected classes, contract and formats"),
-        (lambda folder: edit(folder, "contract", size=9), "a model from uint8 (n, 9, 9, 3) to 3 classes"),
+        (lambda folder: edit(folder, "contract", size=9), "from uint8 (n, 9, 9, 3) to 3 classes"),
         (lambda folder: (folder / "model.onnx").unlink(), "expected model.onnx beside model.json, received none."),
         (
             lambda folder: (folder / "model.onnx").write_bytes(b"nothing"),

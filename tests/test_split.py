@@ -804,7 +804,7 @@ def test_classes_that_look_alike_are_said_to_be_one(project_with: Project, capsy
     main()
     said = capsys.readouterr().out
     assert "classes: caf\u00e9 12, tea 6\n" in said
-    assert "class caf\u00e9: folders whose names look alike" in said
+    assert "class caf\u00e9: folders whose names differ only" in said
 
 
 @pytest.mark.parametrize(

@@ -353,9 +353,9 @@ FOREIGN: dict[str, tuple[list[str], str]] = {
     "HDF5": (["signs.h5"], "is an HDF5 file"),
     "TFRecord": (["x.tfrecord-00000-of-00002"], "is a TFRecord file"),
     "VOC": (["JPEGImages", "Annotations/1.xml", "SegmentationClass"], r"JPEGImages/ beside Annotations/"),
-    "pets": (["images", "annotations/trimaps"], r"images/ beside annotations/"),
+    "pets": (["images", "annotations/trimaps"], r"images/ next to annotations/"),
     "masks": (["set/Images", "set/Masks"], r"set holds boxes, masks .* \(Images/ beside Masks/\)"),
-    "YOLO": (["train/images", "train/labels/1.txt", "valid/images", "data.yaml"], r"images/ beside labels/"),
+    "YOLO": (["train/images", "train/labels/1.txt", "valid/images", "data.yaml"], r"images/ next to labels/"),
     "COCO": (
         ["train2017", "val2017", "annotations/instances_train2017.json"],
         r"instances_train2017.json, the format of COCO",

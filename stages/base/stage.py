@@ -71,7 +71,7 @@ def stage(name: str) -> Iterator[None]:
         print(f"{name}: {_MEMORY}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print(f"{name}: interrupted. Run it again; `dvc checkout` brings earlier results back.", file=sys.stderr)
+        print(f"{name}: interrupted. Run it again; `dvc checkout` restores earlier results.", file=sys.stderr)
         raise SystemExit(130) from None
 
 

@@ -105,9 +105,7 @@ def read_address(url: str, file: PublishedFile, part: Path, patience: RetryPolic
             return _attempt(url, file, part, patience)
         except BrokenError as reason:
             if reason.wait > patience.longest:
-                raise RefusedError(
-                    f"{reason}; the server asks to come back in {reason.wait / 60:,.0f} minutes"
-                ) from None
+                raise RefusedError(f"{reason}; the server asks to retry in {reason.wait / 60:,.0f} minutes") from None
             if _size(part) >= furthest + ADVANCE:
                 left, wait, furthest = patience.tries, patience.wait, _size(part)
             left -= 1

@@ -9,7 +9,7 @@ from stages.draw.page import Html, note, section, table
 Scores = Mapping[str, float]
 
 _MEASURES = (
-    ("macro_f1", "Macro F1", "precision and recall in one number, every class counting alike; higher is better"),
+    ("macro_f1", "Macro F1", "precision and recall in one number, averaged over the classes; higher is better"),
     (
         "log_loss",
         "Log loss",
@@ -41,7 +41,7 @@ def summarize_gain(gain: Scores, images: int, confidence: float, thawed: bool) -
     if low > 0 or high < 0:
         meaning = "excludes zero: the choice of test images hardly explains the difference."
     else:
-        meaning = f"includes zero: {images} test images cannot tell which model is better."
+        meaning = f"includes zero: {images} test images do not show which model is better."
     return f"Fine-tuning {change} ({interval}). The interval {meaning}"
 
 

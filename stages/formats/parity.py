@@ -48,7 +48,7 @@ def compare(name: str, expected: np.ndarray, received: np.ndarray, bound: float,
     if not np.isfinite(differences[worst]):
         raise UserError(
             f"{name}: expected probabilities that are numbers, received NaN for {images[worst]}: a file is damaged. "
-            f"`python -m stages check --data` tells which."
+            f"`python -m stages check --data` finds it."
         )
     if differences[worst] > bound:
         raise UserError(

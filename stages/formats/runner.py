@@ -68,8 +68,8 @@ class Runner:
             fits = False
         if not fits:
             raise UserError(
-                f"{path}: expected what model.json beside it says, a model from uint8 (n, {size}, {size}, {channels}) "
-                f"to {classes} classes; received one that does not fit. Run `dvc repro export`, or `dvc checkout`."
+                f"{path}: expected the model that model.json describes, from uint8 (n, {size}, {size}, {channels}) "
+                f"to {classes} classes; received another one. Run `dvc repro export`, or `dvc checkout`."
             )
 
 

@@ -21,38 +21,16 @@ def _is_fill(value: Any) -> bool:
 
 
 class RandAugment(Section):
-    """RandAugment: random operations of one magnitude.
-
-    Attributes:
-        operations: the number of operations per view; 0: none.
-        magnitude: 0 (hardly any difference) to 30.
-    """
+    """RandAugment: the number of random operations per view (0: none), and their magnitude."""
 
     operations: Annotated[int, Field(ge=0, le=14)]
     magnitude: Annotated[float, Field(ge=0, le=30)]
 
 
 class Augment(Section):
-    """The limits of random augmentation. Each option is off at 0 (flip: at none).
+    """The limits of random augmentation, as params.yaml explains them.
 
-    Attributes:
-        rotation: in degrees, in both directions.
-        shift: share of the side, in all four directions.
-        shear: lean of upright lines in degrees, in both directions.
-        zoom: share by which the image may be larger or smaller.
-        stretch: the same for width and height by themselves, on top of zoom.
-        crop: share of the side that is added at each edge, before a square of the original side is cut out.
-        flip: each with probability 1/2.
-        fill: what appears at the edges: a gray value, ``nearest`` (the edge repeated), ``reflect`` (mirrored) or
-            ``wrap`` (the opposite side).
-        brightness: share by which the image may be lighter or darker.
-        contrast: share by which differences from the mean gray may be larger or smaller.
-        color: share by which the saturation may be higher or lower.
-        hue: share of the color circle by which colors may turn, in both directions.
-        cutout: side of the square that is cut out, as a share of the image's side.
-        mixup: alpha of the Beta distribution of the weights of two mixed images.
-        cutmix: alpha of the Beta distribution of the area that remains when a piece of another image is pasted in.
-        rand_augment: random operations.
+    Angles are in degrees, lengths in shares of the side. An option is off at 0 (flip: at none).
     """
 
     RENAMED: ClassVar = {"colour": "color"}

@@ -16,11 +16,10 @@ class Contract:
     Attributes:
         size: side of the network's square input, in pixels.
         channels: 1 (luminance) or 3 (red, green, blue; grayscale is repeated).
-        form: ``photo`` resizes the image; ``ink`` finds the handwriting and converts it to MNIST's form.
-        polarity: ``dark_on_light`` inverts, so that strokes are always light on black.
-        fit: how the photo form makes an image square: ``stretch``, ``crop`` (the middle) or ``pad`` (black bars).
-        range: the gray values that become black and white in images of more than 8 bits. None: the full range, 0 to
-            65535 of integers and 0 to 1 of floating point.
+        form: ``photo`` or ``ink``; params.yaml explains it, and polarity and fit, in the split section.
+        polarity: ``dark_on_light`` is inverted.
+        fit: how the photo form makes an image square.
+        range: the gray values that become black and white in images of more than 8 bits; None: the full range.
     """
 
     size: int

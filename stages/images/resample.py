@@ -15,8 +15,7 @@ def warp(image: Image.Image, way: Affine, fill: int | str) -> Image.Image:
         image: in mode L or RGB.
         way: (a, b, c, d, e, f), from the result to the image: the point (x, y) of the result is (ax + by + c, dx + ey +
             f) of the image. Pixel k covers k to k + 1, so the middle is half the side.
-        fill: what appears at the edges: a gray value 0-255, ``nearest`` (the edge repeated), ``reflect`` (mirrored)
-            or ``wrap`` (the opposite side).
+        fill: of the edges, as ``extract.augment.fill`` in params.yaml.
     """
     if isinstance(fill, int):
         gray = (fill,) * len(image.getbands())

@@ -23,7 +23,7 @@ _OTHERS = (
     (r"\.(tfrecord|tfrecords)$|\.tfrecord-\d", "is a TFRecord file; save its images as files in class folders"),
     (r"\.arrow$", "is an Arrow file; write it with to_parquet(), which Thaw reads"),
     (r"\.(lmdb|mdb)$", "is an LMDB database; save its images as files in class folders"),
-    (r"\.(7z|rar|zst)$", "is an archive of a kind that is not read; pack it as .zip or .tar"),
+    (r"\.(7z|rar|zst)$", "is an archive in an unsupported format; repack it as .zip or .tar"),
 )
 _BOXES = re.compile(
     r"(?P<COCO>(^|/)(_annotations\.coco|(instances|captions|person_keypoints|panoptic)_\w+)\.json$)"
@@ -48,12 +48,12 @@ def refuse_annotations(root: Folder, where: str) -> None:
             [name for name in names if kind.fullmatch(name.lower())] for kind in (_PICTURES, _ANNOTATIONS)
         )
         if pictures and annotations:
-            found = f"{pictures[0]}/ beside {annotations[0]}/"
+            found = f"{pictures[0]}/ next to {annotations[0]}/"
             raise UserError(_explain_boxes(f"{where}/{path}".rstrip("/"), found))
 
 
 def explain_foreign(root: Folder, where: str) -> str | None:
-    """Return why a data set without class folders cannot be read, or None if its files do not tell.
+    """Return why a data set without class folders cannot be read, or None if its files do not show why.
 
     Args:
         root: the data set.

@@ -242,7 +242,7 @@ def _zip(file: File, name: str, allowed: int, names: str) -> Folder:
 
 def _check(name: str, path: str, size: int, count: int) -> None:
     if count > MEMBERS:
-        raise UserError(f"{name}: expected at most {MEMBERS:,} files and folders; it has more.")
+        raise UserError(f"{name}: expected at most {MEMBERS:,} files and folders, found more.")
     if not 0 <= size <= MEMBER and not is_archive(path):
         raise _make_refusal(name, path, f"a file of {size:,} bytes (at most {MEMBER:,} are allowed)")
 

@@ -103,7 +103,7 @@ def resolve_parts(root: Folder, wanted: Mapping[str, str], where: str) -> dict[P
             raise UserError(f"split.parts.{part}: expected class folders in {wanted[part]}, found none with images.")
         for other, earlier in found.items():
             if entered.path.startswith(earlier.path) or earlier.path.startswith(entered.path):
-                raise UserError(f"split.parts: expected folders apart; those of {other} and {part} share images.")
+                raise UserError(f"split.parts: expected separate folders; those of {other} and {part} overlap.")
         found[part] = entered
     return found
 

@@ -117,7 +117,7 @@ def _read_folders(root: Folder, folder: Folder, above: str, where: str, parts: M
     paths = {part: division.path for part, division in roots.items() if part}
     merged = sorted(name for name, spellings in written.items() if len(spellings) > 1)
     notes = [
-        f"class {name}: folders whose names look alike (é as one letter, or as e and an accent) are read as one"
+        f"class {name}: folders whose names differ only in Unicode normalization (é as one character or two) are merged"
         for name in merged
     ]
     return DataSet(sort_naturally(written), samples, list(find_strays(root, roots)), paths, notes)
@@ -145,9 +145,11 @@ def _name_table(found: str, tables: list[str]) -> str:
 
 def _check_plain(parts: Mapping[str, str] | str, labels: Labels, source: Path) -> None:
     if parts != AUTO:
-        raise UserError(f"split.parts: {source} has parts of its own. Expected auto; received {parts}.")
+        raise UserError(f"split.parts: {source} already defines its parts. Expected auto; received {parts}.")
     if labels != Labels():
-        raise UserError(f"split.labels, split.group: {source} has labels of its own, and no columns.")
+        raise UserError(
+            f"split.labels, split.group: {source} defines its labels itself and has no columns. Expected split.labels: none, and no column in split.group."
+        )
 
 
 def _enter(root: Folder, where: str, allowed: int, names: str) -> tuple[str, Folder, str, Folder]:

@@ -13,7 +13,7 @@ from stages.splitting.amounts import Amount, SplitPlan, group_by_part
 from stages.splitting.assign import assign_images, drop_duplicates, find_misplaced, rank
 from stages.splitting.examine import ExaminedImage
 
-GroupRule = str | dict[str, str]  # "none", "folder", {"column": NAME}, or {"regex": PATTERN}
+GroupRule = str | dict[str, str]  # of split.group
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ def name_groups(images: Sequence[ExaminedImage], rule: GroupRule) -> list[str]:
 
     Args:
         images: the images.
-        rule: none: each image is a group; folder: its folders below the class folder; a column: its cell in the table;
-            a regex: its first group (or the whole match) in the path.
+        rule: ``split.group``, as params.yaml explains it.
 
     Raises:
         UserError: the regex does not match a path.

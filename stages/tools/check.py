@@ -90,7 +90,7 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
     sections, found = {}, []
     for name in read_yaml(PARAMS):
         if name not in SECTIONS:
-            found.append(f"{PARAMS}: {name}: unknown section. There are: {', '.join(SECTIONS)}.")
+            found.append(f"{PARAMS}: {name}: unknown section. Expected one of: {', '.join(SECTIONS)}.")
     for name, schema in SECTIONS.items():
         try:
             sections[name] = read_section(PARAMS, name, schema)

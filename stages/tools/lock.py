@@ -33,10 +33,7 @@ def main() -> None:
     (source,) = read_values(PARAMS, "split", Split, "source")
     changed = find_changes()
     if changed - {str(TABLES)}:
-        raise UserError(
-            f"{SPLIT} is not what params.yaml and the data give now (changed: {', '.join(sorted(changed))}). Run "
-            "`dvc repro split` first."
-        )
+        raise UserError(f"{SPLIT} is out of date (changed: {', '.join(sorted(changed))}). Run `dvc repro split` first.")
     before = read_rows(LOCKED)
     found = read_splits(SPLIT)
     new = {pixels: row for pixels, row in found.items() if pixels not in before}
