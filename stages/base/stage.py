@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from typing import NoReturn
 
 from stages.base.errors import UserError, lacks_memory, summarize
 from stages.base.parent import follow_parent
@@ -57,22 +58,23 @@ def stage(name: str) -> Iterator[None]:
             raise UserError(_OTHER.format(", ".join(found)))
         yield
     except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _end(f"{name}: {error}")
     except BrokenPipeError:  # the reader has closed the pipe, like `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
-        print(f"{name}: {_explain(error, name)}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _end(f"{name}: {_explain(error, name)}")
     except Exception as error:
         if not lacks_memory(error):
             raise
-        print(f"{name}: {_MEMORY}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _end(f"{name}: {_MEMORY}")
     except KeyboardInterrupt:
-        print(f"{name}: interrupted. Run it again; `dvc checkout` restores earlier results.", file=sys.stderr)
-        raise SystemExit(130) from None
+        _end(f"{name}: interrupted. Run it again; `dvc checkout` restores earlier results.", 130)
+
+
+def _end(message: str, code: int = 1) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(code) from None
 
 
 def _explain(error: OSError, name: str) -> str:

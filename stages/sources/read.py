@@ -148,7 +148,8 @@ def _check_plain(parts: Mapping[str, str] | str, labels: Labels, source: Path) -
         raise UserError(f"split.parts: {source} already defines its parts. Expected auto; received {parts}.")
     if labels != Labels():
         raise UserError(
-            f"split.labels, split.group: {source} defines its labels itself and has no columns. Expected split.labels: none, and no column in split.group."
+            f"split.labels, split.group: {source} defines its labels itself and has no columns. Expected split.labels: "
+            "none, and no column in split.group."
         )
 
 
