@@ -352,9 +352,9 @@ FOREIGN: dict[str, tuple[list[str], str]] = {
     "MATLAB": (["train_32x32.mat", "test_32x32.mat"], "is a MATLAB file"),
     "HDF5": (["signs.h5"], "is an HDF5 file"),
     "TFRecord": (["x.tfrecord-00000-of-00002"], "is a TFRecord file"),
-    "VOC": (["JPEGImages", "Annotations/1.xml", "SegmentationClass"], r"JPEGImages/ beside Annotations/"),
+    "VOC": (["JPEGImages", "Annotations/1.xml", "SegmentationClass"], r"JPEGImages/ next to Annotations/"),
     "pets": (["images", "annotations/trimaps"], r"images/ next to annotations/"),
-    "masks": (["set/Images", "set/Masks"], r"set holds boxes, masks .* \(Images/ beside Masks/\)"),
+    "masks": (["set/Images", "set/Masks"], r"set holds boxes, masks .* \(Images/ next to Masks/\)"),
     "YOLO": (["train/images", "train/labels/1.txt", "valid/images", "data.yaml"], r"images/ next to labels/"),
     "COCO": (
         ["train2017", "val2017", "annotations/instances_train2017.json"],
