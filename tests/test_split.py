@@ -498,7 +498,7 @@ def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, capsys: 
     (folder / "dog" / "itself.png").symlink_to("itself.png")
     main()
     assert left_out() == [
-        ["cat/pipe.png", "cat", "cannot be read: no regular file"],
+        ["cat/pipe.png", "cat", "cannot be read: not a regular file"],
         ["dog/itself.png", "dog", "cannot be read: Too many levels of symbolic links"],
     ]
     (folder / "dog" / "back").symlink_to("..")
@@ -672,7 +672,7 @@ def test_images_in_no_class_folder_count_as_rejects(project_with: Project, capsy
         main()
     message = capsys.readouterr().err
     assert message.startswith("split: 3 of 15 images (20.0%) cannot be used; split.max_rejects allows 5.0%.\n  0.png: ")
-    assert Path("data/.rejects-split.csv").read_text().count("beside the class folders") == 3
+    assert Path("data/.rejects-split.csv").read_text().count("outside the class folders") == 3
     set_params(Path(), {"split": {"max_rejects": 0.2}})
     main()
     assert not Path("data/.rejects-split.csv").exists()
