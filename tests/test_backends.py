@@ -107,6 +107,24 @@ def test_jax_keeps_what_tensorflow_keeps_and_two_devices_give_what_one_gives(
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.jax
+@pytest.mark.slow
+def test_a_logistic_head_has_the_same_bytes_with_jax(prepared: Path, tmp_path: Path) -> None:
+    changes: dict[str, object] = {
+        "finetune": {
+            "head": {"solver": "logistic", "hidden": []},
+            "thawed": {"epochs": 0},
+            "loss": {"class_weights": "balanced", "label_smoothing": 0.0},
+        },
+        "compute": {"frozen": "onnxruntime"},
+    }
+    heads = []
+    for backend in ("tensorflow", "jax"):
+        here = results(prepared, tmp_path / backend, ("extract", "finetune"), 1, backend, changes)
+        heads.append([(here / "data/finetune" / name).read_bytes() for name in ("head.weights.h5", "head.onnx")])
+    assert heads[0] == heads[1]
+
+
 @pytest.mark.slow
 def test_onnx_runtime_keeps_what_the_framework_keeps(prepared: Path, one: Path, tmp_path: Path) -> None:
     here = results(

@@ -71,6 +71,32 @@ def test_the_depth_that_is_trained_is_the_one_shown(
             "finetune.head.output: expected softmax for 3 classes; received sigmoid",
         ),
         (
+            {"finetune": {"head": {"solver": "logistic"}}},
+            "finetune.head.solver: expected gradient with initial: source, or set that to new; received 'logistic'",
+        ),
+        (
+            {"finetune": {"head": {"initial": "new", "solver": "logistic", "hidden": [8]}}},
+            "finetune.head.hidden: expected [] with solver: logistic, or set that to gradient; received [8]",
+        ),
+        (
+            {"finetune": {"head": {"initial": "new", "solver": "logistic", "dropout": 0.5}}},
+            "finetune.head.dropout: expected 0.0 with solver: logistic, or set that to gradient; received 0.5",
+        ),
+        (
+            {"finetune": {"head": {"initial": "new", "solver": "logistic"}, "loss": {"label_smoothing": 0.1}}},
+            "finetune.loss: expected label_smoothing: 0 with head.solver: logistic, or set that to gradient",
+        ),
+        (
+            {"extract": {"views": "fresh"}, "finetune": {"head": {"initial": "new", "solver": "logistic"}}},
+            "finetune.head.solver: expected gradient, because extract.views: fresh stores no features; received "
+            "logistic. Set it to gradient, or extract.views to a count.",
+        ),
+        (
+            {"extract": {"augment": {"mixup": 0.2}}, "finetune": {"head": {"initial": "new", "solver": "logistic"}}},
+            "finetune.head.solver: expected gradient, because extract.augment: mixup and cutmix make views of several "
+            "classes; received logistic. Set it to gradient, or both to 0.",
+        ),
+        (
             {"finetune": {"head": {"initial": "new", "hidden": [4], "batchnorm": True}, "batch_size": 1}},
             "finetune.batch_size: expected 2 or more with head.batchnorm: true",
         ),

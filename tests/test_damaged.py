@@ -20,6 +20,7 @@ READS: dict[ModuleType, str] = {
     extract_test: "split/test.parquet extract/boundary.json pretrain/network.json pretrain/backbone.onnx "
     "pretrain/learned.npz",
     finetune: "split/val.parquet extract/boundary.json extract/train_labels.npy extract/val_labels.npy "
+    "extract/train_images.npy "
     "extract/train_features.npy extract/val_features.npy extract/train_flatten.npy extract/val_flatten.npy "
     "pretrain/network.json pretrain/backbone.weights.h5",
     evaluate: "split/test.parquet split/summary.json pretrain/network.json extract_test/features.npy "

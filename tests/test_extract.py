@@ -51,6 +51,7 @@ def test_what_is_kept_is_what_the_network_computes(prepared: Path) -> None:
     assert description["classes"] == ["across", "upright"]
     train, val = SplitFile(Path("data/split/train.parquet")), SplitFile(Path("data/split/val.parquet"))
     np.testing.assert_array_equal(stored("train_labels"), np.repeat(train.labels(), 3))
+    np.testing.assert_array_equal(stored("train_images"), np.repeat(np.arange(len(train)), 3))
     np.testing.assert_array_equal(stored("val_labels"), val.labels())
     pixels = np.stack([load(data, Contract(**description["contract"])) for data in train.images()])
     network = build_frozen_part(read_pretrained(Path("data/pretrain")).backbone, ["flatten", "features"], "average")
@@ -158,7 +159,8 @@ def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(prepared: Path, 
     extract.main()
     assert stored("train_features").shape == (32, 128)
     written = {path.name for path in Path("data/extract").glob("train_*.npy")}
-    assert written == {"train_labels.npy", "train_features.npy", *(["train_pixels.npy"] if freeze == "none" else [])}
+    expected = {"train_labels.npy", "train_images.npy", "train_features.npy"}
+    assert written == expected | ({"train_pixels.npy"} if freeze == "none" else set())
     if freeze == "none":
         assert (stored("train_pixels").dtype, stored("train_pixels").shape) == (np.uint8, (32, 16, 16, 1))
 

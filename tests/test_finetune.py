@@ -403,6 +403,49 @@ def test_a_head_of_every_kind_of_layer_is_read_back(here: Path) -> None:
     assert logits[:, 1].std() > 0
 
 
+LOGISTIC = {
+    "head": {"solver": "logistic", "epochs": 1},
+    "schedule": {"warmup": 2},
+    "loss": {"class_weights": "balanced"},
+}
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+def test_a_logistic_head_is_where_fine_tuning_starts(
+    here: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    set_params(here, {"finetune": LOGISTIC})
+    set_params(here, {"finetune": {"head": {"output": output}}})
+    runs = []
+    for _ in range(2):
+        keras.utils.clear_session()  # as a new process has it
+        finetune.main()
+        runs.append(written())
+    assert runs[0] == runs[1]
+    assert "in 5 folds of 16 images), " in capsys.readouterr().out
+    history = pd.read_csv("data/finetune/history.csv")
+    assert list(history["phase"]) == ["head"] + ["thawed"] * 3
+    assert list(history["epoch"]) == [1, 2, 3, 4]
+    assert list(history["learning_rate"].isna()) == [True, False, False, False]
+    assert history["loss"].iloc[1] < 2 * history["loss"].iloc[0] + 0.1
+    check_val()
+    # The optimum: each class is predicted as often as it is there.
+    rows, labels = (np.load(f"data/extract/train_{name}.npy") for name in ("features", "labels"))
+    logits = Graph(onnx.load("data/finetune/head.onnx"), 5)(rows)["logits"]
+    shares = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).mean(axis=0)
+    np.testing.assert_allclose(shares, np.bincount(labels) / len(labels), atol=1e-4)
+
+
+def test_a_logistic_head_of_unfit_views_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_params(here, {"finetune": LOGISTIC})
+    for changes, said in (({"views": "fresh"}, "extract.views"), ({"augment": {"mixup": 0.2}}, "extract.augment")):
+        set_params(here, {"extract": {"views": 2, **changes}})
+        extract.main()
+        with pytest.raises(SystemExit):
+            finetune.main()
+        assert f"finetune.head.solver: expected gradient, because {said}: " in capsys.readouterr().err
+
+
 def test_fresh_views_train_the_whole_network_from_the_pixels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {layer.name: layer.get_weights() for layer in read_pretrained(Path("data/pretrain")).backbone.model.layers}
     histories = []

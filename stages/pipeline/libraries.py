@@ -43,6 +43,7 @@ _WITHOUT_TRACE = {
     "requests",
     "ruamel",
     "tabulate",
+    "threadpoolctl",
     "tqdm",
     "urllib3",
     "wcwidth",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from stages.base.errors import UserError
 from stages.base.params import Section, Seed, allowed
 from stages.schema.extract import Freeze, is_freeze
 
@@ -24,6 +25,7 @@ class Head(Section):
     """The new classifier, and how it is trained while the whole backbone is frozen.
 
     Attributes:
+        solver: ``logistic`` regression to convergence, or ``gradient`` steps of the optimizer.
         hidden: units of each hidden layer.
         dropout: rate after every hidden layer, or a list with one rate per hidden layer; without hidden layers, the
             rate of the features.
@@ -32,6 +34,7 @@ class Head(Section):
     """
 
     initial: Literal["new", "source"]
+    solver: Literal["logistic", "gradient"]
     hidden: list[Annotated[int, Field(ge=1)]]
     dropout: Annotated[
         float | list[float], allowed(_is_dropout, "a share from 0 to below 1, or a list of them, one per hidden layer")
@@ -40,6 +43,21 @@ class Head(Section):
     output: Literal["softmax", "sigmoid"]
     epochs: Count
     learning_rate: Rate
+
+    @field_validator("solver")
+    @classmethod
+    def _starts_anew(cls, value: str, info: ValidationInfo) -> str:
+        if value == "logistic" and info.data.get("initial") == "source":
+            raise ValueError("expected gradient with initial: source, or set that to new")
+        return value
+
+    @field_validator("hidden", "dropout", "batchnorm")
+    @classmethod
+    def _fits_the_solver(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("solver") == "logistic":
+            plain = {"hidden": "[]", "dropout": "0.0", "batchnorm": "false"}[str(info.field_name)]
+            raise ValueError(f"expected {plain} with solver: logistic, or set that to gradient")
+        return value
 
     @field_validator("hidden", "batchnorm", "output")
     @classmethod
@@ -187,9 +205,17 @@ class Finetune(Section):
     @classmethod
     def _warm_before_the_end(cls, value: Schedule, info: ValidationInfo) -> Schedule:
         for name in ("head", "thawed"):
-            epochs = info.data[name].epochs if name in info.data else 0
+            phase = info.data.get(name)
+            epochs = phase.epochs if phase and getattr(phase, "solver", "gradient") == "gradient" else 0
             if epochs and value.warmup >= epochs:
                 raise ValueError(f"expected a warmup of fewer epochs than {name}.epochs: {epochs}")
+        return value
+
+    @field_validator("loss")
+    @classmethod
+    def _of_whole_classes(cls, value: Loss, info: ValidationInfo) -> Loss:
+        if value.label_smoothing and "head" in info.data and info.data["head"].solver == "logistic":
+            raise ValueError("expected label_smoothing: 0 with head.solver: logistic, or set that to gradient")
         return value
 
     @field_validator("plateau")
@@ -204,3 +230,26 @@ class Finetune(Section):
             if value.patience and phase and phase.epochs and value.floor >= phase.learning_rate:
                 raise ValueError(f"expected a floor below {name}.learning_rate: {phase.learning_rate}")
         return value
+
+
+def check_solver(head: Head, fresh: bool, mixed: bool) -> None:
+    """Check that the head's solver can learn from the views that ``extract`` makes.
+
+    Args:
+        head: its section.
+        fresh: whether each epoch draws new views, so that no features are stored.
+        mixed: whether augmented views are mixed.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if head.solver == "logistic" and (fresh or mixed):
+        key, why, remedy = (
+            ("extract.views", "fresh stores no features", "extract.views to a count")
+            if fresh
+            else ("extract.augment", "mixup and cutmix make views of several classes", "both to 0")
+        )
+        raise UserError(
+            f"finetune.head.solver: expected gradient, because {key}: {why}; received logistic. Set it to gradient, or "
+            f"{remedy}."
+        )

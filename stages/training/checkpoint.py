@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ def fingerprint(params: Any, inputs: Sequence[Path]) -> str:
         "params": params,
         "code": {str(file.relative_to(STAGES)): hash_file(file, "sha256") for file in sorted(code)},
         "inputs": {str(file): hash_file(file, "sha256") for file in read if file.is_file()},
-        "libraries": {name: sys.modules[name].__version__ for name in ("keras", "numpy", backend_name())},
+        "libraries": {
+            **{name: sys.modules[name].__version__ for name in ("keras", "numpy", "scipy", backend_name())},
+            "scikit-learn": version("scikit-learn"),  # imported later, if at all
+        },
         "devices": list_devices(),
     }
     return json.dumps(content, indent=1, sort_keys=True)

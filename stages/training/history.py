@@ -1,4 +1,7 @@
-"""The training history: one row per epoch, and a line as it ends. A loss that is not a number ends the training."""
+"""The training history: one row per epoch, and a line as it ends; of a fit without epochs, one row without a rate.
+
+A loss that is not a number ends the training.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -82,10 +85,10 @@ def describe(history: pd.DataFrame, checkpoint: str) -> str:
         return "no epochs"
     best = history[history["kept"] == 1].iloc[0]
     validation = "" if pd.isna(best["val_loss"]) else f", validation accuracy {best['val_accuracy']:.1%}"
-    return (
-        f"{best['phase']}: weights of epoch {best['epoch']} of {len(history)} ({_REASONS[checkpoint]}), training "
-        f"accuracy {best['accuracy']:.1%}{validation}"
-    )
+    how = f"weights of epoch {best['epoch']} of {len(history)} ({_REASONS[checkpoint]})"
+    if pd.isna(best["learning_rate"]):
+        how = "fitted"
+    return f"{best['phase']}: {how}, training accuracy {best['accuracy']:.1%}{validation}"
 
 
 def describe_training_accuracy(dropout: bool, augmented: bool) -> str:

@@ -178,7 +178,7 @@ def fit(  # noqa: C901, PLR0912  (a training loop reads best in one piece)
             values = {name: get_values(group) for name, group in variables.items()}
             checkpoint.write(asdict(progress), {**values, "best": best_weights})
 
-    class_weights = _class_weights(training) if config.balanced else None
+    class_weights = compute_class_weights(training) if config.balanced else None
     epochs = range(progress.epoch, config.epochs)
     with tqdm(total=config.epochs, initial=epochs.start, desc=f"  {phase}", unit=" epoch", **_BAR) as bar:
         for epoch in epochs:
@@ -272,6 +272,7 @@ def measure(predict: Forward, data: Data) -> dict[str, float]:
     return {"loss": loss / len(data), "accuracy": correct / len(data)}
 
 
-def _class_weights(data: Data) -> np.ndarray:
+def compute_class_weights(data: Data) -> np.ndarray:
+    """Return n / (classes * rows of the class) for each class, float32 (classes,)."""
     counts = np.bincount(data.labels, minlength=data.classes)
     return (len(data) / (data.classes * np.maximum(counts, 1))).astype(np.float32)

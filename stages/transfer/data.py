@@ -43,6 +43,21 @@ def read_data(folder: Path, split: str, tensor: str, description: Description) -
     return ArrayData(inputs, labels, classes)
 
 
+def has_mixed_views(folder: Path) -> bool:
+    """Return whether the training views that ``extract`` wrote are mixed: their targets are shares of each class."""
+    return (folder / "train_targets.npy").exists()
+
+
+def read_images(folder: Path, rows: int) -> np.ndarray:
+    """Return the number of the training image that each row is a view of, int64 (rows,).
+
+    Args:
+        folder: that ``extract`` wrote.
+        rows: how many there are.
+    """
+    return _read_targets(folder / "train_images.npy", (rows,))
+
+
 def _read_targets(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     with refuse_damaged(path, f"an array of the shape {shape}"):
         targets: np.ndarray = np.load(path, allow_pickle=False)

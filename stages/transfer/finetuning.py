@@ -24,9 +24,10 @@ from stages.training.checkpoint import checkpoint_folder
 from stages.training.history import describe, describe_training_accuracy, join
 from stages.training.train import TrainingConfig, fit
 from stages.transfer.activations import Description
-from stages.transfer.data import read_data, read_outputs
+from stages.transfer.data import read_data, read_images, read_outputs
 from stages.transfer.freeze import layer_table, plan_unfreezing, select_depth
 from stages.transfer.heads import make_head
+from stages.transfer.linear_probe import probe
 from stages.transfer.model_pair import ModelPair, predict, write_model_pair
 from stages.transfer.model_pair_keras import write_model
 
@@ -99,7 +100,10 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         training, validation = (read_data(inputs.extract, split, tensor, activations) for split in ("train", "val"))
         assert training is not None
         config = training_config(params, options)
-        history = fit(model, phase, training, validation, config, resume=resume, **fit_options)
+        if isinstance(options, Head) and options.solver == "logistic":
+            history = probe(model, training, validation, read_images(inputs.extract, len(training)), config)
+        else:
+            history = fit(model, phase, training, validation, config, resume=resume, **fit_options)
         say(describe(history, config.checkpoint))
         return history
 

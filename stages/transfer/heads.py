@@ -1,5 +1,7 @@
 """Make a head: new, or from the classifier that the backbone was pretrained with."""
 
+import numpy as np
+
 from stages.backbones.pretrained import Pretrained
 from stages.base.errors import UserError
 from stages.compute.networks import Model, build_head
@@ -40,6 +42,20 @@ def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[
             )
         start_from_source(head, pretrained, classes)
     return head
+
+
+def set_classifier(head: Model, kernel: np.ndarray, bias: np.ndarray) -> None:
+    """Set the weights of a head without hidden layers.
+
+    Args:
+        head: of one layer with weights, ``classifier``; of two classes it may have one logit, for the second class.
+        kernel: (features, classes).
+        bias: (classes,).
+    """
+    classifier = head.get_layer("classifier")
+    if classifier.kernel.shape[1] < kernel.shape[1]:
+        kernel, bias = np.diff(kernel), np.diff(bias)
+    classifier.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
 
 
 def start_from_source(head: Model, pretrained: Pretrained, classes: list[str]) -> None:

@@ -1,0 +1,148 @@
+"""Fit a linear classifier to convergence: multinomial logistic regression, which needs no learning rate and no epochs.
+
+The strength of its L2 penalty is chosen by cross-validation over the images, scored by log loss. The optimum is that
+of scikit-learn's LogisticRegression on the same rows: they are only centered and divided by one number, which speeds
+up L-BFGS and changes nothing but the unit of the penalty.
+"""
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+# Strengths to choose from, from the strongest penalty on: scikit-learn's C for rows whose variances sum to 1.
+GRID = 10.0 ** np.arange(-1, 4.5, 0.5)
+FALLBACK = 100.0  # where no image can be held out
+PATIENCE = 2  # weaker penalties to try after the best
+FOLDS = 5
+MOST = 8000  # rows to choose with; of more, a part
+TOLERANCE = 1e-6  # of the gradient of the mean loss; ten times that where penalties are compared
+ITERATIONS = 1000
+_TRAINED, _UNUSED = -1, -2  # instead of a fold
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """A fitted classifier: logits are ``rows @ kernel + bias``.
+
+    Attributes:
+        kernel: float64 (features, classes); each of its rows sums to 0.
+        bias: float64 (classes,).
+        strength: of the penalty, as scikit-learn's C for the rows that were given.
+        folds: of the cross-validation; 0 if no image could be held out.
+        images: that were held out in one of them.
+        iterations: of L-BFGS in the final fit.
+        converged: whether it ended at the optimum.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    strength: float
+    folds: int
+    images: int
+    iterations: int
+    converged: bool
+
+
+def fit_logistic(
+    rows: np.ndarray, labels: np.ndarray, images: np.ndarray, *, weights: np.ndarray, seed: int
+) -> LogisticFit:
+    """Fit logistic regression with the penalty that has the lowest log loss in cross-validation.
+
+    Linear algebra runs on one thread, so that the number of cores does not change the result.
+
+    Args:
+        rows: float64 (n, features); overwritten.
+        labels: class of each row, int64 (n,); each class has a row.
+        images: number of the image that each row is a view of, from 0, int64 (n,). All its views are in one fold.
+        weights: of each row in the loss, float64 (n,).
+        seed: of the assignment of images to folds.
+    """
+    from sklearn.exceptions import ConvergenceWarning  # here: scikit-learn takes seconds to import
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        center = rows.mean(axis=0)
+        rows -= center
+        # With a mean variance of 1, the tolerance means the same for any backbone.
+        scale = float(np.sqrt(np.vdot(rows, rows) / rows.size)) or 1.0
+        rows /= scale
+        folds = assign_folds(labels[np.unique(images, return_index=True)[1]], seed, -(-len(rows) // MOST))
+        strength = _choose_strength(rows, labels, weights, folds[images])
+        caught.clear()  # of fits that were only compared
+        model = _make_model(strength, rows, TOLERANCE).fit(rows, labels, sample_weight=weights)
+    kernel, bias = model.coef_.T / scale, model.intercept_
+    if kernel.shape[1] == 1:  # one logit for two classes
+        kernel, bias = kernel * [-0.5, 0.5], bias * [-0.5, 0.5]
+    held_out = folds[folds >= 0]
+    return LogisticFit(
+        kernel=kernel,
+        bias=bias - center @ kernel,
+        strength=model.C / scale**2,
+        folds=len(np.unique(held_out)),
+        images=len(held_out),
+        iterations=int(model.n_iter_.max()),
+        converged=not caught,
+    )
+
+
+def assign_folds(labels: np.ndarray, seed: int, step: int = 1) -> np.ndarray:
+    """Return the fold in which each image is held out, int64 (n,): stratified, so that each class is always trained on.
+
+    An image that is alone in its class is in all folds' training images (-1).
+
+    Args:
+        labels: class of each image, int64 (n,).
+        seed: of the order.
+        step: use one of so many images; the others are in no fold (-2).
+    """
+    used = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))[::step]
+    folds = np.full(len(labels), _UNUSED)
+    folds[used] = np.arange(len(used)) % min(FOLDS, len(used))  # two images of a class are never in one fold alone
+    alone = np.bincount(labels[used])[labels[used]] == 1
+    folds[used[alone]] = _TRAINED
+    return folds
+
+
+def _choose_strength(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> float:
+    """Return the strength of GRID with the lowest log loss on held-out rows.
+
+    It starts from the strongest penalty, each fit from the one before, and ends when weaker ones do worse.
+    """
+    numbers = np.unique(folds[folds >= 0])
+    if not len(numbers):
+        return FALLBACK
+    models = {fold: _make_model(GRID[0], rows, 10 * TOLERANCE) for fold in numbers}
+
+    def measure(fold: int, strength: float) -> float:
+        train, held_out = np.flatnonzero((folds >= _TRAINED) & (folds != fold)), np.flatnonzero(folds == fold)
+        model = models[fold].set_params(C=strength / rows.shape[1])
+        model.fit(rows[train], labels[train], sample_weight=weights[train])
+        return _log_loss(model, rows[held_out], labels[held_out], weights[held_out])
+
+    losses: list[float] = []
+    with ThreadPoolExecutor() as pool:
+        for strength in GRID:
+            losses.append(sum(pool.map(measure, numbers, repeat(strength))))
+            if len(losses) - np.argmin(losses) > PATIENCE:
+                break
+    return float(GRID[np.argmin(losses)])
+
+
+def _make_model(strength: float, rows: np.ndarray, tolerance: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength / rows.shape[1], tol=tolerance, max_iter=ITERATIONS, warm_start=True)
+
+
+def _log_loss(model: Any, rows: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    logits = model.decision_function(rows)
+    if logits.ndim == 1:
+        logits = np.stack([np.zeros_like(logits), logits], axis=1)
+    places = np.searchsorted(model.classes_, labels)
+    return -float(weights @ log_softmax(logits, axis=1)[np.arange(len(labels)), places])

@@ -1,0 +1,72 @@
+"""Linear probing: fit the head alone, to convergence. Fine-tuning then starts from there.
+
+Kumar, Raghunathan, Jones, Ma and Liang, Fine-Tuning can Distort Pretrained Features and Underperform
+Out-of-Distribution (ICLR 2022): while a new head is still wrong, its gradients change features that were good.
+"""
+
+import time
+
+import numpy as np
+import pandas as pd
+
+from stages.base.terminal import say
+from stages.compute.forward import Forward
+from stages.compute.networks import Model
+from stages.training.dataloader import Data
+from stages.training.history import make_table
+from stages.training.logistic import ITERATIONS, LogisticFit, fit_logistic
+from stages.training.train import TrainingConfig, compute_class_weights, measure
+from stages.transfer.heads import set_classifier
+
+_READ = 1024  # rows at a time
+
+
+def probe(
+    head: Model, training: Data, validation: Data | None, images: np.ndarray, config: TrainingConfig
+) -> pd.DataFrame:
+    """Fit a head without hidden layers by logistic regression.
+
+    Args:
+        head: from features to logits; its weights are replaced.
+        training: features, with one class each. All are held in memory, in float64.
+        validation: to measure with; None if there is none.
+        images: number of the image that each row of ``training`` is a view of.
+        config: of it ``balanced``, ``seed`` and ``batch_size``.
+
+    Returns:
+        The history, of one row without a learning rate.
+    """
+    began = time.monotonic()
+    weights = compute_class_weights(training)[training.labels] if config.balanced else np.ones(len(training))
+    fitted = fit_logistic(
+        _read_rows(training), training.labels, images, weights=weights.astype(np.float64), seed=config.seed
+    )
+    say(_describe(fitted, time.monotonic() - began))
+    if not fitted.converged:
+        say(
+            f"warning: the head has not converged after {fitted.iterations} iterations (at most {ITERATIONS}). Compare "
+            "its accuracy with that of finetune.head.solver: gradient."
+        )
+    set_classifier(head, fitted.kernel, fitted.bias)
+    predict = Forward(head, config.batch_size)
+    row = measure(predict, training)
+    if validation is not None:
+        row |= {f"val_{key}": value for key, value in measure(predict, validation).items()}
+    return make_table([row], "head", 0)
+
+
+def _read_rows(data: Data) -> np.ndarray:
+    rows = np.empty((len(data), *data.batch(np.arange(1), 0)[0].shape[1:]))
+    for start in range(0, len(data), _READ):
+        places = np.arange(start, min(start + _READ, len(data)))
+        rows[places] = data.batch(places, 0)[0]
+    return rows
+
+
+def _describe(fitted: LogisticFit, seconds: float) -> str:
+    how = (
+        f"chosen in {fitted.folds} folds of {fitted.images} images"
+        if fitted.folds
+        else "not chosen, because no class has a second image to hold out"
+    )
+    return f"logistic regression: C {fitted.strength:.3g} ({how}), {fitted.iterations} iterations, {seconds:.1f} s"
