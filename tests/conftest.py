@@ -4,7 +4,7 @@ import gc
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from stages.compute.backend import ensure_backend
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the stages do; JAX, imported first, would let TensorFlow log
 ensure_backend()  # as the stages do, also where a test imports Keras before them
 PROJECT = Path(__file__).resolve().parents[1]
+Refusal = Callable[..., str]
 # Warnings are errors in the processes that tests start, too: those of files left open, and those in the project's own
 # modules, each named, for this variable takes no patterns. All of them cannot be: DVC has some that would end it.
 MODULES = [".".join(path.relative_to(PROJECT).with_suffix("").parts) for path in PROJECT.glob("stages/**/[!_]*.py")]
@@ -35,6 +36,19 @@ def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("slow") and "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
         gc.collect()
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Call what must end as an error of the user does, with exit code 1; return what it said."""
+
+    def call(function: Callable[..., object], *arguments: object, **options: object) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            function(*arguments, **options)
+        assert stopped.value.code == 1
+        return capsys.readouterr().err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from stages.tools import check
+from tests.conftest import Refusal
 from tests.helpers.copies import ran, run, set_params
 
 
@@ -131,21 +132,16 @@ def test_the_depth_that_is_trained_is_the_one_shown(
         ),
     ],
 )
-def test_each_mistake_is_named(
-    here: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], said: str
-) -> None:
+def test_each_mistake_is_named(here: Path, refused: Refusal, changes: dict[str, object], said: str) -> None:
     set_params(here, changes)
-    with pytest.raises(SystemExit) as stopped:
-        check.main()
-    assert stopped.value.code == 1
-    assert said in capsys.readouterr().err
+    assert said in refused(check.main)
 
 
 @pytest.mark.parametrize(
     "learned", ["data/own/set", "data/own/other/../set", "data/own/link", "data/own", "data/own/set/a"]
 )
 def test_the_same_images_to_learn_and_to_test_with_are_refused_early(
-    here: Path, capsys: pytest.CaptureFixture[str], learned: str
+    here: Path, refused: Refusal, learned: str
 ) -> None:
     for name in ("a", "b"):
         (here / "data/own/set" / name).mkdir(parents=True)
@@ -153,11 +149,8 @@ def test_the_same_images_to_learn_and_to_test_with_are_refused_early(
     (here / "data/own/other").mkdir()
     (here / "data/own/link").symlink_to(here / "data/own/set")
     set_params(here, {"split": {"source": "data/own/set"}, "pretrain": {"source": learned}})
-    with pytest.raises(SystemExit):
-        check.main()
-    assert (
-        f"pretrain.source: {learned} and split.source: data/own/set contain the same images" in capsys.readouterr().err
-    )
+    said = f"pretrain.source: {learned} and split.source: data/own/set contain the same images"
+    assert said in refused(check.main)
 
 
 def test_a_published_division_may_be_learned_and_tested_with(here: Path) -> None:
@@ -168,7 +161,7 @@ def test_a_published_division_may_be_learned_and_tested_with(here: Path) -> None
     check.main()
 
 
-def test_mistakes_are_named_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_named_at_once(here: Path, refused: Refusal) -> None:
     set_params(
         here,
         {
@@ -176,31 +169,23 @@ def test_mistakes_are_named_at_once(here: Path, capsys: pytest.CaptureFixture[st
             "extract": {"freeze": "block77", "depths": ["all", "block99", 40]},
         },
     )
-    with pytest.raises(SystemExit):
-        check.main()
-    said = capsys.readouterr().err
+    said = refused(check.main)
     assert all(word in said for word in ("'mist'", "'block77'", "'block99'", "received 40"))
     set_params(here, {"compute": {"devices": 0}})
-    with pytest.raises(SystemExit):
-        check.main()
-    said = capsys.readouterr().err
+    said = refused(check.main)
     assert all(word in said for word in ("compute.devices", "'block77'", "'block99'", "received 40"))
 
 
-def test_a_section_that_does_not_exist_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_section_that_does_not_exist_is_named(here: Path, refused: Refusal) -> None:
     with (here / "params.yaml").open("a") as file:
         file.write("\nevalute:\n  x: 1\n")
-    with pytest.raises(SystemExit):
-        check.main()
-    assert "params.yaml: evalute: unknown section. Expected one of: fetch, split" in capsys.readouterr().err
+    assert "params.yaml: evalute: unknown section. Expected one of: fetch, split" in refused(check.main)
 
 
-def test_an_import_that_dvc_yaml_does_not_list_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_import_that_dvc_yaml_does_not_list_is_named(here: Path, refused: Refusal) -> None:
     script = here / "stages" / "report.py"
     script.write_text(f"from stages.images import ink\n{script.read_text()}")
-    with pytest.raises(SystemExit):
-        check.main()
-    assert "dvc.yaml: report: imports stages/images/ink.py, which its deps lack. Add it." in capsys.readouterr().err
+    assert "dvc.yaml: report: imports stages/images/ink.py, which its deps lack. Add it." in refused(check.main)
 
 
 @pytest.fixture

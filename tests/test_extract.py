@@ -22,6 +22,7 @@ from stages.images.split_file import SplitFile
 from stages.transfer.activations import bytes_needed, cast, read_description
 from stages.transfer.data import read_data
 from stages.transfer.freeze import Depth
+from tests.conftest import Refusal
 from tests.helpers.copies import set_params
 from tests.helpers.published import vary
 
@@ -127,11 +128,9 @@ def test_a_gpu_that_nothing_can_use_is_said(
     assert "frozen part: ONNX Runtime on the CPU" in said
 
 
-def test_onnx_runtime_in_bfloat16_is_refused(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_onnx_runtime_in_bfloat16_is_refused(prepared: Path, refused: Refusal) -> None:
     set_params(prepared, {"compute": {"frozen": "onnxruntime", "precision": "bfloat16"}})
-    with pytest.raises(SystemExit):
-        extract.main()
-    said = capsys.readouterr().err
+    said = refused(extract.main)
     assert "compute.frozen: expected 'auto' or 'keras' with precision: bfloat16" in said
     assert not Path("data/extract").exists()
 
@@ -165,11 +164,9 @@ def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(prepared: Path, 
         assert (stored("train_pixels").dtype, stored("train_pixels").shape) == (np.uint8, (32, 16, 16, 1))
 
 
-def test_a_layer_that_does_not_exist_is_named(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_layer_that_does_not_exist_is_named(prepared: Path, refused: Refusal) -> None:
     set_params(prepared, {"extract": {"freeze": "dens"}})
-    with pytest.raises(SystemExit):
-        extract.main()
-    assert "extract.freeze: expected 'all', 'none', a count, or a layer" in (said := capsys.readouterr().err)
+    assert "extract.freeze: expected 'all', 'none', a count, or a layer" in (said := refused(extract.main))
     assert "received 'dens'. Did you mean dense?" in said
 
 
@@ -226,10 +223,10 @@ def test_a_depth_is_kept_as_if_alone_also_between_a_convolution_and_its_batchnor
             assert together[name] == content, f"{name} beside others differs from {layer} alone"
 
 
-def test_a_depth_that_does_not_exist_is_named(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run_with(prepared, depths=["all", "dens"])
-    assert "extract.depths: expected 'all', 'none', a count, or a layer" in capsys.readouterr().err
+def test_a_depth_that_does_not_exist_is_named(prepared: Path, refused: Refusal) -> None:
+    assert "extract.depths: expected 'all', 'none', a count, or a layer" in refused(
+        run_with, prepared, depths=["all", "dens"]
+    )
 
 
 AUGMENT = {"rotation": 20, "shear": 10, "brightness": 0.3, "cutout": 0.2}
@@ -332,7 +329,7 @@ def test_without_validation_images_there_are_none_to_read(prepared: Path) -> Non
 
 
 def test_the_disk_is_asked_before_the_work(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Refusal
 ) -> None:
     run_with(prepared, precision="float16", depths=["none", "dropout"])
     said = capsys.readouterr().out
@@ -341,9 +338,7 @@ def test_the_disk_is_asked_before_the_work(
     assert f"the stored arrays take {format_size(expected)} of disk; " in said
     before = sorted(Path("data/extract").iterdir())
     monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(SystemExit):
-        extract.main()
-    assert "1 kB are free. Free some space, or store less: fewer extract.views" in capsys.readouterr().err
+    assert "1 kB are free. Free some space, or store less: fewer extract.views" in refused(extract.main)
     assert sorted(Path("data/extract").iterdir()) == before
     assert bytes_needed((6, 6, 96), "float16", 1000) == 6 * 6 * 96 * 2 * 1000
 

@@ -20,6 +20,7 @@ from stages.images.load import load
 from stages.images.split_file import SplitFile
 from stages.sources.data_set import encode_png
 from stages.transfer.activations import read_description
+from tests.conftest import Refusal
 from tests.helpers.copies import set_params
 
 TEST = Path("data/split/test.parquet")
@@ -83,9 +84,7 @@ def test_it_does_not_depend_on_how_training_is_computed(prepared: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["the same files", "a link", "another format"])
-def test_test_images_that_pretrain_learned_are_refused(
-    prepared: Path, capsys: pytest.CaptureFixture[str], how: str
-) -> None:
+def test_test_images_that_pretrain_learned_are_refused(prepared: Path, refused: Refusal, how: str) -> None:
     """Whatever they are called and wherever they lie."""
     source, copy = Path("data/own/bars"), Path("data/own/elsewhere")
     if how == "a link":
@@ -101,9 +100,7 @@ def test_test_images_that_pretrain_learned_are_refused(
     set_params(prepared, {"pretrain": {"source": str(copy), "epochs": 1}})
     pretrain.main()
     extract.main()
-    with pytest.raises(SystemExit):
-        extract_test.main()
-    said = capsys.readouterr().err
+    said = refused(extract_test.main)
     count = len(SplitFile(TEST))
     found = int(re.match(r"extract_test: (\d+) of", said).group(1))  # type: ignore[union-attr]
     assert 0.7 * count < found <= count, "pretrain holds a tenth back"
@@ -134,42 +131,35 @@ def test_a_second_run_and_other_depths_beside_give_the_same_bytes(prepared: Path
     assert files().items() > first.items()
 
 
-def test_an_empty_test_split_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_test_split_is_said(prepared: Path, capsys: pytest.CaptureFixture[str], refused: Refusal) -> None:
     extract.main()
     pq.write_table(pq.read_table(TEST).slice(0, 0), TEST)  # as no split leaves it
     assert len(SplitFile(TEST)) == 0
     capsys.readouterr()
-    with pytest.raises(SystemExit) as stopped:
-        extract_test.main()
-    assert stopped.value.code == 1
-    assert capsys.readouterr().err == (
+    assert refused(extract_test.main) == (
         "extract_test: data/split/test.parquet holds no image: nothing can be measured. "
         "Leave some with split.test, such as 'rest'.\n"
     )
     assert not Path("data/extract_test").exists()
 
 
-def test_what_is_missing_is_said(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        extract_test.main()
-    assert "data/extract/boundary.json is missing. Run `dvc repro extract`" in capsys.readouterr().err
+def test_what_is_missing_is_said(prepared: Path, refused: Refusal) -> None:
+    assert "data/extract/boundary.json is missing. Run `dvc repro extract`" in refused(extract_test.main)
     extract.main()
     Path("data/pretrain/backbone.onnx").unlink()
-    with pytest.raises(SystemExit):
-        extract_test.main()
-    assert "data/pretrain/backbone.onnx is missing. Run `dvc repro pretrain`, or `dvc pull`." in capsys.readouterr().err
+    assert "data/pretrain/backbone.onnx is missing. Run `dvc repro pretrain`, or `dvc pull`." in refused(
+        extract_test.main
+    )
     assert not Path("data/extract_test").exists()
 
 
 def test_the_disk_is_asked_before_the_work(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Refusal
 ) -> None:
     stored = run_with(prepared, freeze=-2)
     needed = sum(rows.nbytes for rows in stored.values())
     assert f"the stored arrays take {format_size(needed)} of disk; " in capsys.readouterr().out
     before = files()
     monkeypatch.setattr(extract_test.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(SystemExit):
-        extract_test.main()
-    assert "1 kB are free. Free some" in capsys.readouterr().err
+    assert "1 kB are free. Free some" in refused(extract_test.main)
     assert files() == before

@@ -26,6 +26,7 @@ from stages.splitting.examine import ExaminedImage
 from stages.splitting.groups import Grouping, assign, assign_groups, name_groups
 from stages.splitting.lock_table import DIGITS, LockRows, LockTable, read_lock_table, read_rows, write_rows
 from stages.tools import lock
+from tests.conftest import Refusal
 from tests.helpers.copies import commit, name_author, run, set_params
 
 CLASSES = ("cat", "dog")
@@ -356,7 +357,7 @@ def test_near_duplicates_of_locked_test_images_are_not_trained_on(workplace: Pat
 
 
 def test_lock_refuses_a_split_that_is_not_up_to_date(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
 ) -> None:
     grow(workplace, 20)
     split.main()
@@ -365,9 +366,7 @@ def test_lock_refuses_a_split_that_is_not_up_to_date(
         ({"data/tables"}, "data/tables has changed since"),
     ):
         monkeypatch.setattr(lock, "find_changes", lambda changed=changed: changed)
-        with pytest.raises(SystemExit):
-            lock.main()
-        assert said in capsys.readouterr().err
+        assert said in refused(lock.main)
         assert read_rows(Path("data/tables/split.csv")) == {}
 
 

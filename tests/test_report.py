@@ -21,6 +21,7 @@ from stages.images.split_file import SplitRow, write_split
 from stages.images.thumbnail import encode_thumbnail, make_thumbnail
 from stages.measure.metrics import choose_examples, count_confusions, measure, measure_classes
 from stages.splitting.near_duplicates import write_pairs
+from tests.conftest import Refusal
 
 PICTURES = ["curves.png", "confusion.png", "samples.png", "predictions.png"]
 
@@ -259,14 +260,12 @@ def test_it_needs_no_tensorflow_and_writes_the_same_bytes_again(nasty: Path, pro
     "file", ["data/finetune/layers.csv", "data/split/classes.csv", "data/evaluate/scores.json", "data/extract/seen.npz"]
 )
 def test_a_missing_result_is_named(
-    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
 ) -> None:
     put_results(tmp_path, ["a", "b"])
     (tmp_path / file).unlink()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        report.main()
-    assert f"{file} is missing. Run `dvc repro {file.split('/')[1]}`" in capsys.readouterr().err
+    assert f"{file} is missing. Run `dvc repro {file.split('/')[1]}`" in refused(report.main)
 
 
 @pytest.mark.parametrize(

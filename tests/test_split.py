@@ -30,6 +30,7 @@ from stages.split import main
 from stages.splitting.amounts import Amount, SplitPlan, check_amounts
 from stages.splitting.assign import assign_images, drop_duplicates, select_classes
 from stages.splitting.examine import ExaminedImage, examine
+from tests.conftest import Refusal
 from tests.helpers.copies import set_params
 from tests.test_images import AWKWARD
 
@@ -443,16 +444,12 @@ def test_every_awkward_file_is_split_or_listed(
     assert (summary()["rejects"], summary()["duplicates"]) == (len(refused), len(reasons))
 
 
-def test_too_many_rejects_are_an_error_that_shows_them(
-    project_with: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_too_many_rejects_are_an_error_that_shows_them(project_with: Project, refused: Refusal) -> None:
     folder = project_with(max_rejects=0.1)
     fill(folder, 20)
     for number in range(12):
         (folder / "dog" / f"bad{number:02d}.jpg").write_bytes(b"" if number else b"words")
-    with pytest.raises(SystemExit):
-        main()
-    lines = capsys.readouterr().err.splitlines()
+    lines = refused(main).splitlines()
     assert lines[0] == "split: 12 of 52 images (23.1%) cannot be used; split.max_rejects allows 10.0%."
     assert lines[1].startswith("  dog/bad00.jpg: not an image")
     assert lines[2] == "  dog/bad01.jpg: empty file"
@@ -491,7 +488,7 @@ def test_in_the_ink_form_paper_without_handwriting_is_a_reject(project_with: Pro
     assert left_out() == [["dog/blank.png", "dog", "no handwriting found"]]
 
 
-def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, refused: Refusal) -> None:
     folder = project_with(max_rejects=0.2)
     fill(folder)
     os.mkfifo(folder / "cat" / "pipe.png")
@@ -502,11 +499,7 @@ def test_pipes_and_links_in_a_circle_end_nothing(project_with: Project, capsys: 
         ["dog/itself.png", "dog", "cannot be read: Too many levels of symbolic links"],
     ]
     (folder / "dog" / "back").symlink_to("..")
-    with pytest.raises(SystemExit):
-        main()
-    assert capsys.readouterr().err == (
-        "split: data/own/set/dog/back is a link to one of its parent folders. Remove the link.\n"
-    )
+    assert refused(main) == ("split: data/own/set/dog/back is a link to one of its parent folders. Remove the link.\n")
 
 
 def test_names_that_a_spreadsheet_would_run_are_escaped(project_with: Project) -> None:
@@ -583,15 +576,10 @@ def test_a_published_division_is_said(project_with: Project, capsys: pytest.Capt
     assert all(source.startswith("train/") for split in ("train", "val") for source in read(split).sources())
 
 
-def test_a_missing_data_set_is_told_where_to_come_from(
-    project_with: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_data_set_is_told_where_to_come_from(project_with: Project, refused: Refusal) -> None:
     def said(**changes: object) -> str:
         project_with(**changes)
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        assert stopped.value.code == 1
-        return capsys.readouterr().err
+        return refused(main)
 
     assert "Add 'mnist' to fetch.items in params.yaml, then `dvc repro`." in said(source="data/fetch/mnist")
     assert "data/own/NAME/CLASS/*.jpg" in said(source="data/own/digits")
@@ -663,14 +651,12 @@ def test_images_beside_the_class_folders_of_a_part_are_listed(project_with: Proj
     assert summary()["rejects"] == 2
 
 
-def test_images_in_no_class_folder_count_as_rejects(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_in_no_class_folder_count_as_rejects(project_with: Project, refused: Refusal) -> None:
     folder = project_with()
     fill(folder)
     for number in range(3):
         put(folder / f"{number}.png", 50 + number)
-    with pytest.raises(SystemExit):
-        main()
-    message = capsys.readouterr().err
+    message = refused(main)
     assert message.startswith("split: 3 of 15 images (20.0%) cannot be used; split.max_rejects allows 5.0%.\n  0.png: ")
     assert Path("data/.rejects-split.csv").read_text().count("outside the class folders") == 3
     set_params(Path(), {"split": {"max_rejects": 0.2}})
@@ -678,7 +664,9 @@ def test_images_in_no_class_folder_count_as_rejects(project_with: Project, capsy
     assert not Path("data/.rejects-split.csv").exists()
 
 
-def test_files_that_are_no_images_use_up_no_rejects(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_no_images_use_up_no_rejects(
+    project_with: Project, capsys: pytest.CaptureFixture[str], refused: Refusal
+) -> None:
     folder = project_with(max_rejects=0)
     fill(folder)
     (folder / "cat" / "labels.txt").write_text("1\n2\n")
@@ -692,22 +680,16 @@ def test_files_that_are_no_images_use_up_no_rejects(project_with: Project, capsy
     ]
     assert "left out: 0 unreadable, 3 not images, 0 duplicates" in capsys.readouterr().out
     (folder / "dog" / "words.jpg").write_text("no image, but named like one")
-    with pytest.raises(SystemExit):
-        main()
-    assert "1 of 13 images" in capsys.readouterr().err
+    assert "1 of 13 images" in refused(main)
 
 
-def test_too_few_images_say_what_became_of_the_others(
-    project_with: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_too_few_images_say_what_became_of_the_others(project_with: Project, refused: Refusal) -> None:
     folder = project_with(train=5, val=5, max_rejects=0.2)
     fill(folder, 12)
     for number in range(4):
         shutil.copy(folder / "dog" / "0.png", folder / "dog" / f"{number + 1}.png")
     (folder / "dog" / "11.png").write_bytes(b"")
-    with pytest.raises(SystemExit):
-        main()
-    message = capsys.readouterr().err
+    message = refused(main)
     assert "class 'dog': found 7 usable images (left out: 4 exact duplicates, 1 unreadable), needed 11" in message
     assert message.endswith("data/.rejects-split.csv lists all that was left out, and why.\n")
     assert len(Path("data/.rejects-split.csv").read_text().splitlines()) == 6
@@ -776,27 +758,21 @@ def test_folders_below_a_class_are_groups(project_with: Project) -> None:
     ],
 )
 def test_names_that_yaml_reads_as_something_else_want_quotes(
-    project_with: Project, capsys: pytest.CaptureFixture[str], listed: str, message: str
+    project_with: Project, refused: Refusal, listed: str, message: str
 ) -> None:
     project_with()
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("classes: all", f"classes: {listed}"))
-    with pytest.raises(SystemExit):
-        main()
-    said = capsys.readouterr().err
+    said = refused(main)
     assert said.startswith("split: params.yaml: split.classes: expected ")
     assert message in said
     assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("names", ["utf-9", "", "rot13", "base64", "utf-16", "hex", 437, None])
-def test_an_encoding_that_python_lacks_is_refused(
-    project_with: Project, capsys: pytest.CaptureFixture[str], names: object
-) -> None:
+def test_an_encoding_that_python_lacks_is_refused(project_with: Project, refused: Refusal, names: object) -> None:
     project_with(names=names)
-    with pytest.raises(SystemExit):
-        main()
-    assert "split.names: expected an encoding that Python knows, such as utf-8" in capsys.readouterr().err
+    assert "split.names: expected an encoding that Python knows, such as utf-8" in refused(main)
 
 
 def test_classes_that_look_alike_are_said_to_be_one(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from stages.base.params import read_yaml
 from stages.tools import sweep
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, Refusal
 from tests.helpers.copies import commit, name_author, ran, run, set_params
 
 # Stages that take no time: what they write depends on the depth alone.
@@ -213,13 +213,11 @@ def test_a_dvc_lock_that_the_kill_emptied_comes_back(killed: Path, monkeypatch: 
 
 @pytest.mark.slow
 def test_what_was_edited_after_a_kill_is_not_overwritten(
-    killed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    killed: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
 ) -> None:
     set_params(killed, {"finetune": {"seed": 8}})
     edited = state(killed)
-    with pytest.raises(SystemExit):
-        call(monkeypatch, "all", "none")
-    said = capsys.readouterr().err
+    said = refused(call, monkeypatch, "all", "none")
     assert "an earlier run was killed, and params.yaml or the commit changed since" in said
     assert state(killed) == edited
     run("sh", "-c", said.partition("that run: ")[2], cwd=killed)
@@ -229,13 +227,11 @@ def test_what_was_edited_after_a_kill_is_not_overwritten(
 
 @pytest.mark.slow
 def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
 ) -> None:
     run("dvc", "repro", "--no-commit", cwd=here)
     before = state(here)
-    with pytest.raises(SystemExit):
-        call(monkeypatch, "all", "none")
-    said = capsys.readouterr().err
+    said = refused(call, monkeypatch, "all", "none")
     assert said.startswith("sweep: data/evaluate/scores.json, data/extract/, data/extract_test/, data/finetune/: expec")
     assert "Run `dvc commit` to keep them" in said
     assert state(here) == before
@@ -269,7 +265,7 @@ def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
 def test_what_cannot_be_compared_is_said_at_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refusal,
     depths: list[str],
     changes: dict[str, object],
     said: str,
@@ -277,21 +273,19 @@ def test_what_cannot_be_compared_is_said_at_once(
     shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
     set_params(tmp_path, changes)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        call(monkeypatch, *depths)
-    assert capsys.readouterr().err.startswith(("sweep: " + said, "sweep: params.yaml: " + said))
+    assert refused(call, monkeypatch, *depths).startswith(("sweep: " + said, "sweep: params.yaml: " + said))
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_before_the_first_commit_there_is_nothing_to_hang_experiments_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
 ) -> None:
     shutil.copy(PROJECT / "recipes" / "default.yaml", tmp_path / "params.yaml")
     run("git", "init", "-q", cwd=tmp_path)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        call(monkeypatch, "all", "none")
-    assert "experiments belong to a commit, and there is none. Make one: git add" in capsys.readouterr().err
+    assert "experiments belong to a commit, and there is none. Make one: git add" in refused(
+        call, monkeypatch, "all", "none"
+    )
 
 
 def finetune(folder: Path) -> list[Path]:

@@ -5,15 +5,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 from stages import split
 from stages.base.params import read_yaml
 from stages.base.versions import find_differences, find_other_versions
 from stages.pipeline.dependencies import find_problems, write_dependencies
 from stages.pipeline.libraries import read_pins
 from stages.tools import check
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, Refusal
 from tests.helpers.copies import ran, run
 
 VERSIONS = Path("stages/versions.yaml")
@@ -34,12 +32,9 @@ def test_what_is_pinned_is_recorded_and_installed() -> None:
     assert {"keras", "numpy", "onnxruntime", "pillow", "tensorflow", "jax"} <= recorded.keys()
 
 
-def test_a_stage_does_not_begin_with_another_version(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_does_not_begin_with_another_version(here: Path, refused: Refusal) -> None:
     record("pillow", "12.0.0")
-    with pytest.raises(SystemExit) as stopped:
-        split.main()
-    assert stopped.value.code == 1
-    assert capsys.readouterr().err.startswith(
+    assert refused(split.main).startswith(
         "split: the results were recorded with other versions of these libraries: pillow 12.0.0 "
         f"(installed: {version('pillow')}). Install the recorded versions with `pip install -e .`. Or record the "
     )
@@ -58,28 +53,22 @@ def test_a_stage_minds_the_libraries_that_it_uses(here: Path) -> None:
     assert find_other_versions("report") == find_differences() == []
 
 
-def test_check_names_another_version(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_names_another_version(here: Path, refused: Refusal) -> None:
     project = Path("pyproject.toml")
     project.write_text(project.read_text().replace(f"numpy=={version('numpy')}", "numpy==2.0.0"))
-    with pytest.raises(SystemExit):
-        check.main()
-    said = capsys.readouterr().err
+    said = refused(check.main)
     assert f"numpy is {version('numpy')}, and pyproject.toml pins 2.0.0. Run `python -m stages check --write`." in said
     write_dependencies(Path())
-    with pytest.raises(SystemExit):
-        check.main()
-    said = capsys.readouterr().err
+    said = refused(check.main)
     assert f"installed libraries: expected numpy 2.0.0 (installed: {version('numpy')}). Run `pip install -e .`." in said
 
 
-def test_a_library_that_is_not_pinned_or_not_known_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_library_that_is_not_pinned_or_not_known_is_named(here: Path, refused: Refusal) -> None:
     project = Path("pyproject.toml")
     project.write_text(project.read_text().replace(f"scipy=={version('scipy')}", "scipy>=1"))
     script = here / "stages" / "images" / "ink.py"
     script.write_text(f"import cv2\n{script.read_text()}")
-    with pytest.raises(SystemExit):
-        check.main()
-    said = capsys.readouterr().err
+    said = refused(check.main)
     assert "pyproject.toml: expected scipy pinned with ==, because results depend on its version." in said
     assert (
         "dvc.yaml: extract: imports cv2, and stages/pipeline/libraries.py does not say whether bytes depend on it"
