@@ -347,16 +347,6 @@ PUBLISHED: dict[str, tuple[str, Callable[[], bytes], list[str], int]] = {
 }
 
 
-@pytest.mark.parametrize("item", PUBLISHED)
-def test_published_archives_are_read_as_fetched(tmp_path: Path, item: str) -> None:
-    name, made, classes, count = PUBLISHED[item]
-    write(tmp_path / item / name, made())
-    found = read_data_set(tmp_path / item)
-    assert sorted(found.classes, key=str.lower) == classes
-    assert len(found.samples) == count
-    assert {sample.class_name for sample in found.samples} == set(classes)
-
-
 @pytest.mark.parametrize("form", ["tar.gz", "zip", "folder"])
 def test_cifar_records_become_pictures(tmp_path: Path, form: str) -> None:
     found: list[DataSet] = []

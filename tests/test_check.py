@@ -182,12 +182,6 @@ def test_a_section_that_does_not_exist_is_named(here: Path, refused: Refusal) ->
     assert "params.yaml: evalute: unknown section. Expected one of: fetch, split" in refused(check.main)
 
 
-def test_an_import_that_dvc_yaml_does_not_list_is_named(here: Path, refused: Refusal) -> None:
-    script = here / "stages" / "report.py"
-    script.write_text(f"from stages.images import ink\n{script.read_text()}")
-    assert "dvc.yaml: report: imports stages/images/ink.py, which its deps lack. Add it." in refused(check.main)
-
-
 @pytest.fixture
 def repository(finished: Path, tmp_path: Path) -> Path:
     """A copy of the project whose graph has run."""

@@ -221,34 +221,15 @@ def test_the_same_run_goes_on_and_leaves_nothing(begun: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == ""
 
 
-def change_code(_: pytest.MonkeyPatch) -> dict[str, object]:
-    Path("stages/code.py").write_text("abd")
-    return {"seed": 1}
-
-
-def change_input(_: pytest.MonkeyPatch) -> dict[str, object]:
-    Path("input/file").write_bytes(Path("input/file").read_bytes()[::-1])
-    return {"seed": 1}
-
-
-def change_params(_: pytest.MonkeyPatch) -> dict[str, object]:
-    return {"seed": 2}
-
-
-def change_library(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    monkeypatch.setattr(keras, "__version__", "4.0")
-    return {"seed": 1}
-
-
-@pytest.mark.parametrize("change", [change_params, change_code, change_input, change_library])
+@pytest.mark.parametrize("changed", ["params", "code", "input", "library"])
 def test_another_run_starts_anew(
-    begun: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    change: Callable[[pytest.MonkeyPatch], dict[str, object]],
+    begun: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changed: str
 ) -> None:
-    params = change(monkeypatch)
-    assert not goes_on(params)
+    if changed in ("code", "input"):
+        Path({"code": "stages/code.py", "input": "input/file"}[changed]).write_text("cba")
+    elif changed == "library":
+        monkeypatch.setattr(keras, "__version__", "4.0")
+    assert not goes_on({"seed": 2 if changed == "params" else 1})
     assert "starting over: params, code, inputs or libraries differ" in capsys.readouterr().out
 
 
@@ -258,32 +239,17 @@ def test_half_a_state_is_none(begun: Path) -> None:
     assert not goes_on({"seed": 1})
 
 
-def not_utf8(folder: Path) -> None:
-    (folder / "run.json").write_bytes(b"\xff\xfe")
-
-
-def a_folder(folder: Path) -> None:
-    (folder / "run.json").unlink()
-    (folder / "run.json").mkdir()
-
-
-def nested(folder: Path) -> None:
-    (folder / "run.json").write_text("[" * 100_000)
-
-
-def a_file(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.write_text("not a folder")
-
-
-def a_link_to_nowhere(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.symlink_to("nowhere")
-
-
-@pytest.mark.parametrize("damage", [not_utf8, a_folder, nested, a_file, a_link_to_nowhere])
-def test_damaged_states_are_thrown_away(begun: Path, damage: Callable[[Path], None]) -> None:
-    damage(Path("data/states"))
+@pytest.mark.parametrize("damage", ["no UTF-8", "nested", "a folder", "a file", "a link to nowhere"])
+def test_damaged_states_are_thrown_away(begun: Path, damage: str) -> None:
+    folder, record = Path("data/states"), Path("data/states/run.json")
+    if damage in ("a file", "a link to nowhere"):
+        shutil.rmtree(folder)
+        folder.write_text("not a folder") if damage == "a file" else folder.symlink_to("nowhere")
+    elif damage == "a folder":
+        record.unlink()
+        record.mkdir()
+    else:
+        record.write_bytes(b"\xff\xfe" if damage == "no UTF-8" else b"[" * 100_000)
     assert not goes_on({"seed": 1})
     assert not Path("data/states").exists()
 

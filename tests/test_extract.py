@@ -128,13 +128,6 @@ def test_a_gpu_that_nothing_can_use_is_said(
     assert "frozen part: ONNX Runtime on the CPU" in said
 
 
-def test_onnx_runtime_in_bfloat16_is_refused(prepared: Path, refused: Refusal) -> None:
-    set_params(prepared, {"compute": {"frozen": "onnxruntime", "precision": "bfloat16"}})
-    said = refused(extract.main)
-    assert "compute.frozen: expected 'auto' or 'keras' with precision: bfloat16" in said
-    assert not Path("data/extract").exists()
-
-
 def test_half_precision_is_half_the_disk_and_close(prepared: Path) -> None:
     results = {}
     for precision in ("float32", "float16"):
@@ -164,9 +157,10 @@ def test_all_frozen_keeps_features_and_none_frozen_keeps_pixels(prepared: Path, 
         assert (stored("train_pixels").dtype, stored("train_pixels").shape) == (np.uint8, (32, 16, 16, 1))
 
 
-def test_a_layer_that_does_not_exist_is_named(prepared: Path, refused: Refusal) -> None:
-    set_params(prepared, {"extract": {"freeze": "dens"}})
-    assert "extract.freeze: expected 'all', 'none', a count, or a layer" in (said := refused(extract.main))
+@pytest.mark.parametrize(("key", "value"), [("freeze", "dens"), ("depths", ["all", "dens"])])
+def test_a_layer_that_does_not_exist_is_named(prepared: Path, refused: Refusal, key: str, value: object) -> None:
+    set_params(prepared, {"extract": {key: value}})
+    assert f"extract.{key}: expected 'all', 'none', a count, or a layer" in (said := refused(extract.main))
     assert "received 'dens'. Did you mean dense?" in said
 
 
@@ -221,12 +215,6 @@ def test_a_depth_is_kept_as_if_alone_also_between_a_convolution_and_its_batchnor
     for freeze, layer in depths.items():
         for name, content in arrays(mobilenet, freeze, []).items():
             assert together[name] == content, f"{name} beside others differs from {layer} alone"
-
-
-def test_a_depth_that_does_not_exist_is_named(prepared: Path, refused: Refusal) -> None:
-    assert "extract.depths: expected 'all', 'none', a count, or a layer" in refused(
-        run_with, prepared, depths=["all", "dens"]
-    )
 
 
 AUGMENT = {"rotation": 20, "shear": 10, "brightness": 0.3, "cutout": 0.2}

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.utils import formatdate
@@ -473,6 +474,7 @@ def test_published_archives_are_kept_as_downloaded_and_read(
     assert (tmp_path / item / file.name).read_bytes() == server.content
     found = read_data_set(tmp_path / item)
     assert (sorted(found.classes, key=str.lower), len(found.samples)) == (classes, count)
+    assert {sample.class_name for sample in found.samples} == set(classes)
 
 
 def test_too_little_room_is_said_before_anything_is_asked_for(
@@ -531,10 +533,11 @@ def test_the_digits_are_in_the_manner_of_mnist(made: Path) -> None:
 
 def test_the_paper_digits_are_photographs_of_ink_on_paper(made: Path) -> None:
     paths = sorted((made / "paper_digits").rglob("*.jpg"))
-    assert sorted({path.parent.name for path in paths}) == [str(digit) for digit in range(10)]
-    assert len({sum(path.parent.name == str(digit) for path in paths) for digit in range(10)}) == 1
+    counts = Counter(path.parent.name for path in paths)
+    assert sorted(counts) == [str(digit) for digit in range(10)]
+    assert len(set(counts.values())) == 1
     sizes = set()
-    for path in paths:
+    for path in paths[::7]:
         image = Image.open(path)
         sizes.add(image.size)
         assert image.mode == "RGB"

@@ -1,9 +1,7 @@
 """Decoding and the one loader: what users feed it becomes right pixels, or one line that says why not."""
 
 import contextlib
-import dataclasses
 import io
-import json
 import struct
 import zlib
 from pathlib import Path
@@ -316,11 +314,6 @@ def test_damaged_bytes_give_an_image_or_a_reason_and_nothing_else(data: st.DataO
 def contract(size: int = 16, channels: int = 3, **changes: str) -> Contract:
     plain = {"form": "photo", "polarity": "light_on_dark", "fit": "stretch"}
     return Contract(size, channels, **{**plain, **changes})  # type: ignore[arg-type]
-
-
-def test_contract_survives_json() -> None:
-    original = contract(form="ink", polarity="dark_on_light", fit="pad")
-    assert Contract(**json.loads(json.dumps(dataclasses.asdict(original)))) == original
 
 
 @settings(max_examples=40, deadline=None)

@@ -150,19 +150,6 @@ def test_a_broken_file_is_one_message(tmp_path: Path, content: str, said: str) -
     assert len(str(error.value)) < 5000
 
 
-def test_a_section_cannot_be_changed_after_it_is_read() -> None:
-    section: Any = validate(DEFAULT["split"], "split", SECTIONS["split"])
-    with pytest.raises(ValueError, match="frozen"):
-        section.seed = 2
-
-
-def test_what_is_frozen_does_not_run_in_bfloat16_without_the_framework() -> None:
-    with pytest.raises(UserError, match=r"compute\.frozen: .*expected 'auto' or 'keras' with precision: bfloat16"):
-        validate(
-            DEFAULT["compute"] | {"precision": "bfloat16", "frozen": "onnxruntime"}, "compute", SECTIONS["compute"]
-        )
-
-
 def test_a_missing_file_says_where_to_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Run this from the top folder of the project"):
         read_section(tmp_path / "params.yaml", "split", SECTIONS["split"])

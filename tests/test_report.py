@@ -148,8 +148,12 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_names_show_as_they_are(nasty: Path) -> None:
-    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def page(nasty: Path) -> str:
+    return (nasty / "data/report/report.html").read_text(encoding="utf-8")
+
+
+def test_names_show_as_they_are(page: str) -> None:
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
     assert "truncated &lt;or&gt; broken" in page
@@ -157,8 +161,7 @@ def test_names_show_as_they_are(nasty: Path) -> None:
         assert shown in page, shown
 
 
-def test_the_page_loads_nothing(nasty: Path) -> None:
-    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+def test_the_page_loads_nothing(page: str) -> None:
     assert "://" not in page
     assert "<script" not in page
     assert "<link" not in page
@@ -175,8 +178,7 @@ def test_the_pictures_hold_nothing_but_pixels(nasty: Path) -> None:
             assert set(image.info) <= {"dpi"}, name
 
 
-def test_the_most_confident_mistakes_come_first(nasty: Path) -> None:
-    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+def test_the_most_confident_mistakes_come_first(page: str) -> None:
     sheet = page[page.index("Right and wrong") : page.index("Confusion matrix")]
     assert sheet.count('class="wrong"') == 9  # 30 % of 30; the sheet of 24 has room for 12
     assert sheet.count('class="right"') == 15
@@ -188,8 +190,7 @@ def test_the_most_confident_mistakes_come_first(nasty: Path) -> None:
     assert confidences == sorted(confidences, reverse=True)
 
 
-def test_the_page_shows_what_the_network_saw_with_its_shares(nasty: Path) -> None:
-    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+def test_the_page_shows_what_the_network_saw_with_its_shares(nasty: Path, page: str) -> None:
     sheet = page[page.index("What the network saw") : page.index("<h2>Data")]
     assert sheet.count("<figure") == 3 * 4
     assert sheet.count("<b>the image</b>") == 3
@@ -205,8 +206,7 @@ def test_without_views_there_is_nothing_to_show(tmp_path: Path) -> None:
     assert not (tmp_path / "data/report/views.png").exists()
 
 
-def test_the_images_of_each_class_are_counted(nasty: Path) -> None:
-    page = (nasty / "data/report/report.html").read_text(encoding="utf-8")
+def test_the_images_of_each_class_are_counted(page: str) -> None:
     assert "10 classes; images: 20 train, 6 val, 30 test" in page
     data = page[page.index("<h2>Data") :]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", data, re.S)]

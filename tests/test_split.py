@@ -401,17 +401,6 @@ def test_classes_of_any_name_are_counted_one_by_one(project_with: Project) -> No
     assert summary() == {"images": {"train": 8, "val": 9, "test": 12}, "unused": 16, **NOTHING_LOST}
 
 
-def test_run_again_it_writes_the_same_bytes(project_with: Project) -> None:
-    folder = project_with(max_rejects=0.5)
-    fill(folder)
-    (folder / "cat" / "words.jpg").write_text("no image")
-    written = []
-    for _ in range(2):
-        main()
-        written.append({path.name: path.read_bytes() for path in Path("data/split").iterdir()})
-    assert written[0] == written[1]
-
-
 def test_val_may_be_empty(project_with: Project) -> None:
     fill(project_with(val=0))
     main()
@@ -548,22 +537,6 @@ def test_copies_are_used_once_and_contradictions_never(
     assert "left out: 0 unreadable, 7 duplicates (see data/split/rejects.csv)" in capsys.readouterr().out
     used = [Image.open(io.BytesIO(data)).convert("RGB") for split in SPLITS for data in read(split).images()]
     assert set(Counter((image.size, image.tobytes()) for image in used).values()) == {1}
-
-
-def test_an_image_more_changes_the_rows_of_its_class_only(project_with: Project) -> None:
-    folder = project_with(train=0.4, val=0.2)
-    fill(folder, 10, classes=("cat", "dog", "emu"))
-
-    def rows(name: str) -> dict[str, list[str]]:
-        return {split: [s for s in read(split).sources() if s.startswith(name)] for split in SPLITS}
-
-    main()
-    before = {name: rows(name) for name in ("cat", "dog", "emu")}
-    put(folder / "dog" / "new.png", 1000)
-    main()
-    assert rows("cat") == before["cat"]
-    assert rows("emu") == before["emu"]
-    assert [name for members in rows("dog").values() for name in members].count("dog/new.png") == 1
 
 
 def test_a_published_division_is_said(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:

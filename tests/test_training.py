@@ -338,7 +338,7 @@ def test_patience_begins_with_the_last_step_of_gradual_thawing() -> None:
 
     begun: list[int] = []
     steps = {epoch: lambda epoch=epoch: begun.append(epoch) for epoch in (0, 4)}
-    training, validation = vectors(), Worse(*(vectors()._inputs, vectors().labels), 2)
+    training, validation = vectors(), Worse(vectors().batch(np.arange(24), 0)[0], vectors().labels, 2)
     schedule = TrainingConfig(9, 0.05, 8, 1, early_stopping=2, plateau_patience=1, plateau_factor=0.1)
     history = fit(build_head(5, classes=2), "thawed", training, validation, schedule, before_epoch=steps)
     assert 4 in begun

@@ -8,7 +8,6 @@ that lie in memory, in ONNX Runtime as it comes, and what it puts out is dropped
 the seconds of "decode" and "run".
 """
 
-import argparse
 import json
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from stages.images.load import load_all
 from stages.images.split_file import SplitFile
 from stages.transfer.activations import read_description
 from stages.transfer.feature_extractor import graph_batch_size
+from tests.helpers.command_line import command_line
 
 PRETRAIN, EXTRACT, SPLIT = Path("data/pretrain"), Path("data/extract"), Path("data/split")
 READY = 8  # batches in memory, taken in turn
@@ -32,11 +32,7 @@ READY = 8  # batches in memory, taken in turn
 
 def main() -> None:
     """Time both and print their seconds."""
-    argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.bare_graph",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    ).parse_args()
+    command_line(__file__, __doc__).parse_args()
     description, size = read_description(EXTRACT), graph_batch_size(read_architecture(PRETRAIN))
     splits = [SplitFile(SPLIT / f"{name}.parquet") for name in ("train", "val")]
     images = sum(map(len, splits))

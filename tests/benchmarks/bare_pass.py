@@ -11,26 +11,20 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import argparse
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
 from tests.benchmarks.plain_loop import build
+from tests.helpers.command_line import command_line
 
 
 def main() -> None:
     """Time the passes and print their speed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.bare_pass",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("weights", type=Path)
+    parser = command_line(__file__, __doc__, "weights")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--images", type=int, default=512)
     arguments = parser.parse_args()

@@ -14,7 +14,6 @@ from stages.compute.networks import build_head, build_network, build_trainable_p
 from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
-import argparse
 import math
 import statistics
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from stages.training import train
 from stages.training.dataloader import ArrayData
 from stages.transfer.freeze import resolve_freeze
 from tests.benchmarks.measured import table, time_epochs
+from tests.helpers.command_line import command_line
 
 NETWORKS = {
     "mobilenet_v2": (160, ("block_16", "block_13", "block_10", "block_6", "block_3")),
@@ -64,9 +64,7 @@ class Depth:
 
 def main() -> None:
     """Train at all depths, print the table and draw it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.depth", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = command_line(__file__, __doc__)
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--plot", type=Path)

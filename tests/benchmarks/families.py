@@ -11,17 +11,17 @@ second of ONNX Runtime and of Keras. Prints the backbone's line of the table, th
 minutes on two cores.
 """
 
-import argparse
 import json
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
 from stages.backbones.registry import BACKBONES
 from stages.tools.backbones import format_cells
 from tests.benchmarks.measured import measured, processor
-from tests.helpers.copies import copy_project, run, set_params
+from tests.helpers.benchmark import project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import run, set_params
 from tests.helpers.families import FAMILIES
 
 IMAGES = 14  # of each class: 6 to train, 2 to validate, 6 to test
@@ -45,15 +45,11 @@ write_published(backbone.layers, Path(sys.argv[3]))
 
 def main() -> None:
     """Run each family's representative and print what came of it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.families", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("photographs", type=Path)
+    parser = command_line(__file__, __doc__, "photographs")
     parser.add_argument("--only", nargs="+", choices=list(BACKBONES), default=["mnist_cnn", *FAMILIES])
     arguments = parser.parse_args()
     results = []
-    with tempfile.TemporaryDirectory() as folder:
-        here = copy_project(Path(folder) / "project")
+    with project_copy() as here:
         for source in sorted(path for path in arguments.photographs.iterdir() if path.is_dir())[:2]:
             target = here / "data" / "own" / "photographs" / source.name
             target.mkdir(parents=True)

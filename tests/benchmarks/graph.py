@@ -14,7 +14,6 @@ from stages.compute.networks import build_frozen_part, build_graph_network
 from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from stages.compute.graphs.convert import convert
 from stages.compute.graphs.edit import cut, read
 from stages.compute.graphs.session import Graph
 from stages.transfer.feature_extractor import graph_batch_size
+from tests.helpers.command_line import command_line
 
 PRETRAIN = Path("data/pretrain")
 FEATURES_AVERAGE = name_features("average")
@@ -37,9 +37,7 @@ FEATURES_AVERAGE = name_features("average")
 
 def main() -> None:
     """Write, compare and time the graph, and print what came of it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.graph", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = command_line(__file__, __doc__)
     parser.add_argument("--images", type=int, default=64)
     count = parser.parse_args().images
     start(seed=0)

@@ -11,10 +11,8 @@ Prints a table of MiB, one of seconds, and what an array of all images, the tuto
 two cores.
 """
 
-import argparse
 import io
 import tarfile
-import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +20,9 @@ import numpy as np
 from PIL import Image
 
 from tests.benchmarks.measured import Measured, stage, table
-from tests.helpers.copies import copy_project, set_params
+from tests.helpers.benchmark import project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import set_params
 
 SIDE = 224
 CLASSES = 10
@@ -40,17 +40,14 @@ CHOICES = {
 
 def main() -> None:
     """Run the stages on data sets of all sizes and print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.memory", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = command_line(__file__, __doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[5000, 20000, 50000])
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     runs: dict[int, dict[str, Measured]] = {}
     kept: dict[int, int] = {}
     for count in sorted(arguments.images):
-        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            here = copy_project(Path(folder) / "project")
+        with project_copy(folder=arguments.folder) as here:
             (here / "data" / "own").mkdir(parents=True, exist_ok=True)
             write_images(here / "data" / "own" / "made.tar", count)
             source = {"source": "data/own/made.tar"}

@@ -12,9 +12,7 @@ predict it computes 1 - x/255 (0 to 1). Prints what both say of the test photogr
 from stages.compute.runtime import start  # first: it imports the framework quietly
 
 # isort: on
-import argparse
 import io
-import tempfile
 from pathlib import Path
 
 import keras
@@ -24,27 +22,20 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from tests.helpers.copies import bring, copy_project, repro, run, set_params
+from tests.helpers.benchmark import bring_data, project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import repro, run
 
 SIDE = 96
 
 
 def main() -> None:
     """Run both and print a table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.other_pixels",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("photographs", type=Path)
-    parser.add_argument("weights", type=Path)
+    parser = command_line(__file__, __doc__, "photographs", "weights")
     parser.add_argument("--digit", default="4")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages", "recipe", "mobilenet_own_digits", cwd=here)
-        source, weights = (bring(here, path) for path in (arguments.photographs, arguments.weights))
-        set_params(here, {"fetch": {"items": []}, "split": {"source": source}, "pretrain": {"source": weights}})
+    with project_copy("mobilenet_own_digits") as here:
+        source, _ = bring_data(here, arguments.photographs, arguments.weights)
         repro(here)
         run("dvc", "repro", "export", cwd=here)
         (train, labels, _), (test, answers, sources) = (

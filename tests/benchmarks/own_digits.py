@@ -6,30 +6,26 @@ PHOTOGRAPHS is a folder of class folders 0 … 9. MNIST is downloaded, or comes 
 training images, other views and another order. Prints a table; takes about five minutes on two cores.
 """
 
-import argparse
 import json
 import os
-import shutil
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.helpers.copies import commit, copy_project, run, scores, set_params
+from tests.helpers.benchmark import project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import bring, commit, run, scores, set_params
 
 RECIPES = {"mnist_own_digits": "with MNIST first", "mnist_own_digits_from_scratch": "from scratch"}
 
 
 def main() -> None:
     """Run both recipes with each seed and print what they give."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.own_digits", description=__doc__)
-    parser.add_argument("photographs", type=Path)
+    parser = command_line(__file__, __doc__, "photographs")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        here = copy_project(Path(folder) / "project")
-        shutil.copytree(arguments.photographs, here / "data" / "own" / "digits")
-        run("chmod", "-R", "u+w", str(here / "data"), cwd=here)
+    with project_copy() as here:
+        bring(here, arguments.photographs, "digits")
         rows = {name: [accuracies(here, name, seed) for seed in range(1, arguments.seeds + 1)] for name in RECIPES}
         run("python", "-m", "stages", "recipe", "mnist_own_digits", "--overwrite", cwd=here)
         run("dvc", "repro", "pretrain", cwd=here)

@@ -9,12 +9,9 @@ image takes on one core, and writes a sheet: photographs, each beside its ink fo
 minutes on two cores.
 """
 
-import argparse
 import io
 import os
-import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +27,9 @@ from stages.images.decode import BadImage, decode
 from stages.images.load import load
 from stages.images.split_file import SplitFile
 from tests.benchmarks.measured import processor, table
-from tests.helpers.copies import commit, copy_project, run, set_params
+from tests.helpers.benchmark import project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import bring, commit, run, set_params
 from tests.helpers.drawn_paper import draw_paper
 
 KINDS = ("blank", "ruled", "squared")
@@ -41,22 +40,15 @@ TILE, GAP, ROW = 160, 6, 10  # of the sheet: pixels of a photograph and between 
 
 def main() -> None:
     """Train a reader with each seed, let it read each kind of paper in both ways, and print what it gives."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.ruled_paper",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("photographs", type=Path)
+    parser = command_line(__file__, __doc__, "photographs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--sheet", type=Path, default=Path("ruled_paper.png"))
     arguments = parser.parse_args()
     right: dict[tuple[str, str], list[float]] = {(kind, way): [] for kind in KINDS for way in WAYS}
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in right}
     tiles: list[Image.Image] = []
-    with tempfile.TemporaryDirectory() as folder:
-        here = copy_project(Path(folder) / "project")
-        shutil.copytree(arguments.photographs, here / "data" / "own" / "digits")
-        run("chmod", "-R", "u+w", str(here / "data"), cwd=here)
+    with project_copy() as here:
+        bring(here, arguments.photographs, "digits")
         for seed in range(1, arguments.seeds + 1):
             reader = train(here, seed)
             packed = SplitFile(here / "data" / "split" / "test.parquet")

@@ -7,12 +7,12 @@ each setting: as it is, on one core, with thread pools of other sizes, and with 
 Prints a hash of the weights that came out, and seconds. data/finetune is as the last setting left it: `dvc checkout`.
 """
 
-import argparse
 import hashlib
 import shutil
 from pathlib import Path
 
 from tests.benchmarks.measured import processor, table
+from tests.helpers.command_line import command_line
 from tests.helpers.copies import run
 
 EXTRACT, FINETUNE = Path("data/extract"), Path("data/finetune")
@@ -37,11 +37,7 @@ print(time.perf_counter() - began)
 
 def main() -> None:
     """Train with each setting and print the table."""
-    argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.same_bytes",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    ).parse_args()
+    command_line(__file__, __doc__).parse_args()
     print(processor(), flush=True)
     arrays = [file for file in sorted(EXTRACT.glob("*.npy")) if "labels" not in file.name and "pixels" not in file.name]
     print("\n".join(f"{file}: {digest(file)}" for file in arrays), flush=True)

@@ -25,6 +25,7 @@ from typing import Any
 from stages.images.split_file import SplitFile
 from stages.measure.intervals import bound_accuracy
 from tests.benchmarks.measured import measured, processor, settled, table
+from tests.helpers.command_line import command_line
 from tests.helpers.copies import bring, copy_project, run, scores, set_params
 
 SIZE = 160
@@ -100,11 +101,7 @@ class Turn:
 
 def main() -> None:
     """Run everything and print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.speed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("images", type=Path)
-    parser.add_argument("weights", type=Path)
+    parser = command_line(__file__, __doc__, "images", "weights")
     for name, count in (("train", 300), ("val", 100), ("test", 200)):
         parser.add_argument(f"--{name}", type=int, default=count, help="images per class")
     parser.add_argument("--epochs", type=int, nargs=2, default=[10, 5], metavar=("HEAD", "THAWED"))

@@ -8,17 +8,17 @@ one that the others are held against. Needs 12 kB of disk an image in FOLDER (de
 times; about twenty minutes on two cores. Prints seconds, seconds of all cores, MiB, and ratios.
 """
 
-import argparse
 import csv
 import io
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measured import Measured, processor, stage, table
 from tests.benchmarks.memory import CLASSES, write_images
-from tests.helpers.copies import copy_project, set_params
+from tests.helpers.benchmark import project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import set_params
 
 PLAIN = {"form": "photo", "polarity": "light_on_dark", "train": 0.8, "val": 0.1, "test": "rest"}
 SETS = 100  # groups of images, named by digits of their numbers
@@ -35,15 +35,12 @@ KEYS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Split the same images with other keys and print what it takes."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.split_keys", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = command_line(__file__, __doc__)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--before", type=Path)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        here = copy_project(Path(folder) / "project")
+    with project_copy(folder=arguments.folder) as here:
         own = here / "data" / "own"
         own.mkdir(parents=True, exist_ok=True)
         write_images(own / "made.tar", arguments.images)

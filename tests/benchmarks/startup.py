@@ -8,7 +8,6 @@ to do, beside a plain pipeline of the same stages, files and params: no foreach,
 that alternate. Takes about five minutes on two cores.
 """
 
-import argparse
 import shutil
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from stages.base.params import read_yaml
+from tests.helpers.command_line import command_line
 from tests.helpers.copies import copy_project, ran, run, set_params
 
 FRAMEWORKS = {"tensorflow", "keras", "jax", "torch"}
@@ -36,7 +36,7 @@ FEW = {"split": {"source": "data/own/few"}, "pretrain": {"source": "data/own/oth
 
 def main() -> None:
     """Measure both and print them."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.startup", description=__doc__)
+    parser = command_line(__file__, __doc__)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:

@@ -8,15 +8,15 @@ Prints the table of `python -m stages sweep`, run from nothing but IMAGES, and w
 on the very same images. --picture FILE keeps the sweep's picture.
 """
 
-import argparse
 import json
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
 from stages.images.split_file import SplitFile
-from tests.helpers.copies import bring, commit, copy_project, run, set_params
+from tests.helpers.benchmark import bring_data, project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import commit, run, set_params
 
 DEPTHS = ["all", "Conv_1", "block_16", "block_15", "block_14", "-30", "block_13", "block_12"]
 AS_THE_PLAIN_LOOP = {
@@ -33,11 +33,7 @@ AS_THE_PLAIN_LOOP = {
 
 def main() -> None:
     """Sweep, run the plain loop once, and print both."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("images", type=Path)
-    parser.add_argument("weights", type=Path)
+    parser = command_line(__file__, __doc__, "images", "weights")
     parser.add_argument("--depths", nargs="+", default=DEPTHS, metavar="DEPTH")
     parser.add_argument("--train", type=int, default=500, help="training images per class")
     parser.add_argument("--val", type=int, default=20, help="validation images per class")
@@ -45,13 +41,10 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     test = int(arguments.test) if arguments.test.isdigit() else arguments.test
-    with tempfile.TemporaryDirectory() as folder:
-        here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages", "recipe", "cats_dogs_mobilenet_v2", cwd=here)
-        source, weights = (bring(here, path) for path in (arguments.images, arguments.weights))
-        set_params(here, {"fetch": {"items": []}, "split": {"source": source, "classes": "all"}})
-        set_params(here, {"split": {"train": arguments.train, "val": arguments.val, "test": test}})
-        set_params(here, {"pretrain": {"source": weights}, **AS_THE_PLAIN_LOOP})
+    with project_copy("cats_dogs_mobilenet_v2") as here:
+        bring_data(here, arguments.images, arguments.weights)
+        counts = {"train": arguments.train, "val": arguments.val, "test": test}
+        set_params(here, {"split": {"classes": "all", **counts}, **AS_THE_PLAIN_LOOP})
         commit(here, "Begin")
         started = time.monotonic()
         print(run("python", "-m", "stages", "sweep", *arguments.depths, cwd=here))

@@ -9,14 +9,14 @@ with few images it does better than a deep network from random weights. 0 epochs
 Prints the test accuracy of each: lowest, middle, highest.
 """
 
-import argparse
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 from stages.base.params import read_yaml
-from tests.helpers.copies import bring, commit, copy_project, repro, run, set_params
+from tests.helpers.benchmark import bring_data, project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import commit, repro, run, set_params
 
 FROM_SCRATCH = {
     "pretrain": {"backbone": "three_conv_cnn", "epochs": 0},
@@ -30,9 +30,7 @@ FROM_SCRATCH = {
 
 def main() -> None:
     """Run the recipe with each seed and print what it gives."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.transfer", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = command_line(__file__, __doc__)
     parser.add_argument("recipe")
     parser.add_argument("images", type=Path)
     parser.add_argument("weights", type=Path)
@@ -41,11 +39,9 @@ def main() -> None:
     arguments = parser.parse_args()
     accuracies: dict[str, list[float]] = {}
     seconds: list[float] = []
-    with tempfile.TemporaryDirectory() as folder:
-        here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages", "recipe", arguments.recipe, cwd=here)
-        source, weights = (bring(here, path) for path in (arguments.images, arguments.weights))
-        set_params(here, {"fetch": {"items": []}, "split": {"source": source, "classes": "all"}})
+    with project_copy(arguments.recipe) as here:
+        source, weights = bring_data(here, arguments.images, arguments.weights)
+        set_params(here, {"split": {"classes": "all"}})
         for seed in range(1, arguments.seeds + 1):
             set_params(here, {name: {"seed": seed} for name in ("split", "pretrain", "extract", "finetune")})
             set_params(here, {"pretrain": {"source": weights}})

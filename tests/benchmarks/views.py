@@ -10,38 +10,31 @@ Prints seconds of extract and of finetune without imports (middle of the seeds),
 minutes on two cores.
 """
 
-import argparse
 import json
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.measured import stage, table
-from tests.helpers.copies import bring, copy_project, run, scores, set_params
+from tests.helpers.benchmark import bring_data, project_copy
+from tests.helpers.command_line import command_line
+from tests.helpers.copies import scores, set_params
 
 VIEWS: tuple[int | str, ...] = (1, 4, 8, "fresh")
 
 
 def main() -> None:
     """Run the recipe with each number of views and each seed, and print a table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.views", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("images", type=Path)
-    parser.add_argument("weights", type=Path)
+    parser = command_line(__file__, __doc__, "images", "weights")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--recipe", default="horse_zebra_mobilenet_v2")
     parser.add_argument("--train", type=int, default=20, help="images per class")
     parser.add_argument("--epochs", type=int, nargs=2, metavar=("HEAD", "THAWED"), help="instead of the recipe's")
     arguments = parser.parse_args()
     found: dict[int | str, list[dict[str, Any]]] = {views: [] for views in VIEWS}
-    with tempfile.TemporaryDirectory() as folder:
-        here = copy_project(Path(folder) / "project")
-        run("python", "-m", "stages", "recipe", arguments.recipe, cwd=here)
-        source, weights = (bring(here, path) for path in (arguments.images, arguments.weights))
-        set_params(here, {"fetch": {"items": []}, "pretrain": {"source": weights}})
-        set_params(here, {"split": {"source": source, "classes": "all", "train": arguments.train}})
+    with project_copy(arguments.recipe) as here:
+        bring_data(here, arguments.images, arguments.weights)
+        set_params(here, {"split": {"classes": "all", "train": arguments.train}})
         if arguments.epochs:
             phases = zip(("head", "thawed"), arguments.epochs, strict=True)
             set_params(here, {"finetune": {phase: {"epochs": epochs} for phase, epochs in phases}})

@@ -98,9 +98,9 @@ def set_params(folder: Path, changes: dict[str, object]) -> None:
     yaml.dump(params, folder / "params.yaml")
 
 
-def bring(here: Path, path: Path) -> str:
+def bring(here: Path, path: Path, name: str | None = None) -> str:
     """Copy images or weights into the project's data/own/ and return their path there."""
-    there = here / "data" / "own" / path.name
+    there = here / "data" / "own" / (name or path.name)
     there.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         shutil.copytree(path, there)
