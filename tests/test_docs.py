@@ -7,8 +7,9 @@ import io
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -23,7 +24,7 @@ RECIPES = {path.stem for path in (PROJECT / "recipes").glob("*.yaml")}
 FOLDERS = ("stages", "tests", "docs", "recipes")
 WRITTEN_AS = r"[A-Z]+"  # a name in capitals stands for what the reader puts there
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+Found = TypeVar("Found")
 
 
 def blocks(text: str) -> list[str]:
@@ -94,26 +95,30 @@ def test_every_page_is_linked_from_the_readme() -> None:
     assert {str(page.relative_to(PROJECT)) for page in PAGES[1:]} <= set(links)
 
 
-@pages
-def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-        if not link.startswith("https://"):
-            path, _, anchor = link.partition("#")
-            target = page.parent / path if path else page
-            assert target.is_file(), f"{page.name}: {link}"
-            assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+def on_each_page(find: Callable[[str], Iterable[Found]]) -> list[tuple[Path, Found]]:
+    """Return what is found on all pages, with its page: something, or the test would check nothing."""
+    found = [(page, each) for page in PAGES for each in find(page.read_text())]
+    assert len(found) > 3
+    return found
 
 
-@pages
-def test_files_that_are_named_exist(page: Path) -> None:
-    for span in spans(page.read_text()):
-        if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./]+", span) and not re.search(WRITTEN_AS + r"[./]", span):
-            assert (PROJECT / span).exists(), f"{page.name}: {span}"
+def test_links_lead_somewhere() -> None:
+    for page, link in on_each_page(lambda text: re.findall(r"\]\(((?!https://)[^)]+)\)", text)):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.is_file(), f"{page.name}: {link}"
+        assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
 
 
-@pages
-def test_names_that_are_said_to_be_in_a_file_are_there(page: Path) -> None:
-    for name, file in re.findall(r"`(\w+)`\s+(?:in|of)\s+`((?:stages|tests)/[a-z/_]+\.py)`", page.read_text()):
+def test_files_that_are_named_exist() -> None:
+    file = re.compile(rf"(?!.*{WRITTEN_AS}[./])({'|'.join(FOLDERS)})/[\w./]+")
+    for page, span in on_each_page(lambda text: filter(file.fullmatch, spans(text))):
+        assert (PROJECT / span).exists(), f"{page.name}: {span}"
+
+
+def test_names_that_are_said_to_be_in_a_file_are_there() -> None:
+    said = r"`(\w+)`\s+(?:in|of)\s+`((?:stages|tests)/[a-z/_]+\.py)`"
+    for page, (name, file) in on_each_page(lambda text: re.findall(said, text)):
         assert re.search(rf"\b{name}\b", (PROJECT / file).read_text()), f"{page.name}: {name} in {file}"
 
 
@@ -122,9 +127,8 @@ def test_every_folder_of_the_code_is_described() -> None:
     assert folders == set(re.findall(r"^\| `(\w+)/` \|", (PROJECT / "docs" / "design.md").read_text(), re.MULTILINE))
 
 
-@pages
-def test_commands_exist_with_their_options(page: Path) -> None:
-    for words in commands(page.read_text()):
+def test_commands_exist_with_their_options() -> None:
+    for page, words in on_each_page(commands):
         if (found := module_of(words)) and not re.search(rf"\.{WRITTEN_AS}$", found[0]) and found[0] != "venv":
             module, arguments = found
             assert (PROJECT / f"{module.replace('.', '/')}.py").is_file(), f"{page.name}: {' '.join(words)}"
@@ -135,23 +139,26 @@ def test_commands_exist_with_their_options(page: Path) -> None:
                 assert (PROJECT / path).exists(), f"{page.name}: {path}"
 
 
-@pages
-def test_recipes_and_stages_that_are_named_exist(page: Path) -> None:
-    stages = set(read_yaml(PROJECT / "dvc.yaml")["stages"])
-    for words in commands(page.read_text()):
-        if words[:4] == ["python", "-m", "stages", "recipe"] and len(words) > 4:
-            assert words[4] in {*RECIPES, "NAME"}, f"{page.name}: {' '.join(words)}"
+def test_recipes_and_stages_that_are_named_exist() -> None:
+    stages, recipes, repros = set(read_yaml(PROJECT / "dvc.yaml")["stages"]), set[str](), set[str]()
+    for _, words in on_each_page(commands):
+        if words[:4] == ["python", "-m", "stages", "recipe"]:
+            recipes |= set(words[4:5])
         if words[:2] == ["dvc", "repro"]:
-            named = {word.partition("@")[0] for word in words[2:] if not word.startswith("-")}
-            assert named <= {*stages, "…"}, f"{page.name}: {' '.join(words)}"
+            repros |= {word.partition("@")[0] for word in words[2:] if not word.startswith("-")}
+    assert set() < recipes <= {*RECIPES, "NAME"}
+    assert set() < repros <= {*stages, "…"}
 
 
-@pages
-def test_keys_that_are_named_are_in_params_yaml(page: Path) -> None:
-    sections = "|".join(PARAMS)
-    text = " ".join([*spans(page.read_text()), *(word for words in commands(page.read_text()) for word in words)])
+def named_keys(text: str) -> set[str]:
+    """Return the keys of params.yaml that code spans and commands name."""
+    words = " ".join([*spans(text), *(word for words in commands(text) for word in words)])
     files = {f"{section}.{end}" for section in PARAMS for end in ("py", "csv")}
-    for key in set(re.findall(rf"(?<![\w./@-])((?:{sections})\.[a-z_]+(?:\.[a-z_]+)*)", text)) - files:
+    return set(re.findall(rf"(?<![\w./@-])((?:{'|'.join(PARAMS)})\.[a-z_]+(?:\.[a-z_]+)*)", words)) - files
+
+
+def test_keys_that_are_named_are_in_params_yaml() -> None:
+    for page, key in on_each_page(named_keys):
         value = PARAMS
         for name in key.split("."):
             assert isinstance(value, dict), f"{page.name}: {key}"
