@@ -464,3 +464,7 @@ def test_the_statement_follows_the_contract(contract: Contract, said: list[str])
     text = describe_usage(Card(CLASSES, contract, ["onnx"]))
     assert [words for words in said if words not in text] == []
     assert ("invert the values" in text) == (contract.form == "photo" and contract.polarity == "dark_on_light")
+
+
+def test_every_format_that_params_allow_has_a_file() -> None:
+    assert tuple(FILES) == FORMATS

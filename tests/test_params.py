@@ -46,9 +46,10 @@ def test_the_defaults_are_valid() -> None:
 
 def test_every_key_says_what_it_does() -> None:
     lines = (PROJECT / "recipes" / "default.yaml").read_text().splitlines()
-    for number, line in enumerate(lines):
-        if re.match(r" +[\w]+: \S", line):
-            assert re.match(r" +# .{15}", lines[number - 1]), f"{line.strip()} has no comment above it"
+    keys = [number for number, line in enumerate(lines) if re.match(r" +[\w]+: \S", line)]
+    assert len(keys) == len(KEYS)
+    for number in keys:
+        assert re.match(r" +# .{15}", lines[number - 1]), f"{lines[number].strip()} has no comment above it"
 
 
 @given(
