@@ -142,13 +142,6 @@ def test_a_split_of_an_archive_is_that_of_the_folder(
     assert before == {path.name: path.read_bytes() for path in Path("data/split").iterdir()}
 
 
-def test_a_published_division_in_an_archive_is_kept(tmp_path: Path) -> None:
-    files = pictures("cat", "dog", above="set/train/") | pictures("cat", "dog", count=2, above="set/test/")
-    found = read_data_set(write(tmp_path / "set.zip", zipped(files)))
-    assert [sample.part for sample in found.samples] == ["train"] * 12 + ["test"] * 4
-    assert found.samples[-1].source == "set/test/dog/0001.jpg"
-
-
 def test_a_folder_that_holds_just_an_archive_is_that_archive(tmp_path: Path) -> None:
     write(tmp_path / "item" / "set.tgz", tar(pictures("a", "b"), "gz"))
     write(tmp_path / "item" / "LICENCE.txt", b"words")

@@ -185,15 +185,13 @@ def test_a_broken_download_goes_on_where_it_broke(server: Server, tmp_path: Path
     assert [asked for _, asked in server.seen] == [None, f"bytes={CUT}-", f"bytes={2 * CUT}-"]
 
 
-def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
-    fetch("set", entry(server.url("a", "drop", "no ranges")), tmp_path, "", QUICK)
+@pytest.mark.parametrize(("ways", "requests"), [(["no ranges"], 2), (["416", "whole"], 3)])
+def test_a_server_that_refuses_ranges_starts_over(
+    server: Server, tmp_path: Path, ways: list[str], requests: int
+) -> None:
+    fetch("set", entry(server.url("a", "drop", *ways)), tmp_path, "", QUICK)
     assert (tmp_path / "set" / NAME).read_bytes() == CONTENT
-    assert len(server.seen) == 2
-
-
-def test_a_range_that_is_refused_starts_over(server: Server, tmp_path: Path) -> None:
-    fetch("set", entry(server.url("a", "drop", "416", "whole")), tmp_path, "", QUICK)
-    assert [asked for _, asked in server.seen] == [None, f"bytes={CUT}-", None]
+    assert [asked for _, asked in server.seen] == [None, f"bytes={CUT}-", None][:requests]
 
 
 @pytest.mark.parametrize("way", ["wrong", "short", "long", "404", "403", "503", "stall", "trickle"])

@@ -539,16 +539,6 @@ def test_copies_are_used_once_and_contradictions_never(
     assert set(Counter((image.size, image.tobytes()) for image in used).values()) == {1}
 
 
-def test_a_published_division_is_said(project_with: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = project_with(train="rest", val=1, test="rest")
-    for part, seed in (("train", 0), ("test", 100)):
-        fill(folder / part, 5, seed=seed)
-    main()
-    assert "train 8, val 2, test 10; test as given" in capsys.readouterr().out
-    assert all(source.startswith("test/") for source in read("test").sources())
-    assert all(source.startswith("train/") for split in ("train", "val") for source in read(split).sources())
-
-
 def test_a_missing_data_set_is_told_where_to_come_from(project_with: Project, refused: Refusal) -> None:
     def said(**changes: object) -> str:
         project_with(**changes)

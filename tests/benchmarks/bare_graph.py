@@ -1,11 +1,11 @@
-"""What the frozen pass of a project's extract is made of, one after the other: decoding, and ONNX Runtime.
+"""The two parts of extract's frozen pass, timed one after the other: decoding, and ONNX Runtime.
 
     python -m tests.benchmarks.bare_graph
 
-In the current folder, whose extract has run, with one view of each image: all training and validation images are
-decoded as extract does it, and nothing else is done with them; then its graph runs as often as they need it, on batches
-that lie in memory, in ONNX Runtime as it comes, and what it puts out is dropped. Prints one line of JSON: "images", and
-the seconds of "decode" and "run".
+Run it in a project whose extract has run, with one view of each image. First all training and validation images are
+decoded as in extract, and nothing else. Then the graph runs as often as these images need, on batches in memory, in
+ONNX Runtime with its default settings; the outputs are dropped. Prints one line of JSON: "images", and the seconds of
+"decode" and "run".
 """
 
 import json

@@ -1,10 +1,10 @@
-"""How many images a second plain Keras puts through frozen MobileNetV2, with nothing around it.
+"""How many images per second plain Keras runs through a frozen MobileNetV2, and nothing else.
 
     python -m tests.benchmarks.bare_pass WEIGHTS [--size 160] [--images 512]
 
-Batches of uint8 pixels are in memory before the clock starts, the network is compiled by then, and what it puts out is
-dropped: only the network itself is timed, in inference, in a tf.function, as Keras builds it. Random pixels do: its
-arithmetic does not depend on them. Prints one line of JSON: images per second with batches of 32 and of 64.
+Before the clock starts, batches of uint8 pixels are in memory and the network is compiled; its outputs are dropped. So
+only inference is timed, in a tf.function, as Keras builds the network. The pixels are random, which does not change the
+arithmetic. Prints one line of JSON: images per second with batches of 32 and of 64.
 """
 
 import os

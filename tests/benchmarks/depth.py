@@ -1,11 +1,11 @@
-"""What an epoch of fine-tuning costs at each depth of freezing, beside the arithmetic of the thawed part.
+"""Seconds per epoch of fine-tuning at each freeze depth, compared with the multiply-adds of the thawed part.
 
     python -m tests.benchmarks.depth [--images 128] [--epochs 4] [--plot FILE.png]
 
-MobileNetV2 at 160 px and VGG16 at 96 px, with random weights, are trained from random activations at five depths each,
-just as finetune does it; neither weights nor values change what that takes. The first epoch, in which the network is
-compiled, does not count. The way back takes about twice the arithmetic of the way forward (one product for the weights,
-one for the inputs), so an epoch has three times the multiply-adds of the layers from the kept tensor on.
+MobileNetV2 at 160 px and VGG16 at 96 px are trained as in finetune at five depths each, from random weights and
+activations: the values do not change the cost. The first epoch, which compiles the network, does not count. The
+backward pass takes about twice the arithmetic of the forward pass (one product for the weights, one for the inputs), so
+an epoch has three times the multiply-adds of the layers after the stored tensor.
 Prints a table and, for each network, the correlation of seconds and multiply-adds; takes about five minutes.
 """
 

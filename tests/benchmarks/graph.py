@@ -1,12 +1,12 @@
-"""How a project's backbone does as an ONNX graph, beside the framework's network that it was written from.
+"""A project's backbone as an ONNX graph, compared with the framework's network that it was exported from.
 
     python -m tests.benchmarks.graph [--images 64]
 
-In the current folder, whose pretrain has run: writes the graph of its backbone once more, and prints one line of JSON:
-"convert", the seconds that took; "same_bytes", whether it is the graph that pretrain wrote, byte for byte; "middle" and
-"features", how far ONNX Runtime is from the framework at the boundary in the middle and at the pooled end, as a share
-of the largest value; "onnxruntime" and "keras", the images a second that each puts through the whole backbone, the
-framework compiled and both with batches of one size that lie in memory, the best of three passes.
+Run it in a project whose pretrain has run. It exports the backbone again and prints one line of JSON: "convert", the
+seconds of the export; "same_bytes", whether it equals the graph that pretrain wrote; "middle" and "features", the
+largest difference between ONNX Runtime and the framework at the middle boundary and at the pooled features, as a share
+of the largest value; "onnxruntime" and "keras", images per second through the whole backbone (the framework compiled,
+both with batches of one size in memory, the best of three passes).
 """
 
 # isort: off

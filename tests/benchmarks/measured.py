@@ -1,10 +1,10 @@
-"""Seconds and memory of a process; and a stage in a process of its own that says what its work took.
+"""Seconds and memory of a process, and a stage that runs in its own process and reports where its time went.
 
     python -m tests.benchmarks.measured STAGE
 
-runs a stage in the current folder and then prints one line of JSON: its name, and in seconds "imports" (until its
-script began), "work" (what it did while its outputs were open: for extract the pass over the images, its graph being
-read by then), "fits" (each training, in a list of its epochs) and "all".
+runs a stage in the current folder and prints one line of JSON: its name, and in seconds "imports" (until its main
+began), "work" (while its outputs were open: for extract the pass over the images, after the graph was read), "fits"
+(the epochs of each training) and "all".
 """
 
 import time
@@ -77,7 +77,7 @@ def stage(here: Path, name: str) -> Measured:
 
 
 def processor() -> str:
-    """Say which processor this is, for numbers depend on it."""
+    """Return the number of cores and the name of the processor, on which the numbers depend."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def time_epochs(fits: list[list[float]]) -> None:
-    """Let each training add the seconds of its epochs to ``fits``; what comes before the first counts as part of it."""
+    """Make each training add the seconds of its epochs to ``fits``; the first includes all preparation."""
     from stages.compute import runtime  # noqa: F401  (first: it imports the framework quietly)
     from stages.training import train
 
@@ -143,7 +143,7 @@ def time_epochs(fits: list[list[float]]) -> None:
 
 
 def settled(epochs: Sequence[float]) -> float:
-    """Return what epochs take together, the first being no longer than the others, which need not compile."""
+    """Return the seconds of all epochs, without the compilation in the first: it counts at most as the median of the others."""
     first, *others = epochs
     return sum(others) + min(first, statistics.median(others or [first]))
 

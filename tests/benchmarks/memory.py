@@ -1,13 +1,13 @@
-"""Memory and time of each stage as the data set grows: both must not depend on more than they have to.
+"""Memory and time of each stage as the data set grows.
 
     python -m tests.benchmarks.memory [--images 5000 20000 50000] [--folder FOLDER]
 
-For each number of images an archive of ten class folders of JPEGs at 224 px is made, and read in place. MobileNet at a
-quarter of its width, with random weights, is frozen up to block_12, so that activations of 100 kB an image are on disk;
-one epoch for the head, one with the thawed layers. At the end pretrain learns the images itself, for one epoch. Each
-stage is a process of its own, and the most memory that it had resident at a time is what the system says at its end.
-Everything is made in FOLDER (default: where temporary files go), which must have room for 300 kB an image, and removed.
-Prints a table of MiB, one of seconds, and what an array of all images, the tutorials' way, would take; about an hour on
+For each number of images, an archive of ten class folders of JPEGs at 224 px is generated and read in place. MobileNet
+at a quarter of its width, with random weights, is frozen up to block_12, which stores activations of 100 kB per image;
+the head and the thawed layers train for one epoch each. At the end pretrain trains on the images for one epoch. Each
+stage is a process; its memory is the peak resident size that the system reports. Everything is written to FOLDER
+(default: the temporary folder), which needs 300 kB per image, and removed at the end.
+Prints tables of MiB and seconds, and the size of an array of all images, as in the tutorials; takes about an hour on
 two cores.
 """
 

@@ -1,11 +1,11 @@
-"""What the stages take before they work on any image, and a `dvc repro` that finds nothing to do.
+"""Start-up of each stage, and of a `dvc repro` with nothing to do.
 
     python -m tests.benchmarks.startup [--runs 5]
 
-Runs the default recipe's network on a few images of each class, one epoch a phase. Prints for each stage the seconds
-of its imports, and of all else: building and tracing networks, converting them, files. Then `dvc repro` with nothing
-to do, beside a plain pipeline of the same stages, files and params: no foreach, no variables, no plots. Medians of runs
-that alternate. Takes about five minutes on two cores.
+Runs the default recipe on a few images of each class, one epoch per phase. Prints for each stage the seconds of its
+imports and of the rest: building, tracing and converting networks, and files. Then `dvc repro` with nothing to do,
+compared with a plain pipeline of the same stages, files and params: no foreach, no variables, no plots. Medians of
+alternating runs; takes about five minutes on two cores.
 """
 
 import shutil

@@ -1,12 +1,12 @@
-"""What more views of each image cost, and what they are worth: 1, 4, 8, and fresh ones in every epoch.
+"""What more views of each image cost, and what they gain: 1, 4, 8, and fresh views in every epoch.
 
     python -m tests.benchmarks.views IMAGES WEIGHTS [--seeds 3] [--recipe horse_zebra_mobilenet_v2] [--train 20]
 
 IMAGES is a folder of class folders or an archive, WEIGHTS a weights file; they take the place of the recipe's
 split.source and pretrain.source, with all classes of IMAGES and --train images of each. Each seed draws other training
-images, views and weights; all numbers of views get the same. With V views an epoch has V times the steps of one view;
-with fresh ones it has as many as with one, and the whole network runs in each.
-Prints seconds of extract and of finetune without imports (middle of the seeds), and test accuracies; takes about 20
+images, views and weights, the same for every number of views. With V views an epoch has V times the steps of one view;
+with fresh views it has as many as with one, and each step runs the whole network.
+Prints the seconds of extract and finetune without imports (median over seeds), and test accuracies; takes about 20
 minutes on two cores.
 """
 
