@@ -143,7 +143,7 @@ def time_epochs(fits: list[list[float]]) -> None:
 
 
 def settled(epochs: Sequence[float]) -> float:
-    """Return the seconds of all epochs, without the compilation in the first: it counts at most as the median of the others."""
+    """Return the seconds of all epochs; the first, which compiles, counts at most as the median of the others."""
     first, *others = epochs
     return sum(others) + min(first, statistics.median(others or [first]))
 
