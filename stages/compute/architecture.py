@@ -51,12 +51,16 @@ class Architecture:
         blocks: names of the blocks, each with the first of its layers, from the input on.
         classifier: the layers after the backbone that were cut off a whole network, such as Dropout and Dense. Counts
             of ``extract.freeze`` include them, as those of the network's author do.
+        trainable: whether it is a network of the framework; if not, it is a graph that can only be run.
+        largest: numbers in the largest tensor of an image inside the graph, where no layer says so.
     """
 
     operations: tuple[Layer, ...]
     output: str
     blocks: Mapping[str, str]
     classifier: tuple[Layer, ...] = ()
+    trainable: bool = True
+    largest: int = 0
 
     @cached_property
     def layers(self) -> list[Layer]:
@@ -147,8 +151,8 @@ def from_json(content: dict[str, Any]) -> Architecture:
     def read(layers: list[dict[str, Any]]) -> tuple[Layer, ...]:
         return tuple(Layer(**layer | {key: tuple(layer[key]) for key in ("shape", "inputs")}) for layer in layers)
 
-    operations, classifier = read(content["operations"]), read(content["classifier"])
-    return Architecture(operations, content["output"], content["blocks"], classifier)
+    layers = {key: read(content[key]) for key in ("operations", "classifier")}
+    return Architecture(**{**content, **layers})
 
 
 def read_architecture(folder: Path) -> Architecture:

@@ -1,0 +1,105 @@
+"""Read an ONNX network from a file, or from a folder that holds its weights in another file."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import onnx
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
+
+from stages.base.errors import UserError, lacks_memory
+from stages.base.terminal import format_size
+
+SUFFIX = ".onnx"
+_LARGEST = 2**31 - 2**20  # bytes of a graph in memory, a limit of protobuf, less what Thaw adds
+_KINDS = {  # by their first bytes
+    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull` where it was cloned, and copy it again",
+    b"<": "a web page: download the file itself",
+    b"PK": "a zip archive, such as PyTorch's .pt files are: export the network with torch.onnx.export",
+    b"\x89HDF": "an HDF5 file: name it .h5",
+}
+
+
+def find_onnx(source: Path) -> Path | None:
+    """Return the ONNX file that ``source`` is or contains; None if there is none.
+
+    Raises:
+        UserError: there are several.
+    """
+    if not source.is_dir():
+        return source if source.suffix.lower() == SUFFIX else None
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() == SUFFIX)
+    if len(files) > 1:
+        raise UserError(
+            f"pretrain.source: expected one {SUFFIX} file in {source}, found {', '.join(path.name for path in files)}."
+        )
+    return files[0] if files else None
+
+
+def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
+    """Read a network.
+
+    Args:
+        path: of the file.
+        folder: whether the source is its folder, so that weights in files beside it may be read.
+
+    Raises:
+        UserError: it is damaged, too large, newer than the installed library, or lacks files.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if not model.graph.node:
+            raise ValueError("it holds no network")
+    except Exception as error:
+        if lacks_memory(error) or isinstance(error, OSError):
+            raise
+        raise UserError(f"{path}: expected an ONNX network; {_describe(path)}.") from None
+    _refuse_newer(path, model)
+    names = sorted({ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)})
+    if names and not folder:
+        raise UserError(
+            f"{path}: its weights are in {', '.join(names)}. Put both into a folder and set pretrain.source to the "
+            f"folder, or export it with external_data=False."
+        )
+    files = [path, *(path.parent / name for name in names)]
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise UserError(f"{path}: expected its weights beside it, in {', '.join(missing)}; there is no such file.")
+    if (size := sum(file.stat().st_size for file in files)) > _LARGEST:
+        raise UserError(
+            f"{path}: expected a network of less than {format_size(_LARGEST)}, which is what a graph can hold; "
+            f"received {format_size(size)}. Take a smaller one, or export it in float16."
+        )
+    try:
+        load_external_data_for_model(model, str(path.parent))
+        onnx.checker.check_model(model)
+    except Exception as error:
+        if lacks_memory(error):
+            raise
+        raise UserError(f"{path}: expected a valid ONNX network: {' '.join(str(error).split())[:300]}") from None
+    return model
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    attributes = chain.from_iterable(node.attribute for node in model.graph.node)
+    return chain(model.graph.initializer, (one.t for one in attributes if one.HasField("t")))
+
+
+def _refuse_newer(path: Path, model: onnx.ModelProto) -> None:
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest or model.ir_version > onnx.IR_VERSION:
+        raise UserError(
+            f"{path}: expected opset {newest} and IR version {onnx.IR_VERSION} of ONNX, or older; received opset "
+            f"{opset} and IR version {model.ir_version}. Export it with opset_version=18."
+        )
+
+
+def _describe(path: Path) -> str:
+    """Say what a file holds that is no ONNX network."""
+    with path.open("rb") as file:
+        start = file.read(512).lstrip()
+    for beginning, kind in _KINDS.items():
+        if start.startswith(beginning):
+            return f"it is {kind}"
+    size = f"{path.stat().st_size:,} bytes"
+    return f"what it holds ({size}, beginning with {start[:8]!r}) is cut off or something else. Copy it again"

@@ -1,0 +1,114 @@
+"""What values a network of one's own takes for pixels: as params.yaml says, or the config beside the network."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stages.base.errors import UserError
+from stages.base.files import read_json
+from stages.compute.graphs.foreign import Scaling
+from stages.schema.pretrain import AUTO
+
+# Files that other libraries write beside a network: timm, Hugging Face and KerasHub.
+_TIMM, _HUGGING_FACE, _KERAS_HUB = "config.json", "preprocessor_config.json", "preprocessor.json"
+_RANGES = {"0-255": (1.0, 0.0), "0-1": (1 / 255, 0.0), "-1-1": (1 / 127.5, -1.0)}
+
+
+class Found(NamedTuple):
+    """A scaling, and the side of the images that a config names, if any.
+
+    Attributes:
+        scaling: of the pixels.
+        side: of the images, in pixels; None if no config says it.
+        origin: of both, in words.
+    """
+
+    scaling: Scaling
+    side: int | None
+    origin: str
+
+
+def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | None) -> Found:
+    """Return how pixels are scaled.
+
+    Args:
+        pixels: ``pretrain.pixels``.
+        folder: of the network and the config beside it; None for a file by itself.
+
+    Raises:
+        UserError: nothing says it, two configs differ, or one cannot be read.
+    """
+    configs = _read_configs(folder) if folder else []
+    side = next((found.side for found in configs if found.side), None)
+    if isinstance(pixels, Mapping):
+        return Found(_normalize(1 / 255, pixels["mean"], pixels["std"]), side, "pretrain.pixels")
+    if pixels != AUTO:
+        scale, offset = _RANGES[pixels]
+        return Found(Scaling((scale,), (offset,)), side, "pretrain.pixels")
+    if not configs:
+        raise UserError(
+            "pretrain.pixels: nothing says which values the network takes. Set it to 0-255, 0-1, -1-1 or {mean: [...], "
+            f"std: [...]}}; or put the network and its {_TIMM} (timm) or {_HUGGING_FACE} (Hugging Face) into a folder "
+            "and name the folder in pretrain.source."
+        )
+    if len({found.scaling for found in configs}) > 1:
+        names = " and ".join(found.origin for found in configs)
+        raise UserError(f"pretrain.pixels: {names} say different things. Set it to what the network takes.")
+    return configs[0]
+
+
+def _read_configs(folder: Path) -> list[Found]:
+    found = []
+    for name, read in ((_TIMM, _read_timm), (_HUGGING_FACE, _read_hugging_face), (_KERAS_HUB, _read_keras_hub)):
+        path = folder / name
+        if path.is_file():
+            try:
+                config = read(read_json(path))
+            except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+                raise UserError(f"{path}: expected how pixels are scaled; received something else ({error}).") from None
+            if config:
+                found.append(Found(*config, name))
+    return found
+
+
+def _read_timm(config: Mapping[str, Any]) -> tuple[Scaling, int | None] | None:
+    """Read ``mean`` and ``std``, in units of 0-1; a config.json of Hugging Face has none."""
+    own = config.get("pretrained_cfg", config)
+    if "mean" not in own:
+        return None
+    return _normalize(1 / 255, own["mean"], own["std"]), own["input_size"][-1] if "input_size" in own else None
+
+
+def _read_hugging_face(config: Mapping[str, Any]) -> tuple[Scaling, int | None]:
+    """Read what an image processor does: rescale, then normalize, both unless it says no."""
+    if config.get("do_flip_channel_order"):
+        raise UserError(f"{_HUGGING_FACE}: do_flip_channel_order: the network takes BGR; expected one that takes RGB.")
+    factor = float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
+    shift = -1.0 if config.get("rescale_offset") else 0.0
+    mean, std = [0.0], [1.0]
+    if config.get("do_normalize", True):
+        mean, std = _listed(config["image_mean"]), _listed(config["image_std"])
+    size = config.get("crop_size") if config.get("do_center_crop", "crop_size" in config) else config.get("size")
+    if isinstance(size, Mapping):
+        size = size.get("height", size.get("shortest_edge"))
+    return _normalize(factor, [each - shift for each in mean], std), size if isinstance(size, int) else None
+
+
+def _read_keras_hub(config: Mapping[str, Any]) -> tuple[Scaling, int | None]:
+    """Read scale and offset of an image converter."""
+    own = config["config"]["image_converter"]["config"]
+    scale, offset = _listed(own.get("scale") or 1.0), _listed(own.get("offset") or 0.0)
+    count = max(len(scale), len(offset))
+    scale, offset = (each * count if len(each) == 1 else each for each in (scale, offset))
+    size = own.get("image_size")
+    return Scaling(tuple(scale), tuple(offset)), size[0] if size else None
+
+
+def _listed(numbers: Any) -> list[float]:
+    return [float(each) for each in (numbers if isinstance(numbers, list) else [numbers])]
+
+
+def _normalize(factor: float, mean: Sequence[float], std: Sequence[float]) -> Scaling:
+    """Return (pixels * factor - mean) / std."""
+    pairs = list(zip(_listed(list(mean)), _listed(list(std)), strict=True))
+    return Scaling(tuple(factor / deviation for _, deviation in pairs), tuple(-m / deviation for m, deviation in pairs))

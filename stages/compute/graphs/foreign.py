@@ -1,0 +1,270 @@
+"""Adopt an ONNX network that another library exported: preprocessing goes before it, pooling after it.
+
+The result is a graph like those that ``stages.compute.graphs.convert`` writes: from uint8 pixels (n, side, side,
+channels) to features pooled in each way, float32. In the network itself only the number of images is opened.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import compose, helper, inliner, numpy_helper, version_converter
+from onnx.utils import Extractor
+
+from stages.base.errors import UserError
+from stages.compute.architecture import PIXELS, Architecture, Layer, name_features
+from stages.compute.graphs.layouts import (
+    are_channels_first,
+    check_side,
+    choose_output,
+    dimensions,
+    find_input,
+    find_layout,
+    list_outputs,
+)
+from stages.compute.graphs.session import Graph
+from stages.compute.graphs.writer import IR_VERSION, OPSET
+
+Step = tuple[str, Sequence[str], Mapping[str, Any]]  # an operator, weights and attributes
+
+# A batch of one and a larger one are rounded differently.
+TOLERANCE = 1e-3
+_ROWS = 3  # images that a network is tried on
+_FLOAT = onnx.TensorProto.FLOAT
+_PREFIX = "network/"  # of all names in the network, so that none is one of Thaw's
+_LONGEST = 300  # characters of a reason
+_FIXED = (
+    "it was exported for batches of {}. Export it for any number of images: torch.onnx.export(…, "
+    "dynamic_shapes=({{0: 'n'}},))."
+)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What becomes of pixels 0-255: pixels * scale + offset, one number for all channels or one for each."""
+
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A network as Thaw runs it.
+
+    Attributes:
+        graph: from "pixels" to the features, pooled in each way.
+        architecture: an input and one layer, which cannot be thawed.
+        output: what the features are made of, in words.
+    """
+
+    graph: onnx.ModelProto
+    architecture: Architecture
+    output: str
+
+
+def adopt(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | None) -> Adopted:
+    """Return a network as a graph from pixels to features, after trying it on a few images.
+
+    Args:
+        model: the network.
+        side: of the images, in pixels.
+        scaling: of the pixels.
+        output: name of an output, or of any tensor in the network; None for its only output.
+
+    Raises:
+        UserError: it cannot be run, or not on any number of images, each by itself; or its shapes or ``output`` are
+            not clear.
+    """
+    declared = find_input(model.graph)
+    channels_first, count = find_layout(declared)
+    check_side(declared, channels_first, side)
+    channels = count or 3
+    if len(scaling.scale) not in (1, channels):
+        raise UserError(f"pretrain.pixels: expected numbers for {channels} channels; received {len(scaling.scale)}.")
+    fixed = declared.type.tensor_type.shape.dim[0].dim_value  # 0: any number of images
+    network = _prepare(model)
+    names = [_find_tensor(network.graph, output)] if output else list_outputs(network.graph)
+    image = next(one for one in network.graph.input if one.name == _PREFIX + declared.name)
+    _put_before(network.graph, image, scaling, (side, side, channels), channels_first)
+    rows = np.random.default_rng(0).integers(0, 256, (_ROWS, side, side, channels), np.uint8)
+    for name in names:
+        network.graph.node.append(_node("Cast", [name], f"value/{name}", to=_FLOAT))
+    values = _run(_open(_extract(network, [f"value/{name}" for name in names]), _ROWS), rows, fixed)
+    if fixed and any(value.shape[:1] != (_ROWS,) for value in values.values()):
+        raise UserError(_FIXED.format(fixed))
+    shapes = {name.removeprefix(_PREFIX): values[f"value/{name}"].shape for name in names}
+    chosen = choose_output(shapes, _ROWS)
+    tensor, shape, pooled = _put_after(network.graph, chosen, shapes[chosen])
+    graph = _extract(network, pooled)
+    _try_out(graph, rows, fixed)
+    parameters = sum(math.prod(one.dims) for one in graph.graph.initializer if one.name.startswith(_PREFIX))
+    layers = (
+        Layer("image", "InputLayer", rows.shape[1:], 0, ()),
+        Layer("network", "ONNX", shape, parameters, ("image",)),
+    )
+    architecture = Architecture(layers, "network", {}, trainable=False, largest=_find_largest(graph))
+    return Adopted(graph, architecture, f"{chosen}, {tensor}")
+
+
+def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy with names that none of Thaw's equals, without functions, in Thaw's opset or a newer one."""
+    if any(attribute.HasField("g") or attribute.graphs for node in model.graph.node for attribute in node.attribute):
+        raise UserError("expected a network without branches and loops (If, Loop, Scan). Export it by tracing.")
+    if dynamic := {node.op_type for node in model.graph.node if node.op_type.startswith("DynamicQuantize")}:
+        raise UserError(
+            f"it is quantized dynamically ({', '.join(sorted(dynamic))}): what an image gives depends on the images "
+            f"beside it. Export it without quantization, or quantize it statically."
+        )
+    found = inliner.inline_local_functions(model) if model.functions else model
+    opset = next((one.version for one in found.opset_import if one.domain in ("", "ai.onnx")), OPSET)
+    if opset < OPSET:
+        try:
+            found = version_converter.convert_version(found, OPSET)
+        except Exception as error:  # in C++, of many kinds
+            raise UserError(
+                f"it is written in opset {opset} of ONNX and cannot be converted to {OPSET} ({_shorten(error)}). "
+                f"Export it with opset_version={OPSET}."
+            ) from None
+    network = compose.add_prefix(found, _PREFIX, inplace=found is not model)
+    network.ir_version = max(network.ir_version, IR_VERSION)
+    for field in ("value_info", "quantization_annotation"):  # shapes for the exported batch; what no runtime reads
+        network.graph.ClearField(field)
+    return network
+
+
+def _find_tensor(graph: onnx.GraphProto, name: str) -> str:
+    """Return the name in ``graph`` of a tensor of the network."""
+    made = [tensor.removeprefix(_PREFIX) for node in graph.node for tensor in node.output if tensor]
+    if name in made:
+        return _PREFIX + name
+    outputs = [one.name.removeprefix(_PREFIX) for one in graph.output]
+    close = difflib.get_close_matches(name, made, n=3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UserError(
+        f"pretrain.output: expected an output of the network ({', '.join(outputs)}) or a tensor in it; "
+        f"received {name}.{hint}"
+    )
+
+
+def _put_before(
+    graph: onnx.GraphProto, image: onnx.ValueInfoProto, scaling: Scaling, shape: Sequence[int], channels_first: bool
+) -> None:
+    """Put before the network what makes its input of pixels."""
+    kind = image.type.tensor_type.elem_type
+    if kind == onnx.TensorProto.UINT8 and (scaling.scale, scaling.offset) != ((1.0,), (0.0,)):
+        raise UserError(f"pretrain.pixels: {image.name.removeprefix(_PREFIX)} takes uint8. Set it to 0-255.")
+    for name, numbers in (("scale", scaling.scale), ("offset", scaling.offset)):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(numbers, np.float32), name))
+    order = (0, 3, 1, 2) if channels_first else (0, 1, 2, 3)
+    nodes = [
+        _node("Cast", [PIXELS], "float", to=_FLOAT),
+        _node("Mul", ["float", "scale"], "scaled"),
+        _node("Add", ["scaled", "offset"], "preprocessed"),
+        _node("Transpose", ["preprocessed"], "arranged", perm=order),
+        _node("Cast", ["arranged"], image.name, to=kind),
+    ]
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+    graph.input.remove(image)
+    graph.input.insert(0, helper.make_tensor_value_info(PIXELS, onnx.TensorProto.UINT8, ["n", *shape]))
+
+
+def _put_after(graph: onnx.GraphProto, name: str, shape: Sequence[int]) -> tuple[str, tuple[int, ...], list[str]]:
+    """Put the poolings after the output ``name``; return what it is, its shape as Keras has it, and their names."""
+    kept: list[Step] = [("Identity", [], {})]
+    flat: list[Step] = [("Flatten", [], {})]
+    layout = tuple(shape[1:])
+    if len(shape) == 2:
+        said = f"{shape[1]:,} numbers"
+        steps = {"average": kept, "max": kept, "none": kept}
+    elif len(shape) == 3:
+        said = f"{shape[1]} tokens of {shape[2]:,} numbers"
+        graph.initializer.append(numpy_helper.from_array(np.array(0), "place"))
+        steps = {**_pool((0, 2, 1)), "none": flat, "first": [("Gather", ["place"], {"axis": 1})]}
+    else:
+        first = are_channels_first(name, shape)
+        layout = (*layout[1:], layout[0]) if first else layout
+        said = f"feature maps of {layout[0]} x {layout[1]} x {layout[2]:,}"
+        last: list[Step] = [("Transpose", [], {"perm": (0, 2, 3, 1)})] if first else []
+        steps = {**_pool(None if first else (0, 3, 1, 2)), "none": [*last, *flat]}
+    for how, nodes in steps.items():
+        tensor = f"value/{_PREFIX}{name}"
+        for place, (kind, weights, attributes) in enumerate(nodes, start=1):
+            after = name_features(how) + (f"/{kind}" if place < len(nodes) else "")
+            graph.node.append(_node(kind, [tensor, *weights], after, **attributes))
+            tensor = after
+    return said, layout, [name_features(how) for how in steps]
+
+
+def _pool(to_channels_first: Sequence[int] | None) -> dict[str, list[Step]]:
+    """Return the nodes that pool maps or tokens, after their channels came first."""
+    before: list[Step] = [("Transpose", [], {"perm": to_channels_first})] if to_channels_first else []
+    kinds = {"average": "GlobalAveragePool", "max": "GlobalMaxPool"}
+    return {how: [*before, (kind, [], {}), ("Flatten", [], {})] for how, kind in kinds.items()}
+
+
+def _node(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, [output], output, **attributes)
+
+
+def _extract(network: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Return the part of ``network`` from the pixels to ``outputs``, float32 for any number of images."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(network)
+    whole.graph.ClearField("output")
+    whole.graph.output.extend(helper.make_tensor_value_info(name, _FLOAT, None) for name in outputs)
+    part = Extractor(whole).extract_model([PIXELS], list(outputs))
+    part.graph.name = "thaw"
+    return part
+
+
+def _open(graph: onnx.ModelProto, batch_size: int) -> Graph:
+    try:
+        return Graph(graph, batch_size)
+    except UserError:
+        raise
+    except Exception as error:  # ONNX Runtime raises errors of several kinds
+        raise UserError(f"ONNX Runtime {onnxruntime.__version__} cannot read the network: {_shorten(error)}") from None
+
+
+def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]:
+    """Return the outputs for ``rows``; ``fixed`` is the number of images that the network was exported for, or 0."""
+    try:
+        return graph(rows)
+    except Exception as error:
+        if fixed:
+            raise UserError(_FIXED.format(fixed)) from None
+        size = " x ".join(map(str, rows.shape[1:]))
+        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {_shorten(error)}") from None
+
+
+def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
+    """Check that the features of an image are numbers, always the same, and depend on that image alone."""
+    run = _open(graph, _ROWS)
+    together, again, beside = (_run(run, images, fixed) for images in (rows, rows, rows[[0, 2, 1]]))
+    alone = _run(_open(graph, 1), rows, fixed)
+    for name, values in together.items():
+        if not np.isfinite(values).all():
+            raise UserError("expected numbers, received NaN or infinity. Export it again, or check pretrain.pixels.")
+        if not np.array_equal(values, again[name]):
+            raise UserError("it gives other numbers at each run. Export it in inference mode (PyTorch: model.eval()).")
+        bound = TOLERANCE * np.abs(values).max()
+        if not np.array_equal(values[0], beside[name][0]) or np.abs(values - alone[name]).max() > bound:
+            why = f"I{_FIXED.format(fixed)[1:]}" if fixed else "Export it in inference mode."
+            raise UserError(f"what it gives for an image depends on the images beside it. {why}")
+
+
+def _find_largest(graph: onnx.ModelProto) -> int:
+    """Return how many numbers the largest tensor of one image has, as far as shapes can be inferred."""
+    inferred = onnx.shape_inference.infer_shapes(graph)
+    shapes = [dimensions(one)[1:] for one in inferred.graph.value_info if dimensions(one)[:1] == ["n"]]
+    return max((math.prod(map(int, shape)) for shape in shapes if all(isinstance(d, int) for d in shape)), default=0)
+
+
+def _shorten(error: Exception) -> str:
+    return " ".join(str(error).split())[:_LONGEST]

@@ -1,0 +1,133 @@
+"""What the declared inputs and outputs of an ONNX network say: where the channels are, and what an output is."""
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from stages.base.errors import UserError
+
+_FLOATS = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.BFLOAT16,
+)
+Dimensions = list[int | str]
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def find_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    """Return the input that takes images.
+
+    Raises:
+        UserError: there is none, there are several, or it takes something else.
+    """
+    weights = {tensor.name for tensor in graph.initializer}  # which old files list among the inputs
+    inputs = [one for one in graph.input if one.name not in weights]
+    if len(inputs) != 1:
+        raise UserError(
+            f"expected one input, images; received {len(inputs)}{_list([one.name for one in inputs])}. Export the "
+            f"image encoder alone."
+        )
+    image: onnx.ValueInfoProto = inputs[0]
+    kind = image.type.tensor_type.elem_type
+    if kind not in (*_FLOATS, onnx.TensorProto.UINT8):
+        name = onnx.TensorProto.DataType.Name(kind).lower()
+        raise UserError(f"expected an input of floating-point numbers or uint8; {image.name} takes {name}.")
+    return image
+
+
+def find_layout(image: onnx.ValueInfoProto) -> tuple[bool, int | None]:
+    """Return whether the channels of ``image`` come before its rows, and how many there are; None if any number.
+
+    Where the number is open, as in exports by Hugging Face's optimum, the dimension's name tells.
+
+    Raises:
+        UserError: its declared shape does not say so.
+    """
+    shape = dimensions(image)
+    places = [place for place in (1, 3) if len(shape) == 4 and _is_channels(shape[place])]
+    if len(places) != 1:
+        raise UserError(
+            f"expected an input (n, channels, height, width) or (n, height, width, channels) of 1 or 3 channels; "
+            f"{image.name} is declared as {format_shape(shape)}. Export it with the shape of an image fixed, such as "
+            f"(n, 3, 224, 224)."
+        )
+    found = shape[places[0]]
+    return places[0] == 1, found if isinstance(found, int) else None
+
+
+def check_side(image: onnx.ValueInfoProto, channels_first: bool, side: int) -> None:
+    """Raise UserError unless ``image`` takes images of ``side`` pixels."""
+    shape = dimensions(image)
+    height, width = shape[2:] if channels_first else shape[1:3]
+    fixed = {one for one in (height, width) if isinstance(one, int)}
+    if len(fixed) == 2:
+        raise UserError(f"expected a network for square images; this one takes {height} x {width} pixels.")
+    if fixed - {side}:
+        raise UserError(
+            f"pretrain.image_size: this network takes images of {min(fixed)} pixels; received {side}. Set it to "
+            f"{min(fixed)}, or export the network for {side}."
+        )
+
+
+def dimensions(tensor: onnx.ValueInfoProto) -> Dimensions:
+    """Return the declared shape of a tensor: a number, or a name ("?" without one), for each dimension."""
+    declared = tensor.type.tensor_type.shape.dim
+    return [one.dim_value if one.dim_value > 0 else one.dim_param or "?" for one in declared]
+
+
+def list_outputs(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the outputs that hold floating-point numbers."""
+    return [one.name for one in graph.output if one.type.tensor_type.elem_type in _FLOATS]
+
+
+def choose_output(shapes: Shapes, images: int) -> str:
+    """Return the only output that features can be made of.
+
+    Args:
+        shapes: of the outputs, by name.
+        images: how many they were computed for.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    usable = [name for name, shape in shapes.items() if 2 <= len(shape) <= 4 and shape[0] == images]
+    if len(usable) == 1:
+        return usable[0]
+    listed = ", ".join(f"{name} {format_shape(['n', *shapes[name][1:]])}" for name in usable)
+    if usable:
+        raise UserError(f"it has several outputs: {listed}. Set pretrain.output to one of them.")
+    found = ", ".join(f"{name} {format_shape(list(shape))}" for name, shape in shapes.items()) or "none"
+    raise UserError(
+        f"expected an output of feature maps (four dimensions), tokens (n, tokens, channels) or vectors (n, "
+        f"channels); for {images} images it gave {found}."
+    )
+
+
+def are_channels_first(name: str, shape: Sequence[int]) -> bool:
+    """Return whether the channels of feature maps (n, …) come before their rows. Maps of square images are square.
+
+    Raises:
+        UserError: the shape fits both.
+    """
+    _, first, middle, last = shape
+    if (middle == last) == (first == middle):
+        raise UserError(
+            f"pretrain.output: {name} has the shape {format_shape(['n', *shape[1:]])}, which does not say where the "
+            f"channels are. Choose another output."
+        )
+    return middle == last
+
+
+def format_shape(shape: Sequence[int | str]) -> str:
+    """Return a shape as text."""
+    return f"({', '.join(map(str, shape))})"
+
+
+def _is_channels(dimension: int | str) -> bool:
+    return dimension in (1, 3) if isinstance(dimension, int) else "channel" in dimension.lower()
+
+
+def _list(names: Sequence[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
