@@ -21,6 +21,7 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.base.terminal import format_size, say
+from stages.compute.architecture import read_architecture
 from stages.formats.card import FILES, Card, write_card
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, is_uninformative
@@ -30,6 +31,7 @@ from stages.images.load import load_all
 from stages.images.split_file import SplitFile
 from stages.schema.export import Export
 from stages.schema.split import Split
+from stages.transfer.limits import refuse_limits
 from stages.transfer.model_pair import read_model_pair
 
 PARAMS = Path("params.yaml")
@@ -58,6 +60,7 @@ def main() -> None:
 
     (about,) = read_values(PARAMS, "split", Split, "about")
     formats = [name for name in FILES if name in params.formats]
+    refuse_limits(read_architecture(PRETRAIN), formats=formats)
     card = Card(pair.classes, contract, formats, about if isinstance(about, dict) else {})
     write = make_writers(card)
     report = {}

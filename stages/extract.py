@@ -32,6 +32,7 @@ from stages.transfer.activations import Description, check_disk_space, describe_
 from stages.transfer.extraction import write_outputs
 from stages.transfer.feature_extractor import open_feature_extractor
 from stages.transfer.freeze import resolve_depths
+from stages.transfer.limits import refuse_limits
 
 PARAMS = Path("params.yaml")
 TRAIN = Path("data/split/train.parquet")
@@ -47,6 +48,8 @@ def main() -> None:
     backend, runner, precision = read_values(PARAMS, "compute", Compute, "backend", "frozen", "precision")
     choose_backend(backend, precision)
     architecture = read_architecture(PRETRAIN)
+    fresh = params.views == "fresh"
+    refuse_limits(architecture, pooling=params.pooling, fresh=fresh, runner=runner, precision=precision)
     train, val = SplitFile(TRAIN), SplitFile(VAL)
     contract = Contract(architecture.pixels[0], architecture.pixels[-1], **train.reading)
     description = Description(
@@ -55,7 +58,7 @@ def main() -> None:
         pooling=params.pooling,
         classes=train.classes,
         contract=asdict(contract),
-        fresh=params.views == "fresh",
+        fresh=fresh,
     )
     shapes = tensor_shapes(description.files, architecture, params.pooling, params.precision)
     for line in describe_depths(description, shapes):

@@ -263,9 +263,9 @@ def test_a_classifier_of_averages_starts_on_no_other_features(here: Path, poolin
     source = Pretrained(backbone, ["a", "b"], classifier)
     set_params(here, {"finetune": {"head": {"initial": "source"}}})
     params = read_section(Path("params.yaml"), "finetune", Finetune).head
-    make_head(params, source, "average", ["a", "b"])
+    make_head(params, backbone.architecture, source, "average", ["a", "b"])
     with pytest.raises(UserError, match=f"needs extract.pooling: average, with which .* received {pooling}"):
-        make_head(params, source, pooling, ["a", "b"])
+        make_head(params, backbone.architecture, source, pooling, ["a", "b"])
 
 
 def test_half_precision_activations_train_nearly_alike(here: Path) -> None:

@@ -10,7 +10,7 @@ from stages.base.errors import UserError
 from stages.base.terminal import say
 from stages.compute.architecture import GRAPH, NETWORK
 from stages.compute.graphs.edit import write
-from stages.compute.graphs.foreign import Adopted, adopt
+from stages.backbones.adopt import Adopted, adopt
 from stages.schema.pretrain import AUTO, Pretrain
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from stages.base.arrays import open_arrays
+from stages.base.errors import UserError
 from stages.base.files import refuse_damaged
-from stages.compute.architecture import GRAPH, NETWORK, from_json, read_network
+from stages.compute.architecture import A_GRAPH, GRAPH, NETWORK, from_json, read_network
 from stages.compute.graphs.convert import check_graph, convert
 from stages.compute.graphs.edit import write
 from stages.compute.networks import Backbone, build_graph_network
@@ -66,9 +67,11 @@ def read_pretrained(folder: Path) -> Pretrained:
     """Read what ``write_pretrained`` wrote.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or is a graph, without weights to train.
     """
     content, classifier = read_network(folder), None
+    if content["backbone"] is None:
+        raise UserError(f"{folder} holds {A_GRAPH}: expected a network of the framework, with its weights.")
     with refuse_damaged(folder / NETWORK, "a network's description"):
         backbone = Backbone(
             model=from_config(content["backbone"]),

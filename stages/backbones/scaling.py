@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from stages.base.errors import UserError
 from stages.base.files import read_json
-from stages.compute.graphs.foreign import Scaling
+from stages.backbones.adopt import Scaling
 from stages.schema.pretrain import AUTO
 
 # Files that other libraries write beside a network: timm, Hugging Face and KerasHub.
@@ -112,3 +112,12 @@ def _normalize(factor: float, mean: Sequence[float], std: Sequence[float]) -> Sc
     """Return (pixels * factor - mean) / std."""
     pairs = list(zip(_listed(list(mean)), _listed(list(std)), strict=True))
     return Scaling(tuple(factor / deviation for _, deviation in pairs), tuple(-m / deviation for m, deviation in pairs))
+
+
+def describe_scaling(scaling: Scaling) -> str:
+    """Return a scaling in words, as mean and standard deviation of each channel in units of 0-1 pixels."""
+    std = [1 / (255 * scale) for scale in scaling.scale]
+    mean = [-offset * deviation for offset, deviation in zip(scaling.offset, std, strict=True)]
+    return " and ".join(
+        f"{name} [{', '.join(f'{each:.4g}' for each in values)}]" for name, values in (("mean", mean), ("std", std))
+    )

@@ -17,6 +17,8 @@ def name_features(pooling: str) -> str:
     return f"{FEATURES}_{pooling}"
 
 
+A_GRAPH = "an ONNX network, which can only be run, not thawed"  # of a backbone, in messages
+
 NETWORK, GRAPH = "network.json", "backbone.onnx"  # in the folder that ``pretrain`` writes
 
 

@@ -29,7 +29,7 @@ class Extract(Section):
 
     freeze: Freeze
     depths: list[Freeze]
-    pooling: Literal["average", "max", "none"]
+    pooling: Literal["average", "max", "none", "first"]
     views: Annotated[int | str, allowed(_is_views, "a count of 1 or more, or 'fresh'")]
     augment: Augment
     precision: Literal["float32", "float16"]

@@ -62,6 +62,7 @@ def open_feature_extractor(
     architecture = read_architecture(pretrain)
     required = runner == "keras" or precision != "float32"
     for_gpu = count_gpus() > 0 and (runner == "auto" or (runner is None and not has_cuda()))
+    for_gpu = for_gpu and architecture.trainable  # the framework has no other networks
     names = [name for name in outputs if name != PIXELS]
     if not names:
         return FeatureExtractor(lambda pixels: {PIXELS: pixels}, _MOST, 1, "not needed")
@@ -85,4 +86,5 @@ def open_feature_extractor(
 
 def graph_batch_size(architecture: Architecture) -> int:
     """Return how many images a graph of the backbone takes at a time."""
-    return fit_batch_size(max(math.prod(layer.shape) for layer in architecture.operations), _MOST, _BYTES)
+    largest = max(math.prod(layer.shape) for layer in architecture.operations)
+    return fit_batch_size(max(largest, architecture.largest), _MOST, _BYTES)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from stages.backbones.pretrained import read_pretrained
 from stages.base.terminal import say
-from stages.compute.architecture import FEATURES
+from stages.compute.architecture import FEATURES, read_architecture
 from stages.compute.networks import Model, build_network, build_trainable_part, set_precision
 from stages.compute.optimizers import OptimizerConfig, layer_decay_factors
 from stages.compute.runtime import start
@@ -27,6 +27,7 @@ from stages.transfer.activations import Description
 from stages.transfer.data import read_data, read_images, read_outputs
 from stages.transfer.freeze import layer_table, plan_unfreezing, select_depth
 from stages.transfer.heads import make_head
+from stages.transfer.limits import refuse_limits
 from stages.transfer.linear_probe import probe
 from stages.transfer.model_pair import ModelPair, predict, write_model_pair
 from stages.transfer.model_pair_keras import write_model
@@ -72,17 +73,22 @@ def train(
 
 def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resume: Path | None) -> None:
     pretrain, activations = inputs.pretrain, inputs.activations
-    pretrained, pooling = read_pretrained(pretrain), activations.pooling
-    backbone, architecture = pretrained.backbone, pretrained.backbone.architecture
+    architecture, pooling = read_architecture(pretrain), activations.pooling
+    refuse_limits(architecture, initial=params.head.initial)
+    pretrained = read_pretrained(pretrain) if architecture.trainable else None
     depth = select_depth(architecture, activations.depths, params.thawed.freeze)
     frozen_from = plan_unfreezing(architecture, params.thawed.plan, depth.frozen)
-    head = make_head(params.head, pretrained, pooling, activations.classes)
-    network = build_network(backbone, pooling, head)
-    thawed = build_trainable_part(backbone, depth.layer, pooling, head)
-    set_precision(backbone.model, precision)
+    head = make_head(params.head, architecture, pretrained, pooling, activations.classes)
+    network = thawed = head
+    freezer = None
     train_batchnorm, frozen = params.thawed.batchnorm == "train", min(frozen_from.values())
-    uncounted = len(backbone.model.layers) - len(architecture.layers)
-    freezer = LayerFreezer(backbone.model, train_batchnorm, uncounted)
+    if pretrained is not None:
+        backbone = pretrained.backbone
+        network = build_network(backbone, pooling, head)
+        thawed = build_trainable_part(backbone, depth.layer, pooling, head)
+        set_precision(backbone.model, precision)
+        uncounted = len(backbone.model.layers) - len(architecture.layers)
+        freezer = LayerFreezer(backbone.model, train_batchnorm, uncounted)
     thaws = frozen < activations.layers and params.thawed.epochs > 0
     layer_table(architecture, frozen, train_batchnorm).to_csv(folder / "layers.csv", index=False)
     pair = ModelPair(
@@ -108,15 +114,17 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         return history
 
     if len(inputs.val):
-        freezer.freeze(frozen if thaws else activations.layers)
+        if freezer:
+            freezer.freeze(frozen if thaws else activations.layers)
         views, _ = read_preview(inputs.extract / "seen.npz")
         if note := describe_training_accuracy(has_dropout(network), bool((views != views[:, :1]).any())):
             say(note)
-    freezer.freeze(activations.layers)
+    if freezer:
+        freezer.freeze(activations.layers)
     # Of fresh views only pixels are stored, so the whole network is trained.
     histories = [run(network if activations.fresh else head, "head", FEATURES, params.head)]
     write_model(folder, pretrain, head, "head", few[FEATURES])
-    if thaws:
+    if freezer and thaws:
         histories.append(
             run(
                 network if activations.fresh else thawed,

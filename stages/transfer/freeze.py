@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from stages.base.errors import UserError
-from stages.compute.architecture import PIXELS, Architecture
+from stages.compute.architecture import A_GRAPH, PIXELS, Architecture
 
 AS_EXTRACTED = "extract"  # in finetune.thawed.freeze: the depth of extract.freeze
 
@@ -178,6 +178,8 @@ def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> in
     names, blocks = architecture.names, architecture.blocks
     if freeze == "all":
         return len(names)
+    if not architecture.trainable:
+        raise UserError(f"{key}: expected all, for the backbone is {A_GRAPH}; received {freeze}.")
     if freeze == "none":
         return 0
     rows = [*names, *(layer.name for layer in architecture.classifier)]

@@ -4,16 +4,20 @@ import numpy as np
 
 from stages.backbones.pretrained import Pretrained
 from stages.base.errors import UserError
+from stages.compute.architecture import Architecture
 from stages.compute.networks import Model, build_head
 from stages.schema.finetune import Head
 
 
-def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[str]) -> Model:
+def make_head(
+    params: Head, architecture: Architecture, pretrained: Pretrained | None, pooling: str, classes: list[str]
+) -> Model:
     """Return a head, from features to logits.
 
     Args:
         params: ``finetune.head``.
-        pretrained: whose features it takes.
+        architecture: of the backbone whose features it takes.
+        pretrained: the backbone; None if it is a graph.
         pooling: how feature maps become features.
         classes: names, in the order of the logits.
 
@@ -23,7 +27,6 @@ def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[
     """
     if params.output == "sigmoid" and len(classes) != 2:
         raise UserError(f"finetune.head.output: expected softmax for {len(classes)} classes; received sigmoid.")
-    architecture = pretrained.backbone.architecture
     features = architecture.features(pooling)
     head = build_head(
         features,
@@ -40,6 +43,7 @@ def make_head(params: Head, pretrained: Pretrained, pooling: str, classes: list[
                 f"finetune.head.initial: 'source' needs extract.pooling: average, with which its classifier learned; "
                 f"received {pooling}. Set that, or finetune.head.initial: new."
             )
+        assert pretrained is not None, "stages.transfer.limits refuses it"
         start_from_source(head, pretrained, classes)
     return head
 

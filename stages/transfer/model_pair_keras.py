@@ -46,13 +46,15 @@ def read_model(folder: Path, pretrain: Path, which: str, from_pixels: bool = Fal
         which: ``head`` or ``finetuned``.
         from_pixels: return the network from pixels to logits instead.
     """
-    pair, backbone = read_model_pair(folder), read_pretrained(pretrain).backbone
+    pair = read_model_pair(folder)
     with refuse_damaged(folder / "model.json", "a model's description"):
         model = head = from_config(pair.head)
-    if pair.depth is not None and which == "finetuned":
-        model = build_trainable_part(backbone, pair.depth.layer, pair.pooling, head)
+    thawed = pair.depth if which == "finetuned" else None
+    backbone = read_pretrained(pretrain).backbone if thawed or from_pixels else None
+    if thawed and backbone:
+        model = build_trainable_part(backbone, thawed.layer, pair.pooling, head)
     load_weights(model, folder / f"{pair.stem(which)}.weights.h5")
-    return build_network(backbone, pair.pooling, head) if from_pixels else model
+    return build_network(backbone, pair.pooling, head) if backbone and from_pixels else model
 
 
 def open_keras(file: Path, pretrain: Path) -> Callable[[np.ndarray], np.ndarray] | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
-from onnx import compose, helper
+from onnx import compose, helper, version_converter
 from onnx.utils import Extractor
 
 from stages.base.files import refuse_damaged
@@ -69,8 +69,20 @@ def _again(tensor: str, producers: Mapping[str, onnx.NodeProto], output: str) ->
 def join(bottom: onnx.ModelProto, top: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph that runs ``bottom``, and on its one output ``top``, whose one output it has."""
     top = compose.add_prefix(top, "thawed/")  # both may name a tensor alike
+    if (opset := find_opset(bottom)) > find_opset(top):  # as in a network of another library
+        top = version_converter.convert_version(top, opset)
     names = [(bottom.graph.output[0].name, top.graph.input[0].name)]
     graph = compose.merge_graphs(bottom.graph, top.graph, names, name=top.graph.name)
     graph.doc_string = ""  # says which graphs were merged
-    origin = {"ir_version": top.ir_version, "opset_imports": top.opset_import, "producer_name": top.producer_name}
-    return helper.make_model(graph, **origin)
+    others = [one for one in bottom.opset_import if one.domain not in ("", "ai.onnx")]
+    return helper.make_model(
+        graph,
+        ir_version=max(bottom.ir_version, top.ir_version),
+        opset_imports=[*top.opset_import, *others],
+        producer_name=top.producer_name,
+    )
+
+
+def find_opset(model: onnx.ModelProto) -> int:
+    """Return the version of ONNX's own operators that a model is written in."""
+    return next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 1)

@@ -8,17 +8,18 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import compose, helper, inliner, numpy_helper, version_converter
 from onnx.utils import Extractor
 
 from stages.base.errors import UserError
 from stages.compute.architecture import PIXELS, Architecture, Layer, name_features
-from stages.compute.graphs.layouts import (
+from stages.compute.graphs.edit import find_opset
+from stages.backbones.layouts import (
     are_channels_first,
     check_side,
     choose_output,
@@ -121,8 +122,7 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
             f"beside it. Export it without quantization, or quantize it statically."
         )
     found = inliner.inline_local_functions(model) if model.functions else model
-    opset = next((one.version for one in found.opset_import if one.domain in ("", "ai.onnx")), OPSET)
-    if opset < OPSET:
+    if (opset := find_opset(found)) < OPSET:
         try:
             found = version_converter.convert_version(found, OPSET)
         except Exception as error:  # in C++, of many kinds
@@ -229,7 +229,7 @@ def _open(graph: onnx.ModelProto, batch_size: int) -> Graph:
     except UserError:
         raise
     except Exception as error:  # ONNX Runtime raises errors of several kinds
-        raise UserError(f"ONNX Runtime {onnxruntime.__version__} cannot read the network: {_shorten(error)}") from None
+        raise UserError(f"ONNX Runtime {version('onnxruntime')} cannot read the network: {_shorten(error)}") from None
 
 
 def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]:
