@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from stages.backbones.adopt import Adopted, Scaling, adopt
 from stages.base.errors import UserError
 from stages.compute.graphs.edit import cut
-from stages.backbones.adopt import Adopted, Scaling, adopt
 from stages.compute.graphs.session import Graph
 from tests.helpers.foreign import CHANNELS, KERNEL, PATCH, SIDE, make_model, make_network, node, run_network
 

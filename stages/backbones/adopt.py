@@ -16,9 +16,6 @@ import onnx
 from onnx import compose, helper, inliner, numpy_helper, version_converter
 from onnx.utils import Extractor
 
-from stages.base.errors import UserError
-from stages.compute.architecture import PIXELS, Architecture, Layer, name_features
-from stages.compute.graphs.edit import find_opset
 from stages.backbones.layouts import (
     are_channels_first,
     check_side,
@@ -28,6 +25,9 @@ from stages.backbones.layouts import (
     find_layout,
     list_outputs,
 )
+from stages.base.errors import UserError
+from stages.compute.architecture import PIXELS, Architecture, Layer, name_features
+from stages.compute.graphs.edit import find_opset
 from stages.compute.graphs.session import Graph
 from stages.compute.graphs.writer import IR_VERSION, OPSET
 

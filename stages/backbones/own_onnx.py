@@ -4,13 +4,13 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from stages.backbones.adopt import Adopted, adopt
 from stages.backbones.onnx_files import read_onnx
 from stages.backbones.scaling import describe_scaling, find_scaling
 from stages.base.errors import UserError
 from stages.base.terminal import say
 from stages.compute.architecture import GRAPH, NETWORK
 from stages.compute.graphs.edit import write
-from stages.backbones.adopt import Adopted, adopt
 from stages.schema.pretrain import AUTO, Pretrain
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stages.backbones.adopt import Scaling
 from stages.base.errors import UserError
 from stages.base.files import read_json
-from stages.backbones.adopt import Scaling
 from stages.schema.pretrain import AUTO
 
 # Files that other libraries write beside a network: timm, Hugging Face and KerasHub.

@@ -95,15 +95,25 @@ def _through(writer: Writer, network: Model, x: Tensor) -> Any:
 def _write(writer: Writer, layer: Any, *inputs: Any, **options: Any) -> Any:
     if isinstance(layer, keras.Model):
         return _through(writer, layer, *inputs)
-    kind = type(layer).__name__
+    kind, library = type(layer).__name__, type(layer).__module__.split(".")[0]
     options = {name: value for name, value in options.items() if name not in ("training", "mask")}
-    if kind not in LAYERS or not type(layer).__module__.startswith("keras.") or _channels_first(layer):
+    if library == "keras_hub" and kind not in LAYERS and len(inputs) == 1:
+        return _through(writer, _unfold(layer), *inputs)
+    if kind not in LAYERS or library not in ("keras", "keras_hub") or _channels_first(layer):
         raise UserError(f"the layer {layer.name} ({kind}) of the network {_WITHOUT}")
-    writer.enter(layer.name)
+    # Keras numbers operations by how many the process has made.
+    writer.enter(layer.name if isinstance(layer, keras.layers.Layer) else kind)
     try:
         return LAYERS[kind](writer, layer, *inputs, **options)
     except NotImplementedError as error:
         raise UserError(f"the layer {layer.name} of the network ({error}) {_WITHOUT}") from None
+
+
+def _unfold(layer: Any) -> Model:
+    """Return the layers inside a layer, such as the blocks of an encoder, as a model."""
+    shape = layer.get_build_config()["input_shape"]
+    inputs = keras.Input(shape[1:])
+    return keras.Model(inputs, layer.call(inputs))
 
 
 _WITHOUT = "cannot be written as an ONNX graph."

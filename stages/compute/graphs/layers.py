@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 
 from stages.compute.graphs.activations import ACTIVATIONS, activate, clip
+from stages.compute.graphs.transformers import add_tokens, attention, dinov2_tokens, to_array, vit_tokens
 from stages.compute.graphs.writer import Tensor, Writer
 from stages.compute.runtime import keras
 
-Convert = Callable[..., Tensor]
-
-
-def _array(value: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
+Convert = Callable[..., Any]
 
 
 def _input(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -26,7 +23,7 @@ def _input(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 
 
 def _convolution(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    return activate(writer, layer, _convolve(writer, layer, x, _array(layer.kernel), layer.groups, layer.use_bias))
+    return activate(writer, layer, _convolve(writer, layer, x, to_array(layer.kernel), layer.groups, layer.use_bias))
 
 
 def _depthwise(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -37,20 +34,20 @@ def _depthwise(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 def _separable(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     kernel, groups = _depthwise_kernel(layer.depthwise_kernel)
     x = _convolve(writer, layer, x, kernel, groups, False)
-    pointwise = _array(layer.pointwise_kernel).transpose(3, 2, 0, 1)
-    x = writer.node("Conv", [x, pointwise, *([_array(layer.bias)] if layer.use_bias else [])], x)
+    pointwise = to_array(layer.pointwise_kernel).transpose(3, 2, 0, 1)
+    x = writer.node("Conv", [x, pointwise, *([to_array(layer.bias)] if layer.use_bias else [])], x)
     return activate(writer, layer, x)
 
 
 def _depthwise_kernel(kernel: Any) -> tuple[np.ndarray, int]:
     """Return (h, w, c, m) as (h, w, 1, c * m), and c."""
-    array = _array(kernel)
+    array = to_array(kernel)
     return array.reshape(*array.shape[:2], 1, -1), array.shape[2]
 
 
 def _convolve(writer: Writer, layer: Any, x: Tensor, kernel: np.ndarray, groups: int, bias: bool) -> Tensor:
     x = writer.channels_first(x)
-    weights = [kernel.transpose(3, 2, 0, 1), *([_array(layer.bias)] if bias else [])]
+    weights = [kernel.transpose(3, 2, 0, 1), *([to_array(layer.bias)] if bias else [])]
     window = {"strides": layer.strides, "dilations": layer.dilation_rate, "group": groups}
     if layer.padding == "valid" and x.pads:
         return writer.node("Conv", [replace(x, pads=()), *weights], x, pads=x.pads, **window)
@@ -63,9 +60,9 @@ def _padding(layer: Any) -> str:
 
 def _dense(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x = writer.channels_last(x)
-    x = writer.node("MatMul", [x, _array(layer.kernel)], x)
+    x = writer.node("MatMul", [x, to_array(layer.kernel)], x)
     if layer.use_bias:
-        x = writer.node("Add", [x, _array(layer.bias)], x)
+        x = writer.node("Add", [x, to_array(layer.bias)], x)
     return activate(writer, layer, x)
 
 
@@ -77,9 +74,9 @@ def _batchnorm(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     if layer.axis not in (-1, x.rank - 1):
         raise NotImplementedError(f"BatchNormalization over axis {layer.axis}")
     x = writer.channels_first(x) if x.rank == 4 else x
-    mean, variance = (_array(value).astype(np.float64) for value in (layer.moving_mean, layer.moving_variance))
-    scale = (_array(layer.gamma) if layer.scale else 1.0) / np.sqrt(variance + layer.epsilon)
-    offset = (_array(layer.beta) if layer.center else 0.0) - mean * scale
+    mean, variance = (to_array(value).astype(np.float64) for value in (layer.moving_mean, layer.moving_variance))
+    scale = (to_array(layer.gamma) if layer.scale else 1.0) / np.sqrt(variance + layer.epsilon)
+    offset = (to_array(layer.beta) if layer.center else 0.0) - mean * scale
     nothing, one = np.zeros_like(mean, np.float32), np.ones_like(mean, np.float32)
     inputs = [x, scale.astype(np.float32), offset.astype(np.float32), nothing, one]
     return writer.node("BatchNormalization", inputs, x, epsilon=0.0)
@@ -89,15 +86,15 @@ def _layernorm(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     if list(layer.axis) not in ([-1], [x.rank - 1]):
         raise NotImplementedError(f"LayerNormalization over axes {layer.axis}")
     x, size = writer.channels_last(x), layer.input.shape[-1]
-    scale = _array(layer.gamma) if layer.scale else np.ones(size, np.float32)
-    offset = _array(layer.beta) if layer.center else np.zeros(size, np.float32)
+    scale = to_array(layer.gamma) if layer.scale else np.ones(size, np.float32)
+    offset = to_array(layer.beta) if layer.center else np.zeros(size, np.float32)
     return writer.node("LayerNormalization", [x, scale, offset], x, axis=-1, epsilon=layer.epsilon)
 
 
 def _normalization(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x = writer.channels_last(x)
-    x = writer.node("Sub", [x, _array(layer.mean)], x)
-    return writer.node("Div", [x, np.maximum(np.sqrt(_array(layer.variance)), np.float32(keras.config.epsilon()))], x)
+    x = writer.node("Sub", [x, to_array(layer.mean)], x)
+    return writer.node("Div", [x, np.maximum(np.sqrt(to_array(layer.variance)), np.float32(keras.config.epsilon()))], x)
 
 
 def _rescaling(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -163,10 +160,13 @@ def _combine(writer: Writer, kind: str, inputs: list[Any]) -> Tensor:
 
 
 def _alike(writer: Writer, inputs: list[Any]) -> list[Any]:
-    """Return tensors in one layout, and numbers as they are."""
+    """Return tensors in one layout, and numbers and weights as arrays."""
     maps = any(isinstance(x, Tensor) and x.channels_first for x in inputs)
     arrange = writer.channels_first if maps else writer.channels_last
-    return [arrange(x) if isinstance(x, Tensor) else float(x) for x in inputs]
+    others = {id(x): to_array(x) for x in inputs if not isinstance(x, Tensor)}
+    if maps and any(array.ndim for array in others.values()):
+        raise NotImplementedError("an operation on feature maps and weights")
+    return [arrange(x) if isinstance(x, Tensor) else others[id(x)] for x in inputs]
 
 
 def _concatenate(writer: Writer, layer: Any, inputs: Any) -> Tensor:
@@ -183,12 +183,33 @@ def _weighted_sum(writer: Writer, layer: Any, inputs: Any) -> Tensor:
 
 def _layer_scale(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x = writer.channels_last(x)
-    return writer.node("Mul", [x, _array(layer.gamma)], x)
+    return writer.node("Mul", [x, to_array(layer.gamma)], x)
 
 
 def _take(writer: Writer, layer: Any, x: Tensor, indices: Any = None) -> Tensor:
     x = writer.channels_last(x)
     return writer.node("Gather", [x, np.asarray(layer.indices if indices is None else indices)], x, axis=layer.axis)
+
+
+def _split(writer: Writer, operation: Any, x: Tensor) -> list[Tensor]:
+    ends = np.cumsum([part.shape[operation.axis] for part in operation.output])
+    x, axis = writer.channels_last(x), np.array([operation.axis])
+    return [
+        writer.node("Slice", [x, np.array([start]), np.array([end]), axis], x)
+        for start, end in zip([0, *ends[:-1]], ends, strict=True)
+    ]
+
+
+def _vit_embedding(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    return add_tokens(writer, _convolution(writer, layer.patch_embedding, x), *vit_tokens(layer))
+
+
+def _dinov2_embedding(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    return add_tokens(writer, _convolution(writer, layer.patch_embeddings.projection, x), *dinov2_tokens(layer))
+
+
+def _dinov2_scale(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    return writer.node("Mul", [x, to_array(layer.lambda1)], x)
 
 
 def _relu(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -225,4 +246,12 @@ LAYERS: dict[str, Convert] = {
     "Take": _take,
     "CustomScaleLayer": _weighted_sum,  # InceptionResNetV2
     "LayerScale": _layer_scale,  # ConvNeXt
+    "Identity": _input,
+    "MultiHeadAttention": attention,
+    "Silu": lambda writer, operation, x: ACTIVATIONS["silu"](writer, x),
+    "Split": _split,
+    "ViTPatchingAndEmbedding": _vit_embedding,  # these are KerasHub's
+    "DINOV2Embedding": _dinov2_embedding,
+    "DINOV2LayerScale": _dinov2_scale,
+    "DINOV2DropPath": _input,
 }

@@ -1,0 +1,55 @@
+"""What a backbone does not allow: of an ONNX network, training and the framework; of most, a class token."""
+
+from collections.abc import Sequence
+
+from stages.base.errors import UserError
+from stages.compute.architecture import A_GRAPH, Architecture
+
+
+def refuse_limits(
+    architecture: Architecture,
+    *,
+    pooling: str = "average",
+    fresh: bool = False,
+    runner: str = "auto",
+    precision: str = "float32",
+    initial: str = "new",
+    formats: Sequence[str] = (),
+) -> None:
+    """Check that the backbone allows what is chosen.
+
+    Args:
+        architecture: of the backbone.
+        pooling: ``extract.pooling``.
+        fresh: whether ``extract.views`` is "fresh".
+        runner: ``compute.frozen``.
+        precision: ``compute.precision``.
+        initial: ``finetune.head.initial``.
+        formats: ``export.formats``.
+
+    Raises:
+        UserError: it does not: a line for each choice.
+    """
+    found = []
+    shape = architecture.shape(architecture.output)
+    if pooling == "first" and len(shape) != 2:
+        kind = "a vector" if len(shape) == 1 else f"feature maps of {' x '.join(map(str, shape))}"
+        found.append(
+            f"extract.pooling: expected average, max or none, for the backbone ends in {kind} and not in tokens, of "
+            f"which first takes one; received first."
+        )
+    others = [name for name in formats if name != "onnx"]
+    choices = (  # that need the network in the framework
+        (fresh, "extract.views", "a count", "fresh"),
+        (runner == "keras", "compute.frozen", "auto or onnxruntime", runner),
+        (precision != "float32", "compute.precision", "float32", precision),
+        (initial != "new", "finetune.head.initial", "new", initial),
+        (bool(others), "export.formats", "[onnx]", ", ".join(others)),
+    )
+    found += [
+        f"{key}: expected {allowed}, for the backbone is {A_GRAPH}; received {value}."
+        for wrong, key, allowed, value in choices
+        if wrong and not architecture.trainable
+    ]
+    if found:
+        raise UserError("\n".join(found))
