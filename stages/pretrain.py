@@ -8,6 +8,7 @@ the images it learned from.
 
 from pathlib import Path
 
+from stages.backbones.own_graph import read_own_graph, write_own_graph
 from stages.backbones.registry import find_backbone
 from stages.backbones.source import find_source
 from stages.base.folders import replace_folder
@@ -30,6 +31,10 @@ def main() -> None:
         find_backbone(params.backbone, params.image_size)  # refuses an unknown name before the framework is imported
     source = find_source(params)
     choose_backend(backend)
+    if source.is_graph:
+        with replace_folder(PRETRAIN) as folder:
+            write_own_graph(folder, read_own_graph(params, source))
+        return
     from stages.backbones.pretraining import make_backbone  # here: it imports the framework
 
     with replace_folder(PRETRAIN) as folder:

@@ -4,7 +4,6 @@ The result is a graph like those that ``stages.compute.graphs.convert`` writes: 
 channels) to features pooled in each way, float32. In the network itself only the number of images is opened.
 """
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from onnx import compose, helper, inliner, numpy_helper, version_converter
 from onnx.utils import Extractor
 
 from stages.backbones.layouts import (
+    FLOATS,
     are_channels_first,
     check_side,
     choose_output,
@@ -25,7 +25,7 @@ from stages.backbones.layouts import (
     find_layout,
     list_outputs,
 )
-from stages.base.errors import UserError
+from stages.base.errors import UserError, suggest, summarize
 from stages.compute.architecture import PIXELS, Architecture, Layer, name_features
 from stages.compute.graphs.edit import find_opset
 from stages.compute.graphs.session import Graph
@@ -36,7 +36,7 @@ Step = tuple[str, Sequence[str], Mapping[str, Any]]  # an operator, weights and 
 # A batch of one and a larger one are rounded differently.
 TOLERANCE = 1e-3
 _ROWS = 3  # images that a network is tried on
-_FLOAT = onnx.TensorProto.FLOAT
+_FLOAT, _INT8, _UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8
 _PREFIX = "network/"  # of all names in the network, so that none is one of Thaw's
 _LONGEST = 300  # characters of a reason
 _FIXED = (
@@ -95,7 +95,7 @@ def adopt(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | Non
     rows = np.random.default_rng(0).integers(0, 256, (_ROWS, side, side, channels), np.uint8)
     for name in names:
         network.graph.node.append(_node("Cast", [name], f"value/{name}", to=_FLOAT))
-    values = _run(_open(_extract(network, [f"value/{name}" for name in names]), _ROWS), rows, fixed)
+    values = _run(_open(_extract(network, dict.fromkeys(f"value/{name}" for name in names)), _ROWS), rows, fixed)
     if fixed and any(value.shape[:1] != (_ROWS,) for value in values.values()):
         raise UserError(_FIXED.format(fixed))
     shapes = {name.removeprefix(_PREFIX): values[f"value/{name}"].shape for name in names}
@@ -103,7 +103,8 @@ def adopt(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | Non
     tensor, shape, pooled = _put_after(network.graph, chosen, shapes[chosen])
     graph = _extract(network, pooled)
     _try_out(graph, rows, fixed)
-    parameters = sum(math.prod(one.dims) for one in graph.graph.initializer if one.name.startswith(_PREFIX))
+    weights = [one for one in graph.graph.initializer if one.name.startswith(_PREFIX)]
+    parameters = sum(math.prod(one.dims) for one in weights if one.data_type in (*FLOATS, _INT8, _UINT8))
     layers = (
         Layer("image", "InputLayer", rows.shape[1:], 0, ()),
         Layer("network", "ONNX", shape, parameters, ("image",)),
@@ -127,7 +128,7 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
             found = version_converter.convert_version(found, OPSET)
         except Exception as error:  # in C++, of many kinds
             raise UserError(
-                f"it is written in opset {opset} of ONNX and cannot be converted to {OPSET} ({_shorten(error)}). "
+                f"it is written in opset {opset} of ONNX and cannot be converted to {OPSET} ({_reason(error)}). "
                 f"Export it with opset_version={OPSET}."
             ) from None
     network = compose.add_prefix(found, _PREFIX, inplace=found is not model)
@@ -143,11 +144,9 @@ def _find_tensor(graph: onnx.GraphProto, name: str) -> str:
     if name in made:
         return _PREFIX + name
     outputs = [one.name.removeprefix(_PREFIX) for one in graph.output]
-    close = difflib.get_close_matches(name, made, n=3)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UserError(
         f"pretrain.output: expected an output of the network ({', '.join(outputs)}) or a tensor in it; "
-        f"received {name}.{hint}"
+        f"received {name}.{suggest(name, made)}"
     )
 
 
@@ -156,7 +155,7 @@ def _put_before(
 ) -> None:
     """Put before the network what makes its input of pixels."""
     kind = image.type.tensor_type.elem_type
-    if kind == onnx.TensorProto.UINT8 and (scaling.scale, scaling.offset) != ((1.0,), (0.0,)):
+    if kind == _UINT8 and (scaling.scale, scaling.offset) != ((1.0,), (0.0,)):
         raise UserError(f"pretrain.pixels: {image.name.removeprefix(_PREFIX)} takes uint8. Set it to 0-255.")
     for name, numbers in (("scale", scaling.scale), ("offset", scaling.offset)):
         graph.initializer.append(numpy_helper.from_array(np.asarray(numbers, np.float32), name))
@@ -171,11 +170,13 @@ def _put_before(
     for node in reversed(nodes):
         graph.node.insert(0, node)
     graph.input.remove(image)
-    graph.input.insert(0, helper.make_tensor_value_info(PIXELS, onnx.TensorProto.UINT8, ["n", *shape]))
+    graph.input.insert(0, helper.make_tensor_value_info(PIXELS, _UINT8, ["n", *shape]))
 
 
-def _put_after(graph: onnx.GraphProto, name: str, shape: Sequence[int]) -> tuple[str, tuple[int, ...], list[str]]:
-    """Put the poolings after the output ``name``; return what it is, its shape as Keras has it, and their names."""
+def _put_after(
+    graph: onnx.GraphProto, name: str, shape: Sequence[int]
+) -> tuple[str, tuple[int, ...], dict[str, list[int | str]]]:
+    """Put the poolings after the output ``name``; return what it is, its shape as Keras has it, and their shapes."""
     kept: list[Step] = [("Identity", [], {})]
     flat: list[Step] = [("Flatten", [], {})]
     layout = tuple(shape[1:])
@@ -198,7 +199,8 @@ def _put_after(graph: onnx.GraphProto, name: str, shape: Sequence[int]) -> tuple
             after = name_features(how) + (f"/{kind}" if place < len(nodes) else "")
             graph.node.append(_node(kind, [tensor, *weights], after, **attributes))
             tensor = after
-    return said, layout, [name_features(how) for how in steps]
+    sizes = {how: math.prod(layout) if how == "none" else layout[-1] for how in steps}
+    return said, layout, {name_features(how): ["n", size] for how, size in sizes.items()}
 
 
 def _pool(to_channels_first: Sequence[int] | None) -> dict[str, list[Step]]:
@@ -212,12 +214,12 @@ def _node(kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> o
     return helper.make_node(kind, inputs, [output], output, **attributes)
 
 
-def _extract(network: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return the part of ``network`` from the pixels to ``outputs``, float32 for any number of images."""
+def _extract(network: onnx.ModelProto, outputs: Mapping[str, Sequence[int | str] | None]) -> onnx.ModelProto:
+    """Return the part of ``network`` from the pixels to ``outputs``, float32: their shapes by name."""
     whole = onnx.ModelProto()
     whole.CopyFrom(network)
     whole.graph.ClearField("output")
-    whole.graph.output.extend(helper.make_tensor_value_info(name, _FLOAT, None) for name in outputs)
+    whole.graph.output.extend(helper.make_tensor_value_info(name, _FLOAT, shape) for name, shape in outputs.items())
     part = Extractor(whole).extract_model([PIXELS], list(outputs))
     part.graph.name = "thaw"
     return part
@@ -229,7 +231,7 @@ def _open(graph: onnx.ModelProto, batch_size: int) -> Graph:
     except UserError:
         raise
     except Exception as error:  # ONNX Runtime raises errors of several kinds
-        raise UserError(f"ONNX Runtime {version('onnxruntime')} cannot read the network: {_shorten(error)}") from None
+        raise UserError(f"ONNX Runtime {version('onnxruntime')} cannot read the network: {_reason(error)}") from None
 
 
 def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]:
@@ -240,7 +242,7 @@ def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]
         if fixed:
             raise UserError(_FIXED.format(fixed)) from None
         size = " x ".join(map(str, rows.shape[1:]))
-        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {_shorten(error)}") from None
+        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {_reason(error)}") from None
 
 
 def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
@@ -266,5 +268,5 @@ def _find_largest(graph: onnx.ModelProto) -> int:
     return max((math.prod(map(int, shape)) for shape in shapes if all(isinstance(d, int) for d in shape)), default=0)
 
 
-def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:_LONGEST]
+def _reason(error: Exception) -> str:
+    return summarize(error)[:_LONGEST]

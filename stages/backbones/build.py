@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stages.backbones.own_graph import read_own_graph
 from stages.backbones.registry import find_backbone
 from stages.backbones.source import find_source
 from stages.compute.architecture import Architecture
@@ -22,7 +23,10 @@ def describe_backbone(params: Pretrain) -> Architecture:
         UserError: there is no such backbone, or it does not take such images.
     """
     if params.backbone == SOURCE:
-        return read_own_model(params, find_source(params).path).backbone.architecture
+        source = find_source(params)
+        if source.is_graph:
+            return read_own_graph(params, source).architecture
+        return read_own_model(params, source.path).backbone.architecture
     return find_backbone(params.backbone, params.image_size).build(params.image_size).architecture
 
 

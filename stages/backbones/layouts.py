@@ -6,7 +6,7 @@ import onnx
 
 from stages.base.errors import UserError
 
-_FLOATS = (
+FLOATS = (
     onnx.TensorProto.FLOAT,
     onnx.TensorProto.FLOAT16,
     onnx.TensorProto.DOUBLE,
@@ -31,7 +31,7 @@ def find_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
         )
     image: onnx.ValueInfoProto = inputs[0]
     kind = image.type.tensor_type.elem_type
-    if kind not in (*_FLOATS, onnx.TensorProto.UINT8):
+    if kind not in (*FLOATS, onnx.TensorProto.UINT8):
         name = onnx.TensorProto.DataType.Name(kind).lower()
         raise UserError(f"expected an input of floating-point numbers or uint8; {image.name} takes {name}.")
     return image
@@ -79,7 +79,7 @@ def dimensions(tensor: onnx.ValueInfoProto) -> Dimensions:
 
 def list_outputs(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the outputs that hold floating-point numbers."""
-    return [one.name for one in graph.output if one.type.tensor_type.elem_type in _FLOATS]
+    return [one.name for one in graph.output if one.type.tensor_type.elem_type in FLOATS]
 
 
 def choose_output(shapes: Shapes, images: int) -> str:

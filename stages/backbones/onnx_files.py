@@ -7,33 +7,17 @@ from pathlib import Path
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from stages.base.errors import UserError, lacks_memory
+from stages.base.errors import UserError, lacks_memory, summarize
 from stages.base.terminal import format_size
 
-SUFFIX = ".onnx"
 _LARGEST = 2**31 - 2**20  # bytes of a graph in memory, a limit of protobuf, less what Thaw adds
+_LONGEST = 300  # characters of a reason
 _KINDS = {  # by their first bytes
     b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull` where it was cloned, and copy it again",
     b"<": "a web page: download the file itself",
     b"PK": "a zip archive, such as PyTorch's .pt files are: export the network with torch.onnx.export",
     b"\x89HDF": "an HDF5 file: name it .h5",
 }
-
-
-def find_onnx(source: Path) -> Path | None:
-    """Return the ONNX file that ``source`` is or contains; None if there is none.
-
-    Raises:
-        UserError: there are several.
-    """
-    if not source.is_dir():
-        return source if source.suffix.lower() == SUFFIX else None
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() == SUFFIX)
-    if len(files) > 1:
-        raise UserError(
-            f"pretrain.source: expected one {SUFFIX} file in {source}, found {', '.join(path.name for path in files)}."
-        )
-    return files[0] if files else None
 
 
 def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
@@ -71,11 +55,10 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
         )
     try:
         load_external_data_for_model(model, str(path.parent))
-        onnx.checker.check_model(model)
     except Exception as error:
         if lacks_memory(error):
             raise
-        raise UserError(f"{path}: expected a valid ONNX network: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path}: its weights cannot be read: {summarize(error)[:_LONGEST]}.") from None
     return model
 
 

@@ -10,7 +10,8 @@ from stages.base.files import read_json
 from stages.schema.pretrain import AUTO
 
 # Files that other libraries write beside a network: timm, Hugging Face and KerasHub.
-_TIMM, _HUGGING_FACE, _KERAS_HUB = "config.json", "preprocessor_config.json", "preprocessor.json"
+_TIMM, _HUGGING_FACE, _KERAS_HUB = "config.json", "preprocessor_config.json", "image_converter.json"
+_KEY = "pretrain.pixels"
 _RANGES = {"0-255": (1.0, 0.0), "0-1": (1 / 255, 0.0), "-1-1": (1 / 127.5, -1.0)}
 
 
@@ -19,13 +20,15 @@ class Found(NamedTuple):
 
     Attributes:
         scaling: of the pixels.
+        origin: of the scaling: a file, or ``pretrain.pixels``.
         side: of the images, in pixels; None if no config says it.
-        origin: of both, in words.
+        config: the file that says it.
     """
 
     scaling: Scaling
-    side: int | None
     origin: str
+    side: int | None = None
+    config: str = ""
 
 
 def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | None) -> Found:
@@ -39,12 +42,12 @@ def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | Non
         UserError: nothing says it, two configs differ, or one cannot be read.
     """
     configs = _read_configs(folder) if folder else []
-    side = next((found.side for found in configs if found.side), None)
-    if isinstance(pixels, Mapping):
-        return Found(_normalize(1 / 255, pixels["mean"], pixels["std"]), side, "pretrain.pixels")
     if pixels != AUTO:
-        scale, offset = _RANGES[pixels]
-        return Found(Scaling((scale,), (offset,)), side, "pretrain.pixels")
+        scale, offset = _RANGES[pixels] if isinstance(pixels, str) else (1.0, 0.0)
+        scaling = Scaling((scale,), (offset,))
+        if isinstance(pixels, Mapping):
+            scaling = _normalize(1 / 255, pixels["mean"], pixels["std"])
+        return next((one._replace(scaling=scaling, origin=_KEY) for one in configs), Found(scaling, _KEY))
     if not configs:
         raise UserError(
             "pretrain.pixels: nothing says which values the network takes. Set it to 0-255, 0-1, -1-1 or {mean: [...], "
@@ -67,7 +70,7 @@ def _read_configs(folder: Path) -> list[Found]:
             except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
                 raise UserError(f"{path}: expected how pixels are scaled; received something else ({error}).") from None
             if config:
-                found.append(Found(*config, name))
+                found.append(Found(config[0], name, config[1], name))
     return found
 
 
@@ -96,7 +99,7 @@ def _read_hugging_face(config: Mapping[str, Any]) -> tuple[Scaling, int | None]:
 
 def _read_keras_hub(config: Mapping[str, Any]) -> tuple[Scaling, int | None]:
     """Read scale and offset of an image converter."""
-    own = config["config"]["image_converter"]["config"]
+    own = config["config"]
     scale, offset = _listed(own.get("scale") or 1.0), _listed(own.get("offset") or 0.0)
     count = max(len(scale), len(offset))
     scale, offset = (each * count if len(each) == 1 else each for each in (scale, offset))

@@ -6,19 +6,21 @@ from typing import Literal
 
 import h5py
 
+from stages.backbones.preset import is_preset
 from stages.base.errors import UserError
 from stages.schema.pretrain import AUTO, SOURCE, Pretrain
 from stages.sources.archives import is_archive
 
-Kind = Literal["data_set", "weights", "keras", "onnx"]
+Kind = Literal["data_set", "weights", "keras", "onnx", "keras_hub"]
 
 # Weights in unsupported formats, and the file in the folder of a SavedModel.
 OTHER_WEIGHTS = (".ckpt", ".hdf5", ".npz", ".pb", ".pkl", ".pt", ".pth", ".safetensors", ".tflite")
 _KNOWN = (".h5", ".keras", ".onnx")
 _UNREADABLE = (
-    "pretrain.source: expected a data set, an archive of one, a whole model as NAME.keras or NAME.h5, or weights "
-    "without classifier as NAME.h5 (layout of keras.applications) or NAME.weights.h5 (Keras 3); received {}. Save the "
-    "model with `model.save('NAME.keras')`, or its weights with `model.save_weights('NAME.weights.h5')`."
+    "pretrain.source: expected a data set, an archive of one, a whole model as NAME.keras, NAME.h5 or NAME.onnx, or "
+    "weights without classifier as NAME.h5 (layout of keras.applications) or NAME.weights.h5 (Keras 3); received {}. "
+    "Save the model with `model.save('NAME.keras')` or `torch.onnx.export(…)` (docs/own_models.md), or its weights "
+    "with `model.save_weights('NAME.weights.h5')`."
 )
 
 
@@ -27,7 +29,7 @@ class Source:
     """What ``pretrain.source`` is.
 
     Attributes:
-        kind: of ``path``; ``keras`` and ``onnx`` are whole models.
+        kind: of ``path``; ``keras``, ``onnx`` and ``keras_hub`` (a preset) are whole models.
         path: a folder or a file.
     """
 
@@ -37,7 +39,12 @@ class Source:
     @property
     def is_model(self) -> bool:
         """Whether it is a whole model, network and weights."""
-        return self.kind in ("keras", "onnx")
+        return self.kind == "keras" or self.is_graph
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is a model that only its graph is taken of, which cannot be thawed."""
+        return self.kind in ("onnx", "keras_hub")
 
 
 def find_source(params: Pretrain) -> Source:
@@ -68,8 +75,13 @@ def find_source(params: Pretrain) -> Source:
         )
     elif source.kind == "data_set":
         raise UserError(
-            f"pretrain.source: expected a whole model, NAME.keras, NAME.h5 or NAME.onnx, with pretrain.backbone: "
-            f"{SOURCE}; received {path}. `python -m stages backbones` lists networks to learn a data set with."
+            f"pretrain.source: expected a whole model, NAME.keras, NAME.h5 or NAME.onnx, or a folder of one, with "
+            f"pretrain.backbone: {SOURCE}; received {path}. `python -m stages backbones` lists networks to learn a "
+            f"data set with."
+        )
+    elif source.is_graph and params.classes != AUTO:
+        raise UserError(
+            f"pretrain.classes: expected {AUTO}, for a classifier is read from Keras models alone and {path} is none."
         )
     return source
 
@@ -85,6 +97,11 @@ def _find(source: Path) -> Source:
             f"Add it to fetch.items, put it into data/own/, or run `dvc pull`."
         )
     inside = sorted(source.iterdir())
+    graphs = [path for path in inside if path.suffix == ".onnx"]
+    if len(graphs) == 1:  # other formats of the same model may lie beside it
+        return Source("onnx", graphs[0])
+    if is_preset(source):
+        return Source("keras_hub", source)
     if (source / "saved_model.pb").is_file():
         raise UserError(
             f"pretrain.source: {source} is a SavedModel, which holds no layers. Load it where it was made, and save it "
@@ -94,7 +111,7 @@ def _find(source: Path) -> Source:
         path for path in inside if path.suffix.lower() in (*OTHER_WEIGHTS, *_KNOWN) and path.suffix not in _KNOWN
     ]:
         raise UserError(_UNREADABLE.format(others[0]))
-    files = [path for path in inside if path.suffix in _KNOWN]
+    files = graphs or [path for path in inside if path.suffix in _KNOWN]
     if len(files) > 1:
         raise UserError(
             f"pretrain.source: expected one model or weights file in {source}, found "

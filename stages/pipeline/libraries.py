@@ -20,6 +20,7 @@ _LIBRARIES = {
     "jax": "jax",
     "jaxlib": "jaxlib",
     "keras": "keras",
+    "keras_hub": "keras-hub",  # optional likewise: without it, pretrain stops
     "matplotlib": "matplotlib",
     "numpy": "numpy",
     "onnx": "onnx",
@@ -83,7 +84,7 @@ def read_pins(project: Path) -> dict[str, str]:
     """
     content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     extras = content["optional-dependencies"]
-    optional = (one for extra in ("jax", "heic") for one in extras.get(extra, []))
+    optional = (one for extra in ("jax", "heic", "hub") for one in extras.get(extra, []))
     listed = map(Requirement, [*content["dependencies"], *optional])
     found: dict[str, str] = {}
     for one in listed:

@@ -27,11 +27,12 @@ from stages.schema.evaluate import Evaluate
 from stages.schema.export import Export
 from stages.schema.extract import Extract
 from stages.schema.fetch import Fetch
-from stages.schema.finetune import Finetune, Thawed
+from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
 from stages.transfer.freeze import plan_unfreezing, resolve_depths, select_depth
+from stages.transfer.limits import refuse_limits
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
@@ -62,8 +63,8 @@ def main() -> None:
     if sections.keys() == SECTIONS.keys():
         found += [f"{PARAMS}: {line}" for line in find_contradictions(sections, list(read_yaml(CATALOG)), TABLES)]
     choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
-    if {"pretrain", "extract", "finetune"} <= sections.keys():
-        network, wrong = describe_freeze(sections["pretrain"], sections["extract"], sections["finetune"].thawed)
+    if sections.keys() >= {"pretrain", "extract", "finetune", "export", "compute"}:
+        network, wrong = describe_freeze(sections)
         found += [line for line in wrong if line not in found]
     found += find_problems(Path(), read_yaml(PIPELINE))
     found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in find_differences()]
@@ -99,16 +100,25 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
     return sections, found
 
 
-def describe_freeze(pretrain: Pretrain, extract: Extract, thawed: Thawed) -> tuple[str, list[str]]:
+def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
     """Return a sentence on the backbone and its frozen layers, and what is wrong with them.
 
     Args:
-        pretrain: its section of params.yaml.
-        extract: its section.
-        thawed: ``finetune.thawed``.
+        sections: of params.yaml.
     """
+    pretrain, extract, finetune = (sections[name] for name in ("pretrain", "extract", "finetune"))
+    thawed, compute = finetune.thawed, sections["compute"]
     try:
         architecture = describe_backbone(pretrain)
+        refuse_limits(
+            architecture,
+            pooling=extract.pooling,
+            fresh=extract.views == "fresh",
+            runner=compute.frozen,
+            precision=compute.precision,
+            initial=finetune.head.initial,
+            formats=sections["export"].formats,
+        )
         depths = resolve_depths(architecture, extract.freeze, extract.depths)
         depth = select_depth(architecture, depths, thawed.freeze)
         plan_unfreezing(architecture, thawed.plan, depth.frozen)

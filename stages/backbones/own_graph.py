@@ -1,0 +1,76 @@
+"""Make a backbone of which only a graph is taken: an ONNX network, or a preset of KerasHub. It cannot be thawed."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnx
+
+from stages.backbones.adopt import adopt
+from stages.backbones.onnx_files import read_onnx
+from stages.backbones.scaling import describe_scaling, find_scaling
+from stages.backbones.source import Source
+from stages.base.errors import UserError
+from stages.base.terminal import say
+from stages.compute.architecture import GRAPH, NETWORK, Architecture
+from stages.compute.graphs.edit import write
+from stages.schema.pretrain import AUTO, Pretrain
+
+
+@dataclass(frozen=True)
+class OwnGraph:
+    """A backbone that is a graph.
+
+    Attributes:
+        graph: from pixels to features, pooled in each way.
+        architecture: an input and one layer.
+        lines: what was found in its files, in words.
+    """
+
+    graph: onnx.ModelProto
+    architecture: Architecture
+    lines: list[str]
+
+
+def read_own_graph(params: Pretrain, source: Source) -> OwnGraph:
+    """Return the network in an ONNX file, or in a folder of KerasHub, as a graph from pixels to features.
+
+    Args:
+        params: the section ``pretrain``.
+        source: what ``params.source`` is.
+
+    Raises:
+        UserError: it cannot be read or run, or ``params`` do not say what must be known.
+    """
+    path, side = source.path, params.image_size
+    folder = Path(params.source) if Path(params.source).is_dir() else None
+    found = find_scaling(params.pixels, folder)
+    if source.kind == "keras_hub":
+        from stages.compute.hub import convert_preset  # here: it imports the framework
+
+        model = convert_preset(path, side)
+    else:
+        model = read_onnx(path, folder is not None)
+    try:
+        adopted = adopt(model, side, found.scaling, None if params.output == AUTO else params.output)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    network = adopted.architecture.layers[-1]
+    lines = [
+        f"{path.name}, {network.parameters:,} parameters; its output: {adopted.output}",
+        f"pixels, in units of 0-1: {describe_scaling(found.scaling)} ({found.origin})",
+    ]
+    if found.side not in (None, side):
+        lines.append(f"note: {found.config} says {found.side} pixels, and pretrain.image_size is {side}")
+    return OwnGraph(adopted.graph, adopted.architecture, lines)
+
+
+def write_own_graph(folder: Path, own: OwnGraph) -> None:
+    """Write ``network.json`` and ``backbone.onnx``, as ``stages.backbones.pretrained`` does, and say what was found."""
+    for line in own.lines:
+        say(line)
+    description = {"architecture": asdict(own.architecture), "backbone": None}
+    (folder / NETWORK).write_text(json.dumps(description) + "\n", encoding="utf-8")
+    write(own.graph, folder / GRAPH)
+    metrics = {"parameters": own.architecture.layers[-1].parameters}
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
