@@ -58,6 +58,7 @@ def main() -> None:
         check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
     near, history, matrix = tables.read_pairs(NEAR), tables.read_table(HISTORY), tables.read_matrix(CONFUSION, images)
     thawed = bool((history["phase"] == "thawed").any())
+    fitted = bool(history["learning_rate"].isna().any())
     seen = bool(examples["seen"].notna().any())
     right = int(matrix.to_numpy().trace())
     predictions = sheet_content.group_predictions(examples, images - right, right, params.predictions)
@@ -83,7 +84,7 @@ def main() -> None:
             section(
                 "Learning",
                 picture(curves, "Learning curves", 780),
-                note(captions.CURVES + captions.CURVES_THAWED * thawed),
+                note(captions.CURVES + captions.CURVES_FITTED * fitted + captions.CURVES_THAWED * thawed),
             ),
             section(
                 "Right and wrong", captions.PREDICTIONS + captions.PREDICTIONS_SEEN * seen, sheet(predictions, 130)

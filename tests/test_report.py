@@ -48,8 +48,9 @@ def put_history(path: Path, head: int, thawed: int, validated: bool) -> None:
     for phase, epochs in (("head", head), ("thawed", thawed)):
         for number in range(1, epochs + 1):
             loss = 2 / (len(rows) + 1)
+            rate = None if (phase, epochs) == ("head", 1) else 0.001  # a head of one row is fitted without epochs
             validation = (loss + 0.2, 0.8 - loss / 3) if validated else (None, None)
-            rows.append((phase, len(rows) + 1, loss, 1 - loss / 3, *validation, 0.001, int(number == epochs)))
+            rows.append((phase, len(rows) + 1, loss, 1 - loss / 3, *validation, rate, int(number == epochs)))
     columns = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "kept"]
     pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
@@ -220,7 +221,12 @@ def test_the_images_of_each_class_are_counted(page: str) -> None:
         pytest.param(
             2, {"wrong": 0.0}, ["No test image was misclassified", "Right: 24 of 30"], id="all right, 2 classes"
         ),
-        pytest.param(35, {"tested": 40}, ["The other 10 classes", "Wrong: 12"], id="35 classes"),
+        pytest.param(
+            35,
+            {"tested": 40, "epochs": (1, 45)},
+            ["The other 10 classes", "Wrong: 12", "The head was fitted without epochs"],
+            id="35 classes, a logistic head",
+        ),
         pytest.param(
             3, {"validated": 0, "epochs": (3, 0)}, ["Only the head was trained"], id="no validation, nothing thawed"
         ),

@@ -4,7 +4,8 @@ CURVES = (
     "Training loss and accuracy are averaged over an epoch, while the weights still change; validation loss and "
     "accuracy are measured at its end."
 )
-CURVES_THAWED = " The thawed phase (shaded) starts from the selected epoch of the head-only phase."
+CURVES_FITTED = " The head was fitted without epochs: its point shows the final weights."
+CURVES_THAWED = " The thawed phase (shaded) starts from the head-only model."
 PREDICTIONS = (
     "Below each test image: the fine-tuned model's prediction and its confidence; below a mistake, also the actual "
     "class."

@@ -54,12 +54,12 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
         axes.axvline(start, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
     watched = f"val_{measure}" if history[f"val_{measure}"].notna().any() else measure
     curves = [(measure, "training", TRAIN), (f"val_{measure}", "validation", VALIDATION)]
-    marker = "." if last <= _MANY_EPOCHS else ""
     for column, label, color in curves:
         # No line joins the phases: the second starts from the first one's best epoch, not from its last.
         for number, (_, rows) in enumerate(history.groupby("phase", sort=False)):
             if rows[column].notna().any():
                 name = label if number == 0 else "_"
+                marker = "." if last <= _MANY_EPOCHS or len(rows) == 1 else ""
                 axes.plot(rows["epoch"], rows[column], "-", marker=marker, color=color, linewidth=2, label=name)
     kept = history[history["kept"] == 1]
     color = VALIDATION if watched.startswith("val_") else TRAIN
