@@ -152,7 +152,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     probabilities = softmax(np.asarray(model(pixels)))
     table = tabulate(SplitFile(split), {"head": probabilities[:, ::-1], "finetuned": probabilities})
     pq.write_table(table, folder / "data/evaluate/predictions.parquet")
-    (folder / "params.yaml").write_text(PARAMS.format(formats="litert, saved_model, onnx", bound=1e-4))
+    (folder / "params.yaml").write_text(PARAMS.format(formats="keras, litert, saved_model, onnx", bound=1e-4))
     return folder
 
 
@@ -196,7 +196,14 @@ def test_a_second_run_writes_the_same_bytes(
     runs: list[tuple[Path, subprocess.CompletedProcess[str]]], exported: Path
 ) -> None:
     again = files(runs[1][0] / "data/export")
-    assert {"model.onnx", "model.tflite", "saved_model/saved_model.pb", "model.json", "parity.json"} <= set(again)
+    assert {
+        "model.onnx",
+        "model.tflite",
+        "model.keras",
+        "saved_model/saved_model.pb",
+        "model.json",
+        "parity.json",
+    } <= set(again)
     assert [name for name, content in files(exported).items() if content != again[name]] == []
 
 
@@ -315,7 +322,7 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     finetune, pretrain = tmp_path / "data/finetune", tmp_path / "data/pretrain"
     write_onnx(finetune, pretrain, card, tmp_path / FILES["onnx"])
     write = make_tensorflow_writers(finetune, pretrain, card)
-    for name in ("saved_model", "litert", "onnx"):
+    for name in reversed(FILES):
         if name != "onnx":
             write[name](tmp_path / FILES[name])
         received = Runner(tmp_path, name).probabilities(pixels)

@@ -147,18 +147,15 @@ class Squared(keras.layers.Layer):
     [
         (Squared(name="squared"), "the layer squared (Squared)"),
         (keras.layers.Lambda(lambda x: x * x, name="squared", output_shape=(4,)), "the layer squared (Lambda)"),
-        (keras.layers.LeakyReLU(name="leaky"), "the layer leaky (LeakyReLU)"),
+        (keras.layers.UnitNormalization(name="unit"), "the layer unit (UnitNormalization)"),
         (
             keras.layers.ReLU(threshold=1.0, name="late"),
-            "the layer late of the network (ReLU with a slope or threshold)",
+            "the layer late of the network (ReLU with a threshold,",
         ),
         (keras.layers.Dense(4, activation=lambda x: x * x, name="own"), "the layer own of the network (the activation"),
-        (
-            keras.layers.Dense(4, activation="softmax", name="soft"),
-            "the layer soft of the network (the activation soft",
-        ),
+        (keras.layers.Dense(4, activation="mish", name="fishy"), "the layer fishy of the network (the activation mish"),
     ],
-    ids=["own", "lambda", "leaky", "threshold", "own activation", "softmax"],
+    ids=["own", "lambda", "unit", "threshold", "own activation", "mish"],
 )
 def test_a_layer_that_cannot_be_written_is_named(layer: keras.layers.Layer, said: str) -> None:
     x = keras.Input((4,), name="features")

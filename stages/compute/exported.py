@@ -38,6 +38,18 @@ def open_litert(path: Path) -> Run:
     return run
 
 
+def open_keras(path: Path) -> Run:
+    """Return the function of a .keras file, like that of ``open_onnx``."""
+    from stages.compute.runtime import keras
+
+    model = keras.models.load_model(path, compile=False)
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(keras.ops.convert_to_numpy(model(pixels, training=False)))
+
+    return run
+
+
 def open_saved_model(folder: Path) -> Run:
     """Return the function of a SavedModel, like that of ``open_onnx``."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow logs about its devices

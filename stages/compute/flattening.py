@@ -105,6 +105,21 @@ def divide(flat: Flat, end: str | None, find_blocks: Callable[[list[str]], dict[
     return Division(backbone, replace(architecture, blocks=blocks), weights)
 
 
+def add_softmax(flat: Flat) -> Model:
+    """Return a network to logits, whose last Dense layer classifies, as one to the probabilities of its classes.
+
+    Args:
+        flat: the network; shares its layers with what is returned. If its classifier has one output, the second of two
+            logits of which the first is 0, the new one has both.
+    """
+    dense = next(layer for layer in reversed(flat.model.layers) if isinstance(layer, keras.layers.Dense))
+    kernel, bias = _weights(dense)
+    both = keras.layers.Dense(len(bias), activation="softmax", name=dense.name)
+    model = keras.Model(flat.model.input, both(dense.input), name="thaw")
+    both.set_weights([kernel, bias])
+    return model
+
+
 @dataclass
 class _Copies:
     """Copies of layers, with the names that they have in the flat network."""
@@ -120,6 +135,7 @@ class _Copies:
                 x = self.call(prefix, layer, x)
         else:
             x = network._run_through_graph(x, operation_fn=lambda operation: partial(self.call, prefix, operation))
+            (x,) = keras.tree.flatten(x)
         if prefix:
             self.ends[prefix] = x._keras_history.operation.name
         return x

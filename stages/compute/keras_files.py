@@ -1,10 +1,10 @@
-"""Read whole models as Keras wrote them, ``NAME.keras`` or ``NAME.h5``, without running any code of their author."""
+"""Read and write whole models in the files of Keras, without running any code of their authors."""
 
 import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from stages.compute.networks import Model
 from stages.compute.runtime import keras
 
 _LONGEST = 200  # characters of a reason
-# Keras 2 writes arguments that Keras 3 has no more; with these values they do nothing.
-_DROPPED = {"groups": (1,), "rng_type": ("stateful", None)}
+_NETWORKS = ("Functional", "Model", "Sequential")
 
 
 def load_model(path: Path) -> Model:
@@ -50,9 +49,29 @@ def load_model(path: Path) -> Model:
         except Exception as error:  # Keras raises all kinds of errors for what it does not know
             failure = _shorten(error)
     raise UserError(
-        f"{path}: Keras {keras.__version__} cannot read it ({failure}). Save it again with this version of Keras, or "
-        f"with Keras 2 as NAME.h5."
+        f"{path}: Keras {keras.__version__} cannot read it ({failure}). Save it again as NAME.keras with this "
+        f"version of Keras, or as NAME.h5 with Keras 2."
     )
+
+
+def save_model(model: Model, path: Path, extra: Mapping[str, bytes]) -> None:
+    """Write a model as NAME.keras; the same model gives the same bytes, without the time that Keras writes into it.
+
+    Args:
+        model: not compiled, of Keras's own layers.
+        path: of the file.
+        extra: contents of more files in it, by name. Keras does not read them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(saved := Path(folder) / path.name)
+        with zipfile.ZipFile(saved) as file:
+            contents = {name: file.read(name) for name in file.namelist()}
+    metadata = json.loads(contents["metadata.json"])
+    del metadata["date_saved"]
+    contents |= {"metadata.json": json.dumps(metadata).encode(), **extra}
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in sorted(contents.items()):
+            file.writestr(zipfile.ZipInfo(name), content)  # dated 1980
 
 
 def _load_older(path: Path, config: dict[str, Any], copy: Path) -> Model:
@@ -75,21 +94,36 @@ def _read_config(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _upgrade(config: Any) -> Any:
-    """Return a config of Keras 2 without what Keras 3 does not take."""
+    """Return a config as Keras 3 writes it, where Keras 2 wrote the same in another way."""
     if isinstance(config, list):
         return [_upgrade(value) for value in config]
     if not isinstance(config, dict):
         return config
     config = {key: _upgrade(value) for key, value in config.items()}
-    inner = config.get("config")
+    kind, inner = config.get("class_name"), config.get("config")
     if isinstance(inner, dict):
-        kind = config.get("class_name", "")
-        dropped = {"DepthwiseConv2D": "groups"}.get(kind, "rng_type")
-        if inner.get(dropped) in _DROPPED[dropped]:
-            inner.pop(dropped, None)
-        if kind == "BatchNormalization" and isinstance(inner.get("axis"), list) and len(inner["axis"]) == 1:
+        if kind == "DepthwiseConv2D" and inner.get("groups") == 1:
+            del inner["groups"]
+        if kind == "BatchNormalization" and isinstance(inner["axis"], list) and len(inner["axis"]) == 1:
             inner["axis"] = inner["axis"][0]
+        if kind in _NETWORKS and "input_layers" in inner:
+            _upgrade_nodes(inner)
+        inner.pop("rng_type", None)  # of augmentation
     return config
+
+
+def _upgrade_nodes(network: dict[str, Any]) -> None:
+    """Let a network refer to those in it as Keras 3 does: they have no call before their first."""
+    inside = {layer["name"]: layer["class_name"] for layer in network["layers"] if layer["class_name"] in _NETWORKS}
+    nodes = [node for layer in network["layers"] for node in layer["inbound_nodes"] if isinstance(node, list)]
+    for reference in (each for node in nodes for each in node if isinstance(each, list) and each[0] in inside):
+        reference[1] = max(0, reference[1] - 1)
+    for key in ("input_layers", "output_layers"):
+        if len(network[key]) == 1:  # [[name, 0, 0]]
+            network[key] = network[key][0]
+    name, number, tensor = network["output_layers"][:3]
+    if inside.get(name) == "Sequential":
+        network["output_layers"] = [name, max(0, number - 1), tensor]
 
 
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:

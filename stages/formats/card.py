@@ -14,7 +14,7 @@ from stages.images.bit_depth import format_range, is_range
 from stages.images.contract import Contract
 
 # Format: its file in the folder. Readers prefer the first: it starts fastest.
-FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model"}
+FILES = {"onnx": "model.onnx", "litert": "model.tflite", "keras": "model.keras", "saved_model": "saved_model"}
 NAME = "model.json"
 
 
@@ -106,7 +106,8 @@ def describe_usage(card: Card) -> str:
         f"image file as stages/images/load.py does: apply the EXIF orientation; take the first frame of an animation; "
         f"put transparent images on white; map gray values of more than 8 bits from the range "
         f"{format_range(contract.range)} to 0-255, rounded and clipped; {_reading(contract)}. "
-        f"The LiteRT file has n = 1 until its input is resized."
+        f"The LiteRT file has n = 1 until its input is resized. The Keras file takes float32, too, and names neither "
+        f"tensor."
     )
 
 

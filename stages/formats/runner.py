@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from stages.base.errors import UserError, summarize
-from stages.compute.exported import Run, open_litert, open_onnx, open_saved_model
+from stages.compute.exported import Run, open_keras, open_litert, open_onnx, open_saved_model
 from stages.compute.native_logs import silence_native_logs
 from stages.formats.card import FILES, read_card
 
-_OPENERS = {"onnx": open_onnx, "litert": open_litert, "saved_model": open_saved_model}
+_OPENERS = {"onnx": open_onnx, "litert": open_litert, "keras": open_keras, "saved_model": open_saved_model}
 
 # Images at a time, which bounds the memory for the feature maps of a large network.
 BATCH = 16
@@ -28,7 +28,7 @@ class Runner:
     """
 
     def __init__(self, folder: Path, which: str | None = None) -> None:
-        """Open the first available format whose runtime is installed: ONNX, LiteRT, then SavedModel.
+        """Open the first available format whose runtime is installed, in the order of FILES.
 
         Args:
             folder: as the export stage writes it.

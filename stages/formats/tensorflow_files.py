@@ -1,4 +1,4 @@
-"""The formats that TensorFlow writes from the Keras model, whichever backend trained it."""
+"""The formats that Keras and TensorFlow write from the Keras model, whichever backend trained it."""
 
 # isort: off
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stages.compute.serving import make_serving_module, write_litert, write_saved_model
 from stages.formats.card import Card
+from stages.formats.keras_file import write_keras
 from stages.transfer.model_pair_keras import read_model
 
 
@@ -28,4 +29,8 @@ def make_tensorflow_writers(finetune: Path, pretrain: Path, card: Card) -> dict[
     start(seed=0)
     model = read_model(finetune, pretrain, "finetuned", from_pixels=True)
     module = make_serving_module(model, card.contract.size, card.contract.channels)
-    return {"litert": partial(write_litert, module), "saved_model": partial(write_saved_model, module)}
+    return {
+        "litert": partial(write_litert, module),
+        "saved_model": partial(write_saved_model, module),
+        "keras": partial(write_keras, finetune, pretrain, card),
+    }

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from stages.base.params import Section, allowed
 
-FORMATS = ("onnx", "litert", "saved_model")
+FORMATS = ("onnx", "litert", "saved_model", "keras")
 
 
 def _is_formats(value: Any) -> bool:

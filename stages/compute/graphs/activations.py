@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from stages.compute.graphs.writer import Tensor, Writer
+from stages.compute.graphs.writer import Convert, Tensor, Writer, to_array
 from stages.compute.runtime import keras
 
 
@@ -41,4 +41,53 @@ ACTIVATIONS: dict[str, Callable[[Writer, Tensor], Tensor]] = {
     "gelu": _gelu,
     "hard_sigmoid": lambda writer, x: writer.node("HardSigmoid", [x], x, alpha=1 / 6, beta=0.5),
     "hard_silu": lambda writer, x: writer.node("HardSwish", [x], x),
+    "leaky_relu": lambda writer, x: writer.node("LeakyRelu", [x], x, alpha=0.2),
+    "elu": lambda writer, x: writer.node("Elu", [x], x),
+    "selu": lambda writer, x: writer.node("Selu", [x], x),
+    "softplus": lambda writer, x: writer.node("Softplus", [x], x),
+    "softsign": lambda writer, x: writer.node("Softsign", [x], x),
+    "softmax": lambda writer, x: _softmax(writer, x, -1),
+}
+
+
+def _softmax(writer: Writer, x: Tensor, axis: int) -> Tensor:
+    x = writer.channels_last(x)
+    return writer.node("Softmax", [x], x, axis=axis)
+
+
+def _softmax_layer(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    if not isinstance(layer.axis, int):
+        raise NotImplementedError(f"Softmax over axes {layer.axis}")
+    return _softmax(writer, x, layer.axis)
+
+
+def _relu(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    if layer.threshold or (layer.negative_slope and layer.max_value is not None):
+        raise NotImplementedError("ReLU with a threshold, or a slope and a maximum")
+    if layer.negative_slope:
+        return writer.node("LeakyRelu", [x], x, alpha=float(layer.negative_slope))
+    return ACTIVATIONS["relu"](writer, x) if layer.max_value is None else clip(writer, x, layer.max_value)
+
+
+def _leaky_relu(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    return writer.node("LeakyRelu", [x], x, alpha=float(layer.negative_slope))
+
+
+def _prelu(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    x = writer.channels_last(x)
+    return writer.node("PRelu", [x, to_array(layer.alpha)], x)
+
+
+def _elu(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    return writer.node("Elu", [x], x, alpha=float(layer.alpha))
+
+
+ACTIVATION_LAYERS: dict[str, Convert] = {
+    "Activation": activate,
+    "ReLU": _relu,
+    "Silu": lambda writer, operation, x: ACTIVATIONS["silu"](writer, x),
+    "LeakyReLU": _leaky_relu,
+    "PReLU": _prelu,
+    "ELU": _elu,
+    "Softmax": _softmax_layer,
 }

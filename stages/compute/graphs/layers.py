@@ -4,18 +4,16 @@ Each function takes the writer, the layer and its inputs. Weights are arrays in 
 computed by NumPy in float64, so that every processor writes the same graph.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from stages.compute.graphs.activations import ACTIVATIONS, activate, clip
-from stages.compute.graphs.transformers import add_tokens, attention, dinov2_tokens, to_array, vit_tokens
-from stages.compute.graphs.writer import Tensor, Writer
+from stages.compute.graphs.activations import ACTIVATION_LAYERS, activate
+from stages.compute.graphs.arithmetic import ARITHMETIC
+from stages.compute.graphs.transformers import add_tokens, attention, dinov2_tokens, vit_tokens
+from stages.compute.graphs.writer import Convert, Tensor, Writer, to_array
 from stages.compute.runtime import keras
-
-Convert = Callable[..., Any]
 
 
 def _input(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -93,6 +91,8 @@ def _layernorm(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 
 def _normalization(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x = writer.channels_last(x)
+    if layer.invert:
+        raise NotImplementedError("Normalization that inverts")
     x = writer.node("Sub", [x, to_array(layer.mean)], x)
     return writer.node("Div", [x, np.maximum(np.sqrt(to_array(layer.variance)), np.float32(keras.config.epsilon()))], x)
 
@@ -143,61 +143,58 @@ def _reshape(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     return writer.node("Reshape", [writer.channels_last(x), shape], Tensor("", len(shape)))
 
 
-def _merge(kind: str) -> Convert:
-    def convert(writer: Writer, layer: Any, x: Any, y: Any = None) -> Tensor:
-        return _combine(writer, kind, list(x) if y is None else [x, y])
-
-    return convert
-
-
-def _combine(writer: Writer, kind: str, inputs: list[Any]) -> Tensor:
-    """Add or multiply tensors and numbers, one after the other."""
-    total, *others = _alike(writer, inputs)
-    like: Tensor = next(x for x in (total, *others) if isinstance(x, Tensor))
-    for other in others:
-        total = writer.node(kind, [total, other], like)
-    return replace(like, name=total.name)
-
-
-def _alike(writer: Writer, inputs: list[Any]) -> list[Any]:
-    """Return tensors in one layout, and numbers and weights as arrays."""
-    maps = any(isinstance(x, Tensor) and x.channels_first for x in inputs)
-    arrange = writer.channels_first if maps else writer.channels_last
-    others = {id(x): to_array(x) for x in inputs if not isinstance(x, Tensor)}
-    if maps and any(array.ndim for array in others.values()):
-        raise NotImplementedError("an operation on feature maps and weights")
-    return [arrange(x) if isinstance(x, Tensor) else others[id(x)] for x in inputs]
+def _transposed_convolution(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    """Write a convolution that enlarges, with the pads of the convolution whose gradient it is."""
+    if layer.output_padding is not None or set(layer.dilation_rate) != {1}:
+        raise NotImplementedError("Conv2DTranspose with output_padding or dilation_rate")
+    excess = [size - stride for size, stride in zip(layer.kernel_size, layer.strides, strict=True)]
+    pads = [max(each, 0) if layer.padding == "same" else 0 for each in excess]
+    weights = [to_array(layer.kernel).transpose(3, 2, 0, 1), *([to_array(layer.bias)] if layer.use_bias else [])]
+    x = writer.node(
+        "ConvTranspose",
+        [writer.channels_first(x), *weights],
+        x,
+        strides=layer.strides,
+        pads=[*(pad // 2 for pad in pads), *(pad - pad // 2 for pad in pads)],
+        output_padding=[max(-each, 0) for each in excess],
+    )
+    return activate(writer, layer, replace(x, channels_first=True))
 
 
-def _concatenate(writer: Writer, layer: Any, inputs: Any) -> Tensor:
-    first, *others = _alike(writer, list(inputs))
-    axis = layer.axis % first.rank
-    axis = (0, 2, 3, 1)[axis] if first.channels_first else axis
-    return writer.node("Concat", [first, *others], first, axis=axis)
+def _group_norm(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    """Write it as the normalization of each of several instances, scaled and shifted channel by channel."""
+    if x.rank != 4 or layer.axis not in (-1, 3):
+        raise NotImplementedError(f"GroupNormalization over axis {layer.axis} of {x.rank} dimensions")
+    x = writer.channels_first(x)
+    height, width, channels = layer.input.shape[1:]
+    groups = channels if layer.groups == -1 else layer.groups
+    rows = writer.node("Reshape", [x, np.array([0, groups, -1])], Tensor("", 3))
+    one, nothing = np.ones(groups, np.float32), np.zeros(groups, np.float32)
+    rows = writer.node("InstanceNormalization", [rows, one, nothing], rows, epsilon=layer.epsilon)
+    x = writer.node("Reshape", [rows, np.array([0, channels, height, width])], x)
+    if layer.scale:
+        x = writer.node("Mul", [x, to_array(layer.gamma).reshape(-1, 1, 1)], x)
+    return writer.node("Add", [x, to_array(layer.beta).reshape(-1, 1, 1)], x) if layer.center else x
 
 
-def _weighted_sum(writer: Writer, layer: Any, inputs: Any) -> Tensor:
-    x, branch = _alike(writer, list(inputs))
-    return writer.node("Add", [x, writer.node("Mul", [branch, float(layer.scale)], branch)], x)
+def _upsample(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    return _resize(writer, x, layer.interpolation, {"scales": np.array([1, 1, *layer.size], np.float32)})
 
 
-def _layer_scale(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    x = writer.channels_last(x)
-    return writer.node("Mul", [x, to_array(layer.gamma)], x)
+def _resizing(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+    if layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio or layer.antialias:
+        raise NotImplementedError("Resizing that keeps proportions or smooths")
+    sizes = np.array([layer.input.shape[-1], layer.height, layer.width])
+    return _resize(writer, x, layer.interpolation, {"sizes": sizes})
 
 
-def _take(writer: Writer, layer: Any, x: Tensor, indices: Any = None) -> Tensor:
-    x = writer.channels_last(x)
-    return writer.node("Gather", [x, np.asarray(layer.indices if indices is None else indices)], x, axis=layer.axis)
-
-
-def _split(writer: Writer, operation: Any, x: Tensor) -> list[Tensor]:
-    ends = np.cumsum([part.shape[operation.axis] for part in operation.output])
-    x, axis = writer.channels_last(x), np.array([operation.axis])
-    return [
-        writer.node("Slice", [x, np.array([start]), np.array([end]), axis], x)
-        for start, end in zip([0, *ends[:-1]], ends, strict=True)
-    ]
+def _resize(writer: Writer, x: Tensor, interpolation: str, target: dict[str, np.ndarray]) -> Tensor:
+    """Resize feature maps, with pixels as squares of which the coordinates are the centers."""
+    modes = {"nearest": ("nearest", "round_prefer_ceil"), "bilinear": ("linear", "round_prefer_floor")}
+    if interpolation not in modes:
+        raise NotImplementedError(f"the interpolation {interpolation}")
+    mode, rounding = modes[interpolation]
+    return writer.resize(writer.channels_first(x), target, mode=mode, nearest_mode=rounding)
 
 
 def _vit_embedding(writer: Writer, layer: Any, x: Tensor) -> Tensor:
@@ -212,22 +209,21 @@ def _dinov2_scale(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     return writer.node("Mul", [x, to_array(layer.lambda1)], x)
 
 
-def _relu(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    if layer.negative_slope or layer.threshold:
-        raise NotImplementedError("ReLU with a slope or threshold")
-    return ACTIVATIONS["relu"](writer, x) if layer.max_value is None else clip(writer, x, layer.max_value)
-
-
 # By the name of the class, for some are private to a network of keras.applications.
 LAYERS: dict[str, Convert] = {
     "InputLayer": _input,
+    "Identity": _input,
     "Dropout": _input,
+    "SpatialDropout2D": _input,
+    "ActivityRegularization": _input,
     "Conv2D": _convolution,
     "DepthwiseConv2D": _depthwise,
     "SeparableConv2D": _separable,
+    "Conv2DTranspose": _transposed_convolution,
     "Dense": _dense,
     "BatchNormalization": _batchnorm,
     "LayerNormalization": _layernorm,
+    "GroupNormalization": _group_norm,
     "Normalization": _normalization,
     "Rescaling": _rescaling,
     "MaxPooling2D": _pooling("MaxPool"),
@@ -238,18 +234,11 @@ LAYERS: dict[str, Convert] = {
     "Cropping2D": _crop,
     "Flatten": _flatten,
     "Reshape": _reshape,
-    "ReLU": _relu,
-    "Activation": activate,
-    "Add": _merge("Add"),  # the layer, and the operation x + y
-    "Multiply": _merge("Mul"),
-    "Concatenate": _concatenate,
-    "Take": _take,
-    "CustomScaleLayer": _weighted_sum,  # InceptionResNetV2
-    "LayerScale": _layer_scale,  # ConvNeXt
-    "Identity": _input,
+    "UpSampling2D": _upsample,
+    "Resizing": _resizing,
+    **ACTIVATION_LAYERS,
+    **ARITHMETIC,
     "MultiHeadAttention": attention,
-    "Silu": lambda writer, operation, x: ACTIVATIONS["silu"](writer, x),
-    "Split": _split,
     "ViTPatchingAndEmbedding": _vit_embedding,  # these are KerasHub's
     "DINOV2Embedding": _dinov2_embedding,
     "DINOV2LayerScale": _dinov2_scale,

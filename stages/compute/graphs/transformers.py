@@ -4,13 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.compute.graphs.writer import Tensor, Writer
-from stages.compute.runtime import keras
-
-
-def to_array(value: Any) -> np.ndarray:
-    """Return a number, or a weight of the framework, as float32."""
-    return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
+from stages.compute.graphs.writer import Tensor, Writer, to_array
 
 
 def attention(

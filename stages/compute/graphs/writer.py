@@ -1,6 +1,6 @@
 """Collect the nodes of an ONNX graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,10 +8,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from stages.compute.runtime import keras
+
 # In ONNX Runtime since 1.12, and in onnxruntime-web.
 OPSET = 17
 IR_VERSION = 8
 
+_NOTHING = np.zeros(0, np.float32)  # an input that is left out
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -31,6 +34,14 @@ class Tensor:
     rank: int
     channels_first: bool = False
     pads: tuple[int, ...] = ()
+
+
+Convert = Callable[..., Any]  # from the writer, a layer and its inputs to its output
+
+
+def to_array(value: Any) -> np.ndarray:
+    """Return a number, or a weight of the framework, as float32."""
+    return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
 
 
 class Writer:
@@ -59,6 +70,20 @@ class Writer:
         ]
         self._nodes.append(helper.make_node(kind, names, [name], name, **attributes))
         return replace(like, name=name, pads=())
+
+    def resize(self, x: Tensor, target: dict[str, np.ndarray], **attributes: Any) -> Tensor:
+        """Add a node that resizes feature maps (n, c, h, w).
+
+        Args:
+            x: the feature maps.
+            target: ``scales`` of the four dimensions, or ``sizes`` of c, h and w.
+            **attributes: of the node.
+        """
+        if "scales" in target:
+            return self.node("Resize", [x, _NOTHING, target["scales"]], x, **attributes)
+        count = self.node("Slice", [self.node("Shape", [x], x), np.array([0]), np.array([1])], x)
+        sizes = self.node("Concat", [count, target["sizes"]], x, axis=0)
+        return self.node("Resize", [x, _NOTHING, _NOTHING, sizes], x, **attributes)
 
     def _weight(self, name: str, value: np.ndarray | float) -> str:
         self._weights[name] = np.asarray(value, np.float32 if isinstance(value, float) else None, order="C")

@@ -1,0 +1,26 @@
+"""A Keras model: ``keras.models.load_model`` opens it, and ``pretrain`` takes it as a source for the next data set."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from stages.backbones.own_keras import CLASSES, CONTRACT
+from stages.compute.flattening import add_softmax, flatten
+from stages.compute.keras_files import save_model
+from stages.formats.card import Card
+from stages.transfer.model_pair_keras import read_model
+
+
+def write_keras(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
+    """Write the fine-tuned model as one .keras file, from pixels 0-255 to probabilities, with classes and contract.
+
+    Args:
+        finetune: folder that ``finetune`` wrote.
+        pretrain: folder that ``pretrain`` wrote.
+        card: of the model.
+        path: of the file.
+    """
+    network = read_model(finetune, pretrain, "finetuned", from_pixels=True)
+    content = {CLASSES: card.classes, CONTRACT: asdict(card.contract)}
+    extra = {name: json.dumps(value, ensure_ascii=False).encode() for name, value in content.items()}
+    save_model(add_softmax(flatten(network, card.contract.size)), path, extra)
