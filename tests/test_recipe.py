@@ -4,15 +4,24 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
+from stages.backbones.registry import BACKBONES, find_backbone
 from stages.base.params import read_yaml, validate
 from stages.base.splits import SPLITS
+from stages.compute.architecture import Architecture
+from stages.compute.networks import build_head
+from stages.compute.trainable import get_values
+from stages.pipeline.recipes import apply_recipe
+from stages.schema.finetune import Finetune
 from stages.splitting.amounts import check_amounts, count_images
 from stages.tools import recipe
 from stages.tools.check import SECTIONS
+from stages.transfer.freeze import layer_table, resolve_depths
 from tests.conftest import PROJECT
 from tests.helpers.copies import copy_project, set_params
 
@@ -101,6 +110,56 @@ def test_an_unknown_recipe_is_named(
     said = capsys.readouterr().err
     assert f"there is no recipe '{name}'" in said
     assert "mnist_own_digits" in said
+
+
+# Trainable parameters of the head, and of the thawed layers, by recipe. Where a tutorial has another number, the recipe
+# says so: BatchNormalization stays in inference mode, two classes may have two logits, and depths may differ.
+TRAINABLE = {
+    "caltech101_three": (12_810, 1_194_880),
+    "cats_dogs_inception": (1_182_209, 5_152_768),
+    "cats_dogs_mobilenet_v2": (2_562, 1_663_360),
+    "cifar10_mobilenet_96": (12_810, 2_137_792),
+    "cifar10_mobilenet_native": (165_258, 2_189_760),
+    "cifar10_resnet50": (527_114, 0),
+    "cifar10_scratch": (17_802, 93_248),
+    "cifar10_vgg16": (133_898, 0),
+    "cifar10_vgg16_finetune": (133_898, 7_079_424),
+    "default": (1_290, 692_352),
+    "from_scratch": (1_290, 692_672),
+    "horse_zebra_mobilenet_v2": (2_562, 1_194_880),
+    "horse_zebra_vgg16": (2_097_922, 7_079_424),
+    "mnist_own_digits": (1_290, 692_352),
+    "mnist_own_digits_from_scratch": (1_290, 692_672),
+    "mobilenet_own_digits": (165_258, 2_137_792),
+    "own_photographs_mobilenet_v2": (2_562, 1_663_360),
+}
+CLASSES = {"cats_dogs": 2, "horse_zebra": 2, "own_photographs": 2}  # ten elsewhere
+LARGE = ("cats_dogs_inception", "cifar10_resnet50")  # networks that take seconds to build
+
+
+@cache
+def architecture_of(backbone: str, side: int) -> Architecture:
+    return find_backbone(backbone, side).build(side).architecture
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in RECIPES]
+)
+def test_each_recipe_trains_as_many_parameters_as_it_should(name: str) -> None:
+    texts = [(PROJECT / "recipes" / f"{each}.yaml").read_text() for each in ("default", name)]
+    params = YAML(typ="safe").load(apply_recipe(*texts, name))
+    backbone, side, extract = params["pretrain"]["backbone"], params["pretrain"]["image_size"], params["extract"]
+    if extract["pooling"] == "average" and not BACKBONES[backbone].own:  # as many at any size
+        side = BACKBONES[backbone].smallest
+    architecture = architecture_of(backbone, side)
+    classes = next((count for start, count in CLASSES.items() if name.startswith(start)), 10)
+    finetune = validate(params["finetune"], "finetune", Finetune)
+    options = finetune.head.model_dump(include={"hidden", "dropout", "batchnorm", "output"})
+    head = build_head(architecture.features(extract["pooling"]), classes=classes, **options)
+    frozen = resolve_depths(architecture, extract["freeze"], [])[0].frozen
+    layers = layer_table(architecture, frozen, finetune.thawed.batchnorm == "train")
+    thawed = int(layers.loc[layers["state"] == "thawed", "parameters"].sum()) if finetune.thawed.epochs else 0
+    assert (sum(weight.size for weight in get_values(head.trainable_variables)), thawed) == TRAINABLE[name]
 
 
 def test_twenty_own_photographs_a_class_suffice() -> None:

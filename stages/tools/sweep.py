@@ -73,12 +73,13 @@ def main() -> None:
     with replace_folder(SWEEP) as folder, preserve_workspace(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
         print(f"frozen passes, once for {len(depths)} depths", flush=True)
         replace_file(PARAMS, texts[AS_EXTRACTED].encode())
-        shared, _ = run_pipeline("extract_test")
+        said = set[str]()
+        shared, _ = run_pipeline("extract_test", said)
         rows = []
         for number, (freeze, frozen) in enumerate(depths.items(), start=1):
             print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
             replace_file(PARAMS, texts[freeze].encode())
-            seconds, trained = run_pipeline("evaluate")
+            seconds, trained = run_pipeline("evaluate", said)
             save_experiment(f"sweep-{freeze}", "evaluate", [METRICS])
             scores = read_json(SCORES, "head", "finetuned", "gain")
             rows.append(make_row(freeze, frozen, read_description(EXTRACT), tables.read_table(LAYERS), scores))
@@ -112,14 +113,21 @@ def set_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
     return apply_recipe(text, json.dumps(changes), "sweep")
 
 
-def run_pipeline(target: str) -> tuple[float, bool]:
-    """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran or came from the cache."""
+def run_pipeline(target: str, said: set[str]) -> tuple[float, bool]:
+    """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran or came from the cache.
+
+    Args:
+        target: the last stage to run.
+        said: lines of stages at earlier depths, which are not repeated; those of this run are added.
+    """
     lines: list[str] = []
 
     def tell(line: str) -> None:
         lines.append(line)
-        if line.startswith(("  ", "Running stage")) or "is cached" in line:
+        new = line.startswith("  ") and line not in said
+        if new or line.startswith("Running stage") or "is cached" in line:
             say(line)
+        said.add(line)
 
     started = time.monotonic()
     stream_dvc("repro", target, tell=tell)
