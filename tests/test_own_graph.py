@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from stages import evaluate, export, extract, extract_test, finetune, pretrain, split
+from stages.backbones.adopt import Scaling
 from stages.backbones.own_graph import read_own_graph
 from stages.backbones.pretrained import read_pretrained
+from stages.backbones.scaling import find_scaling
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
 from stages.base.params import read_section
 from stages.schema.pretrain import Pretrain
+from stages.tools import check, layers
+from tests.helpers.copies import set_params
 from tests.helpers.foreign import SIDE, make_network, save
 from tests.helpers.small import small_project
 
@@ -67,3 +72,184 @@ def test_every_stage_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert {each.domain: each.version for each in model.opset_import} == {"": 18}
     with pytest.raises(UserError, match="data/pretrain holds an ONNX network, which can only be run"):
         read_pretrained(Path("data/pretrain"))
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "mean", "std", "side"),
+    [
+        ("config.json", {"pretrained_cfg": {"mean": MEAN, "std": STD, "input_size": [3, 224, 224]}}, MEAN, STD, 224),
+        ("config.json", {"mean": MEAN, "std": STD}, MEAN, STD, None),
+        (
+            "preprocessor_config.json",
+            {"image_mean": MEAN, "image_std": STD, "rescale_factor": 1 / 255, "do_normalize": True, "size": 224},
+            MEAN,
+            STD,
+            224,
+        ),
+        (
+            "preprocessor_config.json",
+            {"do_normalize": False, "size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}},
+            [0.0],
+            [1.0],
+            224,
+        ),
+        (
+            "preprocessor_config.json",
+            {"rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "size": {"height": 299}},
+            [0.5],
+            [0.5],
+            299,
+        ),
+        (
+            "image_converter.json",
+            {"config": {"scale": [1 / 127.5] * 3, "offset": -1.0, "image_size": [16, 16]}},
+            [0.5] * 3,
+            [0.5] * 3,
+            16,
+        ),
+    ],
+    ids=["timm", "older timm", "Hugging Face", "not normalized", "EfficientNet", "KerasHub"],
+)
+def test_the_config_beside_it_says_how_pixels_are_scaled(
+    tmp_path: Path, name: str, config: dict[str, Any], mean: list[float], std: list[float], side: int | None
+) -> None:
+    (tmp_path / name).write_text(json.dumps(config))
+    found = find_scaling("auto", tmp_path)
+    assert (found.origin, found.side) == (name, side)
+    np.testing.assert_allclose(found.scaling.scale, 1 / (255 * np.array(std)))
+    np.testing.assert_allclose(found.scaling.offset, -np.array(mean) / std, atol=1e-12)
+    assert find_scaling("0-255", tmp_path).scaling == Scaling((1.0,), (0.0,))
+
+
+def test_configs_that_do_not_say_it_are_refused(tmp_path: Path) -> None:
+    def said() -> str:
+        with pytest.raises(UserError) as found:
+            find_scaling("auto", tmp_path)
+        return str(found.value)
+
+    (tmp_path / "config.json").write_text('{"model_type": "dinov2"}')  # of Hugging Face
+    assert said().startswith("pretrain.pixels: nothing says which values the network takes. Set it to 0-255, 0-1")
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": "gray", "image_std": [1]}')
+    assert "preprocessor_config.json: expected how pixels are scaled; received something else" in said()
+    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false, "do_flip_channel_order": true}')
+    assert "takes BGR; expected one that takes RGB" in said()
+    (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
+    (tmp_path / "config.json").write_text(json.dumps({"mean": MEAN, "std": STD}))
+    assert "config.json and preprocessor_config.json say different things" in said()
+
+
+def test_a_folder_holds_weights_and_config(here: Path) -> None:
+    save(make_network("vector", ("n", 3, "h", "w")), FOLDER / "model.onnx", external=True)
+    (FOLDER / "config.json").write_text(json.dumps({"mean": MEAN, "std": STD, "input_size": [3, 224, 224]}))
+    (FOLDER / "model.safetensors").write_bytes(b"the same model for PyTorch")
+    own = read(source=str(FOLDER), pixels="auto")
+    assert own.lines == [
+        "model.onnx, 390 parameters; its output: vector, 6 numbers",
+        "pixels, in units of 0-1: mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225] (config.json)",
+        "note: config.json says 224 pixels, and pretrain.image_size is 16",
+    ]
+    own = read(source=str(FOLDER), pixels="-1-1")
+    assert own.lines[1] == "pixels, in units of 0-1: mean [0.5] and std [0.5] (pretrain.pixels)"
+
+    said = refused(source=str(FOLDER / "model.onnx"), pixels="0-1")
+    assert "its weights are in model.onnx.data. Put both into a folder and set pretrain.source to the folder" in said
+    (FOLDER / "model.onnx.data").unlink()
+    assert "expected its weights beside it, in model.onnx.data" in refused(source=str(FOLDER))
+    save(make_network(), FOLDER / "other.onnx")
+    assert "expected one model or weights file in data/own/network, found model.onnx, other.onnx" in refused(
+        source=str(FOLDER)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html><title>Sign in</title>", "it is a web page: download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "it is a pointer of Git LFS: run `git lfs pull`"),
+        (b"PK\x03\x04", "it is a zip archive, such as PyTorch's .pt files are: export the network with torch.onnx"),
+        (b"", "what it holds (0 bytes, beginning with b'') is cut off or something else. Copy it again"),
+        (None, "is cut off or something else. Copy it again"),
+    ],
+    ids=["web page", "Git LFS", "zip", "empty", "cut off"],
+)
+def test_a_file_that_holds_no_network_is_refused(here: Path, content: bytes | None, said: str) -> None:
+    FILE.write_bytes(make_network().SerializeToString()[:700] if content is None else content)
+    assert said in refused()
+
+
+def test_what_is_newer_than_the_library_is_refused(here: Path) -> None:
+    model = make_network()
+    model.opset_import[0].version = 99
+    save(model, FILE)
+    assert "received opset 99 and IR version 10. Export it with opset_version=18." in refused()
+
+
+def test_a_network_of_more_than_two_gigabytes_is_refused(here: Path) -> None:
+    save(make_network(), FOLDER / "model.onnx", external=True)
+    with (FOLDER / "model.onnx.data").open("r+b") as file:
+        file.truncate(2**31)  # sparse: it takes no space
+    assert "expected a network of less than 2.15 GB, which is what a graph can hold; received 2.15 GB" in refused(
+        source=str(FOLDER)
+    )
+
+
+WHY = "for the backbone is an ONNX network, which can only be run, not thawed; received"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"extract": {"freeze": -1}}, f"extract.freeze: expected all, {WHY} -1."),
+        ({"extract": {"freeze": "none"}}, f"extract.freeze: expected all, {WHY} none."),
+        ({"extract": {"depths": ["all", "network"]}}, f"extract.depths: expected all, {WHY} network."),
+        (
+            {"finetune": {"thawed": {"gradual": [{"epoch": 1, "freeze": -1}]}}},
+            f"finetune.thawed.gradual: expected all, {WHY} -1.",
+        ),
+        ({"extract": {"views": "fresh"}}, f"extract.views: expected a count, {WHY} fresh."),
+        ({"compute": {"frozen": "keras"}}, f"compute.frozen: expected auto or onnxruntime, {WHY} keras."),
+        ({"compute": {"precision": "bfloat16"}}, f"compute.precision: expected float32, {WHY} bfloat16."),
+        ({"finetune": {"head": {"initial": "source"}}}, f"finetune.head.initial: expected new, {WHY} source."),
+        ({"export": {"formats": ["onnx", "litert"]}}, f"export.formats: expected [onnx], {WHY} litert."),
+        (
+            {"extract": {"pooling": "first"}},
+            "extract.pooling: expected average, max or none, for the backbone ends in feature maps of 4 x 4 x 6 and "
+            "not in tokens, of which first takes one; received first.",
+        ),
+        (
+            {"pretrain": {"classes": ["a", "b"]}},
+            "pretrain.classes: expected auto, for a classifier is read from Keras models alone and "
+            "data/own/network.onnx is none.",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_a_graph_does_not_allow_is_found_by_check(here: Path, changes: dict[str, Any], said: str) -> None:
+    save(make_network("maps"), FILE)
+    set_params(here, changes)
+    sections, found = check.read_sections()
+    assert found == []
+    assert check.describe_freeze(sections) == ("", [f"params.yaml: {said}"])
+
+
+def test_layers_shows_one_layer(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(make_network("maps"), FILE)
+    monkeypatch.setattr("sys.argv", ["layers"])
+    layers.main()
+    said = capsys.readouterr().out
+    assert "1         network  ONNX        4 x 4 x 6" in said
+    assert "stored: only the features, since the whole backbone is frozen" in said
+
+
+def test_the_number_of_threads_changes_no_byte(here: Path) -> None:
+    save(make_network("tokens"), FILE)
+    graph, written = read().graph, set()
+    pixels = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3), np.uint8)
+    for threads in (1, 2):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), options, ["CPUExecutionProvider"])
+        written.add(b"".join(values.tobytes() for values in session.run(None, {"pixels": pixels})))
+    assert len(written) == 1

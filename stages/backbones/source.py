@@ -98,8 +98,6 @@ def _find(source: Path) -> Source:
         )
     inside = sorted(source.iterdir())
     graphs = [path for path in inside if path.suffix == ".onnx"]
-    if len(graphs) == 1:  # other formats of the same model may lie beside it
-        return Source("onnx", graphs[0])
     if is_preset(source):
         return Source("keras_hub", source)
     if (source / "saved_model.pb").is_file():
@@ -107,9 +105,8 @@ def _find(source: Path) -> Source:
             f"pretrain.source: {source} is a SavedModel, which holds no layers. Load it where it was made, and save it "
             f"with `model.save('NAME.keras')`."
         )
-    if others := [
-        path for path in inside if path.suffix.lower() in (*OTHER_WEIGHTS, *_KNOWN) and path.suffix not in _KNOWN
-    ]:
+    others = [path for path in inside if path.suffix.lower() in (*OTHER_WEIGHTS, *_KNOWN) and path.suffix not in _KNOWN]
+    if others and not graphs:  # beside a graph may lie other formats of the same model
         raise UserError(_UNREADABLE.format(others[0]))
     files = graphs or [path for path in inside if path.suffix in _KNOWN]
     if len(files) > 1:
