@@ -8,6 +8,7 @@ import onnx
 
 from stages.backbones.adopt import adopt
 from stages.backbones.onnx_files import read_onnx
+from stages.backbones.preset import convert_preset
 from stages.backbones.scaling import describe_scaling, find_scaling
 from stages.backbones.source import Source
 from stages.base.errors import UserError
@@ -46,8 +47,6 @@ def read_own_graph(params: Pretrain, source: Source) -> OwnGraph:
     folder = Path(params.source) if Path(params.source).is_dir() else None
     found = find_scaling(params.pixels, folder)
     if source.kind == "keras_hub":
-        from stages.compute.hub import convert_preset  # here: it imports the framework
-
         model = convert_preset(path, side)
     else:
         model = read_onnx(path, folder is not None)
