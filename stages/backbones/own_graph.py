@@ -46,10 +46,7 @@ def read_own_graph(params: Pretrain, source: Source) -> OwnGraph:
     path, side = source.path, params.image_size
     folder = Path(params.source) if Path(params.source).is_dir() else None
     found = find_scaling(params.pixels, folder)
-    if source.kind == "keras_hub":
-        model = convert_preset(path, side)
-    else:
-        model = read_onnx(path, folder is not None)
+    model = convert_preset(path, side) if source.kind == "keras_hub" else read_onnx(path, folder is not None)
     try:
         adopted = adopt(model, side, found.scaling, None if params.output == AUTO else params.output)
     except UserError as error:
