@@ -1,11 +1,12 @@
 """What a converged head is worth: finetune.head.solver gradient and logistic, and fine-tuning from either.
 
-    python -m tests.benchmarks.head_solver SHARED [--seeds 3] [--only caltech101_20 ...]
+    python -m tests.benchmarks.head_solver SHARED [--seeds 3] [--only caltech101_20 ...] [--heads]
 
 SHARED is a folder that holds datasets/ (class folders) and mirror/ (MNIST, CIFAR-10, weights of MobileNetV2). Each seed
 draws other images, views and weights; all columns of a seed have the same. "plain" is scikit-learn's LogisticRegression
 with its defaults on the features of the images alone, without augmented views. Prints validation accuracy and loss, by
-which a solver is to be chosen, then test accuracy: lowest, median and highest of the seeds.
+which a solver is to be chosen, then test accuracy: lowest, median and highest of the seeds. --heads leaves out
+fine-tuning.
 """
 
 import argparse
@@ -55,10 +56,10 @@ DIGITS = {
 # Source, number of images of each class in train, val and test, and other params.
 SETS: dict[str, tuple[str, tuple[int, int, int | str], Mapping[str, Any]]] = {
     "caltech101_20": ("datasets/caltech101_mini", (20, 10, "rest"), PHOTOS),
-    "cats_dogs_20": ("datasets/cats_dogs", (20, 10, 150), PHOTOS),
     "horses_zebras_20": ("datasets/horses_zebras", (20, 10, "rest"), PHOTOS),
-    "cifar10_50": ("mirror/cifar-10-binary-subset.tar.gz", (50, 20, 50), {**PHOTOS, **SMALL}),
+    "cats_dogs_20": ("datasets/cats_dogs", (20, 10, 150), PHOTOS),
     "own_digits_5": ("datasets/own_digits", (5, 2, "rest"), DIGITS),
+    "cifar10_50": ("mirror/cifar-10-binary-subset.tar.gz", (50, 20, 50), {**PHOTOS, **SMALL}),
     "cats_dogs_200": ("datasets/cats_dogs", (200, 50, 150), PHOTOS),
 }
 SOLVERS = {"gradient": 0.3, "logistic": 0.0}  # and dropout
@@ -76,11 +77,15 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--heads", action="store_true")
     arguments = parser.parse_args()
+    columns = COLUMNS[: 3 if arguments.heads else None]
     found: dict[str, list[Outcome]] = {}
     for name in arguments.only:
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
             prepare(Path(folder), arguments.shared.resolve(), name)
+            if arguments.heads:
+                set_params(Path(folder), {"extract": {"freeze": "all"}})
             for seed in range(1, arguments.seeds + 1):
                 found.setdefault(name, []).append(outcome(Path(folder), seed))
                 print(json.dumps({"set": name, "seed": seed, **found[name][-1]}), flush=True)
@@ -92,10 +97,10 @@ def main() -> None:
         ("test loss", "test_loss", 1),
     ):
         rows = [
-            (name, *(spread([scale * seed[column][key] for seed in seeds]) for column in COLUMNS))
+            (name, *(spread([scale * seed[column][key] for seed in seeds]) for column in columns))
             for name, seeds in found.items()
         ]
-        print(f"\n{title}\n{table([('', *COLUMNS), *rows])}")
+        print(f"\n{title}\n{table([('', *columns), *rows])}")
 
 
 def prepare(here: Path, shared: Path, name: str) -> None:
