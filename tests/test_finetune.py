@@ -422,7 +422,7 @@ def test_a_logistic_head_is_where_fine_tuning_starts(
         finetune.main()
         runs.append(written())
     assert runs[0] == runs[1]
-    assert "in 5 folds of 16 images), " in capsys.readouterr().out
+    assert "by 5-fold cross-validation over 16 images), " in capsys.readouterr().out
     history = pd.read_csv("data/finetune/history.csv")
     assert list(history["phase"]) == ["head"] + ["thawed"] * 3
     assert list(history["epoch"]) == [1, 2, 3, 4]

@@ -125,7 +125,7 @@ def test_one_logit_and_two_are_the_same_classifier(capsys: pytest.CaptureFixture
     assert (len(histories[0]), row["kept"], row["epoch"]) == (1, 1, 1)
     assert row["val_loss"] == row["loss"]
     assert pd.isna(row["learning_rate"])
-    assert "in 5 folds of 30 images), " in capsys.readouterr().out
+    assert "by 5-fold cross-validation over 30 images), " in capsys.readouterr().out
 
 
 def test_it_says_where_it_did_not_converge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

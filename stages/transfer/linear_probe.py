@@ -65,8 +65,8 @@ def _read_rows(data: Data) -> np.ndarray:
 
 def _describe(fitted: LogisticFit, seconds: float) -> str:
     how = (
-        f"chosen in {fitted.folds} folds of {fitted.images} images"
+        f"chosen by {fitted.folds}-fold cross-validation over {fitted.images} images"
         if fitted.folds
-        else "not chosen, because no class has a second image to hold out"
+        else "fixed, because no class has a second image to hold out"
     )
     return f"logistic regression: C {fitted.strength:.3g} ({how}), {fitted.iterations} iterations, {seconds:.1f} s"
