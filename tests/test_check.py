@@ -19,6 +19,18 @@ def test_the_defaults_pass(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "mnist_cnn at 28 px: 4 of 6 layers frozen, thawed from dense on; activations are stored at flatten." in said
 
 
+def test_a_source_outside_the_repository_cannot_be_shared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "photographs").mkdir()
+    (here / "outside").symlink_to("photographs")
+    for source, warned in ((str(here / "photographs"), True), ("../photographs", True), ("outside", False)):
+        (here.parent / "photographs").mkdir(exist_ok=True)
+        set_params(here, {"split": {"source": source, "form": "photo"}})
+        check.main()
+        said = capsys.readouterr().out
+        assert said.count("warning:") == warned
+        assert (f"warning: params.yaml: split.source: {source} is not a path within the repository" in said) == warned
+
+
 @pytest.mark.parametrize("views", [2, "fresh"])
 def test_the_depth_that_is_trained_is_the_one_shown(
     here: Path, capsys: pytest.CaptureFixture[str], views: int | str

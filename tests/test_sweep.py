@@ -57,6 +57,7 @@ else:
     rates = {"accuracy": right, "accuracy_low": right - 0.1, "accuracy_high": right + 0.05}
     (folder / "scores.json").write_text(json.dumps({"head": rates, "finetuned": rates, "gain": rates}))
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": right}}))
+    print(f"  {right:.0%} right\\n  test split: 5 of 8 images are among the 9 of HEAD")
 """
 PIPELINE = """
 stages:
@@ -132,6 +133,7 @@ def test_each_depth_is_an_experiment_and_the_workspace_stays(
     said = capfd.readouterr().out
     assert state(here) == before
     assert ran(said) == ["extract", "extract_test", *["finetune", "evaluate"] * 2]
+    assert [said.count(line) for line in ("86% right", "90% right", "images are among")] == [1, 1, 1]
     results = pd.read_csv("data/sweep/sweep.csv")
     assert list(results["freeze"]) == ["-2", "none"], "the most frozen comes first"
     assert list(results["frozen"]) == [4, 0]

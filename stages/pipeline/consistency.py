@@ -1,6 +1,7 @@
 """Find sections of params.yaml that contradict each other."""
 
 import difflib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,21 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
         found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
     return found
+
+
+def find_local_sources(sections: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each source that only this machine has, because its path leads out of the repository.
+
+    Args:
+        sections: valid ones, by name.
+    """
+    paths = {f"{name}.source": sections[name].source for name in ("split", "pretrain") if name in sections}
+    return [
+        f"{key}: {path} is not a path within the repository, so nobody else can repeat the experiment. To share it, "
+        f"move the data into data/own and run `dvc add`."
+        for key, path in paths.items()
+        if os.path.isabs(path) or os.path.normpath(path).split(os.sep)[0] == os.pardir
+    ]
 
 
 def _suggest(source: Path, catalog: Sequence[str]) -> str:

@@ -180,6 +180,11 @@ class Plateau(Section):
     floor: Annotated[float, Field(ge=0)]
 
 
+def _takes_steps(phase: Any) -> bool:
+    """Return whether a valid phase is trained by an optimizer."""
+    return phase is not None and phase.epochs > 0 and getattr(phase, "solver", "gradient") == "gradient"
+
+
 class Finetune(Section):
     """How the head and the thawed layers are trained."""
 
@@ -205,10 +210,9 @@ class Finetune(Section):
     @classmethod
     def _warm_before_the_end(cls, value: Schedule, info: ValidationInfo) -> Schedule:
         for name in ("head", "thawed"):
-            phase = info.data.get(name)
-            epochs = phase.epochs if phase and getattr(phase, "solver", "gradient") == "gradient" else 0
-            if epochs and value.warmup >= epochs:
-                raise ValueError(f"expected a warmup of fewer epochs than {name}.epochs: {epochs}")
+            phase: Any = info.data.get(name)
+            if _takes_steps(phase) and value.warmup >= phase.epochs:
+                raise ValueError(f"expected a warmup of fewer epochs than {name}.epochs: {phase.epochs}")
         return value
 
     @field_validator("loss")
@@ -226,8 +230,8 @@ class Finetune(Section):
                 "expected patience: 0 with schedule.kind: cosine: both lower the learning rate, so choose one"
             )
         for name in ("head", "thawed"):
-            phase = info.data.get(name)
-            if value.patience and phase and phase.epochs and value.floor >= phase.learning_rate:
+            phase: Any = info.data.get(name)
+            if value.patience and _takes_steps(phase) and value.floor >= phase.learning_rate:
                 raise ValueError(f"expected a floor below {name}.learning_rate: {phase.learning_rate}")
         return value
 

@@ -19,7 +19,7 @@ from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
 from stages.base.versions import find_differences
 from stages.compute.backend import BACKENDS, choose_backend
-from stages.pipeline.consistency import find_contradictions
+from stages.pipeline.consistency import find_contradictions, find_local_sources
 from stages.pipeline.damage import find_broken_state, find_damage
 from stages.pipeline.dependencies import find_problems, write_dependencies
 from stages.schema.compute import Compute
@@ -71,6 +71,8 @@ def main() -> None:
     found += find_broken_state(LOCK) + (find_damage(LOCK, OWN) if options.data else [])
     if found:
         raise UserError("\n".join(["", *found]))
+    for line in find_local_sources(sections):
+        print(f"warning: {PARAMS}: {line}")
     if options.data:
         print("data/ and DVC's cache are what their hashes say.")
     print(f"params.yaml is valid: {', '.join(SECTIONS)}.\n{network}\ndvc.yaml declares what the stages use.")
