@@ -24,9 +24,10 @@ os.environ["PYTHONWARNINGS"] = ",".join(["error::ResourceWarning", *OWN])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip the tests that need JAX where it is not installed."""
-    if item.get_closest_marker("jax") and find_spec("jax") is None:
-        pytest.skip("needs JAX: pip install -e '.[jax]'")
+    """Skip the tests that need JAX or KerasHub where it is not installed."""
+    for marker, module, name in (("jax", "jax", "JAX"), ("hub", "keras_hub", "KerasHub")):
+        if item.get_closest_marker(marker) and find_spec(module) is None:
+            pytest.skip(f"needs {name}: pip install -e '.[{marker}]'")
 
 
 @pytest.fixture(autouse=True)
