@@ -62,15 +62,18 @@ def main() -> None:
         raise UserError(f"{EXTRACT_TEST} was computed from other images than {TEST}. Run `dvc repro`.")
 
     logits = predict(FINETUNE, PRETRAIN, outputs)
-    probabilities = {name: softmax(values) for name, values in logits.items()}
+    probabilities = {name: softmax(logits[name]) for name in pair.measured}
     labels, classes = split.labels(), pair.classes
-    scores = measure(labels, **probabilities, confidence=params.confidence, bins=params.calibration_bins)
-    content: dict[str, Any] = {"test_images": len(split), **scores}
+    how: dict[str, Any] = {
+        "compare": pair.comparable,
+        "confidence": params.confidence,
+        "bins": params.calibration_bins,
+    }
+    content: dict[str, Any] = {"test_images": len(split), **measure(labels, probabilities, **how)}
     held = np.array([locked.is_test(pixels) for pixels in split.pixels()], dtype=bool)
     if 0 < held.sum() < len(split):
         some = {name: values[held] for name, values in probabilities.items()}
-        scores = measure(labels[held], **some, confidence=params.confidence, bins=params.calibration_bins)
-        content["locked"] = {"test_images": int(held.sum()), **scores}
+        content["locked"] = {"test_images": int(held.sum()), **measure(labels[held], some, **how)}
     predictions = tabulate(split, probabilities)
     val, summary = FINETUNE / "val.parquet", read_json(SUMMARY, "images", "rejects", "duplicates")
     with refuse_damaged(val, "predictions of the validation images"):
@@ -82,7 +85,8 @@ def main() -> None:
         pq.write_table(predictions, folder / "predictions.parquet")
         pq.write_table(illustrate(split, predictions, Contract(**pair.contract)), folder / "examples.parquet")
         named = [escape(name) for name in classes]
-        measure_classes(labels, probabilities, named).to_csv(folder / "per_class.csv", index=False)
+        by_class = probabilities if pair.comparable else {"finetuned": probabilities["finetuned"]}
+        measure_classes(labels, by_class, named).to_csv(folder / "per_class.csv", index=False)
         count_confusions(labels, probabilities["finetuned"], named).to_csv(folder / "confusion.csv")
         outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas().map(escape)
         outcomes.to_csv(folder / "outcomes.csv", index=False, header=["actual", "predicted"])

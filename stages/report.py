@@ -50,7 +50,7 @@ REPORT = Path("data/report")
 def main() -> None:
     """Read, draw, write."""
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
-    scores = read_json(SCORES, "test_images", "head", "finetuned", "gain")
+    scores = read_json(SCORES, "test_images", "finetuned")
     summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked")
     images, by_class = scores["test_images"], tables.read_table(BY_CLASS)
     with refuse_damaged(EXAMPLES, "pictures of predictions"):
@@ -69,7 +69,7 @@ def main() -> None:
     samples = [group for group in samples if group.tiles]
     views = sheet_content.group_views(*read_preview(SEEN))
     about_views = captions.VIEWS + captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
-    said = summarize_gain(scores["gain"], images, measures.confidence, thawed)
+    said = summarize_gain(scores.get("gain"), images, measures.confidence, thawed)
 
     with replace_folder(REPORT) as folder:
         draw_curves(history, folder / "curves.png")

@@ -81,7 +81,7 @@ def put_models(folder: Path) -> None:
 
     head = build_head(3, classes=3)
     depth = Depth(2, "first")
-    write_model_pair(finetune, ModelPair(CLASSES, asdict(contract), "average", depth, json.loads(head.to_json())))
+    write_model_pair(finetune, ModelPair(CLASSES, asdict(contract), "average", depth, json.loads(head.to_json()), True))
     classifier = head.get_layer("classifier")
     classifier.set_weights([np.zeros((3, 3)), np.array([1.0, 0.0, 0.0])])
     write_model(finetune, pretrain, head, "head", features)
@@ -266,8 +266,25 @@ def test_where_nothing_was_thawed_the_head_is_both(copy: Path) -> None:
     table = pd.read_parquet(copy / "data/evaluate/predictions.parquet")
     assert list(table["finetuned_predicted"]) == ["red"] * 8
     scores = json.loads((copy / "data/evaluate/scores.json").read_text())
+    assert list(scores) == ["test_images", "head", "finetuned"]
     assert scores["head"] == scores["finetuned"]
-    assert scores["gain"]["accuracy"] == 0
+    assert json.loads((copy / "data/evaluate/metrics.json").read_text())["test"]["head_accuracy"] == 0.5
+
+
+def test_a_head_that_was_never_trained_is_not_compared_with(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = json.loads((copy / "data/finetune/model.json").read_text())
+    (copy / "data/finetune/model.json").write_text(json.dumps(content | {"head_trained": False}))
+    run_in(copy)
+    written = {name: json.loads((copy / f"data/evaluate/{name}.json").read_text()) for name in ("scores", "metrics")}
+    assert list(written["scores"]) == ["test_images", "finetuned"]
+    assert [key for split in ("val", "test") for key in written["metrics"][split] if "head" in key] == []
+    for file in ("predictions.parquet", "per_class.csv"):
+        path = copy / "data/evaluate" / file
+        columns = (pd.read_csv if path.suffix == ".csv" else pd.read_parquet)(path).columns
+        assert [name for name in columns if name.startswith("head")] == [], file
+    said = capsys.readouterr().out
+    assert "8 test images: fine-tuned 75.0 % (" in said
+    assert "gain" not in said
 
 
 OTHER_IMAGES = "data/extract_test was computed from other images than data/split/test.parquet. Run `dvc repro`."

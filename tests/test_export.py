@@ -119,7 +119,7 @@ def hand_on(
     (depth,) = resolve_depths(backbone.architecture, freeze, [])
     thaws = depth.frozen < len(backbone.architecture.layers)
     plain = json.loads(head.to_json())
-    write_model_pair(finetune, ModelPair(classes, asdict(contract), "average", depth if thaws else None, plain))
+    write_model_pair(finetune, ModelPair(classes, asdict(contract), "average", depth if thaws else None, plain, True))
     models = {"head": head}
     if thaws:
         models["finetuned"] = build_trainable_part(backbone, depth.layer, "average", head)

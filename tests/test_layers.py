@@ -1,16 +1,23 @@
 """layers: what is frozen and what it costs, before anything has run."""
 
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from stages.backbones.registry import BACKBONES
+from stages.compute.networks import build_head, build_trainable_part
+from stages.compute.trainable import freeze_layers
+from stages.schema.finetune import Head
 from stages.tools import layers
 from stages.transfer.costs import Images, describe_disk_usage
-from stages.transfer.freeze import resolve_depths
+from stages.transfer.freeze import resolve_depths, resolve_freeze
+from stages.transfer.summary import describe_whole, format_layers
 from tests.helpers.copies import set_params
+from tests.helpers.miniature import as_backbone, miniature
 from tests.helpers.small import small_project
 
 SMALLEST = {"backbone": "mnist_cnn", "image_size": 28}
@@ -38,8 +45,9 @@ def test_states_totals_and_cost_of_a_block(
     lines = shown(monkeypatch, capsys, "--freeze", "block_13").splitlines()
     ruler = next(number for number, line in enumerate(lines) if "thawed from here on" in line)
     assert lines[ruler - 1].split()[:2] == ["115", "block_12_add"]
-    assert lines[ruler + 1].split()[:3] == ["116", "block_13", "block_13_expand"]
-    assert all(line.endswith("frozen") for line in lines[1:ruler])
+    assert lines[ruler + 1] == "block_13"
+    assert lines[ruler + 2].split()[:2] == ["116", "block_13_expand"]
+    assert all(line.endswith("frozen") for line in lines[1:ruler] if line.startswith("  "))
     text = "\n".join(lines)
     assert "frozen      116 layers" in text
     assert "stored: the output of block_12_add, 6 x 6 x 32 float32" in text
@@ -158,3 +166,66 @@ def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     tested = 4 * (6 * 6 * 32 + 1280)  # extract_test runs the frozen part all the same
     assert lines[2].endswith(f": {tested:,} bytes per image x 100 = {tested * 100 / 1e3:.3g} kB")
     assert lines[3:] == [f"on disk: {(27_648 * 1200 + tested * 100) / 1e6:.3g} MB"]
+
+
+HEAD = {"initial": "new", "dropout": 0.5, "output": "softmax", "epochs": 1, "learning_rate": 0.1}
+BLOCKS = {"stem": "stem_conv", "block1": "block1_conv", "block2": "block2_conv"}
+STATE = re.compile(r"([\d,]+) +(frozen|thawed|inference|trained)$")
+
+
+@pytest.mark.parametrize("freeze", ["all", "none", -2, "block2"])
+@pytest.mark.parametrize("train_batchnorm", [False, True])
+@pytest.mark.parametrize(("hidden", "batchnorm"), [([], False), ([8, 4], True)])
+def test_the_counts_are_those_of_the_network_that_trains(
+    freeze: int | str, train_batchnorm: bool, hidden: list[int], batchnorm: bool
+) -> None:
+    backbone = as_backbone(miniature(), blocks=BLOCKS)
+    depth = resolve_freeze(backbone.architecture, freeze)
+    params = Head(**HEAD, hidden=hidden, batchnorm=batchnorm)
+    whole = describe_whole(backbone.architecture, backbone, "average", params, 3, depth.frozen, train_batchnorm)
+
+    other = as_backbone(miniature(), blocks=BLOCKS)
+    head = build_head(12, classes=3, hidden=hidden, dropout=0.5, batchnorm=batchnorm)
+    freeze_layers(other.model, depth.frozen, train_batchnorm)
+    parts = (head, head if freeze == "all" else build_trainable_part(other, depth.layer, "average", head))
+    assert whole.trainable == tuple(sum(math.prod(weight.shape) for weight in part.trainable_weights) for part in parts)
+    assert whole.total == other.model.count_params() + head.count_params()
+    lines = format_layers(backbone.architecture, depth.frozen, train_batchnorm, whole)
+    shown = [int(found[1].replace(",", "")) for found in map(STATE.search, lines) if found]
+    assert sum(shown) == whole.total
+
+
+def test_the_head_follows_the_backbone(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = {"hidden": [8], "dropout": 0.5, "batchnorm": True}
+    set_params(here, {"pretrain": {"backbone": "three_conv_cnn", "image_size": 32}, "finetune": {"head": head}})
+    text = shown(monkeypatch, capsys, "--freeze", "block3")
+    end = [line.split() for line in text[text.index("── pooling and head") :].splitlines()[1:6]]
+    assert end == [
+        ["pooling_average", "GlobalAveragePooling2D", "128", "0"],
+        ["head_dense_1", "Dense", "8", "1,032", "trained"],
+        ["head_batchnorm_1", "BatchNormalization", "8", "32", "trained"],
+        ["head_dropout_1", "Dropout", "8", "0", "trained"],
+        ["classifier", "Dense", "2", "18", "trained"],
+    ]
+    totals = [line.split()[2:] for line in text.splitlines() if re.match("(trainable|frozen|total) parameters", line)]
+    assert totals == [["1,066", "74,922"], ["93,264", "19,408"], ["94,330", "94,330"]]
+    shutil.rmtree("data/own/bars")
+    text = shown(monkeypatch, capsys, "--freeze", "block3")
+    assert re.search(r"classifier +Dense +n +9 x n +trained", text)
+    assert re.search(
+        r"total parameters +94,312 \+ 9 x n +94,312 \+ 9 x n\nn: the number of classes, which is unk", text
+    )
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2_035", pytest.param("nasnet_mobile", marks=pytest.mark.slow)])
+def test_the_table_fits_the_terminal(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backbone: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    set_params(here, {"pretrain": {"backbone": backbone}, "extract": {"freeze": "all"}})
+    text = shown(monkeypatch, capsys)
+    table = text[: text.index("\n\n")].splitlines()
+    assert max(map(len, table)) <= 80
+    assert {len(line.split()) for line in table if line.endswith("frozen")} == {6}

@@ -163,7 +163,7 @@ def test_calibration_error_of_a_model_as_sure_as_it_is_right_is_zero() -> None:
 def test_measure_compares_image_by_image_and_rounds() -> None:
     head = PROBABILITIES
     finetuned = np.eye(3)[[0, 0, 1, 0, 1]]  # wins image 1, loses image 4
-    metrics = measure(LABELS, head, finetuned, confidence=0.95, bins=15)
+    metrics = measure(LABELS, {"head": head, "finetuned": finetuned}, compare=True, confidence=0.95, bins=15)
     assert list(metrics) == ["head", "finetuned", "gain"]
     assert metrics["gain"]["accuracy"] == 0
     low, high = bound_difference(1, 1, 5, 0.95)

@@ -110,12 +110,12 @@ def put_results(
         best = probabilities[row].argmax()
         probabilities[row, [best, target]] = probabilities[row, [target, best]]
     predicted = probabilities.argmax(axis=1)
-    head = rng.dirichlet(np.ones(len(classes)), size=tested) if epochs[1] else probabilities
-    scores = {"test_images": tested, **measure(labels, head, probabilities, confidence=0.95, bins=15)}
+    models, compare = {"finetuned": probabilities}, min(epochs) > 0
+    if compare:
+        models = {"head": rng.dirichlet(np.ones(len(classes)), size=tested), **models}
+    scores = {"test_images": tested, **measure(labels, models, compare=compare, confidence=0.95, bins=15)}
     (evaluate / "scores.json").write_text(json.dumps(scores))
-    measure_classes(labels, {"head": head, "finetuned": probabilities}, escaped).to_csv(
-        evaluate / "per_class.csv", index=False
-    )
+    measure_classes(labels, models, escaped).to_csv(evaluate / "per_class.csv", index=False)
     count_confusions(labels, probabilities, escaped).to_csv(evaluate / "confusion.csv")
     table = test[["class", "source", "sha256"]].assign(
         predicted=np.array(classes, dtype=object)[predicted], confidence=probabilities.max(axis=1)
@@ -233,7 +233,12 @@ def test_the_images_of_each_class_are_counted(page: str) -> None:
         pytest.param(
             3, {"validated": 0, "rejects": 201}, ["The first 200 of 201", "The thawed phase"], id="no validation"
         ),
-        pytest.param(3, {"epochs": (0, 2), "wrong": 1.0}, ["Wrong: 24 of 30"], id="all wrong, no head phase"),
+        pytest.param(
+            3,
+            {"epochs": (0, 2), "wrong": 1.0},
+            ["Wrong: 24 of 30", "is no head-only model"],
+            id="all wrong, no head phase",
+        ),
         pytest.param(
             3, {"epochs": (0, 0), "tested": 1, "wrong": 0.0}, ["Right: 1", "test: 1 image"], id="next to nothing"
         ),
@@ -247,6 +252,8 @@ def test_every_kind_of_run_has_its_report(
     for words in says:
         assert words in visible
     assert not re.search(r"\bnan\b", visible, re.I)
+    two = min(options.get("epochs", (1, 1))) > 0
+    assert ("<h3>Gain</h3>" in visible, "F1 head only" in visible) == (two, two)
 
 
 def test_it_needs_no_tensorflow_and_writes_the_same_bytes_again(nasty: Path, project: Path) -> None:

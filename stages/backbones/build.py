@@ -11,13 +11,26 @@ from stages.schema.pretrain import SOURCE, Pretrain
 
 if TYPE_CHECKING:
     from stages.backbones.pretrained import Pretrained
+    from stages.compute.networks import Backbone
 
 
 def describe_backbone(params: Pretrain) -> Architecture:
-    """Return the architecture of the backbone; a network of the table needs no file.
+    """Return the architecture of what ``build_backbone`` builds, and raise what it raises.
 
     Args:
         params: the section ``pretrain``.
+    """
+    return build_backbone(params)[0]
+
+
+def build_backbone(params: Pretrain) -> "tuple[Architecture, Backbone | None]":
+    """Return the backbone's architecture, and the network: one of the table has random weights and needs no file.
+
+    Args:
+        params: the section ``pretrain``.
+
+    Returns:
+        None for the network of a backbone that is a graph.
 
     Raises:
         UserError: there is no such backbone, or it does not take such images.
@@ -25,9 +38,11 @@ def describe_backbone(params: Pretrain) -> Architecture:
     if params.backbone == SOURCE:
         source = find_source(params)
         if source.is_graph:
-            return read_own_graph(params, source).architecture
-        return read_own_model(params, source.path).backbone.architecture
-    return find_backbone(params.backbone, params.image_size).build(params.image_size).architecture
+            return read_own_graph(params, source).architecture, None
+        backbone = read_own_model(params, source.path).backbone
+    else:
+        backbone = find_backbone(params.backbone, params.image_size).build(params.image_size)
+    return backbone.architecture, backbone
 
 
 def read_own_model(params: Pretrain, path: Path) -> "Pretrained":

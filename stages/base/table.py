@@ -21,6 +21,21 @@ def format_table(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) ->
     return text.splitlines()
 
 
+def fit_table(rows: Sequence[Sequence[str]], columns: Sequence[int], width: int) -> list[list[str]]:
+    """Return the cells of a table with the widest of some columns shortened, so that ``format_table`` fits a width.
+
+    Args:
+        rows: the cells of each row.
+        columns: indices of the columns that may be shortened, each to no less than 8 columns of the terminal.
+        width: of the terminal.
+    """
+    widths = [max(map(wcswidth, cells)) for cells in zip(*rows, strict=True)]
+    for _ in range(sum(widths) + 2 * (len(widths) - 1) - width):
+        widest = max(columns, key=lambda column: widths[column])
+        widths[widest] = max(8, widths[widest] - 1)
+    return [[make_printable(cell, width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+
+
 def make_printable(text: str, width: int | None = None) -> str:
     """Escape the control characters of a text, and shorten it to its end if it is too wide.
 

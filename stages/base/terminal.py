@@ -1,5 +1,6 @@
 """Write to the terminal: lines, progress bars, sizes."""
 
+import shutil
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -24,6 +25,11 @@ def show_progress(items: Iterable[T], what: str, total: int | None = None, unit:
         unit: what an item is called.
     """
     return tqdm(items, desc=f"  {what}", total=total, unit=f" {unit}", leave=False, disable=None)
+
+
+def read_width() -> int | None:
+    """Return the columns of the terminal; None if the output goes elsewhere, such as to a file."""
+    return shutil.get_terminal_size((0, 0)).columns or None
 
 
 def format_size(size: float) -> str:

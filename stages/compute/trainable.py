@@ -1,5 +1,6 @@
 """Which layers of a model train, and the values of its variables."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -62,6 +63,11 @@ def learns_statistics(model: Model) -> bool:
 def has_dropout(model: Model) -> bool:
     """Whether units are dropped in training."""
     return any(isinstance(layer, keras.layers.Dropout) and layer.rate > 0 for layer in model._flatten_layers())
+
+
+def count_trainable(model: Model) -> int:
+    """Return how many parameters an optimizer changes: neither frozen ones nor statistics of BatchNormalization."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
 def get_values(variables: Sequence[Any]) -> list[np.ndarray]:

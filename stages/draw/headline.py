@@ -19,17 +19,22 @@ _MEASURES = (
 )
 
 
-def summarize_gain(gain: Scores, images: int, confidence: float, thawed: bool) -> str:
+def summarize_gain(gain: Scores | None, images: int, confidence: float, thawed: bool) -> str:
     """Return a sentence or two on what fine-tuning did to the accuracy.
 
     Args:
-        gain: difference in accuracy, fine-tuned minus head-only, with accuracy_low and accuracy_high.
+        gain: difference in accuracy, fine-tuned minus head-only, with accuracy_low and accuracy_high; None if these
+            are not two trained models.
         images: test images.
         confidence: of the interval.
         thawed: whether anything was trained after the head.
     """
     if not thawed:
         return "Only the head was trained: the fine-tuned model is the head-only model."
+    if gain is None:
+        return (
+            "Head and thawed layers were trained together from the start: there is no head-only model to compare with."
+        )
     difference, low, high = (gain[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
     # A bound that rounds to zero would seem to contradict the sentence about the interval.
     decimals = 2 if min(abs(low), abs(high)) < 0.0005 else 1
@@ -55,43 +60,47 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         bins: of the calibration error.
         thawed: whether anything was trained after the head; if not, both models are the same.
     """
-    head, tuned, gain = metrics["head"], metrics["finetuned"], metrics["gain"]
-    lowest = min(0.9, floor(10 * min(head["accuracy_low"], tuned["accuracy_low"])) / 10)
-    widest = max(1, ceil(20 * max(abs(gain["accuracy_low"]), abs(gain["accuracy_high"])))) / 20
-    cards = [
-        _card("Head only", "head", head, (lowest, 1), confidence),
-        _card("Fine-tuned", "tuned", tuned, (lowest, 1), confidence),
-        _card("Gain", "gain", gain, (-widest, widest), confidence),
-    ]
-    models = [head, tuned] if thawed else [head]
+    models = _name_models(metrics, thawed)
+    lowest = min(0.9, floor(10 * min(row["accuracy_low"] for row in models.values())) / 10)
+    kinds = {"Head only": "head", "Fine-tuned": "tuned"}
+    cards = [_card(name, kinds[name], row, (lowest, 1), confidence) for name, row in models.items()]
+    methods = "Wilson"
+    if gain := metrics.get("gain"):
+        widest = max(1, ceil(20 * max(abs(gain["accuracy_low"]), abs(gain["accuracy_high"])))) / 20
+        cards.append(_card("Gain", "gain", gain, (-widest, widest), confidence))
+        methods = "Wilson's for each accuracy, Agresti and Min's for the gain, which compares the models image by image"
     rows = [
-        (Html(f"{name}<small>{meaning}</small>"), *(f"{model[key]:.3f}" for model in models))
+        (Html(f"{name}<small>{meaning}</small>"), *(f"{row[key]:.3f}" for row in models.values()))
         for key, name, meaning in _MEASURES
     ]
-    methods = "Wilson's for each accuracy, Agresti and Min's for the gain, which compares the models image by image"
     return section(
         "Accuracy on the test images",
-        Html(f'<div class="cards">{"".join(cards if thawed else cards[:1])}</div>'),
+        Html(f'<div class="cards">{"".join(cards)}</div>'),
         note(
-            f"{images} test images, seen by no model before. The bars are {_level(confidence)}s "
-            f"({methods if thawed else 'Wilson'}). They cover the choice of test images, "
-            "not the variation between training runs."
+            f"{images} test images, seen by no model before. The bars are {_level(confidence)}s ({methods}). They cover "
+            "the choice of test images, not the variation between training runs."
         ),
-        table(("Measure", "Head only", "Fine-tuned")[: 1 + len(models)], rows),
+        table(("Measure", *models), rows),
         *([_locked(metrics["locked"], thawed)] if "locked" in metrics else []),
         note(f"The calibration error is the expected one of Guo et al. (2017), over {bins} bins of confidence."),
     )
 
 
+def _name_models(metrics: Mapping[str, Any], thawed: bool) -> dict[str, Scores]:
+    """Return the scores of each model that there is, by its name."""
+    if "gain" in metrics:
+        return {"Head only": metrics["head"], "Fine-tuned": metrics["finetuned"]}
+    return {"Fine-tuned" if thawed else "Head only": metrics["finetuned"]}
+
+
 def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
     """Return the accuracies over the locked test images."""
-    models = {"head only": metrics["head"], **({"fine-tuned": metrics["finetuned"]} if thawed else {})}
     said = [
         f"{name} {_percent(row['accuracy'])} % ({_percent(row['accuracy_low'])} to {_percent(row['accuracy_high'])})"
-        for name, row in models.items()
+        for name, row in _name_models(metrics, thawed).items()
     ]
     return note(
-        f"On the {metrics['test_images']} locked test images: {', '.join(said)}. Compare runs with the same locked "
+        f"On the {metrics['test_images']} locked test images: {', '.join(said).lower()}. Compare runs with the same locked "
         "images by these numbers."
     )
 

@@ -23,7 +23,8 @@ def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Pa
 
     Args:
         results: one row per depth, columns freeze (as of ``extract.freeze``), frozen (layers), accuracy, head_accuracy
-            (shares, with their intervals in *_low and *_high) and seconds (NaN where nothing was trained).
+            (shares, with their intervals in *_low and *_high; NaN if the head was never trained) and seconds (NaN where
+            nothing was trained).
         shared: seconds that all depths share.
         confidence: of the intervals, such as 0.95.
         path: PNG file to write.
@@ -58,8 +59,9 @@ def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Pa
 
 def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval: str) -> None:
     head = results.iloc[0]
-    axes.axhspan(head["head_accuracy_low"], head["head_accuracy_high"], color=HEAD, alpha=0.1, linewidth=0)
-    axes.axhline(head["head_accuracy"], color=HEAD, linewidth=1.5, linestyle=(0, (4, 3)), label="head only")
+    if not np.isnan(head["head_accuracy"]):
+        axes.axhspan(head["head_accuracy_low"], head["head_accuracy_high"], color=HEAD, alpha=0.1, linewidth=0)
+        axes.axhline(head["head_accuracy"], color=HEAD, linewidth=1.5, linestyle=(0, (4, 3)), label="head only")
     accuracy = results["accuracy"]
     reach = np.stack([accuracy - results["accuracy_low"], results["accuracy_high"] - accuracy])
     axes.errorbar(
@@ -85,7 +87,7 @@ def make_row(
     """
     depth = next(depth for depth in description.depths if depth.frozen == frozen)
     accuracies = {
-        f"{prefix}{end}": scores[model][f"accuracy{end}"]
+        f"{prefix}{end}": scores.get(model, {}).get(f"accuracy{end}", np.nan)
         for model, prefix in (("finetuned", "accuracy"), ("head", "head_accuracy"), ("gain", "gain"))
         for end in ("", "_low", "_high")
     }
@@ -103,7 +105,8 @@ def format_results(results: pd.DataFrame, shared: float, total: float, confidenc
 
     Args:
         results: as ``draw_sweep`` takes them, with the columns stored (the layer whose output is stored), parameters
-            (of thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high.
+            (of thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high; NaN where
+            there are no two models to compare.
         shared: seconds that all depths share.
         total: seconds of the whole sweep.
         confidence: of the intervals.
@@ -118,7 +121,7 @@ def format_results(results: pd.DataFrame, shared: float, total: float, confidenc
                 *(row["freeze"], row["frozen"], row["stored"], f"{row['parameters']:,}"),
                 f"{100 * row['accuracy']:.1f} %",
                 f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}",
-                f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
+                "-" if np.isnan(gain) else f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
                 seconds,
             )
         )

@@ -15,7 +15,7 @@ _CONFUSED = 10
 _WEAKEST = 25
 
 
-_SHARES = ("head_f1", "finetuned_f1", "finetuned_precision", "finetuned_recall")
+_SHARES = ("finetuned_f1", "finetuned_precision", "finetuned_recall")
 # Columns that the report needs. Types are given, because a class may be called "01" or "NA".
 _COLUMNS: dict[str, dict[str, type]] = {
     "classes.csv": {"class": str, "train": int, "val": int, "test": int},
@@ -100,19 +100,20 @@ def render_classes(per_class: pd.DataFrame) -> Html:
     """Return precision, recall and F1 by class, the fine-tuned model's weakest class first."""
     ordered = per_class.sort_values("finetuned_f1", kind="stable")
     tested, untested = ordered[ordered["images"] > 0], ordered[ordered["images"] == 0]
+    two = "head_f1" in per_class  # a trained head-only model to compare with
     rows: list[tuple[object, ...]] = [
         (
             row["class"],
             row["images"],
-            _percent(row["head_f1"]),
+            *([_percent(row["head_f1"])] if two else []),
             bar(row["finetuned_f1"]),
             _percent(row["finetuned_precision"]),
             _percent(row["finetuned_recall"]),
         )
         for _, row in tested.iterrows()
     ]
-    rows += [(name, 0, *[""] * 4) for name in untested["class"]]
-    columns = ("Class", "Test images", "F1 head only", "F1 fine-tuned", "Precision", "Recall")
+    columns = ("Class", "Test images", *(("F1 head only", "F1 fine-tuned") if two else ("F1",)), "Precision", "Recall")
+    rows += [(name, 0, *[""] * (len(columns) - 2)) for name in untested["class"]]
     shown = table(columns, rows[:_WEAKEST])
     if len(rows) > _WEAKEST:
         shown = Html(shown + folded(f"The other {len(rows) - _WEAKEST} classes", table(columns, rows[_WEAKEST:])))

@@ -13,29 +13,28 @@ DECIMALS = 5  # written: the last bits differ between machines, which must not s
 
 
 def measure(
-    labels: np.ndarray, head: np.ndarray, finetuned: np.ndarray, confidence: float, bins: int
+    labels: np.ndarray, probabilities: Mapping[str, np.ndarray], *, compare: bool, confidence: float, bins: int
 ) -> dict[str, dict[str, float]]:
-    """Return all measures of both models, rounded to DECIMALS.
+    """Return all measures of the models, rounded to DECIMALS.
 
     Args:
         labels: int (n,), the actual classes; n is at least 1.
-        head: float64 (n, classes), probabilities of the head-only model.
-        finetuned: likewise of the fine-tuned model.
+        probabilities: float64 (n, classes) of ``finetuned``, and of ``head`` if there is a trained head-only model.
+        compare: whether they are two trained models. A model gains nothing over itself, and a gain over a head with
+            random weights only says that training is better than chance.
         confidence: of the intervals, such as 0.95.
         bins: of the calibration error.
 
     Returns:
-        ``head`` and ``finetuned``: the scores of each; ``gain``: how much more accurate the second is than the first,
-        with its paired interval.
+        The scores of each model; with ``compare`` also ``gain``: how much more accurate ``finetuned`` is than
+        ``head``, with its paired interval.
     """
-    before, after = head.argmax(axis=1) == labels, finetuned.argmax(axis=1) == labels
-    lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    low, high = bound_difference(lost, won, len(labels), confidence)
-    measured = {
-        "head": compute_scores(labels, head, confidence, bins),
-        "finetuned": compute_scores(labels, finetuned, confidence, bins),
-        "gain": {"accuracy": (won - lost) / len(labels), "accuracy_low": low, "accuracy_high": high},
-    }
+    measured = {name: compute_scores(labels, rows, confidence, bins) for name, rows in probabilities.items()}
+    if compare:
+        before, after = (probabilities[name].argmax(axis=1) == labels for name in ("head", "finetuned"))
+        lost, won = int((before & ~after).sum()), int((~before & after).sum())
+        low, high = bound_difference(lost, won, len(labels), confidence)
+        measured["gain"] = {"accuracy": (won - lost) / len(labels), "accuracy_low": low, "accuracy_high": high}
     return {name: {key: round(value, DECIMALS) for key, value in row.items()} for name, row in measured.items()}
 
 
@@ -43,6 +42,9 @@ def select_key_metrics(
     summary: Mapping[str, Any], val: pd.DataFrame | None, test: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
     """Return the few numbers to compare between commits, of the fine-tuned model unless their name says otherwise.
+
+    Where only the head was trained, ``head_accuracy`` is the accuracy, so that ``dvc metrics diff`` compares heads with
+    heads. A head that was never trained has none.
 
     Args:
         summary: content of data/split/summary.json.
@@ -52,15 +54,15 @@ def select_key_metrics(
     left_out = summary["rejects"] + summary["duplicates"]
     numbers: dict[str, dict[str, float]] = {"images": {**summary["images"], "left_out": left_out}}
     if val is not None:
-        accuracy = {name: (val[f"{name}_predicted"] == val["class"]).mean() for name in ("head", "finetuned")}
-        numbers["val"] = {
-            "head_accuracy": round(float(accuracy["head"]), DECIMALS),
-            "accuracy": round(float(accuracy["finetuned"]), DECIMALS),
-            "log_loss": round(float(val["finetuned_loss"].mean()), DECIMALS),
+        names = {"head": "head_accuracy", "finetuned": "accuracy"}
+        accuracy = {
+            key: (val[f"{name}_predicted"] == val["class"]).mean() for name, key in names.items() if name in test
         }
+        loss = val["finetuned_loss"].mean()
+        numbers["val"] = {key: round(float(value), DECIMALS) for key, value in {**accuracy, "log_loss": loss}.items()}
     tuned = test["finetuned"]
     numbers["test"] = {
-        "head_accuracy": test["head"]["accuracy"],
+        **({"head_accuracy": test["head"]["accuracy"]} if "head" in test else {}),
         "accuracy": tuned["accuracy"],
         "low": tuned["accuracy_low"],
         "high": tuned["accuracy_high"],

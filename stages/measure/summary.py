@@ -5,7 +5,7 @@ from typing import Any
 
 
 def describe_scores(scores: Mapping[str, Any], confidence: float) -> Iterator[str]:
-    """Yield a line for the scores of all test images, one for those of locked images, if any, and one for the gain.
+    """Yield a line for the scores of all test images, one for those of locked images, and one for the gain, if any.
 
     Args:
         scores: the content of scores.json.
@@ -14,13 +14,17 @@ def describe_scores(scores: Mapping[str, Any], confidence: float) -> Iterator[st
     yield f"{scores['test_images']} test images: {_accuracies(scores)}"
     if "locked" in scores:
         yield f"{scores['locked']['test_images']} of them locked: {_accuracies(scores['locked'])}"
-    gain = "{accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f})".format_map(_percent(scores["gain"]))
-    yield f"gain {gain}; the intervals are at {confidence:.3g}"
+    gain = "gain {accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f}); "
+    said = gain.format_map(_percent(scores["gain"])) if "gain" in scores else ""
+    yield f"{said}the intervals are at {confidence:.3g}"
 
 
 def _accuracies(scores: Mapping[str, Any]) -> str:
+    names = {"head": "head only", "finetuned": "fine-tuned"}
+    if "gain" not in scores:  # one model; where only the head was trained, it is both
+        names = {"head": "head only"} if "head" in scores else {"finetuned": "fine-tuned"}
     said = "{accuracy:.1f} % ({accuracy_low:.1f} to {accuracy_high:.1f})".format_map
-    return f"head only {said(_percent(scores['head']))} right, fine-tuned {said(_percent(scores['finetuned']))}"
+    return ", ".join(f"{name} {said(_percent(scores[key]))} right" for key, name in names.items())
 
 
 def _percent(row: Mapping[str, float]) -> dict[str, float]:

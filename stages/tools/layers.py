@@ -1,4 +1,4 @@
-"""Show the backbone's layers, which of them are frozen, and how much disk the activations take.
+"""Show the whole network, layer by layer: what is frozen, what each phase trains, the disk space of activations.
 
     python -m stages layers                     as params.yaml says
     python -m stages layers --freeze block5     with another extract.freeze: a block, a layer, a count, all or none
@@ -9,23 +9,26 @@ Nothing is trained or loaded, so it also works before `dvc repro`.
 import argparse
 from pathlib import Path
 
-from stages.backbones.build import describe_backbone
+from stages.backbones.build import build_backbone
 from stages.base.files import read_json
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
+from stages.base.terminal import read_width
 from stages.compute.backend import choose_backend
+from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
 from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
 from stages.splitting.source import read_source
-from stages.transfer.costs import Images, describe_disk_usage, format_layers, summarize_states
-from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, resolve_depths, select_depth
+from stages.transfer.costs import Images, describe_disk_usage
+from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, plan_unfreezing, resolve_depths, select_depth
 
 PARAMS = Path("params.yaml")
 TABLES = Path("data/tables")
 SUMMARY = Path("data/split/summary.json")
+TRAIN = Path("data/split/train.parquet")
 
 
 @stage("layers")
@@ -34,23 +37,33 @@ def main() -> None:
     given = build_parser().parse_args().freeze
     pretrain = read_section(PARAMS, "pretrain", Pretrain)
     extract = read_section(PARAMS, "extract", Extract)
-    thawed = read_section(PARAMS, "finetune", Finetune).thawed
+    finetune, split = read_section(PARAMS, "finetune", Finetune), read_section(PARAMS, "split", Split)
+    head, thawed = finetune.head, finetune.thawed
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
+    from stages.transfer.summary import describe_whole, format_layers, format_totals, summarize_states  # the framework
+
     train_batchnorm = thawed.batchnorm == "train"
-    architecture = describe_backbone(pretrain)
+    architecture, backbone = build_backbone(pretrain)
     depths = resolve_depths(architecture, extract.freeze if given is None else parse_freeze(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else thawed.freeze
-    depth = select_depth(architecture, depths, freeze)
-    for line in format_layers(architecture, depth.frozen, train_batchnorm):
+    frozen = select_depth(architecture, depths, freeze).frozen
+    if given is None:
+        frozen = min(plan_unfreezing(architecture, thawed.plan, frozen).values())
+    classes = count_classes(split)
+    whole = describe_whole(architecture, backbone, extract.pooling, head, classes, frozen, train_batchnorm)
+    for line in format_layers(architecture, frozen, train_batchnorm, whole, read_width()):
         print(line)
     key = "finetune.thawed.freeze"
     if freeze == AS_EXTRACTED:
         key, freeze = "extract.freeze", extract.freeze if given is None else given
     print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {freeze}")
-    for line in summarize_states(architecture, depth.frozen, train_batchnorm):
-        print(line)
-    for line in describe_disk_usage(architecture, depths, extract.pooling, extract.precision, count_images(extract)):
-        print(line)
+    images = count_images(extract, split, classes)
+    lines = [
+        *summarize_states(architecture, frozen, train_batchnorm),
+        *format_totals(whole, (head.epochs, thawed.epochs)),
+        *describe_disk_usage(architecture, depths, extract.pooling, extract.precision, images),
+    ]
+    print("\n".join(lines))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,14 +75,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def count_images(extract: Extract) -> Images:
+def count_classes(split: Split) -> int | None:
+    """Count the classes: those that params.yaml lists, of the data set, or of the last split; None if unknown."""
+    if isinstance(split.classes, list):
+        return len(split.classes)
+    if Path(split.source).exists():
+        return len(read_source(split, TABLES).classes)
+    return len(SplitFile(TRAIN).classes) if TRAIN.is_file() else None
+
+
+def count_images(extract: Extract, split: Split, classes: int | None) -> Images:
     """Count the images: as params.yaml says, or else those that were split last."""
     views = 0 if isinstance(extract.views, str) else extract.views
-    split = read_section(PARAMS, "split", Split)
-    listed, source = isinstance(split.classes, list), Path(split.source)
     last = read_json(SUMMARY, "images")["images"] if SUMMARY.is_file() else None
-    if isinstance(split.train, int) and isinstance(split.val, int) and (listed or source.exists()):
-        classes = len(split.classes if listed else read_source(split, TABLES).classes)
+    if isinstance(split.train, int) and isinstance(split.val, int) and classes:
         train, val, test = split.train * classes, split.val * classes, None
         if isinstance(split.test, int):
             test = split.test * classes

@@ -81,7 +81,7 @@ def main() -> None:
             replace_file(PARAMS, texts[freeze].encode())
             seconds, trained = run_pipeline("evaluate", said)
             save_experiment(f"sweep-{freeze}", "evaluate", [METRICS])
-            scores = read_json(SCORES, "head", "finetuned", "gain")
+            scores = read_json(SCORES, "finetuned")
             rows.append(make_row(freeze, frozen, read_description(EXTRACT), tables.read_table(LAYERS), scores))
             rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
         results = pd.DataFrame(rows)

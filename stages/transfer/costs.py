@@ -1,15 +1,12 @@
-"""What a freeze depth means, layer by layer, and how much disk space its activations take."""
+"""How much disk space the activations at a freeze depth take."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stages.base.table import format_table
 from stages.base.terminal import format_size
 from stages.compute.architecture import FEATURES, PIXELS, Architecture
 from stages.transfer.activations import bytes_needed, tensor_shapes
-from stages.transfer.freeze import Depth, layer_table
-
-COLUMNS: tuple[str, ...] = ("index", "block", "name", "type", "output", "parameters", "state")
+from stages.transfer.freeze import Depth
 
 
 @dataclass(frozen=True)
@@ -29,43 +26,6 @@ class Images:
     test: int | None
     views: int
     origin: str
-
-
-def format_layers(architecture: Architecture, frozen: int, train_batchnorm: bool) -> list[str]:
-    """Return the lines of the table of layers, with a rule between the frozen and the thawed.
-
-    Args:
-        architecture: of the backbone.
-        frozen: how many layers are frozen.
-        train_batchnorm: whether thawed BatchNormalization layers train.
-    """
-    starts = {first: block for block, first in architecture.blocks.items()}
-    table = layer_table(architecture, frozen, train_batchnorm).to_dict("records")
-    rows = [list(COLUMNS)]
-    for known, layer in zip(table, architecture.layers, strict=True):
-        known |= {"block": starts.get(layer.name, ""), "output": _size(layer.shape)}
-        known["parameters"] = f"{known['parameters']:,}"
-        rows.append([known[column] for column in COLUMNS])
-    lines = format_table(rows, right=[COLUMNS.index("index"), COLUMNS.index("parameters")])
-    if frozen < len(architecture.layers):
-        lines.insert(frozen + 1, "── thawed from here on ".ljust(max(map(len, lines)), "─"))
-    return lines
-
-
-def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
-    """Yield a line for each state: how many layers are in it, and their parameters.
-
-    Args:
-        architecture: of the backbone.
-        frozen: how many layers are frozen.
-        train_batchnorm: whether thawed BatchNormalization layers train.
-    """
-    table = layer_table(architecture, frozen, train_batchnorm)
-    for state in ("frozen", "thawed", "inference"):
-        there = table[table["state"] == state]
-        if len(there) or state != "inference":
-            why = " (BatchNormalization; finetune.thawed.batchnorm: frozen)" if state == "inference" else ""
-            yield f"{state:<10}{len(there):>5} layers{there['parameters'].sum():>15,} parameters{why}"
 
 
 def describe_disk_usage(

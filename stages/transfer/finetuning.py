@@ -97,6 +97,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         pooling=pooling,
         depth=depth if thaws else None,
         head=to_config(head),
+        head_trained=params.head.epochs > 0 or params.head.initial == "source",
     )
     write_model_pair(folder, pair)
     outputs = read_outputs(inputs.extract, pretrain, "train", activations, depth)
@@ -142,7 +143,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
     join(histories).to_csv(folder / "history.csv", index=False)
     if len(inputs.val):
         logits = predict(folder, pretrain, read_outputs(inputs.extract, pretrain, "val", activations, depth))
-        probabilities = {name: softmax(rows) for name, rows in logits.items()}
+        probabilities = {name: softmax(logits[name]) for name in pair.measured}
         pq.write_table(tabulate(inputs.val, probabilities), folder / "val.parquet")
 
 

@@ -25,17 +25,7 @@ def make_head(
         UserError: it should start from the source's classifier and cannot, or sigmoid is asked for more than two
             classes.
     """
-    if params.output == "sigmoid" and len(classes) != 2:
-        raise UserError(f"finetune.head.output: expected softmax for {len(classes)} classes; received sigmoid.")
-    features = architecture.features(pooling)
-    head = build_head(
-        features,
-        hidden=params.hidden,
-        dropout=params.dropout,
-        classes=len(classes),
-        batchnorm=params.batchnorm,
-        output=params.output,
-    )
+    head = make_new_head(params, architecture.features(pooling), len(classes))
     if params.initial == "source":
         vectors = len(architecture.shape(architecture.output)) == 1
         if pooling != "average" and not vectors:
@@ -60,6 +50,29 @@ def set_classifier(head: Model, kernel: np.ndarray, bias: np.ndarray) -> None:
     if classifier.kernel.shape[1] < kernel.shape[1]:
         kernel, bias = np.diff(kernel), np.diff(bias)
     classifier.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
+
+
+def make_new_head(params: Head, features: int, classes: int) -> Model:
+    """Return a head with new weights, from features to logits.
+
+    Args:
+        params: ``finetune.head``.
+        features: how many it takes.
+        classes: how many logits it gives.
+
+    Raises:
+        UserError: sigmoid is asked for more than two classes.
+    """
+    if params.output == "sigmoid" and classes != 2:
+        raise UserError(f"finetune.head.output: expected softmax for {classes} classes; received sigmoid.")
+    return build_head(
+        features,
+        hidden=params.hidden,
+        dropout=params.dropout,
+        classes=classes,
+        batchnorm=params.batchnorm,
+        output=params.output,
+    )
 
 
 def start_from_source(head: Model, pretrained: Pretrained, classes: list[str]) -> None:

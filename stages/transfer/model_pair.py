@@ -35,6 +35,7 @@ class ModelPair:
         pooling: how feature maps become features; see ``stages.compute.networks.pool``.
         depth: of the thawed layers; None if nothing was thawed.
         head: the head's architecture, as ``stages.compute.saving.to_config`` returns it.
+        head_trained: whether the head has learned anything without the thawed layers: in its own phase, or in pretrain.
     """
 
     classes: list[str]
@@ -42,6 +43,17 @@ class ModelPair:
     pooling: str
     depth: Depth | None
     head: dict[str, Any]
+    head_trained: bool
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the fine-tuned model can gain anything over the head-only one: both exist and were trained."""
+        return self.depth is not None and self.head_trained
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The models to measure: not a head-only model with random weights, whose predictions are mere chance."""
+        return MODELS if self.depth is None or self.head_trained else ("finetuned",)
 
     def input_of(self, model: str) -> str:
         """Return what ``head`` or ``finetuned`` takes: "features", or the tensor stored at the depth."""
