@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import keras
 import pytest
 
 from stages.backbones.registry import BACKBONES
@@ -229,3 +230,25 @@ def test_the_table_fits_the_terminal(
     table = text[: text.index("\n\n")].splitlines()
     assert max(map(len, table)) <= 80
     assert {len(line.split()) for line in table if line.endswith("frozen")} == {6}
+
+
+@pytest.mark.parametrize(("initial", "state"), [("new", "replaced"), ("source", "kept")])
+def test_the_classifier_of_a_whole_network_is_counted(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], initial: str, state: str
+) -> None:
+    model = miniature(channels=3)
+    pooled = keras.layers.GlobalAveragePooling2D(name="gap")(model.output)
+    output = keras.layers.Dense(4, activation="softmax", name="top")(keras.layers.Dropout(0.1, name="drop")(pooled))
+    keras.Model(model.input, output).save("data/own/whole.keras")
+    source = {"source": "data/own/whole.keras", "backbone": "source", "pixels": "0-1", "image_size": 16}
+    set_params(here, {"pretrain": source, "finetune": {"head": {"initial": initial}}})
+    lines = shown(monkeypatch, capsys, "--freeze", "-3").splitlines()
+    own = next(number for number, line in enumerate(lines) if "network's own classifier" in line)
+    assert lines[own - 1].split()[:2] == ["11", "gap"]
+    assert lines[own - 1].split()[-1] == "thawed"
+    assert [line.split() for line in lines[own + 1 : own + 3]] == [
+        ["12", "drop", "Dropout", "12", "0", state],
+        ["13", "top", "Dense", "4", "52", state],
+    ]
+    assert "pooling and head" in lines[own + 3]
+    assert lines[own + 4].split() == ["classifier", "Dense", "2", "26", "trained"]

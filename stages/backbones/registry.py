@@ -13,7 +13,9 @@ from stages.base.errors import UserError
 from stages.compute.architecture import describe
 
 if TYPE_CHECKING:
-    from stages.compute.networks import Backbone
+    from pathlib import Path
+
+    from stages.compute.networks import Backbone, Model
 
 KERAS_IO = "keras.io/api/applications"
 README = "keras-team/keras-applications README (measured with Keras)"  # 100 minus its errors, single center crop
@@ -76,14 +78,35 @@ class BackboneSpec:
         from stages.compute.applications import build_model
         from stages.compute.networks import Backbone
 
-        rescaling = None
-        if self.family is f.EFFICIENTNET:
-            # Precedes Keras's own two layers, so that their output is what the weights were trained on.
-            scale = [deviation**-0.5 for deviation in _DEVIATION]
-            rescaling = scale, [255 * mean * (1 - factor) for mean, factor in zip(_MEAN, scale, strict=True)]
-        model = build_model(self.constructor, side, self.alpha, rescaling)
+        model = build_model(self.constructor, side, self.alpha, self._rescaling)
         blocks = self.family.blocks([layer.name for layer in model.layers])
         return Backbone(model, describe(model, blocks), self.preprocessing)
+
+    def build_classifier(self, weights: "Path") -> "Model":
+        """Return the network as it was published, from uint8 pixels of its native side to class probabilities.
+
+        Args:
+            weights: file of all its weights, those of the classifier included.
+
+        Raises:
+            UserError: the file does not fit; see ``load_published``.
+        """
+        # Here: they import the framework.
+        from stages.backbones.weights import load_published
+        from stages.compute.applications import build_model
+        from stages.compute.networks import from_pixels
+
+        model = build_model(self.constructor, self.native, self.alpha, self._rescaling, classifier=True)
+        load_published(model, weights, classifier=True)
+        return from_pixels(model, self.preprocessing)
+
+    @property
+    def _rescaling(self) -> tuple[list[float], list[float]] | None:
+        """Scale and offset that precede Keras's own first layers, so that the weights see what they learned from."""
+        if self.family is not f.EFFICIENTNET:
+            return None
+        scale = [deviation**-0.5 for deviation in _DEVIATION]
+        return scale, [255 * mean * (1 - factor) for mean, factor in zip(_MEAN, scale, strict=True)]
 
 
 BACKBONES = {
@@ -169,3 +192,8 @@ def find_backbone(name: str, side: int) -> BackboneSpec:
 def weights_item(name: str) -> str:
     """Return the name of the catalog item that holds the published weights of backbone ``name``."""
     return f"{name}_imagenet"
+
+
+def classifier_item(name: str) -> str:
+    """Return the name of the catalog item that holds the weights of ``name`` with its classifier."""
+    return f"{name}_imagenet_top"

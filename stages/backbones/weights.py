@@ -12,12 +12,13 @@ from stages.compute.networks import Model
 Layer = tuple[str, list[tuple[int, ...]]]  # its name, and the shapes of its weights
 
 
-def load_published(backbone: Model, path: Path) -> None:
-    """Load a weights file (no classifier) into ``backbone``.
+def load_published(backbone: Model, path: Path, *, classifier: bool = False) -> None:
+    """Load a weights file into ``backbone``.
 
     Args:
         backbone: its model.
         path: in the layout of ``keras.applications`` (``.h5``), or of Keras 3's ``save_weights`` (``.weights.h5``).
+        classifier: whether the model and the file have one.
 
     Raises:
         UserError: the file is not a complete HDF5 file, or belongs to another network; the message names the file and
@@ -52,9 +53,14 @@ def load_published(backbone: Model, path: Path) -> None:
             return
         except Exception as error:
             problem = _reason(str(error)) or _shorten(error)
+    wanted = (
+        "with its classifier, not 'no_top'."
+        if classifier
+        else ("without classifier ('no_top'); check pretrain.backbone and pretrain.source.")
+    )
     raise UserError(
         f"{path} does not fit the backbone {backbone.name}: {problem}. Expected the weights of exactly this network "
-        f"without classifier ('no_top'); check pretrain.backbone and pretrain.source."
+        f"{wanted}"
     )
 
 

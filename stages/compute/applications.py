@@ -14,8 +14,10 @@ def build_model(
     side: int,
     alpha: float | None = None,
     rescaling: tuple[Sequence[float], Sequence[float]] | None = None,
+    *,
+    classifier: bool = False,
 ) -> Model:
-    """Return a functional model without classifier: preprocessed images (n, side, side, channels) → features.
+    """Return a functional model: preprocessed images (n, side, side, channels) → features.
 
     Layers that Keras numbers (``conv2d_7``) are numbered from the start, whatever was built before: weights files and
     params.yaml name them.
@@ -25,6 +27,7 @@ def build_model(
         side: of the images, in pixels.
         alpha: width multiplier of a MobileNet; None for other networks.
         rescaling: scale and offset of each channel, applied before the model's own first layer; None for none.
+        classifier: whether to build the whole network of ``keras.applications``, which gives class probabilities.
     """
     if device_count() == 1:  # with several devices it would end their strategy, and ``start`` has already done it
         keras.utils.clear_session(free_memory=False)
@@ -36,7 +39,7 @@ def build_model(
         image = keras.Input((side, side, 3), name="image")
         options["input_tensor"] = layers.Rescaling(scale, offset=offset, name="deviation")(image)
     build = getattr(keras.applications, constructor)
-    return build(include_top=False, weights=None, input_shape=(side, side, 3), **options)
+    return build(include_top=classifier, weights=None, input_shape=(side, side, 3), **options)
 
 
 def mnist_cnn(side: int) -> Model:

@@ -175,6 +175,12 @@ def build_trainable_part(backbone: Backbone, layer: str | None, pooling: str, he
     return keras.Model(activations, head(pool(features, pooling)), name="top")  # its weights file holds this name
 
 
+def from_pixels(model: Model, preprocessing: Preprocessing) -> Model:
+    """Return ``model``, which takes preprocessed images, as one that takes uint8 pixels."""
+    pixels = pixels_input(*model.input_shape[-2:])
+    return keras.Model(pixels, model(preprocess(pixels, preprocessing)), name="from_pixels")
+
+
 def build_network(backbone: Backbone, pooling: str, head: Model) -> Model:
     """Return the network from pixels to logits.
 

@@ -4,6 +4,7 @@
     python -m stages predict photos/ --recursive --top 3    the images in a folder and below it, three classes each
     python -m stages predict - --json < photo.jpg           an image on standard input, as JSON
     python -m stages predict photo.jpg --model copied/      a model exported elsewhere
+    python -m stages predict photo.jpg --imagenet vgg16     a published network, which names ImageNet's 1,000 classes
 
 Files are recognized by content, as in split; a folder's other files are skipped and listed on stderr. Exit code: 0 if
 every image was read, 1 if one could not be (stderr says why), 2 without a model or for a wrong command line.
@@ -21,17 +22,19 @@ from typing import Any
 
 import numpy as np
 
+from stages.backbones.imagenet import PublishedClassifier
+from stages.backbones.registry import BACKBONES
 from stages.base.errors import UserError
 from stages.base.stage import stage
 from stages.base.table import format_table, make_printable
-from stages.base.terminal import show_progress
+from stages.base.terminal import read_width, show_progress
 from stages.formats.runner import BATCH, Runner
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
 from stages.images.load import load
 from stages.sources.tree import is_hidden, is_image
 
-EXPORT = Path("data/export")
+EXPORT, FETCH = Path("data/export"), Path("data/fetch")
 
 WIDEST = 72  # columns for an image's path; a longer path loses its start
 NAMED = 5  # skipped files in a message
@@ -42,22 +45,23 @@ def main() -> None:
     """Predict the images named on the command line."""
     options = build_parser().parse_args()
     try:
-        runner = Runner(options.model)
+        runner = open_model(options.model, options.imagenet, options.weights)
     except UserError as error:
         print(f"predict: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
+    top = options.top or (5 if options.imagenet else 1)
     found = SkippedFiles(options.recursive)
     results: list[dict[str, Any]] = []
     images = iter(show_progress(find_images(options.images, runner.contract, found), "images"))
     while batch := list(islice(images, BATCH)):
         probabilities = runner.probabilities(np.stack([pixels for _, pixels in batch]))
         for (path, _), row in zip(batch, probabilities, strict=True):
-            results.append(make_result(path, row, runner.classes, options.top))
+            results.append(make_result(path, row, runner.classes, top))
     if options.json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
     elif results:
-        print("\n".join(format_table(make_rows(results))))
+        print("\n".join(format_results(results, read_width())))
     sys.stdout.flush()
     nothing = [] if results or found.unread else ["found no images"]
     for line in (*found.unread, *found.notes(), *nothing):
@@ -72,12 +76,34 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, folder of images, or -")
     parser.add_argument("--model", type=Path, default=EXPORT, metavar="DIR", help=f"exported model (default {EXPORT})")
+    parser.add_argument(
+        "--imagenet",
+        choices=[name for name, row in BACKBONES.items() if not row.own],
+        metavar="BACKBONE",
+        help="instead, a published network with its classifier",
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="its weights, with classifier (default: those in data/fetch)"
+    )
     parser.add_argument("--recursive", action="store_true", help="include the folders inside a folder")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     parser.add_argument(
-        "--top", type=_positive, default=1, metavar="K", help="show the K likeliest classes (default 1)"
+        "--top", type=_positive, metavar="K", help="show the K likeliest classes (default 1; with --imagenet 5)"
     )
     return parser
+
+
+def open_model(exported: Path, imagenet: str | None, weights: Path | None) -> Runner | PublishedClassifier:
+    """Return the model to predict with: an exported one, or a published classifier.
+
+    Args:
+        exported: folder of an exported model.
+        imagenet: name of a published network, which is taken instead.
+        weights: of that network; by default those that were fetched.
+    """
+    if imagenet is None:
+        return Runner(exported)
+    return PublishedClassifier(imagenet, FETCH, weights)
 
 
 @dataclass
@@ -161,12 +187,27 @@ def make_result(path: Path, row: np.ndarray, classes: list[str], top: int) -> di
     return {"image": str(path), **ranked[0], "top": ranked}
 
 
-def make_rows(results: list[dict[str, Any]]) -> Iterator[list[str]]:
+def format_results(results: list[dict[str, Any]], width: int | None) -> list[str]:
+    """Return the lines of the table: the classes of an image side by side, or one a line if the terminal is too narrow.
+
+    Args:
+        results: what ``make_result`` returned for each image.
+        width: of the terminal; None for any.
+    """
+    lines = format_table(make_rows(results, side_by_side=True))
+    return lines if not width or max(map(len, lines)) <= width else format_table(make_rows(results, side_by_side=False))
+
+
+def make_rows(results: list[dict[str, Any]], side_by_side: bool) -> Iterator[list[str]]:
     """Yield the rows of the table, the header first: a class and its probability for each rank."""
-    yield ["image", *["class", "probability"] * len(results[0]["top"])]
+    yield ["image", *["class", "probability"] * (len(results[0]["top"]) if side_by_side else 1)]
     for each in results:
-        ranks = ((make_printable(rank["class"]), f"{rank['probability']:.4f}") for rank in each["top"])
-        yield [make_printable(each["image"], WIDEST), *(cell for rank in ranks for cell in rank)]
+        image = make_printable(each["image"], WIDEST)
+        ranks = [(make_printable(rank["class"]), f"{rank['probability']:.4f}") for rank in each["top"]]
+        if side_by_side:
+            yield [image, *(cell for rank in ranks for cell in rank)]
+        else:
+            yield from ([image if rank is ranks[0] else "", *rank] for rank in ranks)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,9 @@ def _with_titles(lines: Sequence[str], architecture: Architecture, frozen: int, 
     count, cut = len(architecture.names), len(architecture.classifier)
     parts = {frozen: "thawed from here on"} if frozen < count else {}
     if cut:
-        parts[count] = f"the network's own classifier, {'which the head starts from' if keeps else 'which is replaced'}"
+        parts[count] = (
+            f"the network's own classifier, {'which the head starts from' if keeps else 'which the head replaces'}"
+        )
     parts[count + cut] = "pooling and head"
     longest = max(map(len, lines))
     yield lines[0]
