@@ -169,7 +169,7 @@ def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     assert lines[3:] == [f"on disk: {(27_648 * 1200 + tested * 100) / 1e6:.3g} MB"]
 
 
-HEAD = {"initial": "new", "dropout": 0.5, "output": "softmax", "epochs": 1, "learning_rate": 0.1}
+HEAD = {"solver": "gradient", "initial": "new", "dropout": 0.5, "output": "softmax", "epochs": 1, "learning_rate": 0.1}
 BLOCKS = {"stem": "stem_conv", "block1": "block1_conv", "block2": "block2_conv"}
 STATE = re.compile(r"([\d,]+) +(frozen|thawed|inference|trained)$")
 

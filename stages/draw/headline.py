@@ -77,8 +77,8 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         "Accuracy on the test images",
         Html(f'<div class="cards">{"".join(cards)}</div>'),
         note(
-            f"{images} test images, seen by no model before. The bars are {_level(confidence)}s ({methods}). They cover "
-            "the choice of test images, not the variation between training runs."
+            f"{images} test images, seen by no model before. The bars are {_level(confidence)}s ({methods}). They "
+            "cover the choice of test images, not the variation between training runs."
         ),
         table(("Measure", *models), rows),
         *([_locked(metrics["locked"], thawed)] if "locked" in metrics else []),
@@ -100,8 +100,8 @@ def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
         for name, row in _name_models(metrics, thawed).items()
     ]
     return note(
-        f"On the {metrics['test_images']} locked test images: {', '.join(said).lower()}. Compare runs with the same locked "
-        "images by these numbers."
+        f"On the {metrics['test_images']} locked test images: {', '.join(said).lower()}. Compare runs with the same "
+        "locked images by these numbers."
     )
 
 

@@ -44,6 +44,11 @@ class Head(Section):
     epochs: Count
     learning_rate: Rate
 
+    @property
+    def trains(self) -> bool:
+        """Whether it is trained before the thawed layers are."""
+        return self.solver == "logistic" or self.epochs > 0
+
     @field_validator("solver")
     @classmethod
     def _starts_anew(cls, value: str, info: ValidationInfo) -> str:

@@ -60,7 +60,7 @@ def main() -> None:
     images = count_images(extract, split, classes)
     lines = [
         *summarize_states(architecture, frozen, train_batchnorm),
-        *format_totals(whole, (head.epochs, thawed.epochs)),
+        *format_totals(whole, ("logistic" if head.solver == "logistic" else head.epochs, thawed.epochs)),
         *describe_disk_usage(architecture, depths, extract.pooling, extract.precision, images),
     ]
     print("\n".join(lines))

@@ -97,7 +97,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         pooling=pooling,
         depth=depth if thaws else None,
         head=to_config(head),
-        head_trained=params.head.epochs > 0 or params.head.initial == "source",
+        head_trained=params.head.trains or params.head.initial == "source",
     )
     write_model_pair(folder, pair)
     outputs = read_outputs(inputs.extract, pretrain, "train", activations, depth)

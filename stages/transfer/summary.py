@@ -147,12 +147,12 @@ def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: b
             yield f"{state:<10}{len(there):>5} layers{there['parameters'].sum():>15,} parameters{why}"
 
 
-def format_totals(whole: Whole, epochs: tuple[int, int]) -> Iterator[str]:
+def format_totals(whole: Whole, epochs: tuple[int | str, int]) -> Iterator[str]:
     """Yield a table of the parameters that each phase trains and does not.
 
     Args:
         whole: the network.
-        epochs: of the head phase and of the thawed phase.
+        epochs: of the head phase, or what solves it instead, and of the thawed phase.
     """
     more = f" + {whole.per_class:,} x n" if whole.per_class else ""
     rows = [
