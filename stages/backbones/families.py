@@ -14,7 +14,6 @@ class Family:
         preprocessing: a key of ``stages.compute.networks.PREPROCESSING``. ``raw`` if Keras's own network begins with
             the preprocessing: its layers stay, so that layers count as in keras.applications.
         smallest: smallest side of an image, in pixels.
-        shown: the names of the blocks, abbreviated.
         rules: from layer names to block names: (template, regular expression), where the template may use groups.
         ends: whether matching layers end a block instead of starting it; the block then starts after the previous
             one. For families whose other layers have only numbers (conv2d_7).
@@ -23,7 +22,6 @@ class Family:
     name: str
     preprocessing: str
     smallest: int
-    shown: str
     rules: tuple[tuple[str, str], ...]
     ends: bool = False
 
@@ -45,19 +43,18 @@ class Family:
 
 
 NUMBERED = ((r"block\1", r"block(\d+)_.*"),)
-OWN = Family("own", "unit", 32, "block1 … block3", NUMBERED)
-MNIST = Family("own", "unit", 8, "conv, dense", (("conv", "conv"), ("dense", "dense")))
-VGG = Family("VGG", "caffe", 32, "block1 … block5", NUMBERED)
-XCEPTION = Family("Xception", "symmetric", 71, "block1 … block14", NUMBERED)
+OWN = Family("own", "unit", 32, NUMBERED)
+MNIST = Family("own", "unit", 8, (("conv", "conv"), ("dense", "dense")))
+VGG = Family("VGG", "caffe", 32, NUMBERED)
+XCEPTION = Family("Xception", "symmetric", 71, NUMBERED)
 _STAGES = ((r"conv\1", r"conv(\d+)_.*"),)
-RESNET = Family("ResNet", "caffe", 32, "conv1 … conv5", _STAGES)
-RESNET_V2 = Family("ResNetV2", "symmetric", 32, "conv1 … conv5", _STAGES)
-DENSENET = Family("DenseNet", "normalized", 32, "conv1 … conv5", _STAGES)
+RESNET = Family("ResNet", "caffe", 32, _STAGES)
+RESNET_V2 = Family("ResNetV2", "symmetric", 32, _STAGES)
+DENSENET = Family("DenseNet", "normalized", 32, _STAGES)
 INCEPTION = Family(
     "Inception",
     "symmetric",
     75,
-    "stem, mixed0 … mixed10",
     (("stem", "max_pooling2d_1"), (r"mixed\1", r"mixed(\d+)")),
     ends=True,
 )
@@ -65,7 +62,6 @@ INCEPTION_RESNET = Family(
     "InceptionResNet",
     "symmetric",
     75,
-    "stem, mixed_5b, block35, mixed_6a, block17, mixed_7a, block8, conv_7b",
     (
         ("stem", "max_pooling2d_1"),
         (r"\1", "(mixed_5b|mixed_6a|mixed_7a)"),
@@ -80,21 +76,18 @@ MOBILENET = Family(
     "MobileNet",
     "symmetric",
     32,
-    "conv1, block_1 … block_13",
     (("conv1", "conv1"), (r"block_\1", r"conv_(?:pad|dw)_(\d+)")),
 )
 MOBILENET_V2 = Family(
     "MobileNetV2",
     "symmetric",
     32,
-    "Conv1, expanded_conv, block_1 … block_16, Conv_1",
     (("Conv1", "Conv1"), ("expanded_conv", "expanded_conv_.*"), (r"block_\1", r"block_(\d+)_.*"), ("Conv_1", "Conv_1")),
 )
 MOBILENET_V3 = Family(
     "MobileNetV3",
     "raw",
     32,
-    "conv, expanded_conv, expanded_conv_1 …, conv_1",
     (
         ("conv", "conv"),
         ("expanded_conv", r"expanded_conv_\D.*"),
@@ -103,13 +96,12 @@ MOBILENET_V3 = Family(
     ),
 )
 _EFFICIENT = (("stem", "stem_conv(_pad)?"), (r"block\1", r"block(\d+)[a-z]_.*"), ("top", "top_conv"))
-EFFICIENTNET = Family("EfficientNet", "raw", 32, "stem, block1 … block7, top", _EFFICIENT)
-EFFICIENTNET_V2 = Family("EfficientNetV2", "raw", 32, "stem, block1 …, top", _EFFICIENT)
+EFFICIENTNET = Family("EfficientNet", "raw", 32, _EFFICIENT)
+EFFICIENTNET_V2 = Family("EfficientNetV2", "raw", 32, _EFFICIENT)
 CONVNEXT = Family(
     "ConvNeXt",
     "raw",
     32,
-    "stem, stage_0 … stage_3",
     (
         ("stem", ".*_stem"),
         ("stage_0", ".*_stage_0_.*"),
@@ -122,7 +114,6 @@ NASNET = Family(
     "NASNet",
     "symmetric",
     32,
-    "stem, cell_0 …, reduce_…, cell_…",
     (
         ("stem", "reduction_concat_stem_2"),
         (r"cell_\1", r"normal_concat_(\d+)"),
