@@ -285,7 +285,7 @@ def test_a_missing_result_is_named(
     ("gain", "words"),
     [
         ((0.05, 0.02, 0.08), ["gained 5.0 points", "+2.0 to +8.0", "excludes zero"]),
-        ((0.05, -0.01, 0.11), ["gained 5.0 points", "includes zero", "120 test images cannot tell"]),
+        ((0.05, -0.01, 0.11), ["gained 5.0 points", "includes zero", "120 test images do not show"]),
         ((-0.05, -0.08, -0.02), ["cost 5.0 points", "\N{MINUS SIGN}8.0 to \N{MINUS SIGN}2.0", "excludes zero"]),
         ((0.01, 0.0004, 0.02), ["+0.04 to +2.00", "excludes zero"]),
         ((0.0, -0.01, 0.01), ["did not change the accuracy", "includes zero"]),
