@@ -12,7 +12,6 @@ from stages.backbones.registry import BACKBONES, BackboneSpec, find_backbone, we
 from stages.base.stage import stage
 from stages.base.table import format_table
 
-_INDENT = {"initial_indent": "  ", "subsequent_indent": "    "}
 FAMILIES = ("family", "year", "million parameters", "top-1", "license", "character")
 HEADER = ("name", "parameters", "MB", "depth", "px", "smallest", "top-1", "top-5", "family")
 
@@ -66,7 +65,8 @@ def print_table() -> None:
     print("Published depth, top-1 and top-5 accuracy (% of ImageNet's validation images):")
     for source in dict.fromkeys(row.source for row in BACKBONES.values() if row.top1 is not None):
         names = [name for name, row in BACKBONES.items() if row.source == source and row.top1 is not None]
-        print(fill(f"{source}: {', '.join(names) if len(names) < 12 else 'all others'}", 100, **_INDENT))
+        text = f"  {source}: {', '.join(names) if len(names) < 12 else 'all others'}"
+        print(fill(text, 100, subsequent_indent="    "))
 
 
 def format_cells(name: str, row: BackboneSpec) -> tuple[str, ...]:
