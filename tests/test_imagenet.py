@@ -44,6 +44,7 @@ def build(name: str, **options: Any) -> keras.Model:
     return getattr(keras.applications, row.constructor)(**options, **({"alpha": row.alpha} if row.alpha else {}))
 
 
+@pytest.mark.filterwarnings("ignore:.*input_shape. is undefined")  # Keras of the sides that it then takes
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in PUBLISHED]
 )
