@@ -10,6 +10,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 from threadpoolctl import threadpool_limits
 
+from stages.base.errors import UserError
 from stages.compute.networks import build_head
 from stages.training import logistic
 from stages.training.dataloader import ArrayData
@@ -133,6 +134,13 @@ def test_it_says_where_it_did_not_converge(monkeypatch: pytest.MonkeyPatch, caps
     training, images = data(10, 20, 10)
     probe(build_head(6, classes=3), training, None, images, TrainingConfig(0, 1.0, 32, 1))
     assert "warning: the head has not converged after 2 iterations" in capsys.readouterr().out
+
+
+def test_features_that_hardly_differ_are_refused() -> None:
+    rows, labels, images = features(10, 10)
+    alike = ArrayData((1000 + rows / 1e4).astype(np.float32), labels, 2)
+    with pytest.raises(UserError, match="the features of different images are so much alike"):
+        probe(build_head(6, classes=2), alike, None, images, TrainingConfig(0, 1.0, 32, 1))
 
 
 SCRIPT = """

@@ -8,7 +8,9 @@ import time
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
+from stages.base.errors import UserError
 from stages.base.terminal import say
 from stages.compute.forward import Forward
 from stages.compute.networks import Model
@@ -19,6 +21,7 @@ from stages.training.train import TrainingConfig, compute_class_weights, measure
 from stages.transfer.heads import set_classifier
 
 _READ = 1024  # rows at a time
+_MOST_ERROR = 0.01  # of a probability, from rounding to float32
 
 
 def probe(
@@ -35,6 +38,9 @@ def probe(
 
     Returns:
         The history, of one row without a learning rate.
+
+    Raises:
+        UserError: the features differ too little for the precision of the head.
     """
     began = time.monotonic()
     weights = compute_class_weights(training)[training.labels] if config.balanced else np.ones(len(training))
@@ -49,6 +55,14 @@ def probe(
         )
     set_classifier(head, fitted.kernel, fitted.bias)
     predict = Forward(head, config.batch_size)
+    few = training.batch(np.arange(min(_READ, len(training))), 0)[0]
+    exact = few.astype(np.float64) @ fitted.kernel + fitted.bias
+    if (error := np.abs(softmax(predict(few), axis=1) - softmax(exact, axis=1)).max()) > _MOST_ERROR:
+        raise UserError(
+            f"finetune.head.solver: expected gradient, because the features of different images are so much alike that "
+            f"float32 changes logistic regression's probabilities by {error:.2g}; received logistic. Set it to "
+            f"gradient, and check that the backbone has been pretrained."
+        )
     row = measure(predict, training)
     if validation is not None:
         row |= {f"val_{key}": value for key, value in measure(predict, validation).items()}
