@@ -33,10 +33,8 @@ def main() -> None:
     print(f"MNIST's own test images: {source:.2%}")
     print(f"{'photographs':<34}{'each seed':<28}median")
     for name, label in RECIPES.items():
-        for model in ("head", "finetuned") if name == "mnist_own_digits" else ("finetuned",):
-            values = [row[model]["accuracy"] for row in rows[name]]
-            title = label if model == "finetuned" else f"{label}, head only"
-            print(f"{title:<34}{'  '.join(f'{value:6.1%}' for value in values):<28}{statistics.median(values):.1%}")
+        values = [row["finetuned"]["accuracy"] for row in rows[name]]
+        print(f"{label:<34}{'  '.join(f'{value:6.1%}' for value in values):<28}{statistics.median(values):.1%}")
     first = rows["mnist_own_digits"][0]
     low, high = first["finetuned"]["accuracy_low"], first["finetuned"]["accuracy_high"]
     print(f"with MNIST first, seed 1: 95 % interval {low:.1%} to {high:.1%} on {first['test_images']} test photographs")
