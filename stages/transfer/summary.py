@@ -158,7 +158,7 @@ def format_totals(whole: Whole, epochs: tuple[int | str, int]) -> Iterator[str]:
     rows = [
         ("", "head phase", "thawed phase"),
         ("epochs", *epochs),
-        ("trainable parameters", *(f"{count:,}{more}" for count in whole.trainable)),
+        ("trainable parameters", *(f"{count:,}{more}".removeprefix("0 + ") for count in whole.trainable)),
         ("frozen parameters", *(f"{whole.total - count:,}" for count in whole.trainable)),
         ("total parameters", *[f"{whole.total:,}{more}"] * 2),
     ]
