@@ -232,14 +232,25 @@ def test_what_a_graph_does_not_allow_is_found_by_check(here: Path, changes: dict
     assert check.describe_freeze(sections) == ("", [f"params.yaml: {said}"])
 
 
+@pytest.mark.parametrize(
+    ("output", "pooling", "shape"),
+    [("maps", "average", "4x4x6"), ("tokens", "average", "17x6"), ("tokens", "first", "17x6"), ("vector", "max", "6")],
+)
 def test_layers_shows_one_layer(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    output: str,
+    pooling: str,
+    shape: str,
 ) -> None:
-    save(make_network("maps"), FILE)
+    save(make_network(output), FILE)
+    set_params(here, {"extract": {"pooling": pooling}})
     monkeypatch.setattr("sys.argv", ["layers"])
     layers.main()
     said = capsys.readouterr().out
-    assert "1         network  ONNX        4 x 4 x 6" in said
+    assert ["1", "network", "ONNX", shape, "390", "frozen"] in [line.split() for line in said.splitlines()]
+    assert (f"pooling_{pooling}" in said) == (output != "vector")
     assert "stored: only the features, since the whole backbone is frozen" in said
 
 

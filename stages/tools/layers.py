@@ -24,6 +24,7 @@ from stages.schema.split import Split
 from stages.splitting.source import read_source
 from stages.transfer.costs import Images, describe_disk_usage
 from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, plan_unfreezing, resolve_depths, select_depth
+from stages.transfer.limits import refuse_limits
 
 PARAMS = Path("params.yaml")
 TABLES = Path("data/tables")
@@ -44,6 +45,7 @@ def main() -> None:
 
     train_batchnorm = thawed.batchnorm == "train"
     architecture, backbone = build_backbone(pretrain)
+    refuse_limits(architecture, pooling=extract.pooling, initial=head.initial)
     depths = resolve_depths(architecture, extract.freeze if given is None else parse_freeze(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else thawed.freeze
     frozen = select_depth(architecture, depths, freeze).frozen

@@ -63,7 +63,8 @@ def describe_whole(
     end = describe(head, {}).layers[1:]
     per_class = 0 if known else next(layer.parameters for layer in end if layer.name == CLASSIFIER)
     if len(architecture.shape(architecture.output)) > 1:
-        end = [Layer(f"pooling_{pooling}", POOLINGS[pooling].__name__, tuple(head.input_shape[1:]), 0, ()), *end]
+        kind = POOLINGS[pooling].__name__ if backbone else architecture.layers[-1].type
+        end = [Layer(f"pooling_{pooling}", kind, tuple(head.input_shape[1:]), 0, ()), *end]
     total, trained = sum(layer.parameters for layer in architecture.layers) + head.count_params(), count_trainable(head)
     counts = [trained, trained]
     if backbone:
