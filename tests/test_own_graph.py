@@ -19,6 +19,8 @@ from stages.base.errors import UserError
 from stages.base.params import read_section
 from stages.schema.pretrain import Pretrain
 from stages.tools import check, layers
+from stages.transfer.feature_extractor import open_feature_extractor
+from stages.transfer.model_pair_keras import read_model
 from tests.helpers.copies import set_params
 from tests.helpers.foreign import SIDE, make_network, save
 from tests.helpers.small import small_project
@@ -50,7 +52,7 @@ def refused(**changes: object) -> str:
     return str(found.value)
 
 
-def test_every_stage_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_stage_runs(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     save(make_network("tokens"), FILE)
     for one in (split, pretrain, extract, extract_test, finetune, evaluate, export):
         one.main()
@@ -70,6 +72,12 @@ def test_every_stage_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert features.std() > 0.01
     model = onnx.load("data/export/model.onnx")
     assert {each.domain: each.version for each in model.opset_import} == {"": 18}
+    monkeypatch.setattr("stages.transfer.feature_extractor.count_gpus", lambda: 1)  # that ONNX Runtime cannot use
+    for runner in (None, "auto"):
+        extractor = open_feature_extractor(Path("data/pretrain"), ["features"], "average", runner)
+        assert extractor.device == "ONNX Runtime on the CPU"
+    head = read_model(Path("data/finetune"), Path("data/pretrain"), "head")
+    assert head.input_shape == (None, 6)
     with pytest.raises(UserError, match="data/pretrain holds an ONNX network, which can only be run"):
         read_pretrained(Path("data/pretrain"))
 
