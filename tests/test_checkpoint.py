@@ -162,13 +162,23 @@ def trained(config: TrainingConfig, folder: Path | None, stops: list[int]) -> tu
     ],
 )
 def test_interrupted_in_any_epoch_it_is_the_same_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: TrainingConfig, stops: list[int]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    config: TrainingConfig,
+    stops: list[int],
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 0)
     history, variables = trained(config, None, [])
+    lines = [line for line in capsys.readouterr().out.splitlines() if ", epoch " in line]
     resumed, same = trained(config, tmp_path, [stop % len(history) for stop in stops])
     pd.testing.assert_frame_equal(resumed, history, check_exact=True)
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if ", epoch " in line] == lines, "an epoch is said twice, or not"
+    assert re.findall(
+        r"resuming at epoch (\d+) of \d+ \(head\)\n  head, epoch +(\d+)/", re.sub(r"  head: other.*\n", "", said)
+    ) == [(str(stop % len(history) + 1),) * 2 for stop in stops]
     for ours, theirs in zip(same, variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     finished, again = trained(config, tmp_path, [])  # interrupted after the phase: nothing is trained
