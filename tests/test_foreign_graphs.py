@@ -191,6 +191,12 @@ def test_other_inputs_are_refused() -> None:
     assert "image is declared as (n, 784)" in refused(make_network("maps", ("n", 784)))
 
 
+def test_without_an_output_of_numbers_it_is_refused() -> None:
+    model = make_network()
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    assert refused(model).endswith("or vectors (n, channels); it gave none.")
+
+
 def test_what_the_runtime_does_not_know_is_refused() -> None:
     model = make_network()
     model.graph.node[0].op_type, model.graph.node[0].domain = "Patches", "my.domain"

@@ -90,7 +90,7 @@ def test_every_stage_runs(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     for one in (split, pretrain, extract, extract_test, finetune, evaluate, export):
         one.main()
     said = capsys.readouterr().out
-    assert "its output: output, 5 tokens of 16 numbers" in said
+    assert "from images of 28 x 28 x 3 to output, 5 tokens of 16 numbers" in said
     assert "mean [0.5] and std [0.5] (image_converter.json)" in said
     assert np.load("data/extract/train_features.npy").shape == (32, 16)
 

@@ -57,7 +57,7 @@ def test_every_stage_runs(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     for one in (split, pretrain, extract, extract_test, finetune, evaluate, export):
         one.main()
     said = capsys.readouterr().out
-    assert "network.onnx, 390 parameters; its output: tokens, 17 tokens of 6 numbers" in said
+    assert "network.onnx, 390 parameters: from images of 16 x 16 x 3 to tokens, 17 tokens of 6 numbers" in said
     assert "frozen part: ONNX Runtime on the CPU" in said
     assert "nothing is thawed" in said
     parity = json.loads(Path("data/export/parity.json").read_text())
@@ -152,7 +152,7 @@ def test_a_folder_holds_weights_and_config(here: Path) -> None:
     (FOLDER / "model.safetensors").write_bytes(b"the same model for PyTorch")
     own = read(source=str(FOLDER), pixels="auto")
     assert own.lines == [
-        "model.onnx, 390 parameters; its output: vector, 6 numbers",
+        "model.onnx, 390 parameters: from images of 16 x 16 x 3 to vector, 6 numbers",
         "pixels, in units of 0-1: mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225] (config.json)",
         "note: config.json says 224 pixels, and pretrain.image_size is 16",
     ]

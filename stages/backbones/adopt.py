@@ -90,6 +90,8 @@ def adopt(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | Non
     fixed = declared.type.tensor_type.shape.dim[0].dim_value  # 0: any number of images
     network = _prepare(model)
     names = [_find_tensor(network.graph, output)] if output else list_outputs(network.graph)
+    if not names:
+        choose_output({}, _ROWS)  # refuses
     image = next(one for one in network.graph.input if one.name == _PREFIX + declared.name)
     _put_before(network.graph, image, scaling, (side, side, channels), channels_first)
     rows = np.random.default_rng(0).integers(0, 256, (_ROWS, side, side, channels), np.uint8)
@@ -115,14 +117,14 @@ def adopt(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | Non
 
 def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy with names that none of Thaw's equals, without functions, in Thaw's opset or a newer one."""
-    if any(attribute.HasField("g") or attribute.graphs for node in model.graph.node for attribute in node.attribute):
+    found = inliner.inline_local_functions(model) if model.functions else model
+    if any(attribute.HasField("g") or attribute.graphs for node in found.graph.node for attribute in node.attribute):
         raise UserError("expected a network without branches and loops (If, Loop, Scan). Export it by tracing.")
-    if dynamic := {node.op_type for node in model.graph.node if node.op_type.startswith("DynamicQuantize")}:
+    if dynamic := {node.op_type for node in found.graph.node if node.op_type.startswith("DynamicQuantize")}:
         raise UserError(
             f"it is quantized dynamically ({', '.join(sorted(dynamic))}): what an image gives depends on the images "
             f"beside it. Export it without quantization, or quantize it statically."
         )
-    found = inliner.inline_local_functions(model) if model.functions else model
     if (opset := find_opset(found)) < OPSET:
         try:
             found = version_converter.convert_version(found, OPSET)

@@ -98,10 +98,10 @@ def choose_output(shapes: Shapes, images: int) -> str:
     listed = ", ".join(f"{name} {format_shape(['n', *shapes[name][1:]])}" for name in usable)
     if usable:
         raise UserError(f"it has several outputs: {listed}. Set pretrain.output to one of them.")
-    found = ", ".join(f"{name} {format_shape(list(shape))}" for name, shape in shapes.items()) or "none"
+    found = ", ".join(f"{name} {format_shape(list(shape))}" for name, shape in shapes.items())
     raise UserError(
         f"expected an output of feature maps (four dimensions), tokens (n, tokens, channels) or vectors (n, "
-        f"channels); for {images} images it gave {found}."
+        f"channels); it gave {f'{found} for {images} images' if found else 'none'}."
     )
 
 

@@ -51,9 +51,10 @@ def read_own_graph(params: Pretrain, source: Source) -> OwnGraph:
         adopted = adopt(model, side, found.scaling, None if params.output == AUTO else params.output)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    network = adopted.architecture.layers[-1]
+    network, (height, width, channels) = adopted.architecture.layers[-1], adopted.architecture.pixels
     lines = [
-        f"{path.name}, {network.parameters:,} parameters; its output: {adopted.output}",
+        f"{path.name}, {network.parameters:,} parameters: from images of {height} x {width} x {channels} to "
+        f"{adopted.output}",
         f"pixels, in units of 0-1: {describe_scaling(found.scaling)} ({found.origin})",
     ]
     if found.side not in (None, side):

@@ -120,7 +120,7 @@ def _normalize(factor: float, mean: Sequence[float], std: Sequence[float]) -> Sc
 def describe_scaling(scaling: Scaling) -> str:
     """Return a scaling in words, as mean and standard deviation of each channel in units of 0-1 pixels."""
     std = [1 / (255 * scale) for scale in scaling.scale]
-    mean = [-offset * deviation for offset, deviation in zip(scaling.offset, std, strict=True)]
+    mean = [0.0 - offset * deviation for offset, deviation in zip(scaling.offset, std, strict=True)]
     return " and ".join(
         f"{name} [{', '.join(f'{each:.4g}' for each in values)}]" for name, values in (("mean", mean), ("std", std))
     )
