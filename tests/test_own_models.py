@@ -273,6 +273,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
         {"pixels": "auto"},
         "pixels: model.keras does not say which",
     ),
+    "mean of three": (
+        lambda: sequential(keras),
+        {"pixels": {"mean": [0.5] * 3, "std": [0.5] * 3}},
+        "pretrain.pixels: expected mean and std of 1 channel, which model.keras takes; received 3",
+    ),
     "no such layer": (
         lambda: sequential(keras),
         {"output": "dense_9"},
@@ -317,6 +322,14 @@ def test_other_models_are_refused_in_one_line(kind: str, tmp_path: Path, monkeyp
         read(Path("model.keras"), **changes)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_layer_that_older_files_cannot_hold_is_named(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        functional(keras, lambda x: x / 2).save(tmp_path / "model.h5")
+    with pytest.raises(UserError, match="TrueDivide is a layer of the model's author, whose code is not run, or an op"):
+        read(tmp_path / "model.h5")
 
 
 def test_a_layer_without_a_graph_is_named(tmp_path: Path) -> None:
@@ -456,7 +469,7 @@ def test_what_was_fine_tuned_is_the_source_of_the_next(
     assert (again.classes, again.backbone.preprocessing) == (["across", "upright"], "raw")
     tuned = keras.models.load_model(kept)
     features = again.backbone.model(pixels[:5].astype(np.float32))
-    np.testing.assert_allclose(features, keras.Model(tuned.inputs, tuned.get_layer("flatten").output)(pixels[:5]))
+    np.testing.assert_allclose(features, keras.Model(tuned.input, tuned.get_layer("flatten").output)(pixels[:5]))
 
     set_params(tmp_path, {"pretrain": {"source": "data/own/mine.keras", "pixels": "0-1", "classes": "auto"}})
     pretrain.main()

@@ -46,6 +46,12 @@ def read_own_keras(params: Pretrain, path: Path) -> Pretrained:
             f"the backbone would end in {division.backbone.output_shape[1:]}, neither a feature map "
             f"nor a vector. Set pretrain.output to a layer that does",
         )
+    channels = division.architecture.pixels[-1]
+    if not isinstance(preprocessing, str) and len(preprocessing["mean"]) != channels:
+        raise UserError(
+            f"pretrain.pixels: expected mean and std of {channels} channel{'s' * (channels > 1)}, which {path} takes; "
+            f"received {len(preprocessing['mean'])}."
+        )
     backbone = Backbone(division.backbone, division.architecture, preprocessing)
     return Pretrained(backbone, find_classes(params, path, division), division.weights)
 

@@ -1,6 +1,7 @@
 """Read and write whole models in the files of Keras, without running any code of their authors."""
 
 import json
+import re
 import shutil
 import tempfile
 import zipfile
@@ -48,6 +49,11 @@ def load_model(path: Path) -> Model:
                 return _load_older(path, config, Path(folder) / "model.h5")
         except Exception as error:  # Keras raises all kinds of errors for what it does not know
             failure = _shorten(error)
+    if unknown := re.search(r"Unknown layer: '(\w+)'", failure):
+        raise UserError(
+            f"{path}: {unknown[1]} is a layer of the model's author, whose code is not run, or an operation between "
+            f"layers that .h5 cannot hold. Save the model as NAME.keras, of layers of Keras."
+        )
     raise UserError(
         f"{path}: Keras {keras.__version__} cannot read it ({failure}). Save it again as NAME.keras with this "
         f"version of Keras, or as NAME.h5 with Keras 2."
@@ -137,7 +143,7 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
                 f"pretrain.pixels to what it computed (docs/own_models.md shows how)."
             )
         module, registered = str(part.get("module") or "keras"), str(part.get("registered_name") or "")
-        builtin = module.split(".")[0] in ("keras", "tf_keras", "builtins") and ">" not in registered
+        builtin = module.split(".")[0] in ("keras", "tf_keras", "builtins") and ">" not in registered + kind
         if kind in ("Lambda", "__lambda__", "function") or not builtin:
             raise UserError(
                 f"{path}: {name} ({kind}) is code of the model's author, which is not run. Replace it by layers of "

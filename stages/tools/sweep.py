@@ -147,7 +147,7 @@ def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
     pretrain, finetune = read_section(params, "pretrain", Pretrain), read_section(params, "finetune", Finetune)
     read_section(params, "extract", Extract)
     if len(given) < 2:
-        hint = f"`python -m stages backbones {pretrain.backbone}` lists blocks."
+        hint = "`python -m stages layers` shows blocks and layers."
         raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
     if not finetune.thawed.epochs:
         raise UserError("finetune.thawed.epochs: expected 1 or more; with 0 nothing is thawed at any depth.")
