@@ -128,7 +128,7 @@ TRAINABLE = {
     "from_scratch": (1_290, 692_672),
     "horse_zebra_mobilenet_v2": (2_562, 1_194_880),
     "horse_zebra_vgg16": (2_097_922, 7_079_424),
-    "mnist_own_digits": (1_290, 692_352),
+    "mnist_own_digits": (1_290, 0),
     "mnist_own_digits_from_scratch": (1_290, 692_672),
     "mobilenet_own_digits": (165_258, 2_137_792),
     "own_photographs_mobilenet_v2": (2_562, 1_663_360),

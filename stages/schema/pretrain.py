@@ -57,3 +57,8 @@ class Pretrain(Section):
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     seed: Seed
+
+    @property
+    def network(self) -> str:
+        """The name of the backbone, or the file that holds it, for messages."""
+        return self.source if self.backbone == SOURCE else self.backbone

@@ -134,7 +134,7 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
         stored = "only features are stored"
     rest = f"thawed from {names[depth.frozen]} on" if depth.frozen < len(names) else "none thawed"
     return (
-        f"{pretrain.backbone} at {pretrain.image_size} px: {depth.frozen} of {len(names)} layers frozen, {rest}; "
+        f"{pretrain.network} at {pretrain.image_size} px: {depth.frozen} of {len(names)} layers frozen, {rest}; "
         f"{stored}.",
         [],
     )

@@ -58,7 +58,7 @@ def main() -> None:
     key = "finetune.thawed.freeze"
     if freeze == AS_EXTRACTED:
         key, freeze = "extract.freeze", extract.freeze if given is None else given
-    print(f"\n{pretrain.backbone} at {pretrain.image_size} px, {key}: {freeze}")
+    print(f"\n{pretrain.network} at {pretrain.image_size} px, {key}: {freeze}")
     images = count_images(extract, split, classes)
     lines = [
         *summarize_states(architecture, frozen, train_batchnorm),
