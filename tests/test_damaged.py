@@ -20,9 +20,8 @@ READS: dict[ModuleType, str] = {
     extract_test: "split/test.parquet extract/boundary.json pretrain/network.json pretrain/backbone.onnx "
     "pretrain/learned.npz",
     finetune: "split/val.parquet extract/boundary.json extract/train_labels.npy extract/val_labels.npy "
-    "extract/train_images.npy "
     "extract/train_features.npy extract/val_features.npy extract/train_flatten.npy extract/val_flatten.npy "
-    "pretrain/network.json pretrain/backbone.weights.h5",
+    "pretrain/network.json pretrain/backbone.weights.h5 extract/train_images.npy",
     evaluate: "split/test.parquet split/summary.json pretrain/network.json extract_test/features.npy "
     "extract_test/flatten.npy finetune/model.json finetune/head.onnx finetune/finetuned.onnx finetune/val.parquet",
     report: "split/train.parquet split/val.parquet split/summary.json split/classes.csv split/rejects.csv "
@@ -94,6 +93,8 @@ def test_a_damaged_file_is_named_in_one_line(
     monkeypatch.chdir(here)
     if stage is layers:
         set_params(here, {"split": {"train": "rest", "val": 0.2}})
+    if name == "extract/train_images.npy":  # only this solver reads it
+        set_params(here, {"finetune": {"head": {"solver": "logistic"}, "thawed": {"epochs": 0}}})
     images = sorted(Path("data/own/bars/across").iterdir())[:1] if stage is predict else []
     monkeypatch.setattr("sys.argv", [stage.__name__, *map(str, images)])
     own, path = stage.__name__.rpartition(".")[2], Path("data", name)

@@ -58,7 +58,7 @@ def fit_logistic(
     Args:
         rows: float64 (n, features); overwritten.
         labels: class of each row, int64 (n,); each class has a row.
-        images: number of the image that each row is a view of, from 0, int64 (n,). All its views are in one fold.
+        images: number of the image that each row is a view of, int64 (n,). All its views are in one fold.
         weights: of each row in the loss, float64 (n,).
         seed: of the assignment of images to folds.
     """
@@ -72,8 +72,9 @@ def fit_logistic(
         # With a mean variance of 1, the tolerance means the same for any backbone.
         scale = float(np.sqrt(np.vdot(rows, rows) / rows.size)) or 1.0
         rows /= scale
-        folds = assign_folds(labels[np.unique(images, return_index=True)[1]], seed, -(-len(rows) // MOST))
-        strength = _choose_strength(rows, labels, weights, folds[images])
+        _, first, numbers = np.unique(images, return_index=True, return_inverse=True)
+        folds = assign_folds(labels[first], seed, -(-len(rows) // MOST))
+        strength = _choose_strength(rows, labels, weights, folds[numbers])
         caught.clear()  # of fits that were only compared
         model = _make_model(strength, rows, TOLERANCE).fit(rows, labels, sample_weight=weights)
     kernel, bias = model.coef_.T / scale, model.intercept_
