@@ -415,6 +415,7 @@ assert not [name for name in sys.modules if name.startswith("stages")]
 """
 
 
+@pytest.mark.slow
 def test_what_was_fine_tuned_is_the_source_of_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal, capsys: pytest.CaptureFixture[str]
 ) -> None:
