@@ -22,6 +22,7 @@ from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretr
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
 from stages.base.params import read_yaml, validate
+from stages.compute.trainable import LayerFreezer
 from stages.measure.predictions import softmax
 from stages.schema.pretrain import Pretrain
 from stages.transfer.freeze import resolve_freeze
@@ -395,8 +396,11 @@ def test_counts_mean_what_they_mean_to_the_author(tmp_path: Path) -> None:
     """Of the model [conv, flatten, dropout, dense] and its input, ``model.layers[:n]`` are frozen."""
     model = sequential(keras)
     model.save(tmp_path / "model.keras")
-    architecture = read(tmp_path / "model.keras").backbone.architecture
+    backbone = read(tmp_path / "model.keras").backbone
+    architecture = backbone.architecture
     assert architecture.names == [layer.name for layer in model.layers[:-2]]
+    LayerFreezer(backbone.model, train_batchnorm=False, uncounted=1).freeze(1)
+    assert [layer.name for layer in backbone.model.layers if layer.trainable] == ["flatten"]
     expected = {-2: (2, "flatten"), -1: (2, "flatten"), 1: (1, "conv"), -4: (0, None), 3: (2, "flatten")}
     found = {freeze: resolve_freeze(architecture, freeze) for freeze in expected}
     assert {freeze: (depth.frozen, depth.layer) for freeze, depth in found.items()} == expected
