@@ -1,6 +1,6 @@
 """Read from a Python file what it imports, opens and reads of params.yaml, without running it.
 
-Names are followed through aliases, modules and ``importlib.import_module``. What cannot be followed is reported: a
+Names are followed through relative imports, aliases, modules and ``importlib``. What cannot be followed is reported: a
 dependency that nobody sees gives a stale result.
 """
 
@@ -13,7 +13,7 @@ _READERS = {"read_section", "read_values"}
 _READERS_MODULE = "stages.base.params"
 _IMPORTERS = {"import_module", "__import__"}
 _RUNNERS = {
-    *("__import__", "builtins.__import__", "exec", "eval", "runpy.run_module", "runpy.run_path"),
+    *("exec", "eval", "runpy.run_module", "runpy.run_path"),
     *("importlib.util.spec_from_file_location", "importlib.machinery.SourceFileLoader"),
 }
 _FOLLOWED = _READERS | _IMPORTERS
@@ -46,7 +46,7 @@ def read_source_code(text: str, path: str) -> SourceCode:
 
     Args:
         text: its content.
-        path: relative to the project, such as "stages/draw/page.py".
+        path: relative to the project, such as "stages/draw/page.py"; relative imports start from its folder.
     """
     nodes = list(ast.walk(ast.parse(text)))
     reader = _Reader(path)
@@ -69,6 +69,7 @@ class _Reader:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.package = ".".join(path.split("/")[:-1])
         self.names: dict[str, set[str]] = {}  # what each name of the file may stand for, dotted
         self.in_place: set[ast.expr] = set()  # called, or followed by an attribute
         self.imports: set[str] = set()
@@ -83,12 +84,11 @@ class _Reader:
                 first = alias.name.partition(".")[0]
                 self.names.setdefault(alias.asname or first, set()).add(alias.name if alias.asname else first)
         elif isinstance(node, ast.ImportFrom):
-            if node.level:
-                self._refuse(node, "a relative import. Write the module's full name")
-            self.imports.add(node.module or "")
+            module = self._absolute(node, node.module or "", node.level, self.package)
+            self.imports.add(module)
             for alias in node.names:
-                self.imports.add(f"{node.module}.{alias.name}")
-                self.names.setdefault(alias.asname or alias.name, set()).add(f"{node.module}.{alias.name}")
+                self.imports.add(f"{module}.{alias.name}")
+                self.names.setdefault(alias.asname or alias.name, set()).add(f"{module}.{alias.name}")
         elif isinstance(node, ast.Call):
             self.in_place.add(node.func)
         elif isinstance(node, ast.Attribute):
@@ -121,13 +121,36 @@ class _Reader:
         if last in _READERS:
             self._read_params(node, last)
         elif last == "import_module":
-            module = _argument(node, 0, "name")
-            if isinstance(module, str) and not module.startswith("."):
-                self.imports.add(module)
-            else:
-                self._refuse(node, "what is imported is known only when it runs. Write the module's full name")
+            self._import(node, _argument(node, 0, "name"), self._package(node), [])
+        elif last == "__import__":
+            members, level = _argument(node, 3, "fromlist", []), _argument(node, 4, "level", 0)
+            name = _argument(node, 0, "name")
+            self._import(node, "." * level + name if level and isinstance(name, str) else name, self.package, members)
         elif name in _RUNNERS:
             self._refuse(node, f"{name} runs code that no import names. Import it instead")
+
+    def _package(self, node: ast.Call) -> Any:
+        given = [*node.args[1:2], *(keyword.value for keyword in node.keywords if keyword.arg == "package")]
+        own = any(isinstance(one, ast.Name) and one.id == "__package__" for one in given)
+        return self.package if own else _argument(node, 1, "package")
+
+    def _import(self, node: ast.Call, name: Any, package: Any, members: Any) -> None:
+        relative = isinstance(name, str) and name.startswith(".")
+        if not isinstance(name, str) or not isinstance(members, list | tuple) or relative > isinstance(package, str):
+            self._refuse(node, "what is imported is known only when it runs. Write literal names")
+            return
+        bare = name.lstrip(".")
+        module = self._absolute(node, bare, len(name) - len(bare), package)
+        self.imports |= {module, *(f"{module}.{member}" for member in members)}
+
+    def _absolute(self, node: ast.stmt | ast.expr, name: str, level: int, package: str) -> str:
+        """Return the full name of a module that is ``level`` dots away from a package."""
+        if not level:
+            return name
+        parts = package.split(".")
+        if level > len(parts):
+            self._refuse(node, "a relative import leads out of the project. Write the module's full name")
+        return ".".join([*parts[: len(parts) + 1 - level], *filter(None, [name])])
 
     def _read_params(self, node: ast.Call, reader: str) -> None:
         section = _argument(node, 1, "name")
