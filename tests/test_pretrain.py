@@ -188,7 +188,10 @@ def test_a_network_survives_its_file(tmp_path: Path) -> None:
             {"source": "data/own/nothing"},
             r"pretrain\.source: expected a data set folder, a model or a weights file; there is no",
         ),
-        ({"backbone": "mobilenet_v9"}, r"pretrain\.backbone: expected one of mnist_cnn, .*; received 'mobilenet_v9'"),
+        (
+            {"backbone": "mobilenet_v9"},
+            r"pretrain\.backbone: there is no backbone 'mobilenet_v9'\. Did you mean mobilenet_v2 or ",
+        ),
         (
             {"backbone": "vgg16"},
             r"pretrain\.image_size: vgg16 takes 32 px or more \(it was made for 224\); received 16",

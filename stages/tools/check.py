@@ -63,7 +63,7 @@ def main() -> None:
     if sections.keys() == SECTIONS.keys():
         found += [f"{PARAMS}: {line}" for line in find_contradictions(sections, list(read_yaml(CATALOG)), TABLES)]
     choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
-    if sections.keys() >= {"pretrain", "extract", "finetune", "export", "compute"}:
+    if sections.keys() >= {"pretrain", "extract", "finetune"}:
         network, wrong = describe_freeze(sections)
         found += [line for line in wrong if line not in found]
     found += find_problems(Path(), read_yaml(PIPELINE))
@@ -109,18 +109,16 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
         sections: of params.yaml.
     """
     pretrain, extract, finetune = (sections[name] for name in ("pretrain", "extract", "finetune"))
-    thawed, compute = finetune.thawed, sections["compute"]
+    thawed = finetune.thawed
+    chosen: dict[str, Any] = {}
+    if "compute" in sections:
+        chosen |= {"runner": sections["compute"].frozen, "precision": sections["compute"].precision}
+    if "export" in sections:
+        chosen["formats"] = sections["export"].formats
     try:
         architecture = describe_backbone(pretrain)
-        refuse_limits(
-            architecture,
-            pooling=extract.pooling,
-            fresh=extract.views == "fresh",
-            runner=compute.frozen,
-            precision=compute.precision,
-            initial=finetune.head.initial,
-            formats=sections["export"].formats,
-        )
+        fresh, initial = extract.views == "fresh", finetune.head.initial
+        refuse_limits(architecture, pooling=extract.pooling, fresh=fresh, initial=initial, **chosen)
         depths = resolve_depths(architecture, extract.freeze, extract.depths)
         depth = select_depth(architecture, depths, thawed.freeze)
         plan_unfreezing(architecture, thawed.plan, depth.frozen)

@@ -8,8 +8,6 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from stages.compute.runtime import keras
-
 # In ONNX Runtime since 1.12, and in onnxruntime-web.
 OPSET = 17
 IR_VERSION = 8
@@ -41,6 +39,8 @@ Convert = Callable[..., Any]  # from the writer, a layer and its inputs to its o
 
 def to_array(value: Any) -> np.ndarray:
     """Return a number, or a weight of the framework, as float32."""
+    from stages.compute.runtime import keras  # here: a graph of another library needs no framework
+
     return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
 
 
