@@ -8,7 +8,7 @@ the images it learned from.
 
 from pathlib import Path
 
-from stages.backbones.own_graph import read_own_graph, write_own_graph
+from stages.backbones.onnx_backbone import read_onnx_backbone, write_onnx_backbone
 from stages.backbones.registry import find_backbone
 from stages.backbones.source import find_source
 from stages.base.folders import replace_folder
@@ -33,7 +33,7 @@ def main() -> None:
     choose_backend(backend)
     if source.is_graph:
         with replace_folder(PRETRAIN) as folder:
-            write_own_graph(folder, read_own_graph(params, source))
+            write_onnx_backbone(folder, read_onnx_backbone(params, source))
         return
     from stages.backbones.pretraining import make_backbone  # here: it imports the framework
 

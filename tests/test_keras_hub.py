@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages import evaluate, export, extract, extract_test, finetune, pretrain, split
-from stages.backbones.own_graph import read_own_graph
+from stages.backbones.onnx_backbone import read_onnx_backbone
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
 from stages.base.params import read_section
@@ -56,7 +56,7 @@ def save(name: str, folder: Path = PRESET) -> keras.Model:
 
 def read(**changes: object) -> Any:
     params = read_section(Path("params.yaml"), "pretrain", Pretrain).model_copy(update=changes)
-    return read_own_graph(params, find_source(params))
+    return read_onnx_backbone(params, find_source(params))
 
 
 @pytest.mark.hub

@@ -16,7 +16,7 @@ from stages.schema.finetune import Head
 from stages.tools import layers
 from stages.transfer.costs import Images, describe_disk_usage
 from stages.transfer.freeze import resolve_depths, resolve_freeze
-from stages.transfer.summary import describe_whole, format_layers
+from stages.transfer.network_summary import format_layers, summarize_network
 from tests.helpers.copies import set_params
 from tests.helpers.miniature import as_backbone, miniature
 from tests.helpers.small import small_project
@@ -183,17 +183,19 @@ def test_the_counts_are_those_of_the_network_that_trains(
     backbone = as_backbone(miniature(), blocks=BLOCKS)
     depth = resolve_freeze(backbone.architecture, freeze)
     params = Head(**HEAD, hidden=hidden, batchnorm=batchnorm)
-    whole = describe_whole(backbone.architecture, backbone, "average", params, 3, depth.frozen, train_batchnorm)
+    summary = summarize_network(backbone.architecture, backbone, "average", params, 3, depth.frozen, train_batchnorm)
 
     other = as_backbone(miniature(), blocks=BLOCKS)
     head = build_head(12, classes=3, hidden=hidden, dropout=0.5, batchnorm=batchnorm)
     freeze_layers(other.model, depth.frozen, train_batchnorm)
     parts = (head, head if freeze == "all" else build_trainable_part(other, depth.layer, "average", head))
-    assert whole.trainable == tuple(sum(math.prod(weight.shape) for weight in part.trainable_weights) for part in parts)
-    assert whole.total == other.model.count_params() + head.count_params()
-    lines = format_layers(backbone.architecture, depth.frozen, train_batchnorm, whole)
+    assert summary.trainable == tuple(
+        sum(math.prod(weight.shape) for weight in part.trainable_weights) for part in parts
+    )
+    assert summary.total == other.model.count_params() + head.count_params()
+    lines = format_layers(backbone.architecture, depth.frozen, train_batchnorm, summary)
     shown = [int(found[1].replace(",", "")) for found in map(STATE.search, lines) if found]
-    assert sum(shown) == whole.total
+    assert sum(shown) == summary.total
 
 
 def test_the_head_follows_the_backbone(

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.backbones.build import read_own_model
+from stages.backbones.keras_backbone import describe_keras_backbone, read_keras_backbone
 from stages.backbones.leakage import write_learned
-from stages.backbones.own_keras import describe_own_model
 from stages.backbones.pretrained import Pretrained, write_pretrained
 from stages.backbones.pretraining_data import read_pixels
 from stages.backbones.registry import find_backbone
@@ -40,12 +39,12 @@ def make_backbone(folder: Path, params: Pretrain, source: Source, *, devices: in
     history = pd.DataFrame(columns=COLUMNS)
     metrics: dict[str, float] = {}
     if source.is_model:
-        pretrained = read_own_model(params, source.path)
+        pretrained = read_keras_backbone(params, source.path)
     else:
         pretrained = Pretrained(find_backbone(params.backbone, params.image_size).build(params.image_size))
     backbone, model = pretrained.backbone, pretrained.backbone.model
     if source.is_model:
-        say(describe_own_model(pretrained, source.path))
+        say(describe_keras_backbone(pretrained, source.path))
     elif source.kind == "weights":
         load_published(model, source.path)
         say(f"{params.backbone}, {model.count_params():,} parameters, with the weights of {source.path.name}")

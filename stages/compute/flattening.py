@@ -17,7 +17,7 @@ _DECIDING = ("softmax", "sigmoid", "linear")  # activations of a classifier
 
 
 @dataclass(frozen=True)
-class Flat:
+class FlatNetwork:
     """A network without networks in it.
 
     Attributes:
@@ -32,7 +32,7 @@ class Flat:
 
 
 @dataclass(frozen=True)
-class Division:
+class CutNetwork:
     """A network in two parts.
 
     Attributes:
@@ -46,7 +46,7 @@ class Division:
     weights: tuple[np.ndarray, np.ndarray] | None
 
 
-def flatten(network: Model, side: int) -> Flat:
+def flatten(network: Model, side: int) -> FlatNetwork:
     """Return a network of one input and one output as one functional model for images of ``side`` pixels.
 
     Layers of networks inside keep their names, with the network's name before those that others have too. Layers that
@@ -65,10 +65,12 @@ def flatten(network: Model, side: int) -> Flat:
     flat = keras.Model(image, output, name="backbone")
     for layer, copy in copies.pairs:
         copy.set_weights(layer.get_weights())
-    return Flat(flat, copies.ends, _counts_input(network))
+    return FlatNetwork(flat, copies.ends, _counts_input(network))
 
 
-def divide(flat: Flat, end: str | None, find_blocks: Callable[[list[str]], dict[str, str]]) -> Division | None:
+def cut_classifier(
+    flat: FlatNetwork, end: str | None, find_blocks: Callable[[list[str]], dict[str, str]]
+) -> CutNetwork | None:
     """Return the two parts of a network: the backbone, and the classifier after it.
 
     The classifier is the last Dense layer, with Dropout before it and an activation after it.
@@ -102,10 +104,10 @@ def divide(flat: Flat, end: str | None, find_blocks: Callable[[list[str]], dict[
     architecture = Architecture(operations, architecture.output, {}, rest)
     blocks = find_blocks(architecture.names)
     weights = _weights(flat.model.get_layer(dense)) if dense is not None and _before(rows, dense) == last else None
-    return Division(backbone, replace(architecture, blocks=blocks), weights)
+    return CutNetwork(backbone, replace(architecture, blocks=blocks), weights)
 
 
-def add_softmax(flat: Flat) -> Model:
+def add_softmax(flat: FlatNetwork) -> Model:
     """Return a network to logits, whose last Dense layer classifies, as one to the probabilities of its classes.
 
     Args:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from stages.backbones.own_keras import CLASSES, CONTRACT
+from stages.backbones.keras_backbone import CLASSES, CONTRACT
 from stages.compute.flattening import add_softmax, flatten
 from stages.compute.keras_files import save_model
 from stages.formats.card import Card

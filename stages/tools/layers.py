@@ -41,7 +41,12 @@ def main() -> None:
     finetune, split = read_section(PARAMS, "finetune", Finetune), read_section(PARAMS, "split", Split)
     head, thawed = finetune.head, finetune.thawed
     choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
-    from stages.transfer.summary import describe_whole, format_layers, format_totals, summarize_states  # the framework
+    from stages.transfer.network_summary import (  # the framework
+        format_layers,
+        format_totals,
+        summarize_network,
+        summarize_states,
+    )
 
     train_batchnorm = thawed.batchnorm == "train"
     architecture, backbone = build_backbone(pretrain)
@@ -52,8 +57,8 @@ def main() -> None:
     if given is None:
         frozen = min(plan_unfreezing(architecture, thawed.plan, frozen).values())
     classes = count_classes(split)
-    whole = describe_whole(architecture, backbone, extract.pooling, head, classes, frozen, train_batchnorm)
-    for line in format_layers(architecture, frozen, train_batchnorm, whole, read_width()):
+    summary = summarize_network(architecture, backbone, extract.pooling, head, classes, frozen, train_batchnorm)
+    for line in format_layers(architecture, frozen, train_batchnorm, summary, read_width()):
         print(line)
     key = "finetune.thawed.freeze"
     if freeze == AS_EXTRACTED:
@@ -62,7 +67,7 @@ def main() -> None:
     images = count_images(extract, split, classes)
     lines = [
         *summarize_states(architecture, frozen, train_batchnorm),
-        *format_totals(whole, ("logistic" if head.solver == "logistic" else head.epochs, thawed.epochs)),
+        *format_totals(summary, ("logistic" if head.solver == "logistic" else head.epochs, thawed.epochs)),
         *describe_disk_usage(architecture, depths, extract.pooling, extract.precision, images),
     ]
     print("\n".join(lines))

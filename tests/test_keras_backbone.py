@@ -17,7 +17,7 @@ import pytest
 from keras import layers
 
 from stages import evaluate, export, extract, extract_test, finetune, pretrain, split
-from stages.backbones.own_keras import read_own_keras
+from stages.backbones.keras_backbone import read_keras_backbone
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
@@ -41,7 +41,7 @@ def section(path: Path, **changes: object) -> Pretrain:
 
 def read(path: Path, **changes: object) -> Pretrained:
     params = section(path, **changes)
-    return read_own_keras(params, find_source(params).path)
+    return read_keras_backbone(params, find_source(params).path)
 
 
 def sequential(library: Any, *middle: Any, side: int = 16, channels: int = 1) -> Any:

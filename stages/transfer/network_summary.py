@@ -17,7 +17,7 @@ CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True)
-class Whole:
+class NetworkSummary:
     """Backbone, pooling and head.
 
     Attributes:
@@ -35,7 +35,7 @@ class Whole:
     trainable: tuple[int, int]
 
 
-def describe_whole(
+def summarize_network(
     architecture: Architecture,
     backbone: Backbone | None,
     pooling: str,
@@ -43,7 +43,7 @@ def describe_whole(
     classes: int | None,
     frozen: int,
     train_batchnorm: bool,
-) -> Whole:
+) -> NetworkSummary:
     """Build the head that ``finetune`` trains, and count parameters as Keras does.
 
     Args:
@@ -71,7 +71,7 @@ def describe_whole(
         freezer = LayerFreezer(backbone.model, train_batchnorm, len(backbone.model.layers) - len(architecture.layers))
         freezer.freeze(frozen)
         counts[1] += count_trainable(backbone.model)
-    return Whole(
+    return NetworkSummary(
         end=end,
         keeps=params.initial == "source",
         per_class=per_class,
@@ -81,7 +81,7 @@ def describe_whole(
 
 
 def format_layers(
-    architecture: Architecture, frozen: int, train_batchnorm: bool, whole: Whole, width: int | None = None
+    architecture: Architecture, frozen: int, train_batchnorm: bool, summary: NetworkSummary, width: int | None = None
 ) -> list[str]:
     """Return the lines of the table of layers: a rule between the frozen and the thawed, and the names of blocks.
 
@@ -89,7 +89,7 @@ def format_layers(
         architecture: of the backbone.
         frozen: how many layers are frozen.
         train_batchnorm: whether thawed BatchNormalization layers train.
-        whole: with the layers after the backbone.
+        summary: with the layers after the backbone.
         width: of the terminal, which long names are shortened for; None for any.
     """
     table = layer_table(architecture, frozen, train_batchnorm).to_dict("records")
@@ -97,15 +97,15 @@ def format_layers(
     for known, layer in zip(table, architecture.layers, strict=True):
         rows.append([str(known["index"]), *_describe(layer), known["state"]])
     for index, layer in enumerate(architecture.classifier, start=len(architecture.layers)):
-        rows.append([str(index), *_describe(layer), "kept" if whole.keeps else "replaced"])
-    for layer in whole.end:
+        rows.append([str(index), *_describe(layer), "kept" if summary.keeps else "replaced"])
+    for layer in summary.end:
         cells = _describe(layer)
-        if whole.per_class and layer.name == CLASSIFIER:
-            cells[2:] = "n", f"{whole.per_class:,} x n"
+        if summary.per_class and layer.name == CLASSIFIER:
+            cells[2:] = "n", f"{summary.per_class:,} x n"
         rows.append(["", *cells, "" if layer.name.startswith("pooling") else "trained"])
     rows = fit_table(rows, _CUT, width) if width else rows
     lines = format_table(rows, right=[COLUMNS.index("index"), COLUMNS.index("params")])
-    return list(_with_titles(lines, architecture, frozen, whole.keeps))
+    return list(_with_titles(lines, architecture, frozen, summary.keeps))
 
 
 def _with_titles(lines: Sequence[str], architecture: Architecture, frozen: int, keeps: bool) -> Iterator[str]:
@@ -148,20 +148,20 @@ def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: b
             yield f"{state:<10}{len(there):>5} layers{there['parameters'].sum():>15,} parameters{why}"
 
 
-def format_totals(whole: Whole, epochs: tuple[int | str, int]) -> Iterator[str]:
+def format_totals(summary: NetworkSummary, epochs: tuple[int | str, int]) -> Iterator[str]:
     """Yield a table of the parameters that each phase trains and does not.
 
     Args:
-        whole: the network.
+        summary: the network.
         epochs: of the head phase, or what solves it instead, and of the thawed phase.
     """
-    more = f" + {whole.per_class:,} x n" if whole.per_class else ""
+    more = f" + {summary.per_class:,} x n" if summary.per_class else ""
     rows = [
         ("", "head phase", "thawed phase"),
         ("epochs", *epochs),
-        ("trainable parameters", *(f"{count:,}{more}".removeprefix("0 + ") for count in whole.trainable)),
-        ("frozen parameters", *(f"{whole.total - count:,}" for count in whole.trainable)),
-        ("total parameters", *[f"{whole.total:,}{more}"] * 2),
+        ("trainable parameters", *(f"{count:,}{more}".removeprefix("0 + ") for count in summary.trainable)),
+        ("frozen parameters", *(f"{summary.total - count:,}" for count in summary.trainable)),
+        ("total parameters", *[f"{summary.total:,}{more}"] * 2),
     ]
     yield from format_table(rows, right=(1, 2))
     if more:

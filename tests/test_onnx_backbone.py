@@ -10,10 +10,9 @@ import onnxruntime
 import pytest
 
 from stages import evaluate, export, extract, extract_test, finetune, pretrain, split
-from stages.backbones.adopt import Scaling
-from stages.backbones.own_graph import read_own_graph
+from stages.backbones.onnx_backbone import read_onnx_backbone
+from stages.backbones.pixel_scaling import Scaling, find_scaling
 from stages.backbones.pretrained import read_pretrained
-from stages.backbones.scaling import find_scaling
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
 from stages.base.params import read_section
@@ -22,7 +21,7 @@ from stages.tools import check, layers
 from stages.transfer.feature_extractor import open_feature_extractor
 from stages.transfer.model_pair_keras import read_model
 from tests.helpers.copies import set_params
-from tests.helpers.foreign import SIDE, make_network, save
+from tests.helpers.onnx_networks import SIDE, make_network, save
 from tests.helpers.small import small_project
 
 FOLDER, FILE = Path("data/own/network"), Path("data/own/network.onnx")
@@ -42,7 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read(**changes: object) -> Any:
     """Return the backbone that params.yaml names."""
     params = read_section(Path("params.yaml"), "pretrain", Pretrain).model_copy(update=changes)
-    return read_own_graph(params, find_source(params))
+    return read_onnx_backbone(params, find_source(params))
 
 
 def refused(**changes: object) -> str:

@@ -1,10 +1,10 @@
 """What values a network of one's own takes for pixels: as params.yaml says, or the config beside the network."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.backbones.adopt import Scaling
 from stages.base.errors import UserError
 from stages.base.files import read_json
 from stages.schema.pretrain import AUTO
@@ -15,7 +15,15 @@ _KEY = "pretrain.pixels"
 _RANGES = {"0-255": (1.0, 0.0), "0-1": (1 / 255, 0.0), "-1-1": (1 / 127.5, -1.0)}
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True)
+class Scaling:
+    """How pixels are scaled: ``pixels * scale + offset``, with one number for all channels or one per channel."""
+
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+class FoundScaling(NamedTuple):
     """A scaling, and the side of the images that a config names, if any.
 
     Attributes:
@@ -31,7 +39,7 @@ class Found(NamedTuple):
     config: str = ""
 
 
-def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | None) -> Found:
+def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | None) -> FoundScaling:
     """Return how pixels are scaled.
 
     Args:
@@ -47,7 +55,7 @@ def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | Non
         scaling = Scaling((scale,), (offset,))
         if isinstance(pixels, Mapping):
             scaling = _normalize(1 / 255, pixels["mean"], pixels["std"])
-        return next((one._replace(scaling=scaling, origin=_KEY) for one in configs), Found(scaling, _KEY))
+        return next((one._replace(scaling=scaling, origin=_KEY) for one in configs), FoundScaling(scaling, _KEY))
     if not configs:
         raise UserError(
             "pretrain.pixels: nothing says which values the network takes. Set it to 0-255, 0-1, -1-1 or {mean: [...], "
@@ -60,7 +68,7 @@ def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | Non
     return configs[0]
 
 
-def _read_configs(folder: Path) -> list[Found]:
+def _read_configs(folder: Path) -> list[FoundScaling]:
     found = []
     for name, read in ((_TIMM, _read_timm), (_HUGGING_FACE, _read_hugging_face), (_KERAS_HUB, _read_keras_hub)):
         path = folder / name
@@ -70,7 +78,7 @@ def _read_configs(folder: Path) -> list[Found]:
             except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
                 raise UserError(f"{path}: expected how pixels are scaled; received something else ({error}).") from None
             if config:
-                found.append(Found(config[0], name, config[1], name))
+                found.append(FoundScaling(config[0], name, config[1], name))
     return found
 
 

@@ -15,7 +15,7 @@ import onnx
 from onnx import compose, helper, inliner, numpy_helper, version_converter
 from onnx.utils import Extractor
 
-from stages.backbones.layouts import (
+from stages.backbones.onnx_layout import (
     FLOATS,
     are_channels_first,
     check_side,
@@ -25,6 +25,7 @@ from stages.backbones.layouts import (
     find_layout,
     list_outputs,
 )
+from stages.backbones.pixel_scaling import Scaling
 from stages.base.errors import UserError, suggest, summarize
 from stages.compute.architecture import PIXELS, Architecture, Layer, name_features
 from stages.compute.graphs.edit import find_opset
@@ -46,15 +47,7 @@ _FIXED = (
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """What becomes of pixels 0-255: pixels * scale + offset, one number for all channels or one for each."""
-
-    scale: tuple[float, ...]
-    offset: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Adopted:
+class WrappedNetwork:
     """A network as Thaw runs it.
 
     Attributes:
@@ -68,7 +61,7 @@ class Adopted:
     output: str
 
 
-def adopt(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | None) -> Adopted:
+def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | None) -> WrappedNetwork:
     """Return a network as a graph from pixels to features, after trying it on a few images.
 
     Args:
@@ -112,7 +105,7 @@ def adopt(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | Non
         Layer("network", "ONNX", shape, parameters, ("image",)),
     )
     architecture = Architecture(layers, "network", {}, trainable=False, largest=_find_largest(graph))
-    return Adopted(graph, architecture, f"{chosen}, {tensor}")
+    return WrappedNetwork(graph, architecture, f"{chosen}, {tensor}")
 
 
 def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,25 +5,26 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from stages.backbones.adopt import Adopted, Scaling, adopt
+from stages.backbones.onnx_wrapper import WrappedNetwork, wrap_network
+from stages.backbones.pixel_scaling import Scaling
 from stages.base.errors import UserError
 from stages.compute.graphs.edit import cut
 from stages.compute.graphs.session import Graph
-from tests.helpers.foreign import CHANNELS, KERNEL, PATCH, SIDE, make_model, make_network, node, run_network
+from tests.helpers.onnx_networks import CHANNELS, KERNEL, PATCH, SIDE, make_model, make_network, node, run_network
 
 UNIT = Scaling((1 / 255,), (0.0,))
 NORMALIZED = Scaling((0.02, 0.01, 0.03), (-2.0, -1.0, 0.5))
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
 
 
-def features(adopted: Adopted, how: str, batch_size: int = 4) -> np.ndarray:
+def features(wrapped: WrappedNetwork, how: str, batch_size: int = 4) -> np.ndarray:
     name = f"features_{how}"
-    return Graph(cut(adopted.graph, [name]), batch_size)(PIXELS)[name]
+    return Graph(cut(wrapped.graph, [name]), batch_size)(PIXELS)[name]
 
 
 def refused(model: onnx.ModelProto, output: str | None = None, side: int = SIDE, scaling: Scaling = UNIT) -> str:
     with pytest.raises(UserError) as found:
-        adopt(model, side, scaling, output)
+        wrap_network(model, side, scaling, output)
     assert "\n" not in str(found.value)
     return str(found.value)
 
@@ -39,48 +40,48 @@ def convolution(**options: object) -> onnx.ModelProto:
 def test_pixels_are_scaled_and_laid_out_as_the_network_takes_them(
     shape: tuple[int | str, ...], scaling: Scaling
 ) -> None:
-    adopted = adopt(make_network("maps", shape), SIDE, scaling, None)
+    wrapped = wrap_network(make_network("maps", shape), SIDE, scaling, None)
     expected = run_network(PIXELS * np.float32(scaling.scale) + np.float32(scaling.offset))["maps"]
-    assert adopted.architecture.pixels == (SIDE, SIDE, 3)
-    np.testing.assert_allclose(features(adopted, "average"), expected.mean((1, 2)), atol=1e-5)
+    assert wrapped.architecture.pixels == (SIDE, SIDE, 3)
+    np.testing.assert_allclose(features(wrapped, "average"), expected.mean((1, 2)), atol=1e-5)
 
 
 @pytest.mark.parametrize("output", ["maps", "maps_last"])
 def test_feature_maps_are_pooled_as_those_of_keras_are(output: str) -> None:
-    adopted = adopt(make_network(output), SIDE, UNIT, None)
+    wrapped = wrap_network(make_network(output), SIDE, UNIT, None)
     expected = run_network(PIXELS / np.float32(255))["maps"]
-    assert adopted.architecture.shape("network") == (4, 4, CHANNELS)
-    assert adopted.output == f"{output}, feature maps of 4 x 4 x {CHANNELS}"
-    assert [each.name for each in adopted.graph.graph.output] == ["features_average", "features_max", "features_none"]
-    np.testing.assert_allclose(features(adopted, "average"), expected.mean((1, 2)), atol=1e-5)
-    np.testing.assert_allclose(features(adopted, "max"), expected.max((1, 2)), atol=1e-5)
-    np.testing.assert_allclose(features(adopted, "none"), expected.reshape(5, -1), atol=1e-5)
+    assert wrapped.architecture.shape("network") == (4, 4, CHANNELS)
+    assert wrapped.output == f"{output}, feature maps of 4 x 4 x {CHANNELS}"
+    assert [each.name for each in wrapped.graph.graph.output] == ["features_average", "features_max", "features_none"]
+    np.testing.assert_allclose(features(wrapped, "average"), expected.mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(features(wrapped, "max"), expected.max((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(features(wrapped, "none"), expected.reshape(5, -1), atol=1e-5)
 
 
 def test_tokens_are_pooled_and_the_first_can_be_taken() -> None:
-    adopted = adopt(make_network("tokens"), SIDE, UNIT, None)
+    wrapped = wrap_network(make_network("tokens"), SIDE, UNIT, None)
     expected = run_network(PIXELS / np.float32(255))["tokens"]
-    assert adopted.architecture.shape("network") == (17, CHANNELS)
+    assert wrapped.architecture.shape("network") == (17, CHANNELS)
     for how, values in {
         "average": expected.mean(1),
         "max": expected.max(1),
         "none": expected.reshape(5, -1),
         "first": expected[:, 0],
     }.items():
-        np.testing.assert_allclose(features(adopted, how), values, atol=1e-5, err_msg=how)
+        np.testing.assert_allclose(features(wrapped, how), values, atol=1e-5, err_msg=how)
 
 
 def test_a_vector_is_taken_as_it_is() -> None:
-    adopted = adopt(make_network("vector"), SIDE, UNIT, None)
+    wrapped = wrap_network(make_network("vector"), SIDE, UNIT, None)
     expected = run_network(PIXELS / np.float32(255))["vector"]
     for how in ("average", "max", "none"):
-        np.testing.assert_allclose(features(adopted, how), expected, atol=1e-5)
+        np.testing.assert_allclose(features(wrapped, how), expected, atol=1e-5)
 
 
 def test_a_tensor_inside_can_be_the_output() -> None:
-    adopted = adopt(make_network("vector"), SIDE, UNIT, "tokens")
-    assert adopted.architecture.shape("network") == (17, CHANNELS)
-    assert "ReduceMean" not in {each.op_type for each in adopted.graph.graph.node}
+    wrapped = wrap_network(make_network("vector"), SIDE, UNIT, "tokens")
+    assert wrapped.architecture.shape("network") == (17, CHANNELS)
+    assert "ReduceMean" not in {each.op_type for each in wrapped.graph.graph.node}
     said = refused(make_network("vector"), "tokenz")
     assert said == (
         "pretrain.output: expected an output of the network (vector) or a tensor in it; received tokenz. "
@@ -93,13 +94,13 @@ def test_of_several_outputs_one_must_be_named() -> None:
     assert refused(model) == (
         "it has several outputs: tokens (n, 17, 6), vector (n, 6). Set pretrain.output to one of them."
     )
-    assert adopt(model, SIDE, UNIT, "vector").output == "vector, 6 numbers"
+    assert wrap_network(model, SIDE, UNIT, "vector").output == "vector, 6 numbers"
 
 
 def test_names_of_dimensions_say_where_the_channels_are() -> None:
     """As Hugging Face's optimum exports them."""
     model = make_network("maps", ("batch_size", "num_channels", "height", "width"))
-    assert adopt(model, SIDE, NORMALIZED, None).architecture.pixels == (SIDE, SIDE, 3)
+    assert wrap_network(model, SIDE, NORMALIZED, None).architecture.pixels == (SIDE, SIDE, 3)
     said = refused(make_network("maps", ("batch", "a", "b", "c")))
     assert "image is declared as (batch, a, b, c)" in said
     assert said.endswith("Export it with the shape of an image fixed, such as (n, 3, 224, 224).")
@@ -109,7 +110,7 @@ def test_a_gray_network() -> None:
     kernel = {"kernel": KERNEL[:, :1]}
     nodes = [node("Conv", ["image", "kernel"], "maps", strides=[PATCH, PATCH])]
     model = make_model(nodes, ["maps"], kernel, ("n", 1, SIDE, SIDE))
-    assert adopt(model, SIDE, UNIT, None).architecture.pixels == (SIDE, SIDE, 1)
+    assert wrap_network(model, SIDE, UNIT, None).architecture.pixels == (SIDE, SIDE, 1)
     assert refused(model, scaling=NORMALIZED) == "pretrain.pixels: expected numbers for 1 channels; received 3."
 
 
@@ -119,13 +120,15 @@ def test_another_side_than_the_network_takes_is_refused() -> None:
         "for 32."
     )
     model = make_network("maps", ("n", 3, "h", "w"))
-    assert adopt(model, 32, UNIT, None).architecture.shape("network") == (8, 8, CHANNELS)
+    assert wrap_network(model, 32, UNIT, None).architecture.shape("network") == (8, 8, CHANNELS)
     assert "square" in refused(make_network("maps", ("n", 3, 16, 32)))
 
 
 def test_a_fixed_batch_is_opened_if_the_network_allows_it() -> None:
-    adopted = adopt(convolution(shape=(1, 3, SIDE, SIDE)), SIDE, UNIT, None)
-    np.testing.assert_array_equal(features(adopted, "none"), features(adopt(convolution(), SIDE, UNIT, None), "none"))
+    wrapped = wrap_network(convolution(shape=(1, 3, SIDE, SIDE)), SIDE, UNIT, None)
+    np.testing.assert_array_equal(
+        features(wrapped, "none"), features(wrap_network(convolution(), SIDE, UNIT, None), "none")
+    )
 
     for place, number in enumerate(([1, -1, CHANNELS], [-1, 16, CHANNELS])):  # torch writes the batch into reshapes
         nodes = [
@@ -137,7 +140,7 @@ def test_a_fixed_batch_is_opened_if_the_network_allows_it() -> None:
         if place == 0:
             assert "it was exported for batches of 1" in refused(model)
         else:
-            assert adopt(model, SIDE, UNIT, None).output == "tokens, 16 tokens of 6 numbers"
+            assert wrap_network(model, SIDE, UNIT, None).output == "tokens, 16 tokens of 6 numbers"
 
 
 def test_a_network_that_mixes_images_is_refused() -> None:
@@ -165,17 +168,17 @@ def test_a_network_that_draws_is_refused() -> None:
 def test_float16_is_cast() -> None:
     nodes = [node("Conv", ["image", "kernel"], "maps", strides=[PATCH, PATCH])]
     model = make_model(nodes, ["maps"], {"kernel": KERNEL.astype(np.float16)}, kind=TensorProto.FLOAT16)
-    found = features(adopt(model, SIDE, UNIT, None), "average")
+    found = features(wrap_network(model, SIDE, UNIT, None), "average")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, run_network(PIXELS / np.float32(255))["maps"].mean((1, 2)), atol=2e-3)
 
 
 def test_an_old_opset_is_converted_and_a_new_one_stays() -> None:
     for opset, found in ((11, 17), (17, 17), (21, 21)):
-        adopted = adopt(convolution(opset=opset), SIDE, UNIT, None)
-        assert [each.version for each in adopted.graph.opset_import] == [found]
+        wrapped = wrap_network(convolution(opset=opset), SIDE, UNIT, None)
+        assert [each.version for each in wrapped.graph.opset_import] == [found]
         np.testing.assert_allclose(
-            features(adopted, "average"), run_network(PIXELS / np.float32(255))["maps"].mean((1, 2)), atol=1e-5
+            features(wrapped, "average"), run_network(PIXELS / np.float32(255))["maps"].mean((1, 2)), atol=1e-5
         )
 
 
@@ -214,14 +217,14 @@ def test_dynamic_quantization_is_refused_and_static_is_not() -> None:
     ]
     weights = {"kernel": KERNEL, "step": np.float32(1 / 255), "zero": np.uint8(0)}
     model = make_model(nodes, ["maps"], {name: np.asarray(value) for name, value in weights.items()})
-    assert adopt(model, SIDE, UNIT, None).output == "maps, feature maps of 4 x 4 x 6"
+    assert wrap_network(model, SIDE, UNIT, None).output == "maps, feature maps of 4 x 4 x 6"
     dynamic = helper.make_node("DynamicQuantizeLinear", ["image"], ["small", "step2", "zero2"])
     model.graph.node[0].CopyFrom(dynamic)
     assert refused(model).startswith("it is quantized dynamically (DynamicQuantizeLinear)")
 
 
 def test_a_row_is_the_same_whatever_is_beside_it_and_the_bytes_repeat() -> None:
-    first, second = (adopt(make_network("tokens"), SIDE, NORMALIZED, None).graph for _ in range(2))
+    first, second = (wrap_network(make_network("tokens"), SIDE, NORMALIZED, None).graph for _ in range(2))
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
     run = Graph(first, 4)
     whole = run(PIXELS)["features_none"]
@@ -237,5 +240,5 @@ def test_none_of_the_networks_names_gets_in_the_way() -> None:
                 for place, name in enumerate(field):
                     field[place] = new if name == old else name
     model.graph.output[0].name = "scale"
-    expected = features(adopt(make_network("vector"), SIDE, UNIT, None), "none")
-    np.testing.assert_array_equal(features(adopt(model, SIDE, UNIT, None), "none"), expected)
+    expected = features(wrap_network(make_network("vector"), SIDE, UNIT, None), "none")
+    np.testing.assert_array_equal(features(wrap_network(model, SIDE, UNIT, None), "none"), expected)

@@ -8,7 +8,7 @@ from typing import Any
 from stages.backbones.families import find_blocks
 from stages.backbones.pretrained import Pretrained
 from stages.base.errors import UserError
-from stages.compute.flattening import Division, divide, flatten
+from stages.compute.flattening import CutNetwork, cut_classifier, flatten
 from stages.compute.keras_files import load_model
 from stages.compute.networks import Backbone, Model, Preprocessing
 from stages.schema.pretrain import AUTO, RANGES, Pretrain
@@ -18,7 +18,7 @@ CLASSES, CONTRACT = "classes.json", "contract.json"
 _PREPROCESSING = dict(zip(RANGES, ("raw", "unit", "symmetric"), strict=True))
 
 
-def read_own_keras(params: Pretrain, path: Path) -> Pretrained:
+def read_keras_backbone(params: Pretrain, path: Path) -> Pretrained:
     """Return the network in a file as a backbone, with its classifier.
 
     Args:
@@ -37,7 +37,7 @@ def read_own_keras(params: Pretrain, path: Path) -> Pretrained:
     except (UserError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise _refused(path, f"no network of images of {params.image_size} px: {reason}") from None
-    division = divide(flat, None if params.output == AUTO else params.output, find_blocks)
+    division = cut_classifier(flat, None if params.output == AUTO else params.output, find_blocks)
     if division is None:
         raise _no_end(path, params.output, [layer.name for layer in flat.model.layers])
     if len(division.backbone.output_shape) not in (2, 4):
@@ -56,7 +56,7 @@ def read_own_keras(params: Pretrain, path: Path) -> Pretrained:
     return Pretrained(backbone, find_classes(params, path, division), division.weights)
 
 
-def describe_own_model(pretrained: Pretrained, path: Path) -> str:
+def describe_keras_backbone(pretrained: Pretrained, path: Path) -> str:
     """Return a sentence on what was taken from a file."""
     backbone, classifier = pretrained.backbone, pretrained.backbone.architecture.classifier
     after = f"cut off: {', '.join(layer.name for layer in classifier)}" if classifier else "it has no classifier"
@@ -89,7 +89,7 @@ def find_preprocessing(params: Pretrain, path: Path) -> Preprocessing:
     )
 
 
-def find_classes(params: Pretrain, path: Path, division: Division) -> list[str] | None:
+def find_classes(params: Pretrain, path: Path, division: CutNetwork) -> list[str] | None:
     """Return the names of the classifier's outputs; None if nobody names them or there is no classifier.
 
     Args:

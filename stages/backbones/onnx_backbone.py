@@ -6,10 +6,10 @@ from pathlib import Path
 
 import onnx
 
-from stages.backbones.adopt import adopt
-from stages.backbones.onnx_files import read_onnx
+from stages.backbones.onnx_reader import read_onnx
+from stages.backbones.onnx_wrapper import wrap_network
+from stages.backbones.pixel_scaling import describe_scaling, find_scaling
 from stages.backbones.preset import convert_preset
-from stages.backbones.scaling import describe_scaling, find_scaling
 from stages.backbones.source import Source
 from stages.base.errors import UserError
 from stages.base.terminal import say
@@ -19,7 +19,7 @@ from stages.schema.pretrain import AUTO, Pretrain
 
 
 @dataclass(frozen=True)
-class OwnGraph:
+class OnnxBackbone:
     """A backbone that is a graph.
 
     Attributes:
@@ -33,7 +33,7 @@ class OwnGraph:
     lines: list[str]
 
 
-def read_own_graph(params: Pretrain, source: Source) -> OwnGraph:
+def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
     """Return the network in an ONNX file, or in a folder of KerasHub, as a graph from pixels to features.
 
     Args:
@@ -48,21 +48,21 @@ def read_own_graph(params: Pretrain, source: Source) -> OwnGraph:
     found = find_scaling(params.pixels, folder)
     model = convert_preset(path, side) if source.kind == "keras_hub" else read_onnx(path, folder is not None)
     try:
-        adopted = adopt(model, side, found.scaling, None if params.output == AUTO else params.output)
+        wrapped = wrap_network(model, side, found.scaling, None if params.output == AUTO else params.output)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    network, (height, width, channels) = adopted.architecture.layers[-1], adopted.architecture.pixels
+    network, (height, width, channels) = wrapped.architecture.layers[-1], wrapped.architecture.pixels
     lines = [
         f"{path.name}, {network.parameters:,} parameters: from images of {height} x {width} x {channels} to "
-        f"{adopted.output}",
+        f"{wrapped.output}",
         f"pixels, in units of 0-1: {describe_scaling(found.scaling)} ({found.origin})",
     ]
     if found.side not in (None, side):
         lines.append(f"note: {found.config} says {found.side} pixels, and pretrain.image_size is {side}")
-    return OwnGraph(adopted.graph, adopted.architecture, lines)
+    return OnnxBackbone(wrapped.graph, wrapped.architecture, lines)
 
 
-def write_own_graph(folder: Path, own: OwnGraph) -> None:
+def write_onnx_backbone(folder: Path, own: OnnxBackbone) -> None:
     """Write ``network.json`` and ``backbone.onnx``, as ``stages.backbones.pretrained`` does, and say what was found."""
     for line in own.lines:
         say(line)
