@@ -22,6 +22,7 @@ from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretr
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
 from stages.base.params import read_yaml, validate
+from stages.compute.keras_files import save_model
 from stages.compute.trainable import LayerFreezer
 from stages.measure.predictions import softmax
 from stages.schema.pretrain import Pretrain
@@ -207,8 +208,9 @@ def test_the_graph_has_the_usual_layers(steps: list[Callable[[Any], Any]], tmp_p
     )
 
 
-def test_a_normalization_layer_keeps_what_it_learned(tmp_path: Path) -> None:
-    learned = layers.Normalization()
+@pytest.mark.parametrize("axis", [-1, None, (1, 2, 3)])
+def test_a_normalization_layer_keeps_what_it_learned(axis: Any, tmp_path: Path) -> None:
+    learned = layers.Normalization(axis=axis)
     learned.adapt(np.random.default_rng(0).random((9, 16, 16, 3)))
     functional(keras, learned).save(tmp_path / "model.keras")
     rows = read(tmp_path / "model.keras").backbone.model.get_layer(learned.name)
@@ -294,6 +296,16 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
     "no classifier": (
         lambda: sequential(keras),
         {"classes": ["a", "b"], "output": "conv"},
+        "pretrain.classes: model.keras has no classifier after its backbone",
+    ),
+    "several sigmoids": (  # of which more than one may be true
+        lambda: functional(keras, activation="sigmoid"),
+        {"classes": ["a", "b", "c"]},
+        "whose outputs they could name: a Dense layer with softmax over the classes, or with one sigmoid output",
+    ),
+    "two softmaxes": (
+        lambda: keras.Sequential([functional(keras), layers.Softmax()]),
+        {"classes": ["a", "b", "c"]},
         "pretrain.classes: model.keras has no classifier after its backbone",
     ),
     "other classifier": (
@@ -408,6 +420,20 @@ def test_counts_mean_what_they_mean_to_the_author(tmp_path: Path) -> None:
     for freeze, said in ((4, "4 freezes the classifier too and leaves nothing to train"), (5, "from -4 to 4")):
         with pytest.raises(UserError, match=said):
             resolve_freeze(architecture, freeze)
+
+
+def test_what_thaw_wrote_into_a_file_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    save_model(sequential(keras), path, {"contract.json": b"{}", "classes.json": b'["a", "b", "c"]'})
+    found = read(path, pixels="auto")
+    assert (found.backbone.preprocessing, found.classes) == ("raw", ["a", "b", "c"])
+    with pytest.raises(
+        UserError, match=r"pixels: expected auto, for .* is Thaw's export, with its preprocessing inside"
+    ):
+        read(path)  # with 0-1, which would divide twice
+    save_model(sequential(keras), path, {"classes.json": b"["})
+    with pytest.raises(UserError, match=r"model.keras: classes.json in it cannot be read"):
+        read(path)
 
 
 PLAIN = """

@@ -143,6 +143,9 @@ def test_configs_that_do_not_say_it_are_refused(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
     (tmp_path / "config.json").write_text(json.dumps({"mean": MEAN, "std": STD}))
     assert "config.json and preprocessor_config.json say different things" in said()
+    (tmp_path / "config.json").write_text("{")
+    assert "config.json: expected how pixels are scaled; received something else" in said()
+    assert "dvc repro" not in said()  # which does not write it
 
 
 def test_a_folder_holds_weights_and_config(here: Path) -> None:
@@ -189,6 +192,24 @@ def test_what_is_newer_than_the_library_is_refused(here: Path) -> None:
     model.opset_import[0].version = 99
     save(model, FILE)
     assert "received opset 99 and IR version 10. Export it with opset_version=18." in refused()
+
+
+def test_weights_beside_the_file_are_found_wherever_it_names_them(here: Path) -> None:
+    """DVC would not know of a file that a constant of a function, or of a branch, is read from."""
+    outside = onnx.TensorProto(name="kernel", data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="beside.bin")
+    constant = onnx.helper.make_node("Constant", [], ["kernel"], value=outside)
+    branch = onnx.helper.make_graph([constant], "branch", [], [])
+    for node in (constant, onnx.helper.make_node("If", ["image"], ["y"], then_branch=branch, else_branch=branch)):
+        model = make_network()
+        opsets = model.opset_import
+        model.functions.append(onnx.helper.make_function("own", "Constants", [], ["kernel"], [node], opsets))
+        save(model, FILE)
+        assert "its weights are in beside.bin. Put both into a folder" in refused()
+    outside.external_data.add(key="offset", value="here")
+    model.graph.initializer.append(outside)
+    save(model, FILE)
+    assert "it does not say where its weights are (invalid literal" in refused()
 
 
 def test_a_network_of_more_than_two_gigabytes_is_refused(here: Path) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from stages.backbones.families import find_blocks
 from stages.backbones.pretrained import Pretrained
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.compute.flattening import CutNetwork, cut_classifier, flatten
 from stages.compute.keras_files import load_model
 from stages.compute.networks import Backbone, Model, Preprocessing
@@ -74,14 +75,19 @@ def find_preprocessing(params: Pretrain, path: Path) -> Preprocessing:
         path: of the model.
 
     Raises:
-        UserError: neither ``params`` nor the file say what it takes.
+        UserError: neither ``params`` nor the file say what it takes, or they differ.
     """
+    if _read_own(path, CONTRACT) is not None:
+        if params.pixels not in (AUTO, RANGES[0]):
+            raise UserError(
+                f"pretrain.pixels: expected {AUTO}, for {path} is Thaw's export, with its preprocessing inside; "
+                f"received {params.pixels}."
+            )
+        return "raw"
     if isinstance(params.pixels, dict):
         return params.pixels
     if params.pixels != AUTO:
         return _PREPROCESSING[params.pixels]
-    if _read_own(path, CONTRACT) is not None:
-        return "raw"  # its preprocessing is inside
     raise UserError(
         f"pretrain.pixels: {path} does not say which pixels its network takes. Expected {', '.join(RANGES)}, or "
         f"{{mean: [...], std: [...]}}, as in its training: 0-255 if it has a Rescaling layer of its own or trained on "
@@ -107,7 +113,10 @@ def find_classes(params: Pretrain, path: Path, division: CutNetwork) -> list[str
     if names is None:
         return None
     if division.weights is None:
-        raise UserError(f"pretrain.classes: {path} has no classifier after its backbone whose outputs they could name.")
+        raise UserError(
+            f"pretrain.classes: {path} has no classifier after its backbone whose outputs they could name: a Dense "
+            f"layer with softmax over the classes, or with one sigmoid output for the second of two."
+        )
     if len(names) != (count := division.weights[0].shape[1]):
         raise UserError(
             f"pretrain.classes: expected {count} names, for the classifier of {path} has as many outputs; received "
@@ -165,8 +174,11 @@ def _read_own(path: Path, name: str) -> Any:
     """Return what Thaw wrote into a .keras file beside the model; None if it did not."""
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         return None
-    with zipfile.ZipFile(path) as file:
-        return json.loads(file.read(name)) if name in file.namelist() else None
+    try:
+        with zipfile.ZipFile(path) as file:
+            return json.loads(file.read(name)) if name in file.namelist() else None
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: {name} in it cannot be read ({summarize(error)}). Copy or export it again.") from None
 
 
 def _no_end(path: Path, output: str, names: list[str]) -> UserError:

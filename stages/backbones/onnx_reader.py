@@ -1,6 +1,6 @@
 """Read an ONNX network from a file, or from a folder that holds its weights in another file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -39,7 +39,10 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
             raise
         raise UserError(f"{path}: expected an ONNX network; {_describe(path)}.") from None
     _refuse_newer(path, model)
-    names = sorted({ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)})
+    try:
+        names = sorted({ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)})
+    except ValueError as error:
+        raise UserError(f"{path}: it does not say where its weights are ({error}). Export it again.") from None
     if names and not folder:
         raise UserError(
             f"{path}: its weights are in {', '.join(names)}. Put both into a folder and set pretrain.source to the "
@@ -63,8 +66,16 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    attributes = chain.from_iterable(node.attribute for node in model.graph.node)
-    return chain(model.graph.initializer, (one.t for one in attributes if one.HasField("t")))
+    """Yield all tensors that ``load_external_data_for_model`` loads."""
+    yield from model.graph.initializer
+    yield from _attributes(chain(model.graph.node, *(function.node for function in model.functions)))
+
+
+def _attributes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in chain.from_iterable(node.attribute for node in nodes):
+        yield from (attribute.t, *attribute.tensors)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from chain(graph.initializer, _attributes(graph.node))
 
 
 def _refuse_newer(path: Path, model: onnx.ModelProto) -> None:

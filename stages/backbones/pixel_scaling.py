@@ -1,12 +1,12 @@
 """What values a network of one's own takes for pixels: as params.yaml says, or the config beside the network."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.base.errors import UserError
-from stages.base.files import read_json
 from stages.schema.pretrain import AUTO
 
 # Files that other libraries write beside a network: timm, Hugging Face and KerasHub.
@@ -74,7 +74,7 @@ def _read_configs(folder: Path) -> list[FoundScaling]:
         path = folder / name
         if path.is_file():
             try:
-                config = read(read_json(path))
+                config = read(json.loads(path.read_text(encoding="utf-8")))
             except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
                 raise UserError(f"{path}: expected how pixels are scaled; received something else ({error}).") from None
             if config:

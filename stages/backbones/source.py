@@ -128,5 +128,5 @@ def _has_network(file: Path) -> bool:
     try:
         with h5py.File(file) as content:
             return "model_config" in content.attrs
-    except OSError:  # reading it as weights says what is wrong
+    except (OSError, RuntimeError):  # reading it as weights says what is wrong
         return False

@@ -13,7 +13,8 @@ from stages.compute.networks import POOLINGS, Model
 from stages.compute.runtime import keras
 
 _TAKEN = {PIXELS, FEATURES, "logits", *map(name_features, POOLINGS)}  # names of other tensors
-_DECIDING = ("softmax", "sigmoid", "linear")  # activations of a classifier
+_OPERATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}  # that are activations
+_DECIDING = (*_OPERATIONS.values(), "linear")  # activations of a classifier
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class CutNetwork:
     Attributes:
         backbone: the first.
         architecture: of the backbone, with the layers after it.
-        weights: kernel (features, classes) and bias (classes,) of the classifier; None if what follows is none.
+        weights: kernel (features, classes) and bias (classes,) of the classifier; None if what follows is none, or is
+            no softmax over classes and no sigmoid for the second of two.
     """
 
     backbone: Model
@@ -86,10 +88,10 @@ def cut_classifier(
     """
     whole = describe(flat.model, {})
     rows = {row.name: row for row in whole.operations}
-    dense, decides = _find_classifier(flat.model, whole, rows)
+    dense, activations = _find_classifier(flat.model, whole, rows)
     last = flat.ends.get(end or "", end)
     if last is None:
-        if dense is None and decides:
+        if dense is None and activations:
             return None
         last = whole.output if dense is None else _before(rows, dense)
     if last not in rows:
@@ -103,7 +105,11 @@ def cut_classifier(
     rest = tuple(row for row in whole.operations if row.name not in kept)
     architecture = Architecture(operations, architecture.output, {}, rest)
     blocks = find_blocks(architecture.names)
-    weights = _weights(flat.model.get_layer(dense)) if dense is not None and _before(rows, dense) == last else None
+    weights = None
+    if dense is not None and _before(rows, dense) == last:
+        layer = flat.model.get_layer(dense)
+        known = (["sigmoid"],) if layer.units == 1 else (["softmax"], ["log_softmax"])
+        weights = _weights(layer) if activations in ([], *known) else None
     return CutNetwork(backbone, replace(architecture, blocks=blocks), weights)
 
 
@@ -174,8 +180,10 @@ def _copy(layer: Any, name: str) -> Any:
     if isinstance(layer, keras.Layer):
         config["dtype"] = "float32"
     if isinstance(layer, keras.layers.Normalization) and config["mean"] is None:  # it learned them with adapt()
-        learned = {key: np.ravel(getattr(layer, key)).tolist() for key in ("mean", "variance")}
-        config |= learned if config["axis"] else {key: values[0] for key, values in learned.items()}
+        config |= {
+            "mean": keras.ops.convert_to_numpy(layer.adapt_mean).tolist(),
+            "variance": keras.ops.convert_to_numpy(layer.adapt_variance).tolist(),
+        }
     return type(layer).from_config(config)
 
 
@@ -188,17 +196,18 @@ def _counts_input(network: Model) -> bool:
     return True
 
 
-def _find_classifier(model: Model, whole: Architecture, rows: dict[str, Layer]) -> tuple[str | None, bool]:
-    """Return the last Dense layer if it classifies, and whether the network ends in a softmax or sigmoid."""
-    row, decides = rows[whole.output], False
+def _find_classifier(model: Model, whole: Architecture, rows: dict[str, Layer]) -> tuple[str | None, list[str]]:
+    """Return the last Dense layer if it classifies, and the activations at the end of the network, from the last on."""
+    row, found = rows[whole.output], list[str]()
     while True:
         layer = _operation(model, row.name)
-        activation = getattr(getattr(layer, "activation", None), "__name__", "softmax" if row.type == "Softmax" else "")
-        decides |= activation in ("softmax", "sigmoid")
+        activation = getattr(getattr(layer, "activation", None), "__name__", _OPERATIONS.get(row.type, ""))
+        if activation in _OPERATIONS.values():
+            found.append(activation)
         if row.type == "Dense" and activation in _DECIDING:
-            return row.name, decides
-        if row.type not in ("Activation", "Softmax") or activation not in _DECIDING:
-            return None, decides
+            return row.name, found
+        if row.type not in ("Activation", *_OPERATIONS) or activation not in _DECIDING:
+            return None, found
         row = rows[row.inputs[0]]
 
 

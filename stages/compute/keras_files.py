@@ -31,7 +31,7 @@ def load_model(path: Path) -> Model:
     """
     try:
         config, version = _read_config(path)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of zip, HDF5 and JSON, each with several kinds
         raise UserError(
             f"{path}: expected a model as Keras saves it; {_shorten(error)}. Copy or save it again."
         ) from None
