@@ -315,10 +315,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
         {},
         "pretrain.output: model.keras ends in a classifier that is no Dense layer, so say where its backbone ends",
     ),
-    "tokens": (
-        lambda: keras.Sequential([keras.Input((16, 16, 1)), layers.Reshape((256, 1))]),
+    "volumes": (
+        lambda: keras.Sequential([keras.Input((16, 16, 1)), layers.Reshape((4, 8, 8, 1))]),
         {},
-        "the backbone would end in (256, 1), neither a feature map nor a vector",
+        "the backbone would end in (4, 8, 8, 1): neither feature maps, tokens nor a vector",
     ),
     "a backbone of the table": (
         lambda: sequential(keras),

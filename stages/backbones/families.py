@@ -121,11 +121,12 @@ NASNET = Family(
     ),
     ends=True,
 )
+TRANSFORMER = Family("Transformer", "raw", 1, ((r"\1", r"(block_\d+)"),))
 
 # Without OWN and MNIST: the first has NUMBERED in VGG, the names of the second are anybody's.
 _FAMILIES = (
     VGG, XCEPTION, RESNET, DENSENET, INCEPTION, INCEPTION_RESNET, MOBILENET, MOBILENET_V2, MOBILENET_V3, EFFICIENTNET,
-    CONVNEXT, NASNET,
+    CONVNEXT, NASNET, TRANSFORMER,
 )  # fmt: skip
 
 

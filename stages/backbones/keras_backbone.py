@@ -31,7 +31,21 @@ def read_keras_backbone(params: Pretrain, path: Path) -> Pretrained:
             leave to it.
     """
     preprocessing = find_preprocessing(params, path)
-    model = load_model(path)
+    return adopt_network(params, path, load_model(path), preprocessing)
+
+
+def adopt_network(params: Pretrain, path: Path, model: Model, preprocessing: Preprocessing) -> Pretrained:
+    """Return a network as a backbone, with its classifier.
+
+    Args:
+        params: the section ``pretrain``.
+        path: that it was read from, for messages.
+        model: the network.
+        preprocessing: of the pixels that it takes.
+
+    Raises:
+        UserError: it is no network of images of one size to classes, or lacks what ``params`` leave to it.
+    """
     check_input(model, params.image_size, path)
     try:
         flat = flatten(model, params.image_size)
@@ -41,11 +55,11 @@ def read_keras_backbone(params: Pretrain, path: Path) -> Pretrained:
     division = cut_classifier(flat, None if params.output == AUTO else params.output, find_blocks)
     if division is None:
         raise _no_end(path, params.output, [layer.name for layer in flat.model.layers])
-    if len(division.backbone.output_shape) not in (2, 4):
+    if len(division.backbone.output_shape) not in (2, 3, 4) or None in division.backbone.output_shape[1:]:
         raise _refused(
             path,
-            f"the backbone would end in {division.backbone.output_shape[1:]}, neither a feature map "
-            f"nor a vector. Set pretrain.output to a layer that does",
+            f"the backbone would end in {division.backbone.output_shape[1:]}: neither feature maps, tokens nor a "
+            f"vector. Set pretrain.output to a layer that does",
         )
     channels = division.architecture.pixels[-1]
     if not isinstance(preprocessing, str) and len(preprocessing["mean"]) != channels:

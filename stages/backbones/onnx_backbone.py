@@ -1,4 +1,4 @@
-"""Make a backbone of which only a graph is taken: an ONNX network, or a preset of KerasHub. It cannot be thawed."""
+"""Make a backbone of an ONNX network, of which only a graph is taken: it cannot be thawed."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -8,8 +8,7 @@ import onnx
 
 from stages.backbones.onnx_reader import read_onnx
 from stages.backbones.onnx_wrapper import wrap_network
-from stages.backbones.pixel_scaling import describe_scaling, find_scaling
-from stages.backbones.preset import convert_preset
+from stages.backbones.pixel_scaling import describe_found, find_scaling
 from stages.backbones.source import Source
 from stages.base.errors import UserError
 from stages.base.terminal import say
@@ -34,7 +33,7 @@ class OnnxBackbone:
 
 
 def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
-    """Return the network in an ONNX file, or in a folder of KerasHub, as a graph from pixels to features.
+    """Return the network in an ONNX file as a graph from pixels to features.
 
     Args:
         params: the section ``pretrain``.
@@ -46,7 +45,7 @@ def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
     path, side = source.path, params.image_size
     folder = Path(params.source) if Path(params.source).is_dir() else None
     found = find_scaling(params.pixels, folder)
-    model = convert_preset(path, side) if source.kind == "keras_hub" else read_onnx(path, folder is not None)
+    model = read_onnx(path, folder is not None)
     try:
         wrapped = wrap_network(model, side, found.scaling, None if params.output == AUTO else params.output)
     except UserError as error:
@@ -55,10 +54,8 @@ def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
     lines = [
         f"{path.name}, {network.parameters:,} parameters: from images of {height} x {width} x {channels} to "
         f"{wrapped.output}",
-        f"pixels, in units of 0-1: {describe_scaling(found.scaling)} ({found.origin})",
+        *describe_found(found, side),
     ]
-    if found.side not in (None, side):
-        lines.append(f"note: {found.config} says {found.side} pixels, and pretrain.image_size is {side}")
     return OnnxBackbone(wrapped.graph, wrapped.architecture, lines)
 
 

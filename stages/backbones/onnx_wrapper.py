@@ -104,7 +104,7 @@ def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: st
         Layer("image", "InputLayer", rows.shape[1:], 0, ()),
         Layer("network", "ONNX", shape, parameters, ("image",)),
     )
-    architecture = Architecture(layers, "network", {}, trainable=False, largest=_find_largest(graph))
+    architecture = Architecture(layers, "network", {}, trainable=False, largest=find_largest(graph))
     return WrappedNetwork(graph, architecture, f"{chosen}, {tensor}")
 
 
@@ -256,8 +256,12 @@ def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
             raise UserError(f"what it gives for an image depends on the images beside it. {why}")
 
 
-def _find_largest(graph: onnx.ModelProto) -> int:
-    """Return how many numbers the largest tensor of one image has, as far as shapes can be inferred."""
+def find_largest(graph: onnx.ModelProto) -> int:
+    """Return how many numbers the largest tensor of one image has, as far as shapes can be inferred.
+
+    Args:
+        graph: whose first dimensions are the number of images, "n".
+    """
     inferred = onnx.shape_inference.infer_shapes(graph)
     shapes = [dimensions(one)[1:] for one in inferred.graph.value_info if dimensions(one)[:1] == ["n"]]
     return max((math.prod(map(int, shape)) for shape in shapes if all(isinstance(d, int) for d in shape)), default=0)

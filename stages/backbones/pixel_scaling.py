@@ -125,10 +125,27 @@ def _normalize(factor: float, mean: Sequence[float], std: Sequence[float]) -> Sc
     return Scaling(tuple(factor / deviation for _, deviation in pairs), tuple(-m / deviation for m, deviation in pairs))
 
 
-def describe_scaling(scaling: Scaling) -> str:
-    """Return a scaling in words, as mean and standard deviation of each channel in units of 0-1 pixels."""
+def to_preprocessing(scaling: Scaling) -> dict[str, list[float]]:
+    """Return a scaling as mean and standard deviation of each channel in units of 0-1 pixels."""
     std = [1 / (255 * scale) for scale in scaling.scale]
     mean = [0.0 - offset * deviation for offset, deviation in zip(scaling.offset, std, strict=True)]
-    return " and ".join(
-        f"{name} [{', '.join(f'{each:.4g}' for each in values)}]" for name, values in (("mean", mean), ("std", std))
-    )
+    return {"mean": mean, "std": std}
+
+
+def describe_found(found: FoundScaling, side: int) -> list[str]:
+    """Return sentences on a scaling, and on images of another side.
+
+    Args:
+        found: the scaling.
+        side: of the images, in pixels.
+    """
+    lines = [f"pixels, in units of 0-1: {describe_scaling(found.scaling)} ({found.origin})"]
+    if found.side not in (None, side):
+        lines.append(f"note: {found.config} says {found.side} pixels, and pretrain.image_size is {side}")
+    return lines
+
+
+def describe_scaling(scaling: Scaling) -> str:
+    """Return ``to_preprocessing`` in words."""
+    parts = to_preprocessing(scaling).items()
+    return " and ".join(f"{name} [{', '.join(f'{each:.4g}' for each in values)}]" for name, values in parts)

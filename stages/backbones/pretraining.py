@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.backbones.keras_backbone import describe_keras_backbone, read_keras_backbone
+from stages.backbones.build import read_network
+from stages.backbones.keras_backbone import describe_keras_backbone
 from stages.backbones.leakage import write_learned
+from stages.backbones.preset_backbone import describe_preset
 from stages.backbones.pretrained import Pretrained, write_pretrained
 from stages.backbones.pretraining_data import read_pixels
 from stages.backbones.registry import find_backbone
@@ -39,12 +41,14 @@ def make_backbone(folder: Path, params: Pretrain, source: Source, *, devices: in
     history = pd.DataFrame(columns=COLUMNS)
     metrics: dict[str, float] = {}
     if source.is_model:
-        pretrained = read_keras_backbone(params, source.path)
+        pretrained = read_network(params, source)
     else:
         pretrained = Pretrained(find_backbone(params.backbone, params.image_size).build(params.image_size))
     backbone, model = pretrained.backbone, pretrained.backbone.model
     if source.is_model:
         say(describe_keras_backbone(pretrained, source.path))
+        for line in describe_preset(params, source.path) if source.kind == "keras_hub" else []:
+            say(line)
     elif source.kind == "weights":
         load_published(model, source.path)
         say(f"{params.backbone}, {model.count_params():,} parameters, with the weights of {source.path.name}")

@@ -1,12 +1,12 @@
 """What ``pretrain.source`` is: a data set, weights, or a whole model; and whether the other keys go with it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import h5py
 
-from stages.backbones.preset import is_preset
 from stages.base.errors import UserError
 from stages.schema.pretrain import AUTO, SOURCE, Pretrain
 from stages.sources.archives import is_archive
@@ -39,12 +39,12 @@ class Source:
     @property
     def is_model(self) -> bool:
         """Whether it is a whole model, network and weights."""
-        return self.kind == "keras" or self.is_graph
+        return self.kind in ("keras", "keras_hub", "onnx")
 
     @property
     def is_graph(self) -> bool:
         """Whether it is a model that only its graph is taken of, which cannot be thawed."""
-        return self.kind in ("onnx", "keras_hub")
+        return self.kind == "onnx"
 
 
 def find_source(params: Pretrain) -> Source:
@@ -79,7 +79,7 @@ def find_source(params: Pretrain) -> Source:
             f"pretrain.backbone: {SOURCE}; received {path}. `python -m stages backbones` lists networks to learn a "
             f"data set with."
         )
-    elif source.is_graph and params.classes != AUTO:
+    elif source.kind != "keras" and params.classes != AUTO:
         raise UserError(
             f"pretrain.classes: expected {AUTO}, for a classifier is read from Keras models alone and {path} is none."
         )
@@ -115,6 +115,15 @@ def _find(source: Path) -> Source:
             f"{', '.join(file.name for file in files)}."
         )
     return Source(_kind_of(files[0]), files[0]) if files else Source("data_set", source)
+
+
+def is_preset(folder: Path) -> bool:
+    """Whether a folder is a preset of KerasHub, by its ``config.json``."""
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and str(content.get("registered_name", "")).startswith("keras_hub>")
 
 
 def _kind_of(file: Path) -> Kind:

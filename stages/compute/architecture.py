@@ -55,6 +55,7 @@ class Architecture:
             of ``extract.freeze`` include them, as those of the network's author do.
         trainable: whether it is a network of the framework; if not, it is a graph that can only be run.
         largest: numbers in the largest tensor of an image inside the graph, where no layer says so.
+        of_hub: whether layers are KerasHub's, which must be installed where they are thawed.
     """
 
     operations: tuple[Layer, ...]
@@ -63,6 +64,7 @@ class Architecture:
     classifier: tuple[Layer, ...] = ()
     trainable: bool = True
     largest: int = 0
+    of_hub: bool = False
 
     @cached_property
     def layers(self) -> list[Layer]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.compute.architecture import FEATURES, PIXELS, Architecture, Layer, describe, name_features
+from stages.compute.graphs.layers import LAYERS
+from stages.compute.hub import copy_config, copy_weights, is_of_hub, unfold
 from stages.compute.networks import POOLINGS, Model
 from stages.compute.runtime import keras
 
@@ -51,8 +53,9 @@ class CutNetwork:
 def flatten(network: Model, side: int) -> FlatNetwork:
     """Return a network of one input and one output as one functional model for images of ``side`` pixels.
 
-    Layers of networks inside keep their names, with the network's name before those that others have too. Layers that
-    augment images in training become ``Identity``: here ``extract.augment`` does that.
+    Layers of networks inside keep their names, with the network's name before those that others have too. A layer of
+    KerasHub is replaced by the layers inside it, once: an encoder by its blocks, named block_0, block_1 and so on.
+    Layers that augment images in training become ``Identity``: here ``extract.augment`` does that.
 
     Args:
         network: functional or Sequential, with networks inside or without.
@@ -66,7 +69,7 @@ def flatten(network: Model, side: int) -> FlatNetwork:
     output = copies.run(network, image, "")
     flat = keras.Model(image, output, name="backbone")
     for layer, copy in copies.pairs:
-        copy.set_weights(layer.get_weights())
+        copy_weights(layer, copy)
     return FlatNetwork(flat, copies.ends, _counts_input(network))
 
 
@@ -136,6 +139,7 @@ class _Copies:
     ends: dict[str, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     seen: set[int] = field(default_factory=set)
+    blocks: int = 0
 
     def run(self, network: Model, x: Any, prefix: str) -> Any:
         if isinstance(network, keras.Sequential):
@@ -154,7 +158,14 @@ class _Copies:
         self.seen.add(id(layer))
         if isinstance(layer, keras.Model):
             return self.run(layer, inputs[0], layer.name)
-        copy = _copy(layer, self.name(layer.name, prefix))
+        name = layer.name
+        if is_of_hub(layer) and type(layer).__name__ not in LAYERS:
+            if not prefix:
+                return unfold(layer)._run_through_graph(
+                    inputs[0], operation_fn=lambda operation: partial(self.call, layer.name, operation)
+                )
+            name, self.blocks = f"block_{self.blocks}", self.blocks + 1
+        copy = _copy(layer, self.name(name, prefix))
         options = {key: value for key, value in options.items() if key not in ("training", "mask")}
         output = copy(*inputs, **options)
         if isinstance(copy, keras.Layer) and copy.weights:
@@ -176,7 +187,7 @@ def _copy(layer: Any, name: str) -> Any:
     kind = type(layer).__name__
     if (kind != "RandomCrop" and kind.startswith("Random")) or kind in _AUGMENTING:
         return keras.layers.Identity(name=name)
-    config = layer.get_config() | {"name": name}
+    config = (copy_config(layer) if is_of_hub(layer) else layer.get_config()) | {"name": name}
     if isinstance(layer, keras.Layer):
         config["dtype"] = "float32"
     if isinstance(layer, keras.layers.Normalization) and config["mean"] is None:  # it learned them with adapt()

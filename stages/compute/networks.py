@@ -40,7 +40,9 @@ PREPROCESSING: dict[str, Callable[[], list[Step]]] = {
     ],
 }
 
-POOLINGS = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D, "none": layers.Flatten}
+_POOL_MAPS = {"average": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D, "none": layers.Flatten}
+_POOL_TOKENS = {"average": layers.GlobalAveragePooling1D, "max": layers.GlobalMaxPooling1D, "none": layers.Flatten}
+POOLINGS = (*_POOL_TOKENS, "first")
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,14 @@ def preprocess(pixels: keras.KerasTensor, mode: Preprocessing) -> keras.KerasTen
 def pool(features: keras.KerasTensor, how: str) -> keras.KerasTensor:
     """Return feature maps (n, h, w, c) as vectors: ``average`` or ``max`` (n, c), ``none`` (n, h*w*c).
 
-    Vectors are returned unchanged.
+    Of tokens (n, t, c), ``first`` (n, c) is the first. Vectors are returned unchanged.
     """
     if len(features.shape) == 2:
         return features
-    return POOLINGS[how](name=f"pooling_{how}")(features)
+    if how == "first":
+        return features[:, 0]
+    pools = _POOL_MAPS if len(features.shape) == 4 else _POOL_TOKENS
+    return pools[how](name=f"pooling_{how}")(features)
 
 
 def build_head(
@@ -121,7 +126,7 @@ def build_head(
 def set_precision(model: Model, precision: str) -> None:
     """Make the layers of ``model`` compute in ``precision``, float32 or bfloat16; its weights stay float32."""
     if precision != "float32":
-        for layer in model.layers:
+        for layer in model._flatten_layers(include_self=False):
             layer.dtype_policy = f"mixed_{precision}"
 
 
@@ -133,15 +138,16 @@ def build_graph_network(backbone: Backbone, outputs: Sequence[str]) -> Model:
         outputs: names of layers or operations.
 
     Returns:
-        A model whose outputs are a dictionary: those of ``outputs``, and ``features_average``, ``features_max`` and
-        ``features_none``, the output of the backbone pooled in each way.
+        A model whose outputs are a dictionary: those of ``outputs``, and ``features_average``, ``features_max``,
+        ``features_none`` and, of tokens, ``features_first``: the output of the backbone pooled in each way.
     """
     model = backbone.model
     pixels = pixels_input(*model.input_shape[-2:])
     tensors = [*(_output_of(model, name) for name in outputs), model.output]
     *activations, last = keras.Model(model.input, tensors)(preprocess(pixels, backbone.preprocessing))
     named = dict(zip(outputs, activations, strict=True))
-    return keras.Model(pixels, named | {name_features(how): pool(last, how) for how in POOLINGS}, name="taps")
+    poolings = [how for how in POOLINGS if how != "first" or len(last.shape) == 3]
+    return keras.Model(pixels, named | {name_features(how): pool(last, how) for how in poolings}, name="taps")
 
 
 def build_frozen_part(backbone: Backbone, outputs: Sequence[str], pooling: str) -> Model:

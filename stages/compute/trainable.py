@@ -25,8 +25,13 @@ def freeze_layers(model: Model, frozen: int, train_batchnorm: bool) -> None:
     for index, layer in enumerate(model.layers):
         batchnorm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = index >= frozen and (train_batchnorm or not batchnorm)
-        if index < frozen and isinstance(layer, keras.layers.Dropout):
-            layer.rate = 0.0
+        for dropping in _find_dropout(layer) if index < frozen else []:
+            dropping.rate = 0.0
+
+
+def _find_dropout(model: Any) -> list[Any]:
+    """Return the layers in a model, or inside a layer, that drop units."""
+    return [layer for layer in model._flatten_layers() if hasattr(layer, "rate")]
 
 
 class LayerFreezer:
@@ -40,7 +45,7 @@ class LayerFreezer:
 
     def __init__(self, model: Model, train_batchnorm: bool, uncounted: int = 0) -> None:
         self._model, self._train_batchnorm, self._uncounted = model, train_batchnorm, uncounted
-        self._dropout = [(layer, layer.rate) for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+        self._dropout = [(layer, layer.rate) for layer in _find_dropout(model)]
 
     def freeze(self, frozen: int) -> None:
         """Freeze the first ``frozen`` layers alone, and restore the dropout rate of thawed layers."""
@@ -62,7 +67,7 @@ def learns_statistics(model: Model) -> bool:
 
 def has_dropout(model: Model) -> bool:
     """Whether units are dropped in training."""
-    return any(isinstance(layer, keras.layers.Dropout) and layer.rate > 0 for layer in model._flatten_layers())
+    return any(layer.rate > 0 for layer in _find_dropout(model))
 
 
 def count_trainable(model: Model) -> int:

@@ -75,13 +75,16 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
     pretrain, activations = inputs.pretrain, inputs.activations
     architecture, pooling = read_architecture(pretrain), activations.pooling
     refuse_limits(architecture, initial=params.head.initial)
-    pretrained = read_pretrained(pretrain) if architecture.trainable else None
     depth = select_depth(architecture, activations.depths, params.thawed.freeze)
     frozen_from = plan_unfreezing(architecture, params.thawed.plan, depth.frozen)
+    train_batchnorm, frozen = params.thawed.batchnorm == "train", min(frozen_from.values())
+    thaws = frozen < activations.layers and params.thawed.epochs > 0
+    # KerasHub may be missing where it is not needed.
+    needed = not architecture.of_hub or thaws or activations.fresh or params.head.initial == "source"
+    pretrained = read_pretrained(pretrain) if architecture.trainable and needed else None
     head = make_head(params.head, architecture, pretrained, pooling, activations.classes)
     network = thawed = head
     freezer = None
-    train_batchnorm, frozen = params.thawed.batchnorm == "train", min(frozen_from.values())
     if pretrained is not None:
         backbone = pretrained.backbone
         network = build_network(backbone, pooling, head)
@@ -89,7 +92,6 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         set_precision(backbone.model, precision)
         uncounted = len(backbone.model.layers) - len(architecture.layers)
         freezer = LayerFreezer(backbone.model, train_batchnorm, uncounted)
-    thaws = frozen < activations.layers and params.thawed.epochs > 0
     layer_table(architecture, frozen, train_batchnorm).to_csv(folder / "layers.csv", index=False)
     pair = ModelPair(
         classes=activations.classes,

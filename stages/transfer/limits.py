@@ -1,4 +1,4 @@
-"""What a backbone does not allow: of an ONNX network, training and the framework; of most, a class token."""
+"""What a backbone does not allow: an ONNX network, training and the framework; KerasHub's, a .keras file."""
 
 from collections.abc import Sequence
 
@@ -51,5 +51,10 @@ def refuse_limits(
         for wrong, key, allowed, value in choices
         if wrong and not architecture.trainable
     ]
+    if architecture.of_hub and "keras" in formats:
+        found.append(
+            "export.formats: expected onnx, saved_model or litert, for the backbone has layers of KerasHub, which no "
+            ".keras file holds; received keras."
+        )
     if found:
         raise UserError("\n".join(found))

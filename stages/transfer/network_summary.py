@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from stages.base.table import fit_table, format_table
 from stages.compute.architecture import Architecture, Layer, describe
-from stages.compute.networks import POOLINGS, Backbone
+from stages.compute.networks import Backbone, pool
 from stages.compute.trainable import LayerFreezer, count_trainable
 from stages.schema.finetune import Head
 from stages.transfer.freeze import layer_table
@@ -63,7 +63,9 @@ def summarize_network(
     end = describe(head, {}).layers[1:]
     per_class = 0 if known else next(layer.parameters for layer in end if layer.name == CLASSIFIER)
     if len(architecture.shape(architecture.output)) > 1:
-        kind = POOLINGS[pooling].__name__ if backbone else architecture.layers[-1].type
+        kind = architecture.layers[-1].type
+        if backbone:
+            kind = type(pool(backbone.model.output, pooling)._keras_history.operation).__name__
         end = [Layer(f"pooling_{pooling}", kind, tuple(head.input_shape[1:]), 0, ()), *end]
     total, trained = sum(layer.parameters for layer in architecture.layers) + head.count_params(), count_trainable(head)
     counts = [trained, trained]

@@ -70,11 +70,12 @@ def _average(writer: Writer, layer: Any, inputs: Any) -> Tensor:
 
 
 def _get_item(writer: Writer, layer: Any, x: Tensor, key: Any) -> Tensor:
-    """Write x[..., number]."""
-    if not (isinstance(key, tuple | list) and len(key) == 2 and key[0] is Ellipsis and isinstance(key[1], int)):
+    """Write x[..., number] or x[:, number]."""
+    first, number = key if isinstance(key, tuple | list) and len(key) == 2 else (None, None)
+    if not isinstance(number, int) or not (first is Ellipsis or first == slice(None)):
         raise NotImplementedError(f"x[{key}]")
-    x = writer.channels_last(x)
-    return writer.node("Gather", [x, np.array(key[1])], Tensor("", x.rank - 1), axis=x.rank - 1)
+    x, axis = writer.channels_last(x), x.rank - 1 if first is Ellipsis else 1
+    return writer.node("Gather", [x, np.array(number)], Tensor("", x.rank - 1), axis=axis)
 
 
 def _stack(writer: Writer, layer: Any, inputs: Any) -> Tensor:

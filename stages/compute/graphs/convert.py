@@ -16,6 +16,7 @@ from stages.base.errors import UserError
 from stages.compute.graphs.layers import LAYERS
 from stages.compute.graphs.session import Graph
 from stages.compute.graphs.writer import Tensor, Writer
+from stages.compute.hub import is_of_hub, unfold
 from stages.compute.networks import Model
 from stages.compute.runtime import backend_name, disable_tf32, keras
 
@@ -97,8 +98,8 @@ def _write(writer: Writer, layer: Any, *inputs: Any, **options: Any) -> Any:
         return _through(writer, layer, *inputs)
     kind, library = type(layer).__name__, type(layer).__module__.split(".")[0]
     options = {name: value for name, value in options.items() if name not in ("training", "mask")}
-    if library == "keras_hub" and kind not in LAYERS and len(inputs) == 1:
-        return _through(writer, _unfold(layer), *inputs)
+    if is_of_hub(layer) and kind not in LAYERS and len(inputs) == 1:
+        return _through(writer, unfold(layer), *inputs)
     if kind not in LAYERS or library not in ("keras", "keras_hub") or _channels_first(layer):
         raise UserError(f"the layer {layer.name} ({kind}) of the network {_WITHOUT}")
     # Keras numbers operations by how many the process has made.
@@ -107,13 +108,6 @@ def _write(writer: Writer, layer: Any, *inputs: Any, **options: Any) -> Any:
         return LAYERS[kind](writer, layer, *inputs, **options)
     except NotImplementedError as error:
         raise UserError(f"the layer {layer.name} of the network ({error}) {_WITHOUT}") from None
-
-
-def _unfold(layer: Any) -> Model:
-    """Return the layers inside a layer, such as the blocks of an encoder, as a model."""
-    shape = layer.get_build_config()["input_shape"]
-    inputs = keras.Input(shape[1:])
-    return keras.Model(inputs, layer.call(inputs))
 
 
 _WITHOUT = "cannot be written as an ONNX graph."

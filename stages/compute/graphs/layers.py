@@ -122,6 +122,14 @@ def _global_pooling(kind: str) -> Convert:
     return convert
 
 
+def _token_pooling(kind: str) -> Convert:
+    def convert(writer: Writer, layer: Any, x: Tensor) -> Tensor:
+        rank = x.rank if layer.keepdims else x.rank - 1
+        return writer.node(kind, [x], Tensor("", rank), axes=[1], keepdims=int(layer.keepdims))
+
+    return convert
+
+
 def _pad(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x, ((top, bottom), (left, right)) = writer.padded(writer.channels_first(x)), layer.padding
     return replace(x, pads=(top, left, bottom, right))
@@ -230,6 +238,8 @@ LAYERS: dict[str, Convert] = {
     "AveragePooling2D": _pooling("AveragePool"),
     "GlobalAveragePooling2D": _global_pooling("GlobalAveragePool"),
     "GlobalMaxPooling2D": _global_pooling("GlobalMaxPool"),
+    "GlobalAveragePooling1D": _token_pooling("ReduceMean"),
+    "GlobalMaxPooling1D": _token_pooling("ReduceMax"),
     "ZeroPadding2D": _pad,
     "Cropping2D": _crop,
     "Flatten": _flatten,
