@@ -115,6 +115,12 @@ def test_it_names_what_keras_names(
     assert code == 2
     assert "with its classifier, not 'no_top'" in err
 
+    code, _, err = predicted(monkeypatch, capsys, "noise.png", "--weights", mirror / "weights.h5")
+    assert (code, err) == (2, "predict: --weights: expected with --imagenet BACKBONE, whose weights they are.\n")
+    code, _, err = predicted(monkeypatch, capsys, "noise.png", "--model", "copied", "--imagenet", "mobilenet_025")
+    assert code == 2
+    assert "not allowed with argument" in err
+
 
 def test_it_names_what_photographs_show(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -174,6 +174,8 @@ def test_layers_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
     names = read(tmp_path / "model.keras").backbone.architecture.names
     assert names[1:] == ["bn", "conv", "depthwise", "base_bn", "relu", "add", "conv_1", names[-1]]
     assert read(tmp_path / "model.keras", output="base").backbone.architecture.output == "add"
+    sequential(keras, layers.Conv2D(4, 3, name="image")).save(tmp_path / "model.keras")
+    assert read(tmp_path / "model.keras").backbone.architecture.names == ["image_1", "flatten"]
 
 
 @pytest.mark.parametrize(

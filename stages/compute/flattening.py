@@ -64,8 +64,8 @@ def flatten(network: Model, side: int) -> FlatNetwork:
     Raises:
         UserError: a layer is used more than once.
     """
-    image = keras.Input((side, side, network.input_shape[-1]), name=_Copies().name("image"))
     copies = _Copies()
+    image = keras.Input((side, side, network.input_shape[-1]), name=copies.name("image"))
     output = copies.run(network, image, "")
     flat = keras.Model(image, output, name="backbone")
     for layer, copy in copies.pairs:

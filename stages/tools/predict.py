@@ -75,8 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m stages predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, folder of images, or -")
-    parser.add_argument("--model", type=Path, default=EXPORT, metavar="DIR", help=f"exported model (default {EXPORT})")
-    parser.add_argument(
+    models = parser.add_mutually_exclusive_group()
+    models.add_argument("--model", type=Path, default=EXPORT, metavar="DIR", help=f"exported model (default {EXPORT})")
+    models.add_argument(
         "--imagenet",
         choices=[name for name, row in BACKBONES.items() if not row.own],
         metavar="BACKBONE",
@@ -100,8 +101,13 @@ def open_model(exported: Path, imagenet: str | None, weights: Path | None) -> Ru
         exported: folder of an exported model.
         imagenet: name of a published network, which is taken instead.
         weights: of that network; by default those that were fetched.
+
+    Raises:
+        UserError: there is no such model, or weights are of no network.
     """
     if imagenet is None:
+        if weights:
+            raise UserError("--weights: expected with --imagenet BACKBONE, whose weights they are.")
         return Runner(exported)
     return PublishedClassifier(imagenet, FETCH, weights)
 
