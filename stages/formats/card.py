@@ -14,7 +14,7 @@ from stages.images.bit_depth import format_range, is_range
 from stages.images.contract import Contract
 
 # Format: its file in the folder. Readers prefer the first: it starts fastest.
-FILES = {"onnx": "model.onnx", "litert": "model.tflite", "keras": "model.keras", "saved_model": "saved_model"}
+FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model", "keras": "model.keras"}
 NAME = "model.json"
 
 
