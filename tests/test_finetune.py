@@ -248,12 +248,12 @@ def test_a_head_takes_the_sources_classes_by_name() -> None:
     kernel, bias = np.arange(12.0).reshape(4, 3), np.arange(3.0)
     head = build_head(4, classes=2)
     source = Pretrained(as_backbone(head), ["a", "b", "c"], (kernel, bias))
-    start_from_source(head, source, ["c", "a"])
+    start_from_source(head, source, "average", ["c", "a"])
     ours, offsets = head.get_layer("classifier").get_weights()
     np.testing.assert_array_equal(ours, kernel[:, [2, 0]])
     np.testing.assert_array_equal(offsets, bias[[2, 0]])
     with pytest.raises(UserError, match="it lacks d"):
-        start_from_source(head, source, ["a", "d"])
+        start_from_source(head, source, "average", ["a", "d"])
 
 
 @pytest.mark.parametrize("pooling", ["max", "none"])

@@ -26,6 +26,7 @@ from stages.compute.keras_files import save_model
 from stages.compute.trainable import LayerFreezer
 from stages.measure.predictions import softmax
 from stages.schema.pretrain import Pretrain
+from stages.tools import check
 from stages.transfer.freeze import resolve_freeze
 from tests.conftest import PROJECT, Refusal
 from tests.helpers.copies import set_params
@@ -436,6 +437,33 @@ def test_what_thaw_wrote_into_a_file_is_read_or_refused(tmp_path: Path) -> None:
     save_model(sequential(keras), path, {"classes.json": b"["})
     with pytest.raises(UserError, match=r"model.keras: classes.json in it cannot be read"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"pretrain": {"classes": "auto"}}, "needs the names of the source's 3 classes, and its file names none"),
+        ({"split": {"classes": ["a", "d"]}}, "needs classes that the source has, too (a, b, c); it lacks d"),
+        ({"extract": {"pooling": "max"}}, "needs extract.pooling: average, with which its classifier learned"),
+        ({"pretrain": {"classes": "auto", "output": "conv"}}, "or a model of your own that ends in a classifier"),
+    ],
+)
+def test_check_finds_what_no_head_can_start_from(
+    changes: dict[str, dict[str, object]], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = OWN | {"source": "data/own/mine.keras", "classes": ["a", "b", "c"]}
+    small_project(tmp_path, monkeypatch, {"pretrain": source, "finetune": {"head": {"initial": "source"}}})
+    image = keras.Input((16, 16, 1))
+    maps = layers.Conv2D(4, 3, name="conv")(image)
+    features = maps if "extract" in changes else layers.GlobalAveragePooling2D()(maps)
+    keras.Model(image, layers.Dense(3)(features)).save("data/own/mine.keras")
+    set_params(tmp_path, {"extract": {"freeze": "all"}})
+    set_params(tmp_path, changes)
+    sections, found = check.read_sections()
+    assert found == []
+    [line] = check.describe_freeze(sections)[1]
+    assert line.startswith("params.yaml: finetune.head.initial: 'source' needs")
+    assert said in line
 
 
 PLAIN = """

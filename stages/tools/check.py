@@ -13,7 +13,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.backbones.build import describe_backbone
+from stages.backbones.build import describe_backbone, read_network
+from stages.backbones.source import find_source
 from stages.base.errors import UserError
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
@@ -28,7 +29,7 @@ from stages.schema.export import Export
 from stages.schema.extract import Extract
 from stages.schema.fetch import Fetch
 from stages.schema.finetune import Finetune
-from stages.schema.pretrain import Pretrain
+from stages.schema.pretrain import SOURCE, Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
 from stages.transfer.freeze import plan_unfreezing, resolve_depths, select_depth
@@ -119,6 +120,8 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
         architecture = describe_backbone(pretrain)
         fresh, initial = extract.views == "fresh", finetune.head.initial
         refuse_limits(architecture, pooling=extract.pooling, fresh=fresh, initial=initial, **chosen)
+        if initial == "source" and pretrain.backbone == SOURCE:
+            check_classifier(pretrain, extract.pooling, sections["split"].classes if "split" in sections else "all")
         depths = resolve_depths(architecture, extract.freeze, extract.depths)
         depth = select_depth(architecture, depths, thawed.freeze)
         plan_unfreezing(architecture, thawed.plan, depth.frozen)
@@ -136,6 +139,20 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
         f"{stored}.",
         [],
     )
+
+
+def check_classifier(pretrain: Pretrain, pooling: str, classes: list[str | int] | str) -> None:
+    """Raise UserError unless a head can start from the classifier of one's own network.
+
+    Args:
+        pretrain: its section.
+        pooling: ``extract.pooling``.
+        classes: ``split.classes``.
+    """
+    from stages.transfer.heads import select_outputs  # here: it imports the framework
+
+    names = [str(name) for name in classes] if isinstance(classes, list) else []
+    select_outputs(read_network(pretrain, find_source(pretrain)), pooling, names)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Make a head: new, or from the classifier that the backbone was pretrained with."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from stages.backbones.pretrained import Pretrained
@@ -7,6 +9,8 @@ from stages.base.errors import UserError
 from stages.compute.architecture import Architecture
 from stages.compute.networks import Model, build_head
 from stages.schema.finetune import Head
+
+_REMEDY = "Set finetune.head.initial: new."
 
 
 def make_head(
@@ -27,14 +31,8 @@ def make_head(
     """
     head = make_new_head(params, architecture.features(pooling), len(classes))
     if params.initial == "source":
-        vectors = len(architecture.shape(architecture.output)) == 1
-        if pooling != "average" and not vectors:
-            raise UserError(
-                f"finetune.head.initial: 'source' needs extract.pooling: average, with which its classifier learned; "
-                f"received {pooling}. Set that, or finetune.head.initial: new."
-            )
         assert pretrained is not None, "stages.transfer.limits refuses it"
-        start_from_source(head, pretrained, classes)
+        start_from_source(head, pretrained, pooling, classes)
     return head
 
 
@@ -75,22 +73,48 @@ def make_new_head(params: Head, features: int, classes: int) -> Model:
     )
 
 
-def start_from_source(head: Model, pretrained: Pretrained, classes: list[str]) -> None:
+def start_from_source(head: Model, pretrained: Pretrained, pooling: str, classes: list[str]) -> None:
     """Copy the source classifier's weights for ``classes`` into a head, in their order.
 
     Args:
         head: of one layer, ``classifier``.
         pretrained: with a classifier.
+        pooling: how feature maps become features.
         classes: names.
 
     Raises:
-        UserError: there is no classifier, it lacks a class, or the head has another shape.
+        UserError: there is no classifier for these features, it lacks a class, or the head has another shape.
     """
-    remedy = "Set finetune.head.initial: new."
+    kernel, bias, columns = select_outputs(pretrained, pooling, classes)
+    classifier = head.get_layer("classifier")
+    if tuple(classifier.kernel.shape) != (len(kernel), len(classes)) or len(head.weights) != 2:
+        raise UserError(f"finetune.head.initial: 'source' needs a head of the classifier's shape. {_REMEDY}")
+    classifier.set_weights([kernel[:, columns], bias[columns]])
+
+
+def select_outputs(
+    pretrained: Pretrained, pooling: str, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Return kernel and bias of the source's classifier, and the places of ``classes`` among its outputs.
+
+    Args:
+        pretrained: with a classifier.
+        pooling: how feature maps become features.
+        classes: names.
+
+    Raises:
+        UserError: there is no classifier for these features, or it lacks a class.
+    """
+    architecture = pretrained.backbone.architecture
+    if pooling != "average" and len(architecture.shape(architecture.output)) > 1:
+        raise UserError(
+            f"finetune.head.initial: 'source' needs extract.pooling: average, with which its classifier learned; "
+            f"received {pooling}. Set that, or finetune.head.initial: new."
+        )
     if pretrained.classifier is None:
         raise UserError(
             f"finetune.head.initial: 'source' needs a backbone that pretrain trained on a data set, or a model of your "
-            f"own that ends in a classifier. {remedy}"
+            f"own that ends in a classifier. {_REMEDY}"
         )
     if pretrained.classes is None:
         count = pretrained.classifier[0].shape[1]
@@ -102,11 +126,6 @@ def start_from_source(head: Model, pretrained: Pretrained, classes: list[str]) -
     if missing:
         raise UserError(
             f"finetune.head.initial: 'source' needs classes that the source has, too "
-            f"({', '.join(pretrained.classes)}); it lacks {', '.join(missing)}. {remedy}"
+            f"({', '.join(pretrained.classes)}); it lacks {', '.join(missing)}. {_REMEDY}"
         )
-    kernel, bias = pretrained.classifier
-    columns = [pretrained.classes.index(name) for name in classes]
-    classifier = head.get_layer("classifier")
-    if tuple(classifier.kernel.shape) != (len(kernel), len(classes)) or len(head.weights) != 2:
-        raise UserError(f"finetune.head.initial: 'source' needs a head of the classifier's shape. {remedy}")
-    classifier.set_weights([kernel[:, columns], bias[columns]])
+    return *pretrained.classifier, [pretrained.classes.index(name) for name in classes]
