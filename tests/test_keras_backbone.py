@@ -17,7 +17,7 @@ import pytest
 from keras import layers
 
 from stages import evaluate, export, extract, extract_test, finetune, pretrain, split
-from stages.backbones.keras_backbone import read_keras_backbone
+from stages.backbones.keras_backbone import find_second_scaling, read_keras_backbone
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
@@ -437,6 +437,15 @@ def test_what_thaw_wrote_into_a_file_is_read_or_refused(tmp_path: Path) -> None:
     save_model(sequential(keras), path, {"classes.json": b"["})
     with pytest.raises(UserError, match=r"model.keras: classes.json in it cannot be read"):
         read(path)
+
+
+def test_scaling_in_the_network_and_before_it_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    sequential(keras, layers.RandomFlip(), layers.Rescaling(1 / 255, name="rescale"), channels=3).save(path)
+    assert "begins with rescale (Rescaling)" in str(find_second_scaling(read(path, pixels="0-1")))
+    assert find_second_scaling(read(path, pixels="0-255")) is None
+    sequential(keras).save(path)
+    assert find_second_scaling(read(path, pixels="0-1")) is None
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,17 @@ def describe_keras_backbone(pretrained: Pretrained, path: Path) -> str:
     )
 
 
+def find_second_scaling(pretrained: Pretrained) -> str | None:
+    """Return a warning if the network scales pixels by itself and ``pretrain.pixels`` does so before it."""
+    first = next((one for one in pretrained.backbone.architecture.operations[1:] if one.type != "Identity"), None)
+    if pretrained.backbone.preprocessing == "raw" or first is None or first.type not in ("Rescaling", "Normalization"):
+        return None
+    return (
+        f"warning: the network begins with {first.name} ({first.type}), and pretrain.pixels scales pixels before it. "
+        f"Set it to {RANGES[0]}, unless both were done in its training."
+    )
+
+
 def find_preprocessing(params: Pretrain, path: Path) -> Preprocessing:
     """Return what turns pixels 0-255 into those that the network takes.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.backbones.build import read_network
-from stages.backbones.keras_backbone import describe_keras_backbone
+from stages.backbones.keras_backbone import describe_keras_backbone, find_second_scaling
 from stages.backbones.leakage import write_learned
 from stages.backbones.preset_backbone import describe_preset
 from stages.backbones.pretrained import Pretrained, write_pretrained
@@ -47,6 +47,8 @@ def make_backbone(folder: Path, params: Pretrain, source: Source, *, devices: in
     backbone, model = pretrained.backbone, pretrained.backbone.model
     if source.is_model:
         say(describe_keras_backbone(pretrained, source.path))
+        if warning := find_second_scaling(pretrained):
+            say(warning)
         for line in describe_preset(params, source.path) if source.kind == "keras_hub" else []:
             say(line)
     elif source.kind == "weights":
