@@ -95,11 +95,12 @@ def section() -> Pretrain:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NETWORKS]
 )
-def test_layers_and_graph_are_the_network(here: Path, name: str) -> None:
+def test_layers_and_graph_are_the_network(here: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     network = save(name)
     pixels = np.random.default_rng(1).integers(0, 256, (3, 28, 28, 3), np.uint8)
     expected = run(network, images := pixels / np.float32(127.5) - 1)
     backbone = write_again()
+    assert ("drop_path_rate: 0.1" in capsys.readouterr().out) == ("drop_path_rate" in NETWORKS[name][1])
     assert list(backbone.architecture.blocks) == ["block_0", "block_1"]
     assert np.std(expected) > 0.1
     np.testing.assert_array_equal(run(backbone.model, images), expected)

@@ -10,6 +10,7 @@ from stages.backbones.onnx_wrapper import find_largest
 from stages.backbones.pixel_scaling import describe_found, find_scaling, to_preprocessing
 from stages.backbones.pretrained import Pretrained
 from stages.base.errors import UserError, summarize
+from stages.base.terminal import say
 from stages.compute.graphs.convert import convert
 from stages.compute.hub import require_hub
 from stages.compute.networks import Model
@@ -50,10 +51,8 @@ def describe_preset(params: Pretrain, folder: Path) -> list[str]:
 
 def _read(folder: Path, side: int) -> Model:
     """Return the backbone in a preset, from preprocessed images of ``side`` pixels to its output."""
-    require_hub(f"pretrain.source: {folder} is a preset of KerasHub")
-    import keras_hub
-
-    read = keras_hub.models.Backbone.from_preset
+    hub = require_hub(f"pretrain.source: {folder} is a preset of KerasHub")
+    read = hub.models.Backbone.from_preset
     try:
         backbone = read(str(folder))
     except Exception as error:  # of a folder that may hold anything
@@ -68,6 +67,8 @@ def _read(folder: Path, side: int) -> Model:
                 f"pretrain.image_size: the network in {folder} takes images of {taken[0]} pixels; received {side}. "
                 f"Set it to {taken[0]}."
             ) from None
+    if rate := getattr(backbone, "drop_path_rate", 0.0):
+        say(f"stochastic depth (drop_path_rate: {rate:g}) is left out: KerasHub cannot train it")
     return Model(backbone.inputs[0], backbone.output)
 
 

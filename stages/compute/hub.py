@@ -12,8 +12,8 @@ from stages.compute.runtime import keras
 _OF_EVERY_LAYER = ("name", "trainable", "dtype")
 
 
-def require_hub(what: str) -> None:
-    """Import KerasHub, whose classes Keras then finds.
+def require_hub(what: str) -> Any:
+    """Return KerasHub; once it is imported, Keras finds its classes.
 
     Args:
         what: needs it, for the message.
@@ -23,7 +23,9 @@ def require_hub(what: str) -> None:
     """
     if find_spec("keras_hub") is None:
         raise UserError(f"{what}. Run `pip install -e '.[hub]'`.")
-    import keras_hub  # noqa: F401
+    import keras_hub
+
+    return keras_hub
 
 
 def is_of_hub(layer: Any) -> bool:
@@ -54,8 +56,8 @@ def copy_config(layer: Any) -> dict[str, Any]:
     """Return the config of a copy of a layer of KerasHub.
 
     DINOv2's embeddings of positions lose their last bits whenever they are saved for images of another side. So the
-    copy's are for images of this side; and it has no mask token, which nothing here uses. Stochastic depth, which no
-    published preset has, is left out: KerasHub's layer for it cannot be trained with any number of images.
+    copy's are for images of this side; and it has no mask token, which nothing here uses. Stochastic depth is left
+    out: KerasHub's layer for it cannot be trained while the number of images is open.
 
     Args:
         layer: of KerasHub.
