@@ -17,7 +17,7 @@ import pytest
 from keras import layers
 
 from stages import evaluate, export, extract, extract_test, finetune, pretrain, split
-from stages.backbones.keras_backbone import find_second_scaling, read_keras_backbone
+from stages.backbones.keras_backbone import describe_keras_backbone, find_second_scaling, read_keras_backbone
 from stages.backbones.pretrained import Pretrained, read_pretrained, write_pretrained
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
@@ -316,7 +316,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
             [keras.Input((16, 16, 1)), layers.Conv2D(3, 16), layers.Flatten(), layers.Softmax(name="soft")]
         ),
         {},
-        "pretrain.output: model.keras ends in a classifier that is no Dense layer, so say where its backbone ends",
+        "pretrain.output: model.keras ends in a classifier other than a Dense layer, so say where its backbone ends",
     ),
     "volumes": (
         lambda: keras.Sequential([keras.Input((16, 16, 1)), layers.Reshape((4, 8, 8, 1))]),
@@ -436,6 +436,22 @@ def test_what_thaw_wrote_into_a_file_is_read_or_refused(tmp_path: Path) -> None:
         read(path)  # with 0-1, which would divide twice
     save_model(sequential(keras), path, {"classes.json": b"["})
     with pytest.raises(UserError, match=r"model.keras: classes.json in it cannot be read"):
+        read(path)
+    for damaged in (b'["a", "a", "b"]', b"[1, 2, 3]", b'[["x"], [1], [2]]', b"3"):
+        save_model(sequential(keras), path, {"classes.json": damaged})
+        with pytest.raises(UserError, match=r"expected classes.json in it to be a list of two or more different names"):
+            read(path)
+    contract = json.dumps({"form": "ink", "polarity": "dark_on_light", "fit": "stretch"}).encode()
+    save_model(sequential(keras), path, {"contract.json": contract})
+    said = describe_keras_backbone(read(path, pixels="auto"), path)
+    assert said.endswith("exported for images with form: ink, polarity: dark_on_light, fit: stretch (compare split)")
+
+
+def test_a_dense_layer_on_feature_maps_is_not_the_classifier(tmp_path: Path) -> None:
+    path, image = tmp_path / "model.keras", keras.Input((28, 28, 1))
+    maps = layers.Dense(3, activation="softmax", name="map")(layers.Conv2D(2, 3, name="conv")(image))
+    keras.Model(image, maps).save(path)
+    with pytest.raises(UserError, match=r"say where its backbone ends"):
         read(path)
 
 

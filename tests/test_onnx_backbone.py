@@ -212,6 +212,26 @@ def test_weights_beside_the_file_are_found_wherever_it_names_them(here: Path) ->
     assert "it does not say where its weights are (invalid literal" in refused()
 
 
+def test_weights_may_be_links_to_a_cache_and_are_whole(here: Path, tmp_path: Path) -> None:
+    """As DVC checks out data with ``cache.type symlink``."""
+    save(make_network("vector"), FOLDER / "model.onnx", external=True)
+    expected = read(source=str(FOLDER)).graph
+    weights = FOLDER / "model.onnx.data"
+    content = weights.read_bytes()
+    weights.rename(tmp_path / "cached")
+    weights.symlink_to(tmp_path / "cached")
+    assert read(source=str(FOLDER)).graph == expected
+    weights.write_bytes(content[:-1])
+    assert "model.onnx.data is cut off: it ends within" in refused(source=str(FOLDER))
+    model = onnx.load(FOLDER / "model.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        del tensor.external_data[:]
+        tensor.external_data.add(key="location", value="../cached")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+    (FOLDER / "model.onnx").write_bytes(model.SerializeToString())
+    assert "expected its weights in its folder; received ../cached" in refused(source=str(FOLDER))
+
+
 def test_a_network_of_more_than_two_gigabytes_is_refused(here: Path) -> None:
     save(make_network(), FOLDER / "model.onnx", external=True)
     with (FOLDER / "model.onnx.data").open("r+b") as file:

@@ -12,6 +12,7 @@ from stages.base.errors import UserError, summarize
 from stages.compute.flattening import CutNetwork, cut_classifier, flatten
 from stages.compute.keras_files import load_model
 from stages.compute.networks import Backbone, Model, Preprocessing
+from stages.schema.class_names import are_class_names
 from stages.schema.pretrain import AUTO, RANGES, Pretrain
 
 # In a .keras file that Thaw wrote.
@@ -75,9 +76,13 @@ def describe_keras_backbone(pretrained: Pretrained, path: Path) -> str:
     """Return a sentence on what was taken from a file."""
     backbone, classifier = pretrained.backbone, pretrained.backbone.architecture.classifier
     after = f"cut off: {', '.join(layer.name for layer in classifier)}" if classifier else "it has no classifier"
+    contract = _read_own(path, CONTRACT) or {}
+    made = ", ".join(f"{key}: {contract[key]}" for key in ("form", "polarity", "fit") if key in contract)
     return (
         f"{path.name}: the backbone ends at {backbone.architecture.output}, "
         f"{len(backbone.architecture.layers)} layers, {backbone.model.count_params():,} parameters; {after}"
+        + f"; exported for images with {made} (compare split)"
+        * bool(made)
     )
 
 
@@ -133,6 +138,11 @@ def find_classes(params: Pretrain, path: Path, division: CutNetwork) -> list[str
     """
     if params.classes == AUTO:
         names: list[str] | None = _read_own(path, CLASSES) if division.weights is not None else None
+        if names is not None and not (are_class_names(names) and all(isinstance(name, str) for name in names)):
+            raise UserError(
+                f"{path}: expected {CLASSES} in it to be a list of two or more different names; received "
+                f"{str(names)[:100]}. Export it again, or list the names in pretrain.classes."
+            )
     else:
         names = [str(name) for name in params.classes]
     if names is None:
@@ -210,7 +220,7 @@ def _no_end(path: Path, output: str, names: list[str]) -> UserError:
     listed = f"its last layers are {', '.join(names[-6:])}"
     if output == AUTO:
         return UserError(
-            f"pretrain.output: {path} ends in a classifier that is no Dense layer, so say where its backbone ends: the "
+            f"pretrain.output: {path} ends in a classifier other than a Dense layer, so say where its backbone ends: the "
             f"name of a layer ({listed}); received {AUTO}."
         )
     return UserError(f"pretrain.output: {path} has no layer {output}; {listed}.")

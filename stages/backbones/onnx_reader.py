@@ -5,13 +5,12 @@ from itertools import chain
 from pathlib import Path
 
 import onnx
-from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from stages.base.errors import UserError, lacks_memory, summarize
+from stages.base.errors import UserError, lacks_memory
 from stages.base.terminal import format_size
 
 _LARGEST = 2**31 - 2**20  # bytes of a graph in memory, a limit of protobuf, less what Thaw adds
-_LONGEST = 300  # characters of a reason
 _KINDS = {  # by their first bytes
     b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull` where it was cloned, and copy it again",
     b"<": "a web page: download the file itself",
@@ -48,6 +47,8 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
             f"{path}: its weights are in {', '.join(names)}. Put both into a folder and set pretrain.source to the "
             f"folder, or export it with external_data=False."
         )
+    if outside := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise UserError(f"{path}: expected its weights in its folder; received {', '.join(outside)}. Export it again.")
     files = [path, *(path.parent / name for name in names)]
     if missing := [file.name for file in files if not file.is_file()]:
         raise UserError(f"{path}: expected its weights beside it, in {', '.join(missing)}; there is no such file.")
@@ -56,13 +57,24 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
             f"{path}: expected a network of less than {format_size(_LARGEST)}, which is what a graph can hold; "
             f"received {format_size(size)}. Take a smaller one, or export it in float16."
         )
-    try:
-        load_external_data_for_model(model, str(path.parent))
-    except Exception as error:
-        if lacks_memory(error):
-            raise
-        raise UserError(f"{path}: its weights cannot be read: {summarize(error)[:_LONGEST]}.") from None
+    for tensor in filter(uses_external_data, _tensors(model)):
+        _load_weights(tensor, path)
     return model
+
+
+def _load_weights(tensor: onnx.TensorProto, path: Path) -> None:
+    """Load a tensor from a file in the network's folder.
+
+    onnx's own function refuses links, and DVC can store data as links to its cache.
+    """
+    info = ExternalDataInfo(tensor)
+    with (path.parent / info.location).open("rb") as file:
+        file.seek(info.offset or 0)
+        tensor.raw_data = file.read(-1 if info.length is None else info.length)
+    if info.length is not None and len(tensor.raw_data) < info.length:
+        raise UserError(f"{path}: {info.location} is cut off: it ends within {tensor.name}. Copy it again.")
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.ClearField("external_data")
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -215,7 +215,7 @@ def _find_classifier(model: Model, whole: Architecture, rows: dict[str, Layer]) 
         activation = getattr(getattr(layer, "activation", None), "__name__", _OPERATIONS.get(row.type, ""))
         if activation in _OPERATIONS.values():
             found.append(activation)
-        if row.type == "Dense" and activation in _DECIDING:
+        if row.type == "Dense" and activation in _DECIDING and len(row.shape) == 1:
             return row.name, found
         if row.type not in ("Activation", *_OPERATIONS) or activation not in _DECIDING:
             return None, found

@@ -73,7 +73,7 @@ def check_graph(graph: onnx.ModelProto, stem: str, rows: np.ndarray, network: Mo
         if not np.isfinite(values).all():
             raise UserError(
                 f"{stem}: expected numbers, received NaN or infinity ({name}): its training diverged, or its "
-                f"weights are damaged. Lower the learning rate, or fetch the weights again."
+                f"weights are damaged. Lower the learning rate, or replace the weights."
             )
         difference, largest = np.abs(found[name] - values).max(), np.abs(values).max()
         if not difference <= TOLERANCE * largest:
