@@ -469,7 +469,6 @@ def test_scaling_in_the_network_and_before_it_is_said(tmp_path: Path) -> None:
     [
         ({"pretrain": {"classes": "auto"}}, "needs the names of the source's 3 classes, and its file names none"),
         ({"split": {"classes": ["a", "d"]}}, "needs classes that the source has, too (a, b, c); it lacks d"),
-        ({"extract": {"pooling": "max"}}, "needs extract.pooling: average, with which its classifier learned"),
         ({"pretrain": {"classes": "auto", "output": "conv"}}, "or a model of your own that ends in a classifier"),
     ],
 )
@@ -479,8 +478,7 @@ def test_check_finds_what_no_head_can_start_from(
     source = OWN | {"source": "data/own/mine.keras", "classes": ["a", "b", "c"]}
     small_project(tmp_path, monkeypatch, {"pretrain": source, "finetune": {"head": {"initial": "source"}}})
     image = keras.Input((16, 16, 1))
-    maps = layers.Conv2D(4, 3, name="conv")(image)
-    features = maps if "extract" in changes else layers.GlobalAveragePooling2D()(maps)
+    features = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="conv")(image))
     keras.Model(image, layers.Dense(3)(features)).save("data/own/mine.keras")
     set_params(tmp_path, {"extract": {"freeze": "all"}})
     set_params(tmp_path, changes)

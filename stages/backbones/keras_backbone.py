@@ -220,8 +220,8 @@ def _no_end(path: Path, output: str, names: list[str]) -> UserError:
     listed = f"its last layers are {', '.join(names[-6:])}"
     if output == AUTO:
         return UserError(
-            f"pretrain.output: {path} ends in a classifier other than a Dense layer, so say where its backbone ends: the "
-            f"name of a layer ({listed}); received {AUTO}."
+            f"pretrain.output: {path} ends in a classifier other than a Dense layer, so say where its backbone ends: "
+            f"the name of a layer ({listed}); received {AUTO}."
         )
     return UserError(f"pretrain.output: {path} has no layer {output}; {listed}.")
 
