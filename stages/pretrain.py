@@ -1,4 +1,4 @@
-"""Make the backbone: load published weights or a whole model, or train a network on a source data set.
+"""Make the backbone: load weights or a whole model, or train a network on a source data set.
 
     python -m stages.pretrain
 

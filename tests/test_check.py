@@ -28,7 +28,7 @@ def test_a_source_outside_the_repository_cannot_be_shared(here: Path, capsys: py
         check.main()
         said = capsys.readouterr().out
         assert said.count("warning:") == warned
-        assert (f"warning: params.yaml: split.source: {source} is not a path within the repository" in said) == warned
+        assert (f"warning: params.yaml: split.source: {source} is outside the repository" in said) == warned
 
 
 @pytest.mark.parametrize("views", [2, "fresh"])
@@ -85,19 +85,19 @@ def test_the_depth_that_is_trained_is_the_one_shown(
         ),
         (
             {"finetune": {"head": {"solver": "logistic"}}},
-            "finetune.head.solver: expected gradient with initial: source, or set that to new; received 'logistic'",
+            "finetune.head.solver: expected gradient with initial: source; or set initial: new; received 'logistic'",
         ),
         (
             {"finetune": {"head": {"initial": "new", "solver": "logistic", "hidden": [8]}}},
-            "finetune.head.hidden: expected [] with solver: logistic, or set that to gradient; received [8]",
+            "finetune.head.hidden: expected [] with solver: logistic; or set solver: gradient; received [8]",
         ),
         (
             {"finetune": {"head": {"initial": "new", "solver": "logistic", "dropout": 0.5}}},
-            "finetune.head.dropout: expected 0.0 with solver: logistic, or set that to gradient; received 0.5",
+            "finetune.head.dropout: expected 0.0 with solver: logistic; or set solver: gradient; received 0.5",
         ),
         (
             {"finetune": {"head": {"initial": "new", "solver": "logistic"}, "loss": {"label_smoothing": 0.1}}},
-            "finetune.loss: expected label_smoothing: 0 with head.solver: logistic, or set that to gradient",
+            "finetune.loss: expected label_smoothing: 0 with head.solver: logistic; or set head.solver: gradient",
         ),
         (
             {"extract": {"views": "fresh"}, "finetune": {"head": {"initial": "new", "solver": "logistic"}}},

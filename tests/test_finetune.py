@@ -1,4 +1,4 @@
-"""finetune: the head learns from kept features, then head and thawed layers together; histories and weights say so."""
+"""finetune: the head trains on stored features, then head and thawed layers train together; histories and weights."""
 
 import io
 import json
@@ -252,7 +252,7 @@ def test_a_head_takes_the_sources_classes_by_name() -> None:
     ours, offsets = head.get_layer("classifier").get_weights()
     np.testing.assert_array_equal(ours, kernel[:, [2, 0]])
     np.testing.assert_array_equal(offsets, bias[[2, 0]])
-    with pytest.raises(UserError, match="it lacks d"):
+    with pytest.raises(UserError, match="missing: d"):
         start_from_source(head, source, "average", ["a", "d"])
 
 
@@ -264,7 +264,7 @@ def test_a_classifier_of_averages_starts_on_no_other_features(here: Path, poolin
     set_params(here, {"finetune": {"head": {"initial": "source"}}})
     params = read_section(Path("params.yaml"), "finetune", Finetune).head
     make_head(params, backbone.architecture, source, "average", ["a", "b"])
-    with pytest.raises(UserError, match=f"needs extract.pooling: average, with which .* received {pooling}"):
+    with pytest.raises(UserError, match=f"requires extract.pooling: average, .* received {pooling}"):
         make_head(params, backbone.architecture, source, pooling, ["a", "b"])
 
 
@@ -320,7 +320,7 @@ def test_a_depth_kept_beside_others_trains_as_it_does_alone(here: Path) -> None:
         ),
         (
             {"head": {"initial": "source", "hidden": [8]}},
-            "finetune.head.hidden: expected [] with initial: source, or set that to new; received [8]",
+            "finetune.head.hidden: expected [] with initial: source; or set initial: new; received [8]",
         ),
         ({"head": {"learning_rate": 0.0}}, "finetune.head.learning_rate: expected greater than 0; received 0.0"),
         ({"checkpoint": "bset"}, "finetune.checkpoint: expected 'best', 'best_accuracy' or 'last'; received 'bset'"),

@@ -1,4 +1,4 @@
-"""A Keras model of one's own as the backbone: what is read, what is refused, and fine-tuning from it and back."""
+"""The user's own Keras model as the backbone: what is read, what is refused, and fine-tuning it and exporting it."""
 
 import json
 import os
@@ -70,7 +70,7 @@ def functional(library: Any, *middle: Callable[[Any], Any], classes: int = 3, ac
 
 
 def miniature_base(library: Any) -> Any:
-    """Return a network to put into another, with layers named as others' are."""
+    """Return a network to nest in another, with layers of the same names."""
     known = library.layers
     x = image = library.Input((16, 16, 3))
     x = known.Conv2D(4, 3, name="conv")(x)
@@ -99,7 +99,7 @@ def vary(model: Any) -> None:
 
 @pytest.fixture(scope="module")
 def keras_2() -> Any:
-    """Keras 2, which is not the Keras of the project."""
+    """Keras 2 (tf_keras); the project itself uses Keras 3."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tf_keras
@@ -257,25 +257,25 @@ def of(shape: tuple[int | None, ...], **options: Any) -> Any:
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
-    "own layer": (lambda: sequential(keras, Doubled(name="two")), {}, "two (Doubled) is code of the model's author"),
+    "own layer": (lambda: sequential(keras, Doubled(name="two")), {}, "two (Doubled) is custom code"),
     "Lambda": (
         lambda: sequential(keras, layers.Lambda(lambda x: x, name="own")),
         {},
-        "own (Lambda) is code of the model's author, which is not run. Replace it by layers of Keras",
+        "own (Lambda) is custom code, which is not run. Replace it with built-in Keras layers",
     ),
-    "two inputs": (two_inputs, {}, "received one of 2 inputs and 1 outputs. Save the part from the image"),
-    "two outputs": (two_outputs, {}, "received one of 1 inputs and 2 outputs"),
-    "no channels": (lambda: of((16, 16)), {}, "received one of (None, 16, 16). Put `keras.Input((height, width, 1))`"),
-    "channels": (lambda: of((16, 16, 4)), {}, "expected images of 1 channel (gray) or 3 (RGB)"),
-    "fixed batch": (lambda: of((16, 16, 1), batch_size=8), {}, "an input of (8, 16, 16, 1). Call the model on"),
-    "not square": (lambda: of((16, 20, 1)), {}, "expected square images, received an input of 16 x 20 px"),
+    "two inputs": (two_inputs, {}, "one output; received 2 inputs and 1 outputs. Save the part from the image"),
+    "two outputs": (two_outputs, {}, "received 1 inputs and 2 outputs"),
+    "no channels": (lambda: of((16, 16)), {}, "received (None, 16, 16). Put `keras.Input((height, width, 1))`"),
+    "channels": (lambda: of((16, 16, 4)), {}, "expected 1 channel (gray) or 3 (RGB)"),
+    "fixed batch": (lambda: of((16, 16, 1), batch_size=8), {}, "an input (8, 16, 16, 1). Call the model on"),
+    "not square": (lambda: of((16, 20, 1)), {}, "expected square images; received an input of 16 x 20 px"),
     "another side": (
         lambda: of((28, 28, 1)),
         {},
-        "image_size: model.keras takes images of 28 px; received 16",
+        "image_size: model.keras expects images of 28 px; received 16",
     ),
     "shared layer": (twice, {}, "the layer shared is used more than once"),
-    "quantized": (quantized, {}, "expected floating-point weights, received int8"),
+    "quantized": (quantized, {}, "expected floating-point weights; received int8"),
     "no pixels": (
         lambda: sequential(keras),
         {"pixels": "auto"},
@@ -284,7 +284,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
     "mean of three": (
         lambda: sequential(keras),
         {"pixels": {"mean": [0.5] * 3, "std": [0.5] * 3}},
-        "pretrain.pixels: expected mean and std of 1 channel, which model.keras takes; received 3",
+        "pretrain.pixels: expected mean and std for 1 channel, as in model.keras; received 3",
     ),
     "no such layer": (
         lambda: sequential(keras),
@@ -294,36 +294,36 @@ REFUSED: dict[str, tuple[Callable[[], Any], dict[str, object], str]] = {
     "classes": (
         lambda: sequential(keras),
         {"classes": ["a", "b"]},
-        "classes: expected 3 names, for the",
+        "classes: expected 3 names, one for each output",
     ),
     "no classifier": (
         lambda: sequential(keras),
         {"classes": ["a", "b"], "output": "conv"},
-        "pretrain.classes: model.keras has no classifier after its backbone",
+        "pretrain.classes: expected auto, because model.keras has no classifier (a Dense layer",
     ),
     "several sigmoids": (  # of which more than one may be true
         lambda: functional(keras, activation="sigmoid"),
         {"classes": ["a", "b", "c"]},
-        "whose outputs they could name: a Dense layer with softmax over the classes, or with one sigmoid output",
+        "because model.keras has no classifier (a Dense layer with softmax over the classes, or with one",
     ),
     "two softmaxes": (
         lambda: keras.Sequential([functional(keras), layers.Softmax()]),
         {"classes": ["a", "b", "c"]},
-        "pretrain.classes: model.keras has no classifier after its backbone",
+        "pretrain.classes: expected auto, because model.keras has no classifier",
     ),
     "other classifier": (
         lambda: keras.Sequential(
             [keras.Input((16, 16, 1)), layers.Conv2D(3, 16), layers.Flatten(), layers.Softmax(name="soft")]
         ),
         {},
-        "pretrain.output: model.keras ends in a classifier other than a Dense layer, so say where its backbone ends",
+        "pretrain.output: the classifier of model.keras is not a Dense layer on a vector, so its backbone",
     ),
     "volumes": (
         lambda: keras.Sequential([keras.Input((16, 16, 1)), layers.Reshape((4, 8, 8, 1))]),
         {},
-        "the backbone would end in (4, 8, 8, 1): neither feature maps, tokens nor a vector",
+        "the backbone would have the shape (4, 8, 8, 1): expected feature maps, tokens or a vector",
     ),
-    "a backbone of the table": (
+    "a built-in backbone": (
         lambda: sequential(keras),
         {"backbone": "mnist_cnn", "pixels": "auto"},
         "pretrain.backbone: model.keras is a whole model, not weights without classifier for mnist_cnn",
@@ -346,7 +346,7 @@ def test_a_layer_that_older_files_cannot_hold_is_named(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         functional(keras, lambda x: x / 2).save(tmp_path / "model.h5")
-    with pytest.raises(UserError, match="TrueDivide is a layer of the model's author, whose code is not run, or an op"):
+    with pytest.raises(UserError, match="TrueDivide is a custom layer, whose code is not run, or an operation"):
         read(tmp_path / "model.h5")
 
 
@@ -357,7 +357,7 @@ def test_a_layer_without_a_graph_is_named(tmp_path: Path) -> None:
         write_pretrained(tmp_path, read(tmp_path / "model.keras"))
 
 
-def test_what_keras_2_alone_can_read_is_refused_and_can_be_saved_again(
+def test_files_that_only_keras_2_reads_are_refused_and_can_be_saved_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keras_2: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -373,10 +373,10 @@ def test_what_keras_2_alone_can_read_is_refused_and_can_be_saved_again(
                 x = layer(x)
         keras_2.Model(image, x).save("new.h5")
         sequential(keras_2).save("new.keras")
-    with pytest.raises(UserError, match=r"\(SlicingOpLambda\) is an operation of TensorFlow that Keras 2 put between"):
+    with pytest.raises(UserError, match=r"\(SlicingOpLambda\) is a TensorFlow operation between layers"):
         read(Path("old.h5"))
     assert read(Path("new.h5")).backbone.architecture.names[1:] == ["conv", model.layers[-2].name]
-    with pytest.raises(UserError, match=r"Keras 3 cannot read\. Load it where it was made, and save it with `model\.s"):
+    with pytest.raises(UserError, match=r"Keras 3 cannot read\. Load it where it was created, and save it with `mod"):
         read(Path("new.keras"))
 
 
@@ -384,8 +384,8 @@ def test_what_keras_2_alone_can_read_is_refused_and_can_be_saved_again(
     ("name", "said"),
     [
         ("model.pkl", "expected a data set, an archive of one, a whole model as NAME.keras"),
-        ("saved/saved_model.pb", "saved is a SavedModel, which holds no layers"),
-        ("no_top.weights.h5", "no_top.weights.h5 holds weights without their network"),
+        ("saved/saved_model.pb", "saved is a SavedModel, which does not store layers"),
+        ("no_top.weights.h5", "no_top.weights.h5 contains weights without a network"),
         ("images/a/1.png", "expected a whole model, NAME.keras, NAME.h5 or NAME.onnx"),
         ("cut.keras", "cut.keras: expected a model as Keras saves it; File is not a zip file"),
         ("nothing.keras", "there is no nothing.keras"),
@@ -407,8 +407,8 @@ def test_other_files_are_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_counts_mean_what_they_mean_to_the_author(tmp_path: Path) -> None:
-    """Of the model [conv, flatten, dropout, dense] and its input, ``model.layers[:n]`` are frozen."""
+def test_counts_include_the_classifier(tmp_path: Path) -> None:
+    """A count n freezes ``model.layers[:n]`` of the input and [conv, flatten, dropout, dense]."""
     model = sequential(keras)
     model.save(tmp_path / "model.keras")
     backbone = read(tmp_path / "model.keras").backbone
@@ -420,7 +420,7 @@ def test_counts_mean_what_they_mean_to_the_author(tmp_path: Path) -> None:
     found = {freeze: resolve_freeze(architecture, freeze) for freeze in expected}
     assert {freeze: (depth.frozen, depth.layer) for freeze, depth in found.items()} == expected
     assert resolve_freeze(architecture, "dense").frozen == 2
-    for freeze, said in ((4, "4 freezes the classifier too and leaves nothing to train"), (5, "from -4 to 4")):
+    for freeze, said in ((4, "4 freezes the classifier too, which leaves nothing to train"), (5, "from -4 to 4")):
         with pytest.raises(UserError, match=said):
             resolve_freeze(architecture, freeze)
 
@@ -439,7 +439,7 @@ def test_what_thaw_wrote_into_a_file_is_read_or_refused(tmp_path: Path) -> None:
         read(path)
     for damaged in (b'["a", "a", "b"]', b"[1, 2, 3]", b'[["x"], [1], [2]]', b"3"):
         save_model(sequential(keras), path, {"classes.json": damaged})
-        with pytest.raises(UserError, match=r"expected classes.json in it to be a list of two or more different names"):
+        with pytest.raises(UserError, match=r"expected its classes.json to be a list of two or more different names"):
             read(path)
     contract = json.dumps({"form": "ink", "polarity": "dark_on_light", "fit": "stretch"}).encode()
     save_model(sequential(keras), path, {"contract.json": contract})
@@ -448,10 +448,10 @@ def test_what_thaw_wrote_into_a_file_is_read_or_refused(tmp_path: Path) -> None:
 
 
 def test_a_dense_layer_on_feature_maps_is_not_the_classifier(tmp_path: Path) -> None:
-    path, image = tmp_path / "model.keras", keras.Input((28, 28, 1))
+    path, image = tmp_path / "model.keras", keras.Input((16, 16, 1))
     maps = layers.Dense(3, activation="softmax", name="map")(layers.Conv2D(2, 3, name="conv")(image))
     keras.Model(image, maps).save(path)
-    with pytest.raises(UserError, match=r"say where its backbone ends"):
+    with pytest.raises(UserError, match=r"is not a Dense layer on a vector, so its backbone"):
         read(path)
 
 
@@ -467,8 +467,11 @@ def test_scaling_in_the_network_and_before_it_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"pretrain": {"classes": "auto"}}, "needs the names of the source's 3 classes, and its file names none"),
-        ({"split": {"classes": ["a", "d"]}}, "needs classes that the source has, too (a, b, c); it lacks d"),
+        (
+            {"pretrain": {"classes": "auto"}},
+            "requires the names of the source's 3 classes, which its file does not contain",
+        ),
+        ({"split": {"classes": ["a", "d"]}}, "requires every class to be among the source's (a, b, c); missing: d"),
         ({"pretrain": {"classes": "auto", "output": "conv"}}, "or a model of your own that ends in a classifier"),
     ],
 )
@@ -485,7 +488,7 @@ def test_check_finds_what_no_head_can_start_from(
     sections, found = check.read_sections()
     assert found == []
     [line] = check.describe_freeze(sections)[1]
-    assert line.startswith("params.yaml: finetune.head.initial: 'source' needs")
+    assert line.startswith("params.yaml: finetune.head.initial: 'source' ")
     assert said in line
 
 
@@ -499,10 +502,10 @@ assert not [name for name in sys.modules if name.startswith("stages")]
 
 
 @pytest.mark.slow
-def test_what_was_fine_tuned_is_the_source_of_the_next(
+def test_an_exported_model_is_the_source_of_the_next_experiment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A script's model learns one data set; its classifier is the start; the export opens anywhere, and comes back."""
+    """A script's model is fine-tuned from its classifier; plain Keras loads the export, which starts the next run."""
     changes = {
         "pretrain": OWN | {"source": "data/own/mine.keras", "classes": ["across", "upright"]},
         "extract": {"freeze": -2, "views": 1},
@@ -561,6 +564,6 @@ def test_what_was_fine_tuned_is_the_source_of_the_next(
 
     set_params(tmp_path, {"pretrain": {"source": "data/own/mine.keras", "pixels": "0-1", "classes": "auto"}})
     pretrain.main()
-    assert "names of the source's 2 classes, and its file names none. List them in pretrain.classes" in refused(
+    assert "names of the source's 2 classes, which its file does not contain. List them in pretrain.classes" in refused(
         finetune.main
     )

@@ -234,7 +234,7 @@ def test_the_table_fits_the_terminal(
     assert {len(line.split()) for line in table if line.endswith("frozen")} == {6}
 
 
-@pytest.mark.parametrize(("initial", "state"), [("new", "replaced"), ("source", "kept")])
+@pytest.mark.parametrize(("initial", "state"), [("new", "replaced"), ("source", "reused")])
 def test_the_classifier_of_a_whole_network_is_counted(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], initial: str, state: str
 ) -> None:
@@ -245,7 +245,7 @@ def test_the_classifier_of_a_whole_network_is_counted(
     source = {"source": "data/own/whole.keras", "backbone": "source", "pixels": "0-1", "image_size": 16}
     set_params(here, {"pretrain": source, "finetune": {"head": {"initial": initial}}})
     lines = shown(monkeypatch, capsys, "--freeze", "-3").splitlines()
-    own = next(number for number, line in enumerate(lines) if "network's own classifier" in line)
+    own = next(number for number, line in enumerate(lines) if "original classifier" in line)
     assert lines[own - 1].split()[:2] == ["11", "gap"]
     assert lines[own - 1].split()[-1] == "thawed"
     assert [line.split() for line in lines[own + 1 : own + 3]] == [

@@ -24,7 +24,7 @@ VIEWS = 2
 
 
 def features(*counts: int, views: int = VIEWS, length: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of so many images of each class in ``views`` views, their labels, and the images' numbers."""
+    """Return features, labels and image indices for ``counts`` images per class, in ``views`` views each."""
     draw = np.random.default_rng(0)
     labels = np.repeat(np.arange(len(counts)), counts)
     centers = draw.normal(size=(len(counts), length)) + 5
@@ -39,7 +39,7 @@ def fitted(*counts: int, **options: int) -> LogisticFit:
 
 
 def exact(strength: float, rows: np.ndarray, labels: np.ndarray, **options: str | None) -> Any:
-    """Logistic regression as scikit-learn's users fit it."""
+    """Fit scikit-learn's LogisticRegression the usual way."""
     from sklearn.linear_model import LogisticRegression
 
     with threadpool_limits(1):  # these rows are few
@@ -133,13 +133,13 @@ def test_it_says_where_it_did_not_converge(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(logistic, "ITERATIONS", 2)
     training, images = data(10, 20, 10)
     probe(build_head(6, classes=3), training, None, images, TrainingConfig(0, 1.0, 32, 1))
-    assert "warning: the head has not converged after 2 iterations" in capsys.readouterr().out
+    assert "warning: the head did not converge in 2 iterations" in capsys.readouterr().out
 
 
 def test_features_that_hardly_differ_are_refused() -> None:
     rows, labels, images = features(10, 10)
     alike = ArrayData((1000 + rows / 1e4).astype(np.float32), labels, 2)
-    with pytest.raises(UserError, match="the features of different images are so much alike"):
+    with pytest.raises(UserError, match="the features of all images are so similar"):
         probe(build_head(6, classes=2), alike, None, images, TrainingConfig(0, 1.0, 32, 1))
 
 

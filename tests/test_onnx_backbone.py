@@ -1,4 +1,4 @@
-"""A backbone that is an ONNX network of one's own: what is read beside it, what it allows, and every stage with it."""
+"""The user's own ONNX network as the backbone: its weights and config, its limits, and every stage with it."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_every_stage_runs(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     for one in (split, pretrain, extract, extract_test, finetune, evaluate, export):
         one.main()
     said = capsys.readouterr().out
-    assert "network.onnx, 390 parameters: from images of 16 x 16 x 3 to tokens, 17 tokens of 6 numbers" in said
+    assert "network.onnx, 390 parameters: input 16 x 16 x 3, output tokens, 17 tokens of 6 numbers" in said
     assert "frozen part: ONNX Runtime on the CPU" in said
     assert "nothing is thawed" in said
     parity = json.loads(Path("data/export/parity.json").read_text())
@@ -117,7 +117,7 @@ def test_every_stage_runs(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     ],
     ids=["timm", "older timm", "Hugging Face", "not normalized", "EfficientNet", "KerasHub"],
 )
-def test_the_config_beside_it_says_how_pixels_are_scaled(
+def test_the_config_next_to_it_has_the_scaling_of_pixels(
     tmp_path: Path, name: str, config: dict[str, Any], mean: list[float], std: list[float], side: int | None
 ) -> None:
     (tmp_path / name).write_text(json.dumps(config))
@@ -128,23 +128,23 @@ def test_the_config_beside_it_says_how_pixels_are_scaled(
     assert find_scaling("0-255", tmp_path).scaling == Scaling((1.0,), (0.0,))
 
 
-def test_configs_that_do_not_say_it_are_refused(tmp_path: Path) -> None:
+def test_configs_without_a_scaling_are_refused(tmp_path: Path) -> None:
     def said() -> str:
         with pytest.raises(UserError) as found:
             find_scaling("auto", tmp_path)
         return str(found.value)
 
     (tmp_path / "config.json").write_text('{"model_type": "dinov2"}')  # of Hugging Face
-    assert said().startswith("pretrain.pixels: nothing says which values the network takes. Set it to 0-255, 0-1")
+    assert said().startswith("pretrain.pixels: the pixel range of the network is unknown. Set it to 0-255, 0-1")
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": "gray", "image_std": [1]}')
-    assert "preprocessor_config.json: expected how pixels are scaled; received something else" in said()
+    assert "preprocessor_config.json: expected the scaling of pixels, received something else" in said()
     (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false, "do_flip_channel_order": true}')
-    assert "takes BGR; expected one that takes RGB" in said()
+    assert "the network expects BGR; only RGB is supported" in said()
     (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
     (tmp_path / "config.json").write_text(json.dumps({"mean": MEAN, "std": STD}))
-    assert "config.json and preprocessor_config.json say different things" in said()
+    assert "config.json and preprocessor_config.json differ" in said()
     (tmp_path / "config.json").write_text("{")
-    assert "config.json: expected how pixels are scaled; received something else" in said()
+    assert "config.json: expected the scaling of pixels, received something else" in said()
     assert "dvc repro" not in said()  # which does not write it
 
 
@@ -154,17 +154,17 @@ def test_a_folder_holds_weights_and_config(here: Path) -> None:
     (FOLDER / "model.safetensors").write_bytes(b"the same model for PyTorch")
     own = read(source=str(FOLDER), pixels="auto")
     assert own.lines == [
-        "model.onnx, 390 parameters: from images of 16 x 16 x 3 to vector, 6 numbers",
-        "pixels, in units of 0-1: mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225] (config.json)",
+        "model.onnx, 390 parameters: input 16 x 16 x 3, output vector, 6 numbers",
+        "pixels scaled to 0-1, then normalized: mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225] (config.json)",
         "note: config.json says 224 pixels, and pretrain.image_size is 16",
     ]
     own = read(source=str(FOLDER), pixels="-1-1")
-    assert own.lines[1] == "pixels, in units of 0-1: mean [0.5] and std [0.5] (pretrain.pixels)"
+    assert own.lines[1] == "pixels scaled to 0-1, then normalized: mean [0.5] and std [0.5] (pretrain.pixels)"
 
     said = refused(source=str(FOLDER / "model.onnx"), pixels="0-1")
-    assert "its weights are in model.onnx.data. Put both into a folder and set pretrain.source to the folder" in said
+    assert "its weights are in model.onnx.data. Move both into a folder and set pretrain.source to the folder" in said
     (FOLDER / "model.onnx.data").unlink()
-    assert "expected its weights beside it, in model.onnx.data" in refused(source=str(FOLDER))
+    assert "expected its weights next to it, in model.onnx.data" in refused(source=str(FOLDER))
     save(make_network(), FOLDER / "other.onnx")
     assert "expected one model or weights file in data/own/network, found model.onnx, other.onnx" in refused(
         source=str(FOLDER)
@@ -175,19 +175,19 @@ def test_a_folder_holds_weights_and_config(here: Path) -> None:
     ("content", "said"),
     [
         (b"<!DOCTYPE html><title>Sign in</title>", "it is a web page: download the file itself"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "it is a pointer of Git LFS: run `git lfs pull`"),
-        (b"PK\x03\x04", "it is a zip archive, such as PyTorch's .pt files are: export the network with torch.onnx"),
-        (b"", "what it holds (0 bytes, beginning with b'') is cut off or something else. Copy it again"),
-        (None, "is cut off or something else. Copy it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "it is a Git LFS pointer: run `git lfs pull`"),
+        (b"PK\x03\x04", "it is a zip archive, perhaps a PyTorch .pt file: export the network with torch.onnx"),
+        (b"", "it is truncated or another format (0 bytes, beginning with b''). Copy it again"),
+        (None, "it is truncated or another format ("),
     ],
     ids=["web page", "Git LFS", "zip", "empty", "cut off"],
 )
-def test_a_file_that_holds_no_network_is_refused(here: Path, content: bytes | None, said: str) -> None:
+def test_a_file_without_a_network_is_refused(here: Path, content: bytes | None, said: str) -> None:
     FILE.write_bytes(make_network().SerializeToString()[:700] if content is None else content)
     assert said in refused()
 
 
-def test_what_is_newer_than_the_library_is_refused(here: Path) -> None:
+def test_a_network_newer_than_the_library_is_refused(here: Path) -> None:
     model = make_network()
     model.opset_import[0].version = 99
     save(model, FILE)
@@ -205,7 +205,7 @@ def test_weights_beside_the_file_are_found_wherever_it_names_them(here: Path) ->
         opsets = model.opset_import
         model.functions.append(onnx.helper.make_function("own", "Constants", [], ["kernel"], [node], opsets))
         save(model, FILE)
-        assert "its weights are in beside.bin. Put both into a folder" in refused()
+        assert "its weights are in beside.bin. Move both into a folder" in refused()
     outside.external_data.add(key="offset", value="here")
     model.graph.initializer.append(outside)
     save(model, FILE)
@@ -236,7 +236,7 @@ def test_a_network_of_more_than_two_gigabytes_is_refused(here: Path) -> None:
     save(make_network(), FOLDER / "model.onnx", external=True)
     with (FOLDER / "model.onnx.data").open("r+b") as file:
         file.truncate(2**31)  # sparse: it takes no space
-    assert "expected a network of less than 2.15 GB, which is what a graph can hold; received 2.15 GB" in refused(
+    assert "expected a network of less than 2.15 GB, the limit of ONNX files; received 2.15 GB" in refused(
         source=str(FOLDER)
     )
 
@@ -266,8 +266,7 @@ WHY = "for the backbone is an ONNX network, which can only be run, not thawed; r
         ),
         (
             {"pretrain": {"classes": ["a", "b"]}},
-            "pretrain.classes: expected auto, for a classifier is read from Keras models alone and "
-            "data/own/network.onnx is none.",
+            "pretrain.classes: expected auto, because only a Keras model's classifier is read; received a list.",
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

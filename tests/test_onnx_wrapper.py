@@ -1,4 +1,4 @@
-"""Networks that other libraries exported as ONNX: their outputs, layouts and batches as Thaw takes them."""
+"""ONNX networks that other libraries exported: outputs, layouts and batch sizes."""
 
 import numpy as np
 import onnx
@@ -30,16 +30,14 @@ def refused(model: onnx.ModelProto, output: str | None = None, side: int = SIDE,
 
 
 def convolution(**options: object) -> onnx.ModelProto:
-    """Return a convolution that is all of the network."""
+    """Return a network of a single convolution."""
     nodes = [node("Conv", ["image", "kernel"], "maps", strides=[PATCH, PATCH])]
     return make_model(nodes, ["maps"], {"kernel": KERNEL}, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("shape", [("batch", 3, SIDE, SIDE), ("n", SIDE, SIDE, 3)], ids=["first", "last"])
 @pytest.mark.parametrize("scaling", [UNIT, NORMALIZED], ids=["unit", "normalized"])
-def test_pixels_are_scaled_and_laid_out_as_the_network_takes_them(
-    shape: tuple[int | str, ...], scaling: Scaling
-) -> None:
+def test_pixels_are_scaled_and_laid_out_as_the_network_expects(shape: tuple[int | str, ...], scaling: Scaling) -> None:
     wrapped = wrap_network(make_network("maps", shape), SIDE, scaling, None)
     expected = run_network(PIXELS * np.float32(scaling.scale) + np.float32(scaling.offset))["maps"]
     assert wrapped.architecture.pixels == (SIDE, SIDE, 3)
@@ -103,7 +101,7 @@ def test_names_of_dimensions_say_where_the_channels_are() -> None:
     assert wrap_network(model, SIDE, NORMALIZED, None).architecture.pixels == (SIDE, SIDE, 3)
     said = refused(make_network("maps", ("batch", "a", "b", "c")))
     assert "image is declared as (batch, a, b, c)" in said
-    assert said.endswith("Export it with the shape of an image fixed, such as (n, 3, 224, 224).")
+    assert said.endswith("Export it with a fixed image shape, such as (n, 3, 224, 224).")
 
 
 def test_a_gray_network() -> None:
@@ -111,13 +109,13 @@ def test_a_gray_network() -> None:
     nodes = [node("Conv", ["image", "kernel"], "maps", strides=[PATCH, PATCH])]
     model = make_model(nodes, ["maps"], kernel, ("n", 1, SIDE, SIDE))
     assert wrap_network(model, SIDE, UNIT, None).architecture.pixels == (SIDE, SIDE, 1)
-    assert refused(model, scaling=NORMALIZED) == "pretrain.pixels: expected numbers for 1 channels; received 3."
+    assert refused(model, scaling=NORMALIZED) == "pretrain.pixels: expected mean and std for 1 channel; received 3."
 
 
-def test_another_side_than_the_network_takes_is_refused() -> None:
+def test_another_image_size_than_the_network_expects_is_refused() -> None:
     assert refused(make_network(), side=32) == (
-        "pretrain.image_size: this network takes images of 16 pixels; received 32. Set it to 16, or export the network "
-        "for 32."
+        "pretrain.image_size: this network expects images of 16 pixels; received 32. Set it to 16, or export the "
+        "network for 32."
     )
     model = make_network("maps", ("n", 3, "h", "w"))
     assert wrap_network(model, 32, UNIT, None).architecture.shape("network") == (8, 8, CHANNELS)
@@ -138,7 +136,7 @@ def test_a_fixed_batch_is_opened_if_the_network_allows_it() -> None:
         ]
         model = make_model(nodes, ["tokens"], {"kernel": KERNEL, "shape": np.array(number)}, (1, 3, SIDE, SIDE))
         if place == 0:
-            assert "it was exported for batches of 1" in refused(model)
+            assert "it was exported with a fixed batch size of 1" in refused(model)
         else:
             assert wrap_network(model, SIDE, UNIT, None).output == "tokens, 16 tokens of 6 numbers"
 
@@ -151,18 +149,16 @@ def test_a_network_that_mixes_images_is_refused() -> None:
         node("Sub", ["maps", "mean"], "centered"),
     ]
     model = make_model(nodes, ["centered"], {"kernel": KERNEL, "over": np.array([0, 2, 3])})
-    assert refused(model) == (
-        "what it gives for an image depends on the images beside it. Export it in inference mode."
-    )
+    assert refused(model) == ("its output for an image depends on the rest of the batch. Export it in inference mode.")
 
 
-def test_a_network_that_draws_is_refused() -> None:
+def test_a_random_network_is_refused() -> None:
     nodes = [
         node("Conv", ["image", "kernel"], "maps", strides=[PATCH, PATCH]),
         node("RandomNormalLike", ["maps"], "noise"),
         node("Add", ["maps", "noise"], "noisy"),
     ]
-    assert "other numbers at each run" in refused(make_model(nodes, ["noisy"], {"kernel": KERNEL}))
+    assert "its output changes from run to run" in refused(make_model(nodes, ["noisy"], {"kernel": KERNEL}))
 
 
 def test_float16_is_cast() -> None:
@@ -186,18 +182,18 @@ def test_other_inputs_are_refused() -> None:
     model = make_network()
     model.graph.input.append(helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["n", 77]))
     assert refused(model) == (
-        "expected one input, images; received 2 (image, input_ids). Export the image encoder alone."
+        "expected one input, for images; received 2 (image, input_ids). Export the image encoder only."
     )
     model = make_network()
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
-    assert refused(model) == "expected an input of floating-point numbers or uint8; image takes int64."
+    assert refused(model) == "expected a floating-point or uint8 input; image is int64."
     assert "image is declared as (n, 784)" in refused(make_network("maps", ("n", 784)))
 
 
 def test_without_an_output_of_numbers_it_is_refused() -> None:
     model = make_network()
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
-    assert refused(model).endswith("or vectors (n, channels); it gave none.")
+    assert refused(model).endswith("or vectors (n, channels); received none.")
 
 
 def test_what_the_runtime_does_not_know_is_refused() -> None:
@@ -205,7 +201,7 @@ def test_what_the_runtime_does_not_know_is_refused() -> None:
     model.graph.node[0].op_type, model.graph.node[0].domain = "Patches", "my.domain"
     model.opset_import.append(helper.make_opsetid("my.domain", 1))
     said = refused(model)
-    assert said.startswith("ONNX Runtime 1.32.0 cannot read the network: ")
+    assert said.startswith("ONNX Runtime 1.32.0 cannot load the network: ")
     assert "Patches" in said
 
 
@@ -223,7 +219,7 @@ def test_dynamic_quantization_is_refused_and_static_is_not() -> None:
     assert refused(model).startswith("it is quantized dynamically (DynamicQuantizeLinear)")
 
 
-def test_a_row_is_the_same_whatever_is_beside_it_and_the_bytes_repeat() -> None:
+def test_an_output_does_not_depend_on_the_rest_of_the_batch_and_repeats() -> None:
     first, second = (wrap_network(make_network("tokens"), SIDE, NORMALIZED, None).graph for _ in range(2))
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
     run = Graph(first, 4)

@@ -247,7 +247,7 @@ def test_outputs_that_the_cache_does_not_hold_are_not_replaced(
     [
         (["all"], {}, "expected two or more depths, such as: all none; received 1. `python -m stages layers` shows"),
         (["all", "dens"], {}, "depth: expected 'all', 'none', a count, or a layer or block of the backbone (blocks: c"),
-        (["all", "-7"], {}, "depth: expected a count from -6 to 6, for the backbone has 6 layers; received -7."),
+        (["all", "-7"], {}, "depth: expected a count from -6 to 6, because the backbone has 6 layers; received -7."),
         (["all", "none", "6"], {}, "depth: all and 6 freeze the same 6 layers. Leave one of them out."),
         (["-2", "-2"], {}, "depth: -2 and -2 freeze the same 4 layers."),
         (

@@ -15,7 +15,7 @@ CLASS_INDEX = "imagenet_class_index.json"  # its file: {"0": ["n01440764", "tenc
 
 
 class PublishedClassifier:
-    """A published classifier, which runs like an exported model (``stages.formats.runner.Runner``).
+    """A published classifier, with the interface of an exported model (``stages.formats.runner.Runner``).
 
     Attributes:
         classes: names, in the order of the probabilities.
@@ -28,10 +28,10 @@ class PublishedClassifier:
         Args:
             name: of a backbone with published weights.
             fetched: the folder of catalog items.
-            weights: a file of weights with classifier; by default the fetched one.
+            weights: a file of weights with classifier; the fetched one by default.
 
         Raises:
-            UserError: a file is missing, or not what it should be.
+            UserError: a file is missing or damaged.
         """
         index = fetched / CLASSES / CLASS_INDEX
         found = [weights] if weights else sorted((fetched / classifier_item(name)).glob("*.h5"))
@@ -56,7 +56,7 @@ def read_class_index(path: Path) -> list[str]:
     """Return the names of ImageNet's classes, with spaces for underscores, in the order of a classifier's outputs.
 
     Raises:
-        UserError: the file is damaged, or another.
+        UserError: the file is damaged, or is not ImageNet's class index.
     """
     content: dict[str, Any] = read_json(path)
     with refuse_damaged(path, "ImageNet's class index"):
@@ -67,5 +67,5 @@ def _explain_missing(items: list[str], weights: Path | None) -> UserError:
     if weights and not weights.is_file():
         return UserError(f"--weights: there is no file {weights}.")
     fetch = " ".join(f"fetch@{item}" for item in items)
-    own = "" if items == [CLASSES] else ", or name a file of weights with classifier: --weights FILE"
+    own = "" if items == [CLASSES] else ", or pass a weights file that includes the classifier: --weights FILE"
     return UserError(f"add {', '.join(items)} to fetch.items and run `dvc repro {fetch}`{own}.")

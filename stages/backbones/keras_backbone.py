@@ -1,4 +1,4 @@
-"""Make a backbone of one's own Keras model, and its classifier what fine-tuning can start from."""
+"""Read the user's own Keras model as a backbone, and its classifier as a start for fine-tuning."""
 
 import json
 import zipfile
@@ -28,8 +28,8 @@ def read_keras_backbone(params: Pretrain, path: Path) -> Pretrained:
         path: of the model.
 
     Raises:
-        UserError: the file cannot be read, is no network of images of one size to classes, or lacks what ``params``
-            leave to it.
+        UserError: the file cannot be read; its network does not accept images of ``params.image_size``; or ``params``
+            rely on the file for something that it does not contain.
     """
     preprocessing = find_preprocessing(params, path)
     return adopt_network(params, path, load_model(path), preprocessing)
@@ -52,28 +52,28 @@ def adopt_network(params: Pretrain, path: Path, model: Model, preprocessing: Pre
         flat = flatten(model, params.image_size)
     except (UserError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise _refused(path, f"no network of images of {params.image_size} px: {reason}") from None
-    division = cut_classifier(flat, None if params.output == AUTO else params.output, find_blocks)
-    if division is None:
+        raise _refused(path, f"the network does not accept images of {params.image_size} px: {reason}") from None
+    network = cut_classifier(flat, None if params.output == AUTO else params.output, find_blocks)
+    if network is None:
         raise _no_end(path, params.output, [layer.name for layer in flat.model.layers])
-    if len(division.backbone.output_shape) not in (2, 3, 4) or None in division.backbone.output_shape[1:]:
+    if len(network.backbone.output_shape) not in (2, 3, 4) or None in network.backbone.output_shape[1:]:
         raise _refused(
             path,
-            f"the backbone would end in {division.backbone.output_shape[1:]}: neither feature maps, tokens nor a "
-            f"vector. Set pretrain.output to a layer that does",
+            f"the output of the backbone would have the shape {network.backbone.output_shape[1:]}: expected feature "
+            f"maps, tokens or a vector. Set pretrain.output to a layer with such an output",
         )
-    channels = division.architecture.pixels[-1]
+    channels = network.architecture.pixels[-1]
     if not isinstance(preprocessing, str) and len(preprocessing["mean"]) != channels:
         raise UserError(
-            f"pretrain.pixels: expected mean and std of {channels} channel{'s' * (channels > 1)}, which {path} takes; "
+            f"pretrain.pixels: expected mean and std for {channels} channel{'s' * (channels > 1)}, as in {path}; "
             f"received {len(preprocessing['mean'])}."
         )
-    backbone = Backbone(division.backbone, division.architecture, preprocessing)
-    return Pretrained(backbone, find_classes(params, path, division), division.weights)
+    backbone = Backbone(network.backbone, network.architecture, preprocessing)
+    return Pretrained(backbone, find_classes(params, path, network), network.weights)
 
 
 def describe_keras_backbone(pretrained: Pretrained, path: Path) -> str:
-    """Return a sentence on what was taken from a file."""
+    """Return a line that says what was read from a file."""
     backbone, classifier = pretrained.backbone, pretrained.backbone.architecture.classifier
     after = f"cut off: {', '.join(layer.name for layer in classifier)}" if classifier else "it has no classifier"
     contract = _read_own(path, CONTRACT) or {}
@@ -98,14 +98,14 @@ def find_second_scaling(pretrained: Pretrained) -> str | None:
 
 
 def find_preprocessing(params: Pretrain, path: Path) -> Preprocessing:
-    """Return what turns pixels 0-255 into those that the network takes.
+    """Return the preprocessing that scales pixels from 0-255 to the range that the network expects.
 
     Args:
         params: the section ``pretrain``.
         path: of the model.
 
     Raises:
-        UserError: neither ``params`` nor the file say what it takes, or they differ.
+        UserError: neither ``params`` nor the file specify it, or they differ.
     """
     if _read_own(path, CONTRACT) is not None:
         if params.pixels not in (AUTO, RANGES[0]):
@@ -119,49 +119,48 @@ def find_preprocessing(params: Pretrain, path: Path) -> Preprocessing:
     if params.pixels != AUTO:
         return _PREPROCESSING[params.pixels]
     raise UserError(
-        f"pretrain.pixels: {path} does not say which pixels its network takes. Expected {', '.join(RANGES)}, or "
-        f"{{mean: [...], std: [...]}}, as in its training: 0-255 if it has a Rescaling layer of its own or trained on "
-        f"pixels as they are, 0-1 after x / 255, -1-1 after x / 127.5 - 1."
+        f"pretrain.pixels: {path} does not say which pixel range the model was trained on. Expected "
+        f"{', '.join(RANGES)}, or {{mean: [...], std: [...]}}: 0-255 if it contains a Rescaling layer or was trained "
+        f"on unscaled pixels, 0-1 after x / 255, -1-1 after x / 127.5 - 1."
     )
 
 
-def find_classes(params: Pretrain, path: Path, division: CutNetwork) -> list[str] | None:
-    """Return the names of the classifier's outputs; None if nobody names them or there is no classifier.
+def find_classes(params: Pretrain, path: Path, network: CutNetwork) -> list[str] | None:
+    """Return the class names of the classifier's outputs; None if they are unknown or there is no classifier.
 
     Args:
         params: the section ``pretrain``.
         path: of the model.
-        division: of its network.
+        network: the model, cut at its classifier.
 
     Raises:
-        UserError: there are more or fewer names than outputs.
+        UserError: the number of names differs from the number of outputs.
     """
     if params.classes == AUTO:
-        names: list[str] | None = _read_own(path, CLASSES) if division.weights is not None else None
+        names: list[str] | None = _read_own(path, CLASSES) if network.weights is not None else None
         if names is not None and not (are_class_names(names) and all(isinstance(name, str) for name in names)):
             raise UserError(
-                f"{path}: expected {CLASSES} in it to be a list of two or more different names; received "
+                f"{path}: expected its {CLASSES} to be a list of two or more different names; received "
                 f"{str(names)[:100]}. Export it again, or list the names in pretrain.classes."
             )
     else:
         names = [str(name) for name in params.classes]
     if names is None:
         return None
-    if division.weights is None:
+    if network.weights is None:
         raise UserError(
-            f"pretrain.classes: {path} has no classifier after its backbone whose outputs they could name: a Dense "
-            f"layer with softmax over the classes, or with one sigmoid output for the second of two."
+            f"pretrain.classes: expected {AUTO}, because {path} has no classifier (a Dense layer with softmax over the "
+            f"classes, or with one sigmoid output for the second of two); received {len(names)} names."
         )
-    if len(names) != (count := division.weights[0].shape[1]):
+    if len(names) != (count := network.weights[0].shape[1]):
         raise UserError(
-            f"pretrain.classes: expected {count} names, for the classifier of {path} has as many outputs; received "
-            f"{len(names)}."
+            f"pretrain.classes: expected {count} names, one for each output of {path}; received {len(names)}."
         )
     return names
 
 
 def check_input(model: Model, side: int, path: Path) -> None:
-    """Raise UserError unless a network takes any number of images of ``side`` pixels.
+    """Raise UserError unless a network accepts batches of any size of images of ``side`` pixels.
 
     Args:
         model: the network.
@@ -172,41 +171,38 @@ def check_input(model: Model, side: int, path: Path) -> None:
         count = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs" if model.built else "no defined input"
         raise _refused(
             path,
-            f"expected a network of one input and one output, received one of {count}. Save the part from the image "
-            f"to one output, `keras.Model(image, output).save('NAME.keras')`",
+            f"expected a model with one input and one output; received {count}. Save the part from the image to one "
+            f"output: `keras.Model(image, output).save('NAME.keras')`",
         )
     shape = tuple(model.inputs[0].shape)
     if len(shape) != 4:
         raise _refused(
             path,
-            f"expected a network of images (n, height, width, channels), received one of {shape}. Put "
-            f"`keras.Input((height, width, 1))` and a Reshape layer before it, and save both as one model",
+            f"expected an input (n, height, width, channels); received {shape}. Put `keras.Input((height, width, 1))` "
+            f"and a Reshape layer before the model, and save both as one model",
         )
     if shape[-1] not in (1, 3):
-        raise _refused(
-            path, f"expected images of 1 channel (gray) or 3 (RGB), channels last, received an input of {shape}"
-        )
+        raise _refused(path, f"expected 1 channel (gray) or 3 (RGB), channels last; received an input {shape}")
     if shape[0] is not None:
         raise _refused(
             path,
-            f"expected any number of images at a time, received an input of {shape}. Call the model on "
-            f"`keras.Input({shape[1:]})`, and save both as one `keras.Model`",
+            f"expected a variable batch size; received an input {shape}. Call the model on `keras.Input({shape[1:]})`, "
+            f"and save both as one `keras.Model`",
         )
     if any(fixed not in (None, side) for fixed in shape[1:3]):
         if shape[1] == shape[2]:
-            raise UserError(f"pretrain.image_size: {path} takes images of {shape[1]} px; received {side}.")
-        raise _refused(path, f"expected square images, received an input of {shape[1]} x {shape[2]} px")
+            raise UserError(f"pretrain.image_size: {path} expects images of {shape[1]} px; received {side}.")
+        raise _refused(path, f"expected square images; received an input of {shape[1]} x {shape[2]} px")
     kinds = {str(weight.dtype) for weight in model.weights if "count" not in weight.name}
     if others := sorted(kind for kind in kinds if "float" not in kind):
         raise _refused(
             path,
-            f"expected floating-point weights, received {', '.join(others)}. Save the model from before it was "
-            f"quantized",
+            f"expected floating-point weights; received {', '.join(others)}. Save the model before quantization",
         )
 
 
 def _read_own(path: Path, name: str) -> Any:
-    """Return what Thaw wrote into a .keras file beside the model; None if it did not."""
+    """Return the JSON that Thaw stored in a .keras file with the model; None if there is none."""
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
         return None
     try:
@@ -220,8 +216,8 @@ def _no_end(path: Path, output: str, names: list[str]) -> UserError:
     listed = f"its last layers are {', '.join(names[-6:])}"
     if output == AUTO:
         return UserError(
-            f"pretrain.output: {path} ends in a classifier other than a Dense layer, so say where its backbone ends: "
-            f"the name of a layer ({listed}); received {AUTO}."
+            f"pretrain.output: the classifier of {path} is not a Dense layer on a vector, so its backbone "
+            f"cannot be found. Expected the name of the backbone's last layer ({listed}); received {AUTO}."
         )
     return UserError(f"pretrain.output: {path} has no layer {output}; {listed}.")
 

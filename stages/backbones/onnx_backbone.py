@@ -1,4 +1,4 @@
-"""Make a backbone of an ONNX network, of which only a graph is taken: it cannot be thawed."""
+"""Read an ONNX network as a backbone. It is an ONNX graph, which cannot be thawed."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -19,12 +19,12 @@ from stages.schema.pretrain import AUTO, Pretrain
 
 @dataclass(frozen=True)
 class OnnxBackbone:
-    """A backbone that is a graph.
+    """A backbone that is an ONNX graph.
 
     Attributes:
-        graph: from pixels to features, pooled in each way.
+        graph: from pixels to features, once for each pooling.
         architecture: an input and one layer.
-        lines: what was found in its files, in words.
+        lines: describe what was read, for the user.
     """
 
     graph: onnx.ModelProto
@@ -40,7 +40,7 @@ def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
         source: what ``params.source`` is.
 
     Raises:
-        UserError: it cannot be read or run, or ``params`` do not say what must be known.
+        UserError: it cannot be read or run, or ``params`` leave something undefined.
     """
     path, side = source.path, params.image_size
     folder = Path(params.source) if Path(params.source).is_dir() else None
@@ -52,7 +52,7 @@ def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
         raise UserError(f"{path}: {error}") from None
     network, (height, width, channels) = wrapped.architecture.layers[-1], wrapped.architecture.pixels
     lines = [
-        f"{path.name}, {network.parameters:,} parameters: from images of {height} x {width} x {channels} to "
+        f"{path.name}, {network.parameters:,} parameters: input {height} x {width} x {channels}, output "
         f"{wrapped.output}",
         *describe_found(found, side),
     ]
@@ -60,7 +60,7 @@ def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
 
 
 def write_onnx_backbone(folder: Path, own: OnnxBackbone) -> None:
-    """Write ``network.json`` and ``backbone.onnx``, as ``stages.backbones.pretrained`` does, and say what was found."""
+    """Print ``own.lines``, and write ``network.json`` and ``backbone.onnx`` like ``stages.backbones.pretrained``."""
     for line in own.lines:
         say(line)
     description = {"architecture": asdict(own.architecture), "backbone": None}

@@ -1,4 +1,4 @@
-"""What the declared inputs and outputs of an ONNX network say: where the channels are, and what an output is."""
+"""Read the layout of an ONNX network from its declared inputs and outputs: where the channels are, what is pooled."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,40 +17,40 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def find_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
-    """Return the input that takes images.
+    """Return the input for images.
 
     Raises:
-        UserError: there is none, there are several, or it takes something else.
+        UserError: there is none, there are several, or it is of another type.
     """
-    weights = {tensor.name for tensor in graph.initializer}  # which old files list among the inputs
+    weights = {tensor.name for tensor in graph.initializer}  # old files list them among the inputs
     inputs = [one for one in graph.input if one.name not in weights]
     if len(inputs) != 1:
         raise UserError(
-            f"expected one input, images; received {len(inputs)}{_list([one.name for one in inputs])}. Export the "
-            f"image encoder alone."
+            f"expected one input, for images; received {len(inputs)}{_list([one.name for one in inputs])}. Export the "
+            f"image encoder only."
         )
     image: onnx.ValueInfoProto = inputs[0]
     kind = image.type.tensor_type.elem_type
     if kind not in (*FLOATS, onnx.TensorProto.UINT8):
         name = onnx.TensorProto.DataType.Name(kind).lower()
-        raise UserError(f"expected an input of floating-point numbers or uint8; {image.name} takes {name}.")
+        raise UserError(f"expected a floating-point or uint8 input; {image.name} is {name}.")
     return image
 
 
 def find_layout(image: onnx.ValueInfoProto) -> tuple[bool, int | None]:
-    """Return whether the channels of ``image`` come before its rows, and how many there are; None if any number.
+    """Return whether the input is channels first, and the number of channels (None if it is variable).
 
-    Where the number is open, as in exports by Hugging Face's optimum, the dimension's name tells.
+    If the number is variable, as in exports by Hugging Face's optimum, the dimension is recognized by its name.
 
     Raises:
-        UserError: its declared shape does not say so.
+        UserError: its declared shape is ambiguous.
     """
     shape = dimensions(image)
     places = [place for place in (1, 3) if len(shape) == 4 and _is_channels(shape[place])]
     if len(places) != 1:
         raise UserError(
-            f"expected an input (n, channels, height, width) or (n, height, width, channels) of 1 or 3 channels; "
-            f"{image.name} is declared as {format_shape(shape)}. Export it with the shape of an image fixed, such as "
+            f"expected an input (n, channels, height, width) or (n, height, width, channels) with 1 or 3 channels; "
+            f"{image.name} is declared as {format_shape(shape)}. Export it with a fixed image shape, such as "
             f"(n, 3, 224, 224)."
         )
     found = shape[places[0]]
@@ -58,36 +58,36 @@ def find_layout(image: onnx.ValueInfoProto) -> tuple[bool, int | None]:
 
 
 def check_side(image: onnx.ValueInfoProto, channels_first: bool, side: int) -> None:
-    """Raise UserError unless ``image`` takes images of ``side`` pixels."""
+    """Raise UserError unless the input accepts images of ``side`` pixels."""
     shape = dimensions(image)
     height, width = shape[2:] if channels_first else shape[1:3]
     fixed = {one for one in (height, width) if isinstance(one, int)}
     if len(fixed) == 2:
-        raise UserError(f"expected a network for square images; this one takes {height} x {width} pixels.")
+        raise UserError(f"expected a network for square images; this one expects {height} x {width} pixels.")
     if fixed - {side}:
         raise UserError(
-            f"pretrain.image_size: this network takes images of {min(fixed)} pixels; received {side}. Set it to "
+            f"pretrain.image_size: this network expects images of {min(fixed)} pixels; received {side}. Set it to "
             f"{min(fixed)}, or export the network for {side}."
         )
 
 
 def dimensions(tensor: onnx.ValueInfoProto) -> Dimensions:
-    """Return the declared shape of a tensor: a number, or a name ("?" without one), for each dimension."""
+    """Return the declared shape of a tensor: for each dimension its size, its name, or "?"."""
     declared = tensor.type.tensor_type.shape.dim
     return [one.dim_value if one.dim_value > 0 else one.dim_param or "?" for one in declared]
 
 
 def list_outputs(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the outputs that hold floating-point numbers."""
+    """Return the names of the floating-point outputs."""
     return [one.name for one in graph.output if one.type.tensor_type.elem_type in FLOATS]
 
 
 def choose_output(shapes: Shapes, images: int) -> str:
-    """Return the only output that features can be made of.
+    """Return the name of the only output that can be used as features.
 
     Args:
         shapes: of the outputs, by name.
-        images: how many they were computed for.
+        images: the batch size of the shapes.
 
     Raises:
         UserError: there is none, or there are several.
@@ -101,21 +101,21 @@ def choose_output(shapes: Shapes, images: int) -> str:
     found = ", ".join(f"{name} {format_shape(list(shape))}" for name, shape in shapes.items())
     raise UserError(
         f"expected an output of feature maps (four dimensions), tokens (n, tokens, channels) or vectors (n, "
-        f"channels); it gave {f'{found} for {images} images' if found else 'none'}."
+        f"channels); received {f'{found} for {images} images' if found else 'none'}."
     )
 
 
 def are_channels_first(name: str, shape: Sequence[int]) -> bool:
-    """Return whether the channels of feature maps (n, …) come before their rows. Maps of square images are square.
+    """Return whether feature maps are channels first, given that the maps of square images are square.
 
     Raises:
-        UserError: the shape fits both.
+        UserError: both layouts are possible.
     """
     _, first, middle, last = shape
     if (middle == last) == (first == middle):
         raise UserError(
-            f"pretrain.output: {name} has the shape {format_shape(['n', *shape[1:]])}, which does not say where the "
-            f"channels are. Choose another output."
+            f"pretrain.output: {name} has the shape {format_shape(['n', *shape[1:]])}: its channels may be first or "
+            f"last. Choose another output."
         )
     return middle == last
 

@@ -1,4 +1,4 @@
-"""Read an ONNX network from a file, or from a folder that holds its weights in another file."""
+"""Read an ONNX network from a file, or from a folder with the network and its external weights."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -10,11 +10,11 @@ from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 from stages.base.errors import UserError, lacks_memory
 from stages.base.terminal import format_size
 
-_LARGEST = 2**31 - 2**20  # bytes of a graph in memory, a limit of protobuf, less what Thaw adds
+_LARGEST = 2**31 - 2**20  # bytes: the limit of protobuf, minus room for what Thaw adds
 _KINDS = {  # by their first bytes
-    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull` where it was cloned, and copy it again",
+    b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` where it was cloned, and copy it again",
     b"<": "a web page: download the file itself",
-    b"PK": "a zip archive, such as PyTorch's .pt files are: export the network with torch.onnx.export",
+    b"PK": "a zip archive, perhaps a PyTorch .pt file: export the network with torch.onnx.export",
     b"\x89HDF": "an HDF5 file: name it .h5",
 }
 
@@ -24,15 +24,15 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
 
     Args:
         path: of the file.
-        folder: whether the source is its folder, so that weights in files beside it may be read.
+        folder: whether the source is its folder, so that external weights may be read.
 
     Raises:
-        UserError: it is damaged, too large, newer than the installed library, or lacks files.
+        UserError: it is damaged, too large, newer than the installed library, or incomplete.
     """
     try:
         model = onnx.load(path, load_external_data=False)
         if not model.graph.node:
-            raise ValueError("it holds no network")
+            raise ValueError("it contains no network")
     except Exception as error:
         if lacks_memory(error) or isinstance(error, OSError):
             raise
@@ -44,18 +44,18 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
         raise UserError(f"{path}: it does not say where its weights are ({error}). Export it again.") from None
     if names and not folder:
         raise UserError(
-            f"{path}: its weights are in {', '.join(names)}. Put both into a folder and set pretrain.source to the "
+            f"{path}: its weights are in {', '.join(names)}. Move both into a folder and set pretrain.source to the "
             f"folder, or export it with external_data=False."
         )
     if outside := [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]:
         raise UserError(f"{path}: expected its weights in its folder; received {', '.join(outside)}. Export it again.")
     files = [path, *(path.parent / name for name in names)]
     if missing := [file.name for file in files if not file.is_file()]:
-        raise UserError(f"{path}: expected its weights beside it, in {', '.join(missing)}; there is no such file.")
+        raise UserError(f"{path}: expected its weights next to it, in {', '.join(missing)}; there is no such file.")
     if (size := sum(file.stat().st_size for file in files)) > _LARGEST:
         raise UserError(
-            f"{path}: expected a network of less than {format_size(_LARGEST)}, which is what a graph can hold; "
-            f"received {format_size(size)}. Take a smaller one, or export it in float16."
+            f"{path}: expected a network of less than {format_size(_LARGEST)}, the limit of ONNX files; received "
+            f"{format_size(size)}. Use a smaller one, or export it in float16."
         )
     for tensor in filter(uses_external_data, _tensors(model)):
         _load_weights(tensor, path)
@@ -95,17 +95,17 @@ def _refuse_newer(path: Path, model: onnx.ModelProto) -> None:
     newest = onnx.defs.onnx_opset_version()
     if opset > newest or model.ir_version > onnx.IR_VERSION:
         raise UserError(
-            f"{path}: expected opset {newest} and IR version {onnx.IR_VERSION} of ONNX, or older; received opset "
+            f"{path}: expected ONNX opset {newest} and IR version {onnx.IR_VERSION}, or older; received opset "
             f"{opset} and IR version {model.ir_version}. Export it with opset_version=18."
         )
 
 
 def _describe(path: Path) -> str:
-    """Say what a file holds that is no ONNX network."""
+    """Describe the content of a file that is not an ONNX network."""
     with path.open("rb") as file:
         start = file.read(512).lstrip()
     for beginning, kind in _KINDS.items():
         if start.startswith(beginning):
             return f"it is {kind}"
     size = f"{path.stat().st_size:,} bytes"
-    return f"what it holds ({size}, beginning with {start[:8]!r}) is cut off or something else. Copy it again"
+    return f"it is truncated or another format ({size}, beginning with {start[:8]!r}). Copy it again"

@@ -1,7 +1,8 @@
-"""Adopt an ONNX network that another library exported: preprocessing goes before it, pooling after it.
+"""Wrap an ONNX network that another library exported: add preprocessing before it and pooling after it.
 
 The result is a graph like those that ``stages.compute.graphs.convert`` writes: from uint8 pixels (n, side, side,
-channels) to features pooled in each way, float32. In the network itself only the number of images is opened.
+channels) to float32 features, once for each pooling. The network itself is unchanged, except that its batch size
+becomes variable.
 """
 
 import math
@@ -34,26 +35,26 @@ from stages.compute.graphs.writer import IR_VERSION, OPSET
 
 Step = tuple[str, Sequence[str], Mapping[str, Any]]  # an operator, weights and attributes
 
-# A batch of one and a larger one are rounded differently.
+# Rounding differs between a batch of one image and a larger one.
 TOLERANCE = 1e-3
-_ROWS = 3  # images that a network is tried on
+_ROWS = 3  # images that the network is tested with
 _FLOAT, _INT8, _UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8
-_PREFIX = "network/"  # of all names in the network, so that none is one of Thaw's
+_PREFIX = "network/"  # added to all names in the network, so that none collides with Thaw's
 _LONGEST = 300  # characters of a reason
 _FIXED = (
-    "it was exported for batches of {}. Export it for any number of images: torch.onnx.export(…, "
+    "it was exported with a fixed batch size of {}. Export it with a variable one: torch.onnx.export(…, "
     "dynamic_shapes=({{0: 'n'}},))."
 )
 
 
 @dataclass(frozen=True)
 class WrappedNetwork:
-    """A network as Thaw runs it.
+    """A network from pixels to features.
 
     Attributes:
-        graph: from "pixels" to the features, pooled in each way.
-        architecture: an input and one layer, which cannot be thawed.
-        output: what the features are made of, in words.
+        graph: from "pixels" to the features, once for each pooling.
+        architecture: an input and a single layer, which cannot be thawed.
+        output: name and shape of the tensor that is pooled, in words.
     """
 
     graph: onnx.ModelProto
@@ -62,7 +63,7 @@ class WrappedNetwork:
 
 
 def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: str | None) -> WrappedNetwork:
-    """Return a network as a graph from pixels to features, after trying it on a few images.
+    """Return a network as a graph from pixels to features, after testing it on a few images.
 
     Args:
         model: the network.
@@ -71,15 +72,16 @@ def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: st
         output: name of an output, or of any tensor in the network; None for its only output.
 
     Raises:
-        UserError: it cannot be run, or not on any number of images, each by itself; or its shapes or ``output`` are
-            not clear.
+        UserError: it does not run; its batch size is fixed; its output for an image depends on the rest of the batch;
+            or its shapes or ``output`` are ambiguous.
     """
     declared = find_input(model.graph)
     channels_first, count = find_layout(declared)
     check_side(declared, channels_first, side)
     channels = count or 3
     if len(scaling.scale) not in (1, channels):
-        raise UserError(f"pretrain.pixels: expected numbers for {channels} channels; received {len(scaling.scale)}.")
+        expected = f"{channels} channel{'s' * (channels > 1)}"
+        raise UserError(f"pretrain.pixels: expected mean and std for {expected}; received {len(scaling.scale)}.")
     fixed = declared.type.tensor_type.shape.dim[0].dim_value  # 0: any number of images
     network = _prepare(model)
     names = [_find_tensor(network.graph, output)] if output else list_outputs(network.graph)
@@ -109,26 +111,29 @@ def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: st
 
 
 def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy with names that none of Thaw's equals, without functions, in Thaw's opset or a newer one."""
+    """Return a copy with prefixed names, with functions inlined, in Thaw's opset or a newer one."""
     found = inliner.inline_local_functions(model) if model.functions else model
     if any(attribute.HasField("g") or attribute.graphs for node in found.graph.node for attribute in node.attribute):
         raise UserError("expected a network without branches and loops (If, Loop, Scan). Export it by tracing.")
     if dynamic := {node.op_type for node in found.graph.node if node.op_type.startswith("DynamicQuantize")}:
         raise UserError(
-            f"it is quantized dynamically ({', '.join(sorted(dynamic))}): what an image gives depends on the images "
-            f"beside it. Export it without quantization, or quantize it statically."
+            f"it is quantized dynamically ({', '.join(sorted(dynamic))}), so the output for an image depends on the "
+            f"rest of the batch. Export it without quantization, or quantize it statically."
         )
     if (opset := find_opset(found)) < OPSET:
         try:
             found = version_converter.convert_version(found, OPSET)
-        except Exception as error:  # in C++, of many kinds
+        except Exception as error:  # the converter is C++ and raises errors of many kinds
             raise UserError(
-                f"it is written in opset {opset} of ONNX and cannot be converted to {OPSET} ({_reason(error)}). "
+                f"its ONNX opset {opset} cannot be converted to {OPSET} ({_reason(error)}). "
                 f"Export it with opset_version={OPSET}."
             ) from None
     network = compose.add_prefix(found, _PREFIX, inplace=found is not model)
     network.ir_version = max(network.ir_version, IR_VERSION)
-    for field in ("value_info", "quantization_annotation"):  # shapes for the exported batch; what no runtime reads
+    for field in (
+        "value_info",
+        "quantization_annotation",
+    ):  # fixed shapes; unread metadata
         network.graph.ClearField(field)
     return network
 
@@ -148,10 +153,10 @@ def _find_tensor(graph: onnx.GraphProto, name: str) -> str:
 def _put_before(
     graph: onnx.GraphProto, image: onnx.ValueInfoProto, scaling: Scaling, shape: Sequence[int], channels_first: bool
 ) -> None:
-    """Put before the network what makes its input of pixels."""
+    """Add nodes before the network that turn pixels into its input."""
     kind = image.type.tensor_type.elem_type
     if kind == _UINT8 and (scaling.scale, scaling.offset) != ((1.0,), (0.0,)):
-        raise UserError(f"pretrain.pixels: {image.name.removeprefix(_PREFIX)} takes uint8. Set it to 0-255.")
+        raise UserError("pretrain.pixels: the network expects uint8. Set it to 0-255.")
     for name, numbers in (("scale", scaling.scale), ("offset", scaling.offset)):
         graph.initializer.append(numpy_helper.from_array(np.asarray(numbers, np.float32), name))
     order = (0, 3, 1, 2) if channels_first else (0, 1, 2, 3)
@@ -171,7 +176,7 @@ def _put_before(
 def _put_after(
     graph: onnx.GraphProto, name: str, shape: Sequence[int]
 ) -> tuple[str, tuple[int, ...], dict[str, list[int | str]]]:
-    """Put the poolings after the output ``name``; return what it is, its shape as Keras has it, and their shapes."""
+    """Pool the output ``name`` in each way; return its description, its channels-last shape, and the new shapes."""
     kept: list[Step] = [("Identity", [], {})]
     flat: list[Step] = [("Flatten", [], {})]
     layout = tuple(shape[1:])
@@ -199,7 +204,7 @@ def _put_after(
 
 
 def _pool(to_channels_first: Sequence[int] | None) -> dict[str, list[Step]]:
-    """Return the nodes that pool maps or tokens, after their channels came first."""
+    """Return the nodes that pool feature maps or tokens, after moving the channels to the front."""
     before: list[Step] = [("Transpose", [], {"perm": to_channels_first})] if to_channels_first else []
     kinds = {"average": "GlobalAveragePool", "max": "GlobalMaxPool"}
     return {how: [*before, (kind, [], {}), ("Flatten", [], {})] for how, kind in kinds.items()}
@@ -226,11 +231,11 @@ def _open(graph: onnx.ModelProto, batch_size: int) -> Graph:
     except UserError:
         raise
     except Exception as error:  # ONNX Runtime raises errors of several kinds
-        raise UserError(f"ONNX Runtime {version('onnxruntime')} cannot read the network: {_reason(error)}") from None
+        raise UserError(f"ONNX Runtime {version('onnxruntime')} cannot load the network: {_reason(error)}") from None
 
 
 def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]:
-    """Return the outputs for ``rows``; ``fixed`` is the number of images that the network was exported for, or 0."""
+    """Return the outputs for ``rows``; ``fixed`` is the batch size that the network was exported with, or 0."""
     try:
         return graph(rows)
     except Exception as error:
@@ -241,26 +246,26 @@ def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]
 
 
 def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
-    """Check that the features of an image are numbers, always the same, and depend on that image alone."""
+    """Check that the features of an image are finite, reproducible, and independent of the rest of the batch."""
     run = _open(graph, _ROWS)
-    together, again, beside = (_run(run, images, fixed) for images in (rows, rows, rows[[0, 2, 1]]))
+    together, again, reordered = (_run(run, images, fixed) for images in (rows, rows, rows[[0, 2, 1]]))
     alone = _run(_open(graph, 1), rows, fixed)
     for name, values in together.items():
         if not np.isfinite(values).all():
-            raise UserError("expected numbers, received NaN or infinity. Export it again, or check pretrain.pixels.")
+            raise UserError("its output contains NaN or infinity. Export it again, or check pretrain.pixels.")
         if not np.array_equal(values, again[name]):
-            raise UserError("it gives other numbers at each run. Export it in inference mode (PyTorch: model.eval()).")
+            raise UserError("its output changes from run to run. Export it in inference mode (PyTorch: model.eval()).")
         bound = TOLERANCE * np.abs(values).max()
-        if not np.array_equal(values[0], beside[name][0]) or np.abs(values - alone[name]).max() > bound:
+        if not np.array_equal(values[0], reordered[name][0]) or np.abs(values - alone[name]).max() > bound:
             why = f"I{_FIXED.format(fixed)[1:]}" if fixed else "Export it in inference mode."
-            raise UserError(f"what it gives for an image depends on the images beside it. {why}")
+            raise UserError(f"its output for an image depends on the rest of the batch. {why}")
 
 
 def find_largest(graph: onnx.ModelProto) -> int:
-    """Return how many numbers the largest tensor of one image has, as far as shapes can be inferred.
+    """Return the size of the largest tensor for one image, as far as shapes can be inferred.
 
     Args:
-        graph: whose first dimensions are the number of images, "n".
+        graph: its first dimensions are the batch size, "n".
     """
     inferred = onnx.shape_inference.infer_shapes(graph)
     shapes = [dimensions(one)[1:] for one in inferred.graph.value_info if dimensions(one)[:1] == ["n"]]

@@ -1,4 +1,4 @@
-"""What values a network of one's own takes for pixels: as params.yaml says, or the config beside the network."""
+"""Find the pixel scaling that the user's own network expects: in params.yaml, or in the config next to the network."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from stages.base.errors import UserError
 from stages.schema.pretrain import AUTO
 
-# Files that other libraries write beside a network: timm, Hugging Face and KerasHub.
+# The configs that timm, Hugging Face and KerasHub save next to a network.
 _TIMM, _HUGGING_FACE, _KERAS_HUB = "config.json", "preprocessor_config.json", "image_converter.json"
 _KEY = "pretrain.pixels"
 _RANGES = {"0-255": (1.0, 0.0), "0-1": (1 / 255, 0.0), "-1-1": (1 / 127.5, -1.0)}
@@ -24,13 +24,13 @@ class Scaling:
 
 
 class FoundScaling(NamedTuple):
-    """A scaling, and the side of the images that a config names, if any.
+    """A scaling, and the image size in the config, if any.
 
     Attributes:
         scaling: of the pixels.
         origin: of the scaling: a file, or ``pretrain.pixels``.
-        side: of the images, in pixels; None if no config says it.
-        config: the file that says it.
+        side: of the images, in pixels; None if no config has it.
+        config: the file that has it.
     """
 
     scaling: Scaling
@@ -44,10 +44,10 @@ def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | Non
 
     Args:
         pixels: ``pretrain.pixels``.
-        folder: of the network and the config beside it; None for a file by itself.
+        folder: of the network and its config; None if the source is a single file.
 
     Raises:
-        UserError: nothing says it, two configs differ, or one cannot be read.
+        UserError: neither params nor config have it, two configs differ, or one cannot be read.
     """
     configs = _read_configs(folder) if folder else []
     if pixels != AUTO:
@@ -58,13 +58,13 @@ def find_scaling(pixels: str | Mapping[str, Sequence[float]], folder: Path | Non
         return next((one._replace(scaling=scaling, origin=_KEY) for one in configs), FoundScaling(scaling, _KEY))
     if not configs:
         raise UserError(
-            "pretrain.pixels: nothing says which values the network takes. Set it to 0-255, 0-1, -1-1 or {mean: [...], "
-            f"std: [...]}}; or put the network and its {_TIMM} (timm) or {_HUGGING_FACE} (Hugging Face) into a folder "
-            "and name the folder in pretrain.source."
+            "pretrain.pixels: the pixel range of the network is unknown. Set it to 0-255, 0-1, -1-1 or {mean: [...], "
+            f"std: [...]}}; or move the network and its {_TIMM} (timm) or {_HUGGING_FACE} (Hugging Face) into a folder "
+            "and set pretrain.source to the folder."
         )
     if len({found.scaling for found in configs}) > 1:
         names = " and ".join(found.origin for found in configs)
-        raise UserError(f"pretrain.pixels: {names} say different things. Set it to what the network takes.")
+        raise UserError(f"pretrain.pixels: {names} differ. Set it to the pixel range that the network expects.")
     return configs[0]
 
 
@@ -76,7 +76,7 @@ def _read_configs(folder: Path) -> list[FoundScaling]:
             try:
                 config = read(json.loads(path.read_text(encoding="utf-8")))
             except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-                raise UserError(f"{path}: expected how pixels are scaled; received something else ({error}).") from None
+                raise UserError(f"{path}: expected the scaling of pixels, received something else ({error}).") from None
             if config:
                 found.append(FoundScaling(config[0], name, config[1], name))
     return found
@@ -91,9 +91,9 @@ def _read_timm(config: Mapping[str, Any]) -> tuple[Scaling, int | None] | None:
 
 
 def _read_hugging_face(config: Mapping[str, Any]) -> tuple[Scaling, int | None]:
-    """Read what an image processor does: rescale, then normalize, both unless it says no."""
+    """Read an image processor's config: rescale, then normalize, each unless it is turned off."""
     if config.get("do_flip_channel_order"):
-        raise UserError(f"{_HUGGING_FACE}: do_flip_channel_order: the network takes BGR; expected one that takes RGB.")
+        raise UserError(f"{_HUGGING_FACE}: do_flip_channel_order: the network expects BGR; only RGB is supported.")
     factor = float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
     shift = -1.0 if config.get("rescale_offset") else 0.0
     mean, std = [0.0], [1.0]
@@ -126,7 +126,7 @@ def _normalize(factor: float, mean: Sequence[float], std: Sequence[float]) -> Sc
 
 
 def to_preprocessing(scaling: Scaling) -> dict[str, list[float]]:
-    """Return a scaling as mean and standard deviation of each channel in units of 0-1 pixels."""
+    """Return a scaling as the mean and standard deviation of each channel, for pixels scaled to 0-1."""
     std = [1 / (255 * scale) for scale in scaling.scale]
     mean = [0.0 - offset * deviation for offset, deviation in zip(scaling.offset, std, strict=True)]
     return {"mean": mean, "std": std}
@@ -139,7 +139,7 @@ def describe_found(found: FoundScaling, side: int) -> list[str]:
         found: the scaling.
         side: of the images, in pixels.
     """
-    lines = [f"pixels, in units of 0-1: {describe_scaling(found.scaling)} ({found.origin})"]
+    lines = [f"pixels scaled to 0-1, then normalized: {describe_scaling(found.scaling)} ({found.origin})"]
     if found.side not in (None, side):
         lines.append(f"note: {found.config} says {found.side} pixels, and pretrain.image_size is {side}")
     return lines

@@ -1,4 +1,4 @@
-"""What each family of backbones is, and when to choose it."""
+"""A profile of each family of built-in backbones, and when to choose it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True)
 class Profile:
-    """A family in words.
+    """A description of a family.
 
     Attributes:
         year: of the paper's first version.
@@ -27,7 +27,7 @@ class Profile:
     choose: str
 
 
-# By Family.name; accuracies and sizes are those of ``BACKBONES``, whose test holds the claims about them.
+# By Family.name. Tests check these claims against the accuracies and sizes in ``BACKBONES``.
 PROFILES = {
     "VGG": Profile(2014, "1409.1556", "CC BY 4.0", "plain, slow", "you follow a tutorial, or want one chain of layers"),
     "ResNet": Profile(2015, "1512.03385", "MIT", "residual", "you want a baseline that others know"),

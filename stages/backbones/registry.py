@@ -1,7 +1,7 @@
-"""The table of backbones. To add a backbone, add a row.
+"""The built-in backbones. To add one, add a row to BACKBONES.
 
-Reading the table imports no framework; building a network does. Accuracies are published ones, in percent on ImageNet's
-validation images, of the whole network with its classifier.
+Importing this module imports no framework; building a network does. Accuracies are as published: of the whole network
+with its classifier, in percent of ImageNet's validation images.
 """
 
 import difflib
@@ -28,7 +28,7 @@ _MEAN = (0.485, 0.456, 0.406)
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """One row of the table.
+    """A built-in backbone: a row of BACKBONES.
 
     Attributes:
         constructor: its name in keras.applications, or in ``stages.compute.applications``.
@@ -69,7 +69,7 @@ class BackboneSpec:
 
     @property
     def smallest(self) -> int:
-        """The smallest side it takes, in pixels."""
+        """The smallest side of an image, in pixels."""
         return self.family.smallest
 
     def build(self, side: int) -> "Backbone":
@@ -86,7 +86,7 @@ class BackboneSpec:
         """Return the network as it was published, from uint8 pixels of its native side to class probabilities.
 
         Args:
-            weights: file of all its weights, those of the classifier included.
+            weights: file of all its weights, including the classifier's.
 
         Raises:
             UserError: the file does not fit; see ``load_published``.
@@ -102,7 +102,7 @@ class BackboneSpec:
 
     @property
     def _rescaling(self) -> tuple[list[float], list[float]] | None:
-        """Scale and offset that precede Keras's own first layers, so that the weights see what they learned from."""
+        """Scale and offset before Keras's own first layers, as in the network that the weights were trained in."""
         if self.family is not f.EFFICIENTNET:
             return None
         scale = [deviation**-0.5 for deviation in _DEVIATION]

@@ -1,4 +1,4 @@
-"""What ``pretrain.source`` is: a data set, weights, or a whole model; and whether the other keys go with it."""
+"""Find out what ``pretrain.source`` is (a data set, weights or a whole model), and check the other keys against it."""
 
 import json
 from dataclasses import dataclass
@@ -38,12 +38,12 @@ class Source:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a whole model, network and weights."""
+        """Whether it is a whole model: the network and its weights."""
         return self.kind in ("keras", "keras_hub", "onnx")
 
     @property
     def is_graph(self) -> bool:
-        """Whether it is a model that only its graph is taken of, which cannot be thawed."""
+        """Whether it is an ONNX graph, which cannot be thawed."""
         return self.kind == "onnx"
 
 
@@ -51,8 +51,8 @@ def find_source(params: Pretrain) -> Source:
     """Return what ``params.source`` is.
 
     Raises:
-        UserError: there is nothing, more than one model or weights file, one in an unsupported format, or one that
-            the other keys do not fit.
+        UserError: there is no source, more than one model or weights file, an unsupported format, or a source that
+            contradicts the other keys.
     """
     source = _find(Path(params.source))
     path = source.path
@@ -60,28 +60,28 @@ def find_source(params: Pretrain) -> Source:
         if source.is_model:
             raise UserError(
                 f"pretrain.backbone: {path} is a whole model, not weights without classifier for {params.backbone}. "
-                f"Set pretrain.backbone: {SOURCE} to take its network."
+                f"Set pretrain.backbone: {SOURCE} to use its network."
             )
         for key in ("pixels", "output", "classes"):
             if getattr(params, key) != AUTO:
                 raise UserError(
-                    f"pretrain.{key}: expected {AUTO} with a backbone of the table, {params.backbone}, of which it is "
-                    f"known; received {getattr(params, key)}. It is for pretrain.backbone: {SOURCE}."
+                    f"pretrain.{key}: expected {AUTO} with the built-in backbone {params.backbone}; received "
+                    f"{getattr(params, key)}. Other values require pretrain.backbone: {SOURCE}."
                 )
     elif source.kind == "weights":
         raise UserError(
-            f"pretrain.source: {path} holds weights without their network. Save the whole model with "
-            f"`model.save('NAME.keras')`, or set pretrain.backbone to the network of the table they are of."
+            f"pretrain.source: {path} contains weights without a network. Save the whole model with "
+            f"`model.save('NAME.keras')`, or set pretrain.backbone to the built-in backbone that they belong to."
         )
     elif source.kind == "data_set":
         raise UserError(
-            f"pretrain.source: expected a whole model, NAME.keras, NAME.h5 or NAME.onnx, or a folder of one, with "
-            f"pretrain.backbone: {SOURCE}; received {path}. `python -m stages backbones` lists networks to learn a "
-            f"data set with."
+            f"pretrain.source: expected a whole model, NAME.keras, NAME.h5 or NAME.onnx, or a folder with one, for "
+            f"pretrain.backbone: {SOURCE}; received {path}. `python -m stages backbones` lists networks that "
+            f"pretrain can train on a data set."
         )
     elif source.kind != "keras" and params.classes != AUTO:
         raise UserError(
-            f"pretrain.classes: expected {AUTO}, for a classifier is read from Keras models alone and {path} is none."
+            f"pretrain.classes: expected {AUTO}, because only a Keras model's classifier is read; received a list."
         )
     return source
 
@@ -102,11 +102,11 @@ def _find(source: Path) -> Source:
         return Source("keras_hub", source)
     if (source / "saved_model.pb").is_file():
         raise UserError(
-            f"pretrain.source: {source} is a SavedModel, which holds no layers. Load it where it was made, and save it "
-            f"with `model.save('NAME.keras')`."
+            f"pretrain.source: {source} is a SavedModel, which does not store layers. Load it where it was created, "
+            f"and save it with `model.save('NAME.keras')`."
         )
     others = [path for path in inside if path.suffix.lower() in (*OTHER_WEIGHTS, *_KNOWN) and path.suffix not in _KNOWN]
-    if others and not graphs:  # beside a graph may lie other formats of the same model
+    if others and not graphs:  # a folder may also contain other formats of the same model
         raise UserError(_UNREADABLE.format(others[0]))
     files = graphs or [path for path in inside if path.suffix in _KNOWN]
     if len(files) > 1:
@@ -137,5 +137,5 @@ def _has_network(file: Path) -> bool:
     try:
         with h5py.File(file) as content:
             return "model_config" in content.attrs
-    except (OSError, RuntimeError):  # reading it as weights says what is wrong
+    except (OSError, RuntimeError):  # reading it as weights reports what is wrong
         return False

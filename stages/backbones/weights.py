@@ -1,4 +1,4 @@
-"""Load published weights, or a user's, into a backbone; say which layer does not fit."""
+"""Load weights, published or the user's own, into a built-in backbone; report the layer that does not fit."""
 
 import re
 from collections.abc import Iterator

@@ -12,12 +12,12 @@ class UserError(Exception):
 
 
 def summarize(error: BaseException) -> str:
-    """Return the text of an error in one line, without a period at its end; the error's name if it has no text."""
+    """Return the message of an error on one line, without its final period; its type if there is no message."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def suggest(received: str, known: Iterable[str]) -> str:
-    """Return " Did you mean NAME?" for the known name closest to what was received; empty if none is close.
+    """Return " Did you mean NAME?" with the closest known name, or "" if none is close.
 
     >>> suggest("finetun", ["split", "finetune"])
     ' Did you mean finetune?'

@@ -22,11 +22,11 @@ def format_table(rows: Iterable[Sequence[object]], right: Sequence[int] = ()) ->
 
 
 def fit_table(rows: Sequence[Sequence[str]], columns: Sequence[int], width: int) -> list[list[str]]:
-    """Return the cells of a table with the widest of some columns shortened, so that ``format_table`` fits a width.
+    """Shorten the widest of some columns, so that the table from ``format_table`` fits a width.
 
     Args:
         rows: the cells of each row.
-        columns: indices of the columns that may be shortened, each to no less than 8 columns of the terminal.
+        columns: indices of the columns that may be shortened, to 8 characters or more.
         width: of the terminal.
     """
     widths = [max(map(wcswidth, cells)) for cells in zip(*rows, strict=True)]

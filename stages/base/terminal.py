@@ -28,7 +28,7 @@ def show_progress(items: Iterable[T], what: str, total: int | None = None, unit:
 
 
 def read_width() -> int | None:
-    """Return the columns of the terminal; None if the output goes elsewhere, such as to a file."""
+    """Return the width of the terminal in columns; None if output does not go to a terminal."""
     return shutil.get_terminal_size((0, 0)).columns or None
 
 

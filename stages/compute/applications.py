@@ -27,7 +27,7 @@ def build_model(
         side: of the images, in pixels.
         alpha: width multiplier of a MobileNet; None for other networks.
         rescaling: scale and offset of each channel, applied before the model's own first layer; None for none.
-        classifier: whether to build the whole network of ``keras.applications``, which gives class probabilities.
+        classifier: whether to include the classifier of ``keras.applications``, which outputs class probabilities.
     """
     if device_count() == 1:  # with several devices it would end their strategy, and ``start`` has already done it
         keras.utils.clear_session(free_memory=False)

@@ -51,11 +51,11 @@ class Architecture:
         operations: layers, and operations between them, in topological order.
         output: name of the last.
         blocks: names of the blocks, each with the first of its layers, from the input on.
-        classifier: the layers after the backbone that were cut off a whole network, such as Dropout and Dense. Counts
-            of ``extract.freeze`` include them, as those of the network's author do.
-        trainable: whether it is a network of the framework; if not, it is a graph that can only be run.
-        largest: numbers in the largest tensor of an image inside the graph, where no layer says so.
-        of_hub: whether layers are KerasHub's, which must be installed where they are thawed.
+        classifier: the layers after the backbone, such as Dropout and Dense, that were cut off a whole model. Counts in
+            ``extract.freeze`` include them, as ``model.layers`` in Keras does.
+        trainable: whether it is a Keras network; if not, it is an ONNX graph, which can only be run.
+        largest: size of the largest tensor for one image inside an ONNX graph, which has no layers to tell.
+        of_hub: whether it has KerasHub layers, which need KerasHub installed to be thawed.
     """
 
     operations: tuple[Layer, ...]
@@ -150,7 +150,7 @@ def _histories(node: Any) -> Iterator[str]:
 
 
 def from_json(content: dict[str, Any]) -> Architecture:
-    """Return an architecture from what ``dataclasses.asdict`` made of it."""
+    """Return an architecture from its ``dataclasses.asdict``."""
 
     def read(layers: list[dict[str, Any]]) -> tuple[Layer, ...]:
         return tuple(Layer(**layer | {key: tuple(layer[key]) for key in ("shape", "inputs")}) for layer in layers)

@@ -1,4 +1,4 @@
-"""Take a whole network apart: one flat graph of new layers, cut in two where its classifier begins."""
+"""Flatten a whole Keras model, nested models included, and cut it into backbone and classifier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,19 +14,19 @@ from stages.compute.hub import copy_config, copy_weights, is_of_hub, unfold
 from stages.compute.networks import POOLINGS, Model
 from stages.compute.runtime import keras
 
-_TAKEN = {PIXELS, FEATURES, "logits", *map(name_features, POOLINGS)}  # names of other tensors
+_RESERVED = {PIXELS, FEATURES, "logits", *map(name_features, POOLINGS)}  # names of other tensors
 _OPERATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}  # that are activations
-_DECIDING = (*_OPERATIONS.values(), "linear")  # activations of a classifier
+_CLASSIFYING = (*_OPERATIONS.values(), "linear")  # activations of a classifier
 
 
 @dataclass(frozen=True)
 class FlatNetwork:
-    """A network without networks in it.
+    """A network without nested models.
 
     Attributes:
         model: functional, with copies of the layers.
-        ends: names of the networks that were in it, each with its last layer.
-        counts_input: whether Keras counts the input among the layers, as it does unless the model is Sequential.
+        ends: the last layer of each nested model, by the model's name.
+        counts_input: whether Keras counts the input as a layer: it does unless the model is Sequential.
     """
 
     model: Model
@@ -36,13 +36,13 @@ class FlatNetwork:
 
 @dataclass(frozen=True)
 class CutNetwork:
-    """A network in two parts.
+    """A network, cut into backbone and classifier.
 
     Attributes:
-        backbone: the first.
-        architecture: of the backbone, with the layers after it.
-        weights: kernel (features, classes) and bias (classes,) of the classifier; None if what follows is none, or is
-            no softmax over classes and no sigmoid for the second of two.
+        backbone: the layers before the classifier.
+        architecture: of the backbone; its ``classifier`` lists the layers after it.
+        weights: kernel (features, classes) and bias (classes,) of the classifier; None if what follows the backbone is
+            neither a softmax over the classes nor a sigmoid for the second of two.
     """
 
     backbone: Model
@@ -51,14 +51,14 @@ class CutNetwork:
 
 
 def flatten(network: Model, side: int) -> FlatNetwork:
-    """Return a network of one input and one output as one functional model for images of ``side`` pixels.
+    """Return a network with one input and one output as a single functional model for images of ``side`` pixels.
 
-    Layers of networks inside keep their names, with the network's name before those that others have too. A layer of
-    KerasHub is replaced by the layers inside it, once: an encoder by its blocks, named block_0, block_1 and so on.
-    Layers that augment images in training become ``Identity``: here ``extract.augment`` does that.
+    Layers of nested models keep their names; if a name is taken, the model's name is put before it. A KerasHub layer
+    is replaced by the layers inside it, one level deep: an encoder by its blocks, named block_0, block_1 and so on.
+    Layers that augment images during training become ``Identity``, because ``extract.augment`` replaces them.
 
     Args:
-        network: functional or Sequential, with networks inside or without.
+        network: functional or Sequential; may contain nested models.
         side: of the images.
 
     Raises:
@@ -76,18 +76,18 @@ def flatten(network: Model, side: int) -> FlatNetwork:
 def cut_classifier(
     flat: FlatNetwork, end: str | None, find_blocks: Callable[[list[str]], dict[str, str]]
 ) -> CutNetwork | None:
-    """Return the two parts of a network: the backbone, and the classifier after it.
+    """Cut a network into the backbone and the classifier after it.
 
-    The classifier is the last Dense layer, with Dropout before it and an activation after it.
+    The classifier is the last Dense layer, with any Dropout before it and any activation after it.
 
     Args:
         flat: the network.
-        end: the last layer of the backbone, or a network whose last layer that is; None: before the classifier, or
-            the whole network if it has none.
-        find_blocks: from the names of the backbone's layers to the first layers of its blocks.
+        end: the last layer of the backbone, or the nested model that ends there; None: the layer before the
+            classifier, or the whole network if it has none.
+        find_blocks: takes the names of the backbone's layers; returns the first layer of each block.
 
     Returns:
-        None if there is no layer ``end``, or the classifier is of another kind.
+        None if there is no layer ``end``, or the classifier does not end in a Dense layer.
     """
     whole = describe(flat.model, {})
     rows = {row.name: row for row in whole.operations}
@@ -117,11 +117,11 @@ def cut_classifier(
 
 
 def add_softmax(flat: FlatNetwork) -> Model:
-    """Return a network to logits, whose last Dense layer classifies, as one to the probabilities of its classes.
+    """Add a softmax to a network whose last Dense layer returns logits.
 
     Args:
-        flat: the network; shares its layers with what is returned. If its classifier has one output, the second of two
-            logits of which the first is 0, the new one has both.
+        flat: the network; shares its layers with the result. If its classifier has one output, for the second of two
+            classes, the new classifier has two.
     """
     dense = next(layer for layer in reversed(flat.model.layers) if isinstance(layer, keras.layers.Dense))
     kernel, bias = _weights(dense)
@@ -133,7 +133,7 @@ def add_softmax(flat: FlatNetwork) -> Model:
 
 @dataclass
 class _Copies:
-    """Copies of layers, with the names that they have in the flat network."""
+    """Copies the layers of a network, under the names that they have in the flat network."""
 
     pairs: list[tuple[Any, Any]] = field(default_factory=list)
     ends: dict[str, str] = field(default_factory=dict)
@@ -173,24 +173,24 @@ class _Copies:
         return output
 
     def name(self, name: str, prefix: str = "") -> str:
-        if name in self.names | _TAKEN and prefix:
+        if name in self.names | _RESERVED and prefix:
             name = f"{prefix}_{name}"
         unique, number = name, 1
-        while unique in self.names | _TAKEN:
+        while unique in self.names | _RESERVED:
             unique, number = f"{name}_{number}", number + 1
         self.names.add(unique)
         return unique
 
 
 def _copy(layer: Any, name: str) -> Any:
-    """Return a new layer, or operation, that computes the same in float32; its weights are new."""
+    """Return a copy of a layer or operation, in float32 and with new weights."""
     kind = type(layer).__name__
     if (kind != "RandomCrop" and kind.startswith("Random")) or kind in _AUGMENTING:
         return keras.layers.Identity(name=name)
     config = (copy_config(layer) if is_of_hub(layer) else layer.get_config()) | {"name": name}
     if isinstance(layer, keras.Layer):
         config["dtype"] = "float32"
-    if isinstance(layer, keras.layers.Normalization) and config["mean"] is None:  # it learned them with adapt()
+    if isinstance(layer, keras.layers.Normalization) and config["mean"] is None:  # learned by adapt()
         config |= {
             "mean": keras.ops.convert_to_numpy(layer.adapt_mean).tolist(),
             "variance": keras.ops.convert_to_numpy(layer.adapt_variance).tolist(),
@@ -208,16 +208,16 @@ def _counts_input(network: Model) -> bool:
 
 
 def _find_classifier(model: Model, whole: Architecture, rows: dict[str, Layer]) -> tuple[str | None, list[str]]:
-    """Return the last Dense layer if it classifies, and the activations at the end of the network, from the last on."""
+    """Return the last Dense layer if it is a classifier, and the final activations of the network, last first."""
     row, found = rows[whole.output], list[str]()
     while True:
         layer = _operation(model, row.name)
         activation = getattr(getattr(layer, "activation", None), "__name__", _OPERATIONS.get(row.type, ""))
         if activation in _OPERATIONS.values():
             found.append(activation)
-        if row.type == "Dense" and activation in _DECIDING and len(row.shape) == 1:
+        if row.type == "Dense" and activation in _CLASSIFYING and len(row.shape) == 1:
             return row.name, found
-        if row.type not in ("Activation", *_OPERATIONS) or activation not in _DECIDING:
+        if row.type not in ("Activation", *_OPERATIONS) or activation not in _CLASSIFYING:
             return None, found
         row = rows[row.inputs[0]]
 
@@ -230,7 +230,7 @@ def _before(rows: dict[str, Layer], dense: str) -> str:
 
 
 def _weights(dense: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel and bias; of one output, for the second of two classes, those of both."""
+    """Return kernel and bias; a single output, for the second of two classes, becomes two outputs."""
     kernel = np.asarray(keras.ops.convert_to_numpy(dense.kernel))
     bias = np.asarray(keras.ops.convert_to_numpy(dense.bias)) if dense.use_bias else np.zeros(dense.units, np.float32)
     if dense.units == 1:  # a softmax over (0, z) is the sigmoid of z

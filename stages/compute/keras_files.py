@@ -1,4 +1,4 @@
-"""Read and write whole models in the files of Keras, without running any code of their authors."""
+"""Read and write Keras model files, without running custom code in them."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from stages.compute.native_logs import silence_native_logs
 from stages.compute.networks import Model
 from stages.compute.runtime import keras
 
-_LONGEST = 200  # characters of a reason
+_LONGEST = 200  # characters of an error message
 _NETWORKS = ("Functional", "Model", "Sequential")
 
 
@@ -27,7 +27,7 @@ def load_model(path: Path) -> Model:
         path: ``NAME.keras``, or ``NAME.h5`` with the network in it, as Keras 2 and 3 write both.
 
     Raises:
-        UserError: it is damaged, holds code of its author, or something else that Keras 3 cannot read.
+        UserError: it is damaged, contains custom code, or cannot be read by Keras 3.
     """
     try:
         config, version = _read_config(path)
@@ -38,7 +38,7 @@ def load_model(path: Path) -> Model:
     if path.suffix == ".keras" and version.startswith("2"):
         raise UserError(
             f"{path} was written by Keras {version}, whose .keras files Keras 3 cannot read. Load it where it was "
-            f"made, and save it with `model.save('NAME.h5')`."
+            f"created, and save it with `model.save('NAME.h5')`."
         )
     _refuse_code(path, config)
     with silence_native_logs():
@@ -47,12 +47,12 @@ def load_model(path: Path) -> Model:
                 return keras.models.load_model(path, compile=False)
             with tempfile.TemporaryDirectory() as folder:
                 return _load_older(path, config, Path(folder) / "model.h5")
-        except Exception as error:  # Keras raises all kinds of errors for what it does not know
+        except Exception as error:  # Keras raises errors of many kinds
             failure = _shorten(error)
     if unknown := re.search(r"Unknown layer: '(\w+)'", failure):
         raise UserError(
-            f"{path}: {unknown[1]} is a layer of the model's author, whose code is not run, or an operation between "
-            f"layers that .h5 cannot hold. Save the model as NAME.keras, of layers of Keras."
+            f"{path}: {unknown[1]} is a custom layer, whose code is not run, or an operation between layers that .h5 "
+            f"files cannot store. Build the model from Keras layers, and save it as NAME.keras."
         )
     raise UserError(
         f"{path}: Keras {keras.__version__} cannot read it ({failure}). Save it again as NAME.keras with this "
@@ -61,12 +61,12 @@ def load_model(path: Path) -> Model:
 
 
 def save_model(model: Model, path: Path, extra: Mapping[str, bytes]) -> None:
-    """Write a model as NAME.keras; the same model gives the same bytes, without the time that Keras writes into it.
+    """Write a model as NAME.keras, without the date that Keras stores, so that the same model gives the same bytes.
 
     Args:
         model: not compiled, of Keras's own layers.
         path: of the file.
-        extra: contents of more files in it, by name. Keras does not read them.
+        extra: contents of additional files in the archive, by name. Keras ignores them.
     """
     with tempfile.TemporaryDirectory() as folder:
         model.save(saved := Path(folder) / path.name)
@@ -100,7 +100,7 @@ def _read_config(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _upgrade(config: Any) -> Any:
-    """Return a config as Keras 3 writes it, where Keras 2 wrote the same in another way."""
+    """Convert a config of Keras 2 to the form that Keras 3 reads."""
     if isinstance(config, list):
         return [_upgrade(value) for value in config]
     if not isinstance(config, dict):
@@ -119,7 +119,7 @@ def _upgrade(config: Any) -> Any:
 
 
 def _upgrade_nodes(network: dict[str, Any]) -> None:
-    """Let a network refer to those in it as Keras 3 does: they have no call before their first."""
+    """Convert references to nested models: Keras 3 counts their calls from 0, Keras 2 from 1."""
     inside = {layer["name"]: layer["class_name"] for layer in network["layers"] if layer["class_name"] in _NETWORKS}
     nodes = [node for layer in network["layers"] for node in layer["inbound_nodes"] if isinstance(node, list)]
     for reference in (each for node in nodes for each in node if isinstance(each, list) and each[0] in inside):
@@ -138,21 +138,21 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
         name = inner.get("name", "") if isinstance(inner, dict) else str(inner)
         if kind in ("TFOpLambda", "SlicingOpLambda"):
             raise UserError(
-                f"{path}: {name} ({kind}) is an operation of TensorFlow that Keras 2 put between layers, such as "
-                f"preprocess_input; Keras 3 cannot read it. Save the layers after it as a model of their own, and set "
-                f"pretrain.pixels to what it computed (docs/own_models.md shows how)."
+                f"{path}: {name} ({kind}) is a TensorFlow operation between layers, such as preprocess_input, which "
+                f"Keras 3 cannot read. Save the layers after it as a separate model, and set pretrain.pixels to what "
+                f"it computed (docs/own_models.md shows how)."
             )
         module, registered = str(part.get("module") or "keras"), str(part.get("registered_name") or "")
         builtin = module.split(".")[0] in ("keras", "tf_keras", "builtins") and ">" not in registered + kind
         if kind in ("Lambda", "__lambda__", "function") or not builtin:
             raise UserError(
-                f"{path}: {name} ({kind}) is code of the model's author, which is not run. Replace it by layers of "
-                f"Keras and save the model again; what it did to pixels, pretrain.pixels can say."
+                f"{path}: {name} ({kind}) is custom code, which is not run. Replace it with built-in Keras layers, or, "
+                f"if it preprocesses pixels, with pretrain.pixels, and save the model again."
             )
 
 
 def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield everything in a config that names a class."""
+    """Yield every object in a config, recursively."""
     if isinstance(config, dict):
         if isinstance(config.get("class_name"), str):
             yield config

@@ -15,7 +15,7 @@ Preprocessing: TypeAlias = str | Mapping[str, Sequence[float]]
 
 
 def normalize(mean: Sequence[float], std: Sequence[float]) -> list[Step]:
-    """Return layers from pixels 0-255 to (x / 255 - mean) / std, as torchvision and timm write it.
+    """Return layers that turn pixels 0-255 into (x / 255 - mean) / std, as in torchvision and timm.
 
     Args:
         mean: of each channel, in units of 0-1 pixels.
@@ -182,7 +182,7 @@ def build_trainable_part(backbone: Backbone, layer: str | None, pooling: str, he
 
 
 def from_pixels(model: Model, preprocessing: Preprocessing) -> Model:
-    """Return ``model``, which takes preprocessed images, as one that takes uint8 pixels."""
+    """Return a model from uint8 pixels: preprocessing, then ``model``."""
     pixels = pixels_input(*model.input_shape[-2:])
     return keras.Model(pixels, model(preprocess(pixels, preprocessing)), name="from_pixels")
 

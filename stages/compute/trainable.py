@@ -40,7 +40,7 @@ class LayerFreezer:
     Args:
         model: the backbone.
         train_batchnorm: whether thawed BatchNormalization layers train too.
-        uncounted: layers at the start of the model that counts leave out: the input of a Sequential model.
+        uncounted: leading layers that freeze counts exclude: the input of a Sequential model.
     """
 
     def __init__(self, model: Model, train_batchnorm: bool, uncounted: int = 0) -> None:
@@ -48,7 +48,7 @@ class LayerFreezer:
         self._dropout = [(layer, layer.rate) for layer in _find_dropout(model)]
 
     def freeze(self, frozen: int) -> None:
-        """Freeze the first ``frozen`` layers alone, and restore the dropout rate of thawed layers."""
+        """Freeze only the first ``frozen`` layers, and restore the dropout rate of thawed layers."""
         for layer, rate in self._dropout:
             layer.rate = rate
         freeze_layers(self._model, frozen + self._uncounted, self._train_batchnorm)
@@ -66,12 +66,12 @@ def learns_statistics(model: Model) -> bool:
 
 
 def has_dropout(model: Model) -> bool:
-    """Whether units are dropped in training."""
+    """Whether any Dropout layer is active in training."""
     return any(layer.rate > 0 for layer in _find_dropout(model))
 
 
 def count_trainable(model: Model) -> int:
-    """Return how many parameters an optimizer changes: neither frozen ones nor statistics of BatchNormalization."""
+    """Return how many parameters the optimizer updates: all but frozen ones and BatchNormalization statistics."""
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 

@@ -30,7 +30,7 @@ CLASSES_FILE = "classes.txt"
 
 
 class Entry(Section):
-    """Base of what the catalog consists of."""
+    """Base of the catalog's items and files."""
 
     DEFAULTS: ClassVar = ""
 

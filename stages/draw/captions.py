@@ -7,8 +7,7 @@ CURVES = (
 CURVES_FITTED = " The head was fitted without epochs: its point shows the final weights."
 CURVES_THAWED = " The thawed phase (shaded) starts from the head-only model."
 PREDICTIONS = (
-    "Below each test image: the fine-tuned model's prediction and its confidence; below a mistake, also the actual "
-    "class."
+    "Below each test image: the fine-tuned model's prediction and confidence; below a mistake, also the true class."
 )
 PREDICTIONS_SEEN = " Next to it: the network's input."
 MATRIX = (

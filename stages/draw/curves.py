@@ -65,7 +65,7 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
     color = VALIDATION if watched.startswith("val_") else TRAIN
     axes.plot(
         kept["epoch"], kept[watched], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK,
-        markeredgewidth=1.8, label="epoch whose weights are kept", zorder=5, clip_on=False,
+        markeredgewidth=1.8, label="epoch whose weights are used", zorder=5, clip_on=False,
     )  # fmt: skip
     for _, row in kept.iterrows():
         axes.axvline(row["epoch"], color=color, linewidth=0.9, alpha=0.5, zorder=1)

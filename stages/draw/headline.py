@@ -44,7 +44,7 @@ def summarize_gain(gain: Scores | None, images: int, confidence: float, thawed: 
     else:
         change = "did not change the accuracy"
     if low > 0 or high < 0:
-        meaning = "excludes zero: the choice of test images hardly explains the difference."
+        meaning = "excludes zero: chance in the choice of test images is an unlikely explanation."
     else:
         meaning = f"includes zero: {images} test images do not show which model is better."
     return f"Fine-tuning {change} ({interval}). The interval {meaning}"
@@ -77,7 +77,7 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         "Accuracy on the test images",
         Html(f'<div class="cards">{"".join(cards)}</div>'),
         note(
-            f"{images} test images, seen by no model before. The bars are {_level(confidence)}s ({methods}). They "
+            f"{images} test images, not used in training. The bars are {_level(confidence)}s ({methods}). They "
             "cover the choice of test images, not the variation between training runs."
         ),
         table(("Measure", *models), rows),
@@ -87,7 +87,7 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
 
 
 def _name_models(metrics: Mapping[str, Any], thawed: bool) -> dict[str, Scores]:
-    """Return the scores of each model that there is, by its name."""
+    """Return the scores of each model, by name."""
     if "gain" in metrics:
         return {"Head only": metrics["head"], "Fine-tuned": metrics["finetuned"]}
     return {"Fine-tuned" if thawed else "Head only": metrics["finetuned"]}

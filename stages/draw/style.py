@@ -1,4 +1,4 @@
-"""What all drawings share: colors, the style of axes, and PNG files with the same bytes every time."""
+"""Shared by all figures: colors, axis style, and reproducible PNG files."""
 
 import warnings
 from pathlib import Path
@@ -11,11 +11,11 @@ INK, GRID = "#333333", "#E4E4E4"
 
 
 def style_axes(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
-    """Give axes a light grid behind the curves, and no frame above and to the right.
+    """Draw a light grid behind the curves, and hide the top and right spines.
 
     Args:
         axes: to style.
-        grid: the axis from whose ticks its lines start.
+        grid: the axis whose ticks get grid lines.
     """
     axes.grid(axis=grid, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -33,6 +33,6 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
         dpi: dots per inch.
     """
     with warnings.catch_warnings():
-        # Matplotlib's fonts lack Chinese, for example: the picture then shows boxes, the page the names.
+        # Matplotlib's fonts lack Chinese, for example: the figure then shows boxes; the page shows the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, dpi=dpi, metadata={"Software": None})

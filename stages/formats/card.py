@@ -106,8 +106,8 @@ def describe_usage(card: Card) -> str:
         f"image file as stages/images/load.py does: apply the EXIF orientation; take the first frame of an animation; "
         f"put transparent images on white; map gray values of more than 8 bits from the range "
         f"{format_range(contract.range)} to 0-255, rounded and clipped; {_reading(contract)}. "
-        f"The LiteRT file has n = 1 until its input is resized. The Keras file takes float32, too, and names neither "
-        f"tensor."
+        f"The LiteRT file has n = 1 until its input is resized. The Keras file also accepts float32, and its tensors "
+        f"have other names."
     )
 
 

@@ -1,4 +1,4 @@
-"""A Keras model: ``keras.models.load_model`` opens it, and ``pretrain`` takes it as a source for the next data set."""
+"""Write a Keras model, for ``keras.models.load_model``, and as a ``pretrain.source``."""
 
 import json
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from stages.transfer.model_pair_keras import read_model
 
 
 def write_keras(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
-    """Write the fine-tuned model as one .keras file, from pixels 0-255 to probabilities, with classes and contract.
+    """Write the fine-tuned model, from pixels 0-255 to probabilities, as a .keras file with class names and contract.
 
     Args:
         finetune: folder that ``finetune`` wrote.

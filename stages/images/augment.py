@@ -83,7 +83,7 @@ def make_view(pixels: np.ndarray, number: int, limits: Augment, seed: int) -> np
     flip_x, flip_y = draw.random(2) < 0.5
     slant = np.tan(np.deg2rad(draw.uniform(-limits.shear, limits.shear)))
     colors, cut = draw.uniform(-1, 1, 3), draw.random(2)
-    (others,) = draw.spawn(1)  # later options draw from here, so that the views of older settings stay the same
+    (others,) = draw.spawn(1)  # for options added later, so that views without them keep their random values
     sides = scale * (1 + others.uniform(-limits.stretch, limits.stretch, 2))
     border = round(limits.crop * side)
     shift += np.floor(others.random(2) * (2 * border + 1)) - border  # whole pixels, so that a crop blurs nothing
@@ -122,7 +122,7 @@ def _places(count: int) -> np.ndarray:
 
 
 def _map_to_image(side: int, angle: float, slant: float, scale: np.ndarray, shift: np.ndarray) -> Affine:
-    """Return the map from a view's points to the image's: shear, rotation and zoom around the middle, then a shift.
+    """Return the map from a view's coordinates to the image's: shear, rotate and zoom around the center, then shift.
 
     Args:
         side: in pixels.
@@ -157,7 +157,7 @@ def recolor(image: Image.Image, brightness: float, contrast: float, color: float
         brightness: factor of the pixel values.
         contrast: factor of their differences from the image's mean gray.
         color: factor of their differences from their own gray; mode L has none.
-        hue: share of the color circle by which colors turn; mode L has none.
+        hue: rotation, as a share of the color circle; no effect in mode L.
     """
     if brightness != 1:
         image = ImageEnhance.Brightness(image).enhance(brightness)

@@ -20,8 +20,8 @@ def measure(
     Args:
         labels: int (n,), the actual classes; n is at least 1.
         probabilities: float64 (n, classes) of ``finetuned``, and of ``head`` if there is a trained head-only model.
-        compare: whether they are two trained models. A model gains nothing over itself, and a gain over a head with
-            random weights only says that training is better than chance.
+        compare: whether they are two different trained models. Otherwise there is no gain to report: over itself it is
+            zero, and over a head with random weights it means nothing.
         confidence: of the intervals, such as 0.95.
         bins: of the calibration error.
 
@@ -43,8 +43,8 @@ def select_key_metrics(
 ) -> dict[str, dict[str, float]]:
     """Return the few numbers to compare between commits, of the fine-tuned model unless their name says otherwise.
 
-    Where only the head was trained, ``head_accuracy`` is the accuracy, so that ``dvc metrics diff`` compares heads with
-    heads. A head that was never trained has none.
+    If only the head was trained, ``head_accuracy`` is the accuracy, so that ``dvc metrics diff`` compares heads with
+    heads. It is missing if the head was never trained.
 
     Args:
         summary: content of data/split/summary.json.

@@ -64,14 +64,14 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
 
 
 def find_local_sources(sections: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each source that only this machine has, because its path leads out of the repository.
+    """Return a sentence for each source outside the repository, which other machines do not have.
 
     Args:
-        sections: valid ones, by name.
+        sections: the valid sections, by name.
     """
     paths = {f"{name}.source": sections[name].source for name in ("split", "pretrain") if name in sections}
     return [
-        f"{key}: {path} is not a path within the repository, so nobody else can repeat the experiment. To share it, "
+        f"{key}: {path} is outside the repository, so nobody else can repeat the experiment. To share it, "
         f"move the data into data/own and run `dvc add`."
         for key, path in paths.items()
         if os.path.isabs(path) or os.path.normpath(path).split(os.sep)[0] == os.pardir

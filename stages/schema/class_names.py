@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Any
 
-# Types that YAML reads unquoted names as. Whole numbers are accepted as names.
+# How YAML may misread an unquoted name. Whole numbers are accepted as names.
 _OTHER = {bool: "the truth value", type(None): "the value", float: "the number", date: "the date", datetime: "the time"}
 
 
@@ -11,7 +11,7 @@ def are_class_names(value: Any) -> bool:
     """Whether a value is a list of two or more different names.
 
     Raises:
-        ValueError: YAML read a name in it as something else.
+        ValueError: YAML did not read a name as text.
     """
     if not isinstance(value, list):
         return False

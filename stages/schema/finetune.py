@@ -46,14 +46,14 @@ class Head(Section):
 
     @property
     def trains(self) -> bool:
-        """Whether it is trained before the thawed layers are."""
+        """Whether it is trained before the thawed layers."""
         return self.solver == "logistic" or self.epochs > 0
 
     @field_validator("solver")
     @classmethod
     def _starts_anew(cls, value: str, info: ValidationInfo) -> str:
         if value == "logistic" and info.data.get("initial") == "source":
-            raise ValueError("expected gradient with initial: source, or set that to new")
+            raise ValueError("expected gradient with initial: source; or set initial: new")
         return value
 
     @field_validator("hidden", "dropout", "batchnorm")
@@ -61,7 +61,7 @@ class Head(Section):
     def _fits_the_solver(cls, value: Any, info: ValidationInfo) -> Any:
         if value and info.data.get("solver") == "logistic":
             plain = {"hidden": "[]", "dropout": "0.0", "batchnorm": "false"}[str(info.field_name)]
-            raise ValueError(f"expected {plain} with solver: logistic, or set that to gradient")
+            raise ValueError(f"expected {plain} with solver: logistic; or set solver: gradient")
         return value
 
     @field_validator("hidden", "batchnorm", "output")
@@ -69,7 +69,7 @@ class Head(Section):
     def _fits_the_source(cls, value: Any, info: ValidationInfo) -> Any:
         plain = {"hidden": [], "batchnorm": False, "output": "softmax"}[str(info.field_name)]
         if info.data.get("initial") == "source" and value != plain:
-            raise ValueError(f"expected {str(plain).lower()} with initial: source, or set that to new")
+            raise ValueError(f"expected {str(plain).lower()} with initial: source; or set initial: new")
         return value
 
     @field_validator("dropout")
@@ -178,7 +178,7 @@ class Loss(Section):
 
 
 class Plateau(Section):
-    """When to reduce the learning rate because the validation loss has stopped improving, and how far at most."""
+    """When to reduce the learning rate because the validation loss has stopped improving, and its lower limit."""
 
     patience: Count
     factor: Annotated[float, Field(gt=0, lt=1)]
@@ -186,7 +186,7 @@ class Plateau(Section):
 
 
 def _takes_steps(phase: Any) -> bool:
-    """Return whether a valid phase is trained by an optimizer."""
+    """Return whether a phase, if valid, is trained by the optimizer."""
     return phase is not None and phase.epochs > 0 and getattr(phase, "solver", "gradient") == "gradient"
 
 
@@ -224,7 +224,7 @@ class Finetune(Section):
     @classmethod
     def _of_whole_classes(cls, value: Loss, info: ValidationInfo) -> Loss:
         if value.label_smoothing and "head" in info.data and info.data["head"].solver == "logistic":
-            raise ValueError("expected label_smoothing: 0 with head.solver: logistic, or set that to gradient")
+            raise ValueError("expected label_smoothing: 0 with head.solver: logistic; or set head.solver: gradient")
         return value
 
     @field_validator("plateau")
@@ -242,7 +242,7 @@ class Finetune(Section):
 
 
 def check_solver(head: Head, fresh: bool, mixed: bool) -> None:
-    """Check that the head's solver can learn from the views that ``extract`` makes.
+    """Check that the head's solver supports the views that ``extract`` makes.
 
     Args:
         head: its section.

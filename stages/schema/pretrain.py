@@ -38,11 +38,11 @@ class Pretrain(Section):
     """Where the backbone and its weights come from.
 
     Attributes:
-        backbone: a name of the table, or SOURCE.
-        pixels: what values a network of one's own takes: AUTO, one of RANGES, or mean and std of each channel in units
-            of 0-1.
-        output: where a network of one's own ends as a backbone: AUTO, or the name of a layer or output.
-        classes: of the outputs of its classifier, in order: AUTO, or names.
+        backbone: the name of a built-in backbone, or SOURCE.
+        pixels: the pixel range that the user's own network expects: AUTO, one of RANGES, or mean and std of each
+            channel, for pixels scaled to 0-1.
+        output: where the backbone in the user's own network ends: AUTO, or the name of a layer or output.
+        classes: the class names of its outputs, in order, or AUTO.
     """
 
     source: str
@@ -60,5 +60,5 @@ class Pretrain(Section):
 
     @property
     def network(self) -> str:
-        """The name of the backbone, or the file that holds it, for messages."""
+        """The name of a built-in backbone, or the source of the user's own, for messages."""
         return self.source if self.backbone == SOURCE else self.backbone

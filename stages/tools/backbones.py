@@ -1,4 +1,4 @@
-"""List the backbones that pretrain.backbone can name, or describe one.
+"""List the built-in backbones for pretrain.backbone, or describe one.
 
 python -m stages backbones              the families, when to choose each, and all members with size and accuracy
 python -m stages backbones vgg16        one, with its paper, license and the first layer of each block
@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def print_families() -> None:
-    """Print the families of published networks, and when to choose each."""
+    """Print the families of backbones, and when to choose each."""
     rows: list[tuple[object, ...]] = [FAMILIES]
     for name, profile in PROFILES.items():
         members = [row for row in BACKBONES.values() if row.family.name == name]
@@ -45,7 +45,7 @@ def print_families() -> None:
         accuracy = _span([row.top1 for row in members if row.top1 is not None])
         rows.append((name, profile.year, parameters, accuracy, profile.license, profile.character))
     print("\n".join(format_table(rows, right=(2, 3))))
-    print(f"\nlicense: of the published weights, as {LICENSES} states it. {NOT_STATED}: it names none.\n")
+    print(f"\nlicense: of the published weights, according to {LICENSES}; {NOT_STATED}: it has none.\n")
     print("\n".join(format_table([("choose", "when"), *((name, each.choose) for name, each in PROFILES.items())])))
     print()
 

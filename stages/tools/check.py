@@ -104,7 +104,7 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
 
 
 def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return a sentence on the backbone and its frozen layers, and what is wrong with them.
+    """Return a sentence on the backbone and its frozen layers, and a list of problems.
 
     Args:
         sections: of params.yaml.

@@ -1,4 +1,4 @@
-"""Show the whole network, layer by layer: what is frozen, what each phase trains, the disk space of activations.
+"""List all layers of the network: what is frozen, what each phase trains, and the disk space of activations.
 
     python -m stages layers                     as params.yaml says
     python -m stages layers --freeze block5     with another extract.freeze: a block, a layer, a count, all or none
@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def count_classes(split: Split) -> int | None:
-    """Count the classes: those that params.yaml lists, of the data set, or of the last split; None if unknown."""
+    """Count the classes in params.yaml, in the data set, or in the last split; None if unknown."""
     if isinstance(split.classes, list):
         return len(split.classes)
     if Path(split.source).exists():

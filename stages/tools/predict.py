@@ -37,7 +37,7 @@ from stages.sources.tree import is_hidden, is_image
 EXPORT, FETCH = Path("data/export"), Path("data/fetch")
 
 WIDEST = 72  # columns for an image's path; a longer path loses its start
-NAMED = 5  # skipped files in a message
+NAMED = 5  # skipped files listed in a message
 
 
 @stage("predict")
@@ -81,10 +81,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--imagenet",
         choices=[name for name, row in BACKBONES.items() if not row.own],
         metavar="BACKBONE",
-        help="instead, a published network with its classifier",
+        help="use a published network with its original classifier instead",
     )
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="its weights, with classifier (default: those in data/fetch)"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="its weights file, including the classifier (default: the one in data/fetch)",
     )
     parser.add_argument("--recursive", action="store_true", help="include the folders inside a folder")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
@@ -99,11 +102,11 @@ def open_model(exported: Path, imagenet: str | None, weights: Path | None) -> Ru
 
     Args:
         exported: folder of an exported model.
-        imagenet: name of a published network, which is taken instead.
-        weights: of that network; by default those that were fetched.
+        imagenet: name of a published network to use instead.
+        weights: of that network; the fetched ones by default.
 
     Raises:
-        UserError: there is no such model, or weights are of no network.
+        UserError: there is no such model, or there are weights without ``imagenet``.
     """
     if imagenet is None:
         if weights:
@@ -144,7 +147,7 @@ def find_images(
     Args:
         arguments: files and folders; "-" is standard input.
         contract: how images become pixels.
-        found: is filled with everything else.
+        found: collects everything else.
     """
     queue = deque((path, True) for path in arguments)
     searched: set[Path] = set()  # links may form a cycle
@@ -194,11 +197,11 @@ def make_result(path: Path, row: np.ndarray, classes: list[str], top: int) -> di
 
 
 def format_results(results: list[dict[str, Any]], width: int | None) -> list[str]:
-    """Return the lines of the table: the classes of an image side by side, or one a line if the terminal is too narrow.
+    """Return the table: the classes of an image side by side, or one per line if the terminal is too narrow.
 
     Args:
-        results: what ``make_result`` returned for each image.
-        width: of the terminal; None for any.
+        results: from ``make_result``, for each image.
+        width: of the terminal; None if unlimited.
     """
     lines = format_table(make_rows(results, side_by_side=True))
     return lines if not width or max(map(len, lines)) <= width else format_table(make_rows(results, side_by_side=False))

@@ -118,7 +118,7 @@ def run_pipeline(target: str, said: set[str]) -> tuple[float, bool]:
 
     Args:
         target: the last stage to run.
-        said: lines of stages at earlier depths, which are not repeated; those of this run are added.
+        said: lines printed at earlier depths, which are not repeated; those of this run are added.
     """
     lines: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The training history: one row per epoch, and a line as it ends; of a fit without epochs, one row without a rate.
+"""The training history: a row and a printed line per epoch. A fit without epochs is one row, without a learning rate.
 
 A loss that is not a number ends the training.
 """
@@ -40,7 +40,7 @@ def make_table(rows: Sequence[dict[str, float]], phase: str, best_epoch: int) ->
     Args:
         rows: metrics of each epoch.
         phase: name.
-        best_epoch: whose weights the phase ends with, counted from 0; ``kept`` is 1 in its row.
+        best_epoch: the epoch whose weights are used, counted from 0; ``kept`` is 1 in its row.
     """
     history = pd.DataFrame(rows)
     history["phase"], history["epoch"] = phase, range(1, len(history) + 1)
@@ -75,7 +75,7 @@ def describe_epoch(phase: str, epoch: int, epochs: int, row: Mapping[str, float]
 
 
 def describe(history: pd.DataFrame, checkpoint: str) -> str:
-    """Return a line on which weights a phase ends with, and how accurate they are.
+    """Return a line on the weights that a phase uses, and their accuracy.
 
     Args:
         history: of the phase.
@@ -92,7 +92,7 @@ def describe(history: pd.DataFrame, checkpoint: str) -> str:
 
 
 def describe_training_accuracy(dropout: bool, augmented: bool) -> str:
-    """Return a sentence on why training accuracy can be lower than validation accuracy; empty without such a reason.
+    """Return a sentence on why training accuracy can be lower than validation accuracy; "" if there is no reason.
 
     Args:
         dropout: whether layers drop units in training.

@@ -1,8 +1,8 @@
 """Fit a linear classifier to convergence: multinomial logistic regression, which needs no learning rate and no epochs.
 
-The strength of its L2 penalty is chosen by cross-validation over the images, scored by log loss. The optimum is that
-of scikit-learn's LogisticRegression on the same rows: they are only centered and divided by one number, which speeds
-up L-BFGS and changes nothing but the unit of the penalty.
+Cross-validation over the images chooses the strength of the L2 penalty by log loss. The optimum is that of
+scikit-learn's LogisticRegression on the same rows. To speed up L-BFGS, the rows are centered and divided by a single
+number, which changes only the unit of the penalty.
 """
 
 import warnings
@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from scipy.special import log_softmax
 
-# Strengths to choose from, from the strongest penalty on: scikit-learn's C for rows whose variances sum to 1.
+# Candidates for scikit-learn's C, strongest penalty first, for rows whose variances sum to 1.
 GRID = 10.0 ** np.arange(-1, 4.5, 0.5)
-FALLBACK = 100.0  # where no image can be held out
-PATIENCE = 2  # weaker penalties to try after the best
+FALLBACK = 100.0  # if no image can be held out
+PATIENCE = 2  # candidates without improvement before the search stops
 FOLDS = 5
-MOST = 4000  # rows to choose with; of more, a part
-TOLERANCE = 1e-6  # of the gradient of the mean loss; ten times that where penalties are compared
+MAX_ROWS = 4000  # rows used in cross-validation; a subset of the images if there are more
+TOLERANCE = 1e-6  # of the gradient of the mean loss; ten times as much in cross-validation
 ITERATIONS = 1000
-_TRAINED, _UNUSED = -1, -2  # instead of a fold
+_TRAINED, _UNUSED = -1, -2  # instead of a fold: never held out; in no fold
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class LogisticFit:
     Attributes:
         kernel: float64 (features, classes); each of its rows sums to 0.
         bias: float64 (classes,).
-        strength: of the penalty, as scikit-learn's C for the rows that were given.
+        strength: of the penalty: scikit-learn's C for the original rows.
         folds: of the cross-validation; 0 if no image could be held out.
-        images: that were held out in one of them.
+        images: how many were held out.
         iterations: of L-BFGS in the final fit.
-        converged: whether it ended at the optimum.
+        converged: whether the optimum was reached.
     """
 
     kernel: np.ndarray
@@ -58,7 +58,7 @@ def fit_logistic(
     Args:
         rows: float64 (n, features); overwritten.
         labels: class of each row, int64 (n,); each class has a row.
-        images: number of the image that each row is a view of, int64 (n,). All its views are in one fold.
+        images: index of the image that each row is a view of, int64 (n,). Its views are all in one fold.
         weights: of each row in the loss, float64 (n,).
         seed: of the assignment of images to folds.
     """
@@ -73,9 +73,9 @@ def fit_logistic(
         scale = float(np.sqrt(np.vdot(rows, rows) / rows.size)) or 1.0
         rows /= scale
         _, first, numbers = np.unique(images, return_index=True, return_inverse=True)
-        folds = assign_folds(labels[first], seed, -(-len(rows) // MOST))
+        folds = assign_folds(labels[first], seed, -(-len(rows) // MAX_ROWS))
         strength = _choose_strength(rows, labels, weights, folds[numbers])
-        caught.clear()  # of fits that were only compared
+        caught.clear()  # warnings of cross-validation
         model = _make_model(strength, rows, TOLERANCE).fit(rows, labels, sample_weight=weights)
     kernel, bias = model.coef_.T / scale, model.intercept_
     if kernel.shape[1] == 1:  # one logit for two classes
@@ -93,18 +93,18 @@ def fit_logistic(
 
 
 def assign_folds(labels: np.ndarray, seed: int, step: int = 1) -> np.ndarray:
-    """Return the fold in which each image is held out, int64 (n,): stratified, so that each class is always trained on.
+    """Return the fold in which each image is held out, int64 (n,): stratified, so that no fold lacks a training class.
 
-    An image that is alone in its class is in all folds' training images (-1).
+    The only image of a class is never held out (-1).
 
     Args:
         labels: class of each image, int64 (n,).
         seed: of the order.
-        step: use one of so many images; the others are in no fold (-2).
+        step: use every ``step``-th image; the others are in no fold (-2).
     """
     used = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))[::step]
     folds = np.full(len(labels), _UNUSED)
-    folds[used] = np.arange(len(used)) % min(FOLDS, len(used))  # two images of a class are never in one fold alone
+    folds[used] = np.arange(len(used)) % min(FOLDS, len(used))  # so that a class is never in one fold only
     alone = np.bincount(labels[used])[labels[used]] == 1
     folds[used[alone]] = _TRAINED
     return folds
@@ -113,7 +113,8 @@ def assign_folds(labels: np.ndarray, seed: int, step: int = 1) -> np.ndarray:
 def _choose_strength(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> float:
     """Return the strength of GRID with the lowest log loss on held-out rows.
 
-    It starts from the strongest penalty, each fit from the one before, and ends when weaker ones do worse.
+    The search starts with the strongest penalty; each fit starts from the previous one. It stops when weaker penalties
+    do worse.
     """
     numbers = np.unique(folds[folds >= 0])
     if not len(numbers):

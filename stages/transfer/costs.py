@@ -17,7 +17,7 @@ class Images:
         train: images in the training split; None if unknown until the split is made.
         val: likewise in the validation split.
         test: likewise in the test split.
-        views: stored of each training image; 0 where each epoch draws new ones from stored pixels.
+        views: stored per training image; 0 if each epoch draws new ones from stored pixels.
         origin: of the counts, in words.
     """
 
@@ -31,7 +31,7 @@ class Images:
 def describe_disk_usage(
     architecture: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
 ) -> Iterator[str]:
-    """Yield lines that say what is stored of each image, and how much disk space it takes.
+    """Yield lines on what is stored per image, and how much disk space it needs.
 
     Args:
         architecture: of the backbone.

@@ -13,7 +13,7 @@ from stages.transfer.activations import Description
 from stages.transfer.feature_extractor import FeatureExtractor, open_feature_extractor
 from stages.transfer.freeze import Depth
 
-# Number of the thawed phase's first augmented view, beyond those of any head phase: no view is seen in both.
+# Index of the thawed phase's first augmented view, beyond those of any head phase, so that no view is used in both.
 THAWED = 1_000_000
 
 
@@ -23,8 +23,8 @@ def read_data(folder: Path, split: str, tensor: str, description: Description) -
     Args:
         folder: that ``extract`` wrote.
         split: ``train`` or ``val``.
-        tensor: ``features`` (for the head), or ``Depth.tensor`` (for thawed layers); of fresh views the pixels are read
-            in both cases.
+        tensor: ``features`` (for the head), or ``Depth.tensor`` (for thawed layers); with fresh views, pixels in both
+            cases.
         description: of what is in the folder.
     """
     first = 1 if tensor == FEATURES else THAWED
@@ -44,12 +44,12 @@ def read_data(folder: Path, split: str, tensor: str, description: Description) -
 
 
 def has_mixed_views(folder: Path) -> bool:
-    """Return whether the training views that ``extract`` wrote are mixed: their targets are shares of each class."""
+    """Return whether ``extract`` wrote mixed training views, whose targets are shares of each class."""
     return (folder / "train_targets.npy").exists()
 
 
 def read_images(folder: Path, rows: int) -> np.ndarray:
-    """Return the number of the training image that each row is a view of, int64 (rows,).
+    """Return the index of the training image that each row is a view of, int64 (rows,).
 
     Args:
         folder: that ``extract`` wrote.
@@ -71,7 +71,7 @@ def read_outputs(
 ) -> dict[str, ArrayLike]:
     """Return the features of a split, and its activations at ``depth``, by name.
 
-    Of fresh views only pixels are stored; then rows are computed from them as they are read.
+    With fresh views, only pixels are stored, and rows are computed from them on access.
 
     Args:
         folder: that ``extract`` wrote.

@@ -1,4 +1,4 @@
-"""Train both phases of fine-tuning, head and thawed layers, on what ``extract`` stored; write both models."""
+"""Train both phases, head and thawed layers, on what ``extract`` stored, and write both models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
             say(note)
     if freezer:
         freezer.freeze(activations.layers)
-    # Of fresh views only pixels are stored, so the whole network is trained.
+    # With fresh views, only pixels are stored, so the input is the whole network's.
     histories = [run(network if activations.fresh else head, "head", FEATURES, params.head)]
     write_model(folder, pretrain, head, "head", few[FEATURES])
     if freezer and thaws:
@@ -141,7 +141,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         write_model(folder, pretrain, thawed, "finetuned", few[depth.tensor])
     else:
         why = "epochs is 0" if frozen < activations.layers else "freeze, or each step of gradual, freezes all layers"
-        say(f"nothing is thawed (finetune.thawed: {why}): fine-tuned is head-only")
+        say(f"nothing is thawed (finetune.thawed: {why}), so the fine-tuned model is the head-only model")
     join(histories).to_csv(folder / "history.csv", index=False)
     if len(inputs.val):
         logits = predict(folder, pretrain, read_outputs(inputs.extract, pretrain, "val", activations, depth))

@@ -19,7 +19,7 @@ class Depth:
     Attributes:
         frozen: how many of the backbone's layers are frozen, from the input on.
         layer: the layer whose output is stored to train from: the deepest that every path from input to output goes
-            through and that depends on frozen layers alone. (It may be an operation such as the ``x + y`` of ConvNeXt,
+            through and that depends on frozen layers only. (It may be an operation such as the ``x + y`` of ConvNeXt,
             which Keras does not count among the layers.) None where that is the input, so that pixels are stored.
     """
 
@@ -185,10 +185,10 @@ def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> in
     rows = [*names, *(layer.name for layer in architecture.classifier)]
     if isinstance(freeze, int):
         if abs(freeze) > len(rows):
-            whole = f"network has {len(rows)} layers, its classifier's" if architecture.classifier else ""
+            whole = f"{'network' if architecture.classifier else 'backbone'} has {len(rows)} layers"
+            whole += ", including its classifier" * bool(architecture.classifier)
             raise UserError(
-                f"{key}: expected a count from {-len(rows)} to {len(rows)}, for the "
-                f"{f'{whole} included' if whole else f'backbone has {len(rows)} layers'}; received {freeze}."
+                f"{key}: expected a count from {-len(rows)} to {len(rows)}, because the {whole}; received {freeze}."
             )
         return _within_backbone(architecture, len(rows[:freeze]), freeze, key)
     if freeze in blocks:  # before the layers: InceptionV3's mixed5 is the block, not the layer that ends it
@@ -214,7 +214,7 @@ def _within_backbone(architecture: Architecture, frozen: int, freeze: int | str,
     count, classifier = len(architecture.names), architecture.classifier
     if frozen > count and not any(layer.parameters for layer in classifier[frozen - count :]):
         raise UserError(
-            f"{key}: {freeze} freezes the classifier too and leaves nothing to train. Expected a count that leaves its "
-            f"last layer with weights, or all: the whole backbone."
+            f"{key}: {freeze} freezes the classifier too, which leaves nothing to train. Expected a count that "
+            f"excludes its last layer with weights, or all: the whole backbone."
         )
     return min(frozen, count)

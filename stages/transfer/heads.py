@@ -1,4 +1,4 @@
-"""Make a head: new, or from the classifier that the backbone was pretrained with."""
+"""Make a head: new, or initialized from the source's classifier."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def make_head(
     Args:
         params: ``finetune.head``.
         architecture: of the backbone whose features it takes.
-        pretrained: the backbone; None if it is a graph.
+        pretrained: the backbone; None if it is an ONNX graph.
         pooling: how feature maps become features.
         classes: names, in the order of the logits.
 
@@ -40,7 +40,7 @@ def set_classifier(head: Model, kernel: np.ndarray, bias: np.ndarray) -> None:
     """Set the weights of a head without hidden layers.
 
     Args:
-        head: of one layer with weights, ``classifier``; of two classes it may have one logit, for the second class.
+        head: its only layer with weights is ``classifier``; for two classes it may have one logit, for the second.
         kernel: (features, classes).
         bias: (classes,).
     """
@@ -56,7 +56,7 @@ def make_new_head(params: Head, features: int, classes: int) -> Model:
     Args:
         params: ``finetune.head``.
         features: how many it takes.
-        classes: how many logits it gives.
+        classes: how many there are.
 
     Raises:
         UserError: sigmoid is asked for more than two classes.
@@ -74,7 +74,7 @@ def make_new_head(params: Head, features: int, classes: int) -> Model:
 
 
 def start_from_source(head: Model, pretrained: Pretrained, pooling: str, classes: list[str]) -> None:
-    """Copy the source classifier's weights for ``classes`` into a head, in their order.
+    """Copy the weights of the source's classifier for ``classes`` into a head, in this order.
 
     Args:
         head: of one layer, ``classifier``.
@@ -88,7 +88,7 @@ def start_from_source(head: Model, pretrained: Pretrained, pooling: str, classes
     kernel, bias, columns = select_outputs(pretrained, pooling, classes)
     classifier = head.get_layer("classifier")
     if tuple(classifier.kernel.shape) != (len(kernel), len(classes)) or len(head.weights) != 2:
-        raise UserError(f"finetune.head.initial: 'source' needs a head of the classifier's shape. {_REMEDY}")
+        raise UserError(f"finetune.head.initial: 'source' requires a head of the classifier's shape. {_REMEDY}")
     classifier.set_weights([kernel[:, columns], bias[columns]])
 
 
@@ -108,24 +108,25 @@ def select_outputs(
     architecture = pretrained.backbone.architecture
     if pooling != "average" and len(architecture.shape(architecture.output)) > 1:
         raise UserError(
-            f"finetune.head.initial: 'source' needs extract.pooling: average, with which its classifier learned; "
+            f"finetune.head.initial: 'source' requires extract.pooling: average, as its classifier was trained; "
             f"received {pooling}. Set that, or finetune.head.initial: new."
         )
     if pretrained.classifier is None:
         raise UserError(
-            f"finetune.head.initial: 'source' needs a backbone that pretrain trained on a data set, or a model of your "
-            f"own that ends in a classifier. {_REMEDY}"
+            f"finetune.head.initial: 'source' requires a backbone that pretrain trained on a data set, or a model of "
+            f"your own that ends in a classifier. {_REMEDY}"
         )
     if pretrained.classes is None:
         count = pretrained.classifier[0].shape[1]
         raise UserError(
-            f"finetune.head.initial: 'source' needs the names of the source's {count} classes, and its file names "
-            f"none. List them in pretrain.classes, in the order of its outputs, or set finetune.head.initial: new."
+            f"finetune.head.initial: 'source' requires the names of the source's {count} classes, which its file does "
+            f"not contain. List them in pretrain.classes, in the order of the outputs, or set "
+            f"finetune.head.initial: new."
         )
     missing = [name for name in classes if name not in pretrained.classes]
     if missing:
         raise UserError(
-            f"finetune.head.initial: 'source' needs classes that the source has, too "
-            f"({', '.join(pretrained.classes)}); it lacks {', '.join(missing)}. {_REMEDY}"
+            f"finetune.head.initial: 'source' requires every class to be among the source's "
+            f"({', '.join(pretrained.classes)}); missing: {', '.join(missing)}. {_REMEDY}"
         )
     return *pretrained.classifier, [pretrained.classes.index(name) for name in classes]

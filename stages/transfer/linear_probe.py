@@ -1,4 +1,4 @@
-"""Linear probing: fit the head alone, to convergence. Fine-tuning then starts from there.
+"""Linear probing: fit only the head, to convergence; fine-tuning starts from there.
 
 Kumar, Raghunathan, Jones, Ma and Liang, Fine-Tuning can Distort Pretrained Features and Underperform
 Out-of-Distribution (ICLR 2022): while a new head is still wrong, its gradients change features that were good.
@@ -21,7 +21,7 @@ from stages.training.train import TrainingConfig, compute_class_weights, measure
 from stages.transfer.heads import set_classifier
 
 _READ = 1024  # rows at a time
-_MOST_ERROR = 0.01  # of a probability, from rounding to float32
+_MAX_ERROR = 0.01  # of a probability, from rounding to float32
 
 
 def probe(
@@ -31,16 +31,16 @@ def probe(
 
     Args:
         head: from features to logits; its weights are replaced.
-        training: features, with one class each. All are held in memory, in float64.
-        validation: to measure with; None if there is none.
-        images: number of the image that each row of ``training`` is a view of.
-        config: of it ``balanced``, ``seed`` and ``batch_size``.
+        training: features, each with a single class. All are held in memory, as float64.
+        validation: to measure the head on; None if there is none.
+        images: index of the image that each row of ``training`` is a view of.
+        config: only ``balanced``, ``seed`` and ``batch_size`` are used.
 
     Returns:
-        The history, of one row without a learning rate.
+        The history: one row, without a learning rate.
 
     Raises:
-        UserError: the features differ too little for the precision of the head.
+        UserError: the features are too similar for float32.
     """
     began = time.monotonic()
     weights = compute_class_weights(training)[training.labels] if config.balanced else np.ones(len(training))
@@ -50,18 +50,18 @@ def probe(
     say(_describe(fitted, time.monotonic() - began))
     if not fitted.converged:
         say(
-            f"warning: the head has not converged after {fitted.iterations} iterations (at most {ITERATIONS}). Compare "
-            "its accuracy with that of finetune.head.solver: gradient."
+            f"warning: the head did not converge in {fitted.iterations} iterations (at most {ITERATIONS}). Compare its "
+            "accuracy with that of finetune.head.solver: gradient."
         )
     set_classifier(head, fitted.kernel, fitted.bias)
     predict = Forward(head, config.batch_size)
     few = training.batch(np.arange(min(_READ, len(training))), 0)[0]
     exact = few.astype(np.float64) @ fitted.kernel + fitted.bias
-    if (error := np.abs(softmax(predict(few), axis=1) - softmax(exact, axis=1)).max()) > _MOST_ERROR:
+    if (error := np.abs(softmax(predict(few), axis=1) - softmax(exact, axis=1)).max()) > _MAX_ERROR:
         raise UserError(
-            f"finetune.head.solver: expected gradient, because the features of different images are so much alike that "
-            f"float32 changes logistic regression's probabilities by {error:.2g}; received logistic. Set it to "
-            f"gradient, and check that the backbone has been pretrained."
+            f"finetune.head.solver: expected gradient, because the features of all images are so similar that rounding "
+            f"to float32 changes the probabilities by {error:.2g}; received logistic. Set it to gradient, and check "
+            f"that the backbone is pretrained."
         )
     row = measure(predict, training)
     if validation is not None:
@@ -81,6 +81,6 @@ def _describe(fitted: LogisticFit, seconds: float) -> str:
     how = (
         f"chosen by {fitted.folds}-fold cross-validation over {fitted.images} images"
         if fitted.folds
-        else "fixed, because no class has a second image to hold out"
+        else "fixed, because no class has two images"
     )
     return f"logistic regression: C {fitted.strength:.3g} ({how}), {fitted.iterations} iterations, {seconds:.1f} s"

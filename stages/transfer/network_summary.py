@@ -1,4 +1,4 @@
-"""A network as a table, layer by layer, like Keras's ``Model.summary``: what is frozen, and what each phase trains."""
+"""Summarize a network layer by layer, like Keras's ``Model.summary``: what is frozen, and what each phase trains."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ CLASSIFIER = "classifier"
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """Backbone, pooling and head.
+    """A network: the layers after its backbone, and its parameter counts.
 
     Attributes:
-        end: the layers after the backbone, from the input on.
-        keeps: whether the head starts from the classifier that the network was trained with.
-        per_class: parameters that each class adds to ``end`` and to the counts; 0 where classes are counted in them.
+        end: pooling and head, from the input on.
+        keeps: whether the head starts from the source's classifier.
+        per_class: parameters that each class adds, while the number of classes is unknown; otherwise 0.
         total: parameters of all layers.
-        trainable: how many of them an optimizer changes, in the head phase and in the thawed phase.
+        trainable: how many of them the optimizer updates, in the head phase and in the thawed phase.
     """
 
     end: list[Layer]
@@ -48,7 +48,7 @@ def summarize_network(
 
     Args:
         architecture: of the backbone.
-        backbone: of any weights; its layers are frozen and thawed. None for a graph, which stays frozen.
+        backbone: with any weights; its layers are frozen and thawed. None for an ONNX graph, which stays frozen.
         pooling: how feature maps become features.
         params: ``finetune.head``.
         classes: how many; None if unknown.
@@ -85,21 +85,21 @@ def summarize_network(
 def format_layers(
     architecture: Architecture, frozen: int, train_batchnorm: bool, summary: NetworkSummary, width: int | None = None
 ) -> list[str]:
-    """Return the lines of the table of layers: a rule between the frozen and the thawed, and the names of blocks.
+    """Return a table of layers, with block names, and a line between frozen and thawed layers.
 
     Args:
         architecture: of the backbone.
         frozen: how many layers are frozen.
         train_batchnorm: whether thawed BatchNormalization layers train.
         summary: with the layers after the backbone.
-        width: of the terminal, which long names are shortened for; None for any.
+        width: of the terminal, to shorten long names; None to keep them.
     """
     table = layer_table(architecture, frozen, train_batchnorm).to_dict("records")
     rows = [list(COLUMNS)]
     for known, layer in zip(table, architecture.layers, strict=True):
         rows.append([str(known["index"]), *_describe(layer), known["state"]])
     for index, layer in enumerate(architecture.classifier, start=len(architecture.layers)):
-        rows.append([str(index), *_describe(layer), "kept" if summary.keeps else "replaced"])
+        rows.append([str(index), *_describe(layer), "reused" if summary.keeps else "replaced"])
     for layer in summary.end:
         cells = _describe(layer)
         if summary.per_class and layer.name == CLASSIFIER:
@@ -111,14 +111,12 @@ def format_layers(
 
 
 def _with_titles(lines: Sequence[str], architecture: Architecture, frozen: int, keeps: bool) -> Iterator[str]:
-    """Yield the lines of the table, and between them the names of the blocks and of the parts of the network."""
+    """Yield the lines of the table, with titles for blocks and parts of the network."""
     blocks = {first: block for block, first in architecture.blocks.items()}
     count, cut = len(architecture.names), len(architecture.classifier)
     parts = {frozen: "thawed from here on"} if frozen < count else {}
     if cut:
-        parts[count] = (
-            f"the network's own classifier, {'which the head starts from' if keeps else 'which the head replaces'}"
-        )
+        parts[count] = f"original classifier: {'the head starts from it' if keeps else 'replaced by the head'}"
     parts[count + cut] = "pooling and head"
     longest = max(map(len, lines))
     yield lines[0]
@@ -135,7 +133,7 @@ def _describe(layer: Layer) -> list[str]:
 
 
 def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: bool) -> Iterator[str]:
-    """Yield a line for each state of the backbone's layers: how many layers are in it, and their parameters.
+    """Yield a line per state of the backbone's layers: the number of layers and of parameters.
 
     Args:
         architecture: of the backbone.
@@ -151,11 +149,11 @@ def summarize_states(architecture: Architecture, frozen: int, train_batchnorm: b
 
 
 def format_totals(summary: NetworkSummary, epochs: tuple[int | str, int]) -> Iterator[str]:
-    """Yield a table of the parameters that each phase trains and does not.
+    """Yield a table of trainable and frozen parameters in each phase.
 
     Args:
         summary: the network.
-        epochs: of the head phase, or what solves it instead, and of the thawed phase.
+        epochs: of the head phase, or its solver if that has no epochs, and of the thawed phase.
     """
     more = f" + {summary.per_class:,} x n" if summary.per_class else ""
     rows = [

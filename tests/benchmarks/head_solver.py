@@ -1,12 +1,11 @@
-"""What a converged head is worth: finetune.head.solver gradient and logistic, and fine-tuning from either.
+"""Compare finetune.head.solver gradient and logistic: the head, and fine-tuning that starts from it.
 
     python -m tests.benchmarks.head_solver SHARED [--seeds 3] [--only caltech101_20 ...] [--heads]
 
-SHARED is a folder that holds datasets/ (class folders) and mirror/ (MNIST, CIFAR-10, weights of MobileNetV2). Each seed
-draws other images, views and weights; all columns of a seed have the same. "plain" is scikit-learn's LogisticRegression
-with its defaults on the features of the images alone, without augmented views. Prints validation accuracy and loss, by
-which a solver is to be chosen, then test accuracy: lowest, median and highest of the seeds. --heads leaves out
-fine-tuning.
+SHARED is a folder with datasets/ (class folders) and mirror/ (MNIST, CIFAR-10, weights of MobileNetV2). Each seed
+draws other images, views and weights, which all columns share. "plain" is scikit-learn's LogisticRegression with its
+defaults, without augmented views. Prints the lowest, median and highest of the seeds: validation accuracy and loss, to
+choose the solver by, then test accuracy. --heads skips fine-tuning.
 """
 
 import argparse
@@ -53,7 +52,7 @@ DIGITS = {
     "extract": {"views": VIEWS},
     "finetune": {"head": {"epochs": 15}, "thawed": {"epochs": 15}},
 }
-# Source, number of images of each class in train, val and test, and other params.
+# Source, images per class in train, val and test, and other params.
 SETS: dict[str, tuple[str, tuple[int, int, int | str], Mapping[str, Any]]] = {
     "caltech101_20": ("datasets/caltech101_mini", (20, 10, "rest"), PHOTOS),
     "horses_zebras_20": ("datasets/horses_zebras", (20, 10, "rest"), PHOTOS),
@@ -68,7 +67,7 @@ Outcome = dict[str, dict[str, float]]  # validation accuracy and loss, test accu
 
 
 def main() -> None:
-    """Run every set with every seed, and print the tables."""
+    """Run every data set with every seed, and print the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.head_solver",
         description=__doc__,
@@ -104,7 +103,7 @@ def main() -> None:
 
 
 def prepare(here: Path, shared: Path, name: str) -> None:
-    """Write params.yaml for a set, and run what all seeds share."""
+    """Write params.yaml for a data set, and run the stages that all seeds share."""
     source, amounts, changes = SETS[name]
     shutil.copy(PROJECT / "recipes" / "default.yaml", here / "params.yaml")
     (here / "mirror").symlink_to(shared / "mirror")
@@ -118,7 +117,7 @@ def prepare(here: Path, shared: Path, name: str) -> None:
 
 
 def outcome(here: Path, seed: int) -> Outcome:
-    """Return what each column reads with a seed."""
+    """Return the results of each column for one seed."""
     set_params(here, {name: {"seed": seed} for name in ("split", "extract", "finetune")})
     for stage in (split, extract, extract_test):
         stage.main()
@@ -140,7 +139,7 @@ def outcome(here: Path, seed: int) -> Outcome:
 
 
 def fit_plainly() -> dict[str, float]:
-    """Return how scikit-learn's logistic regression reads the features, fitted to those of the images alone."""
+    """Return the results of scikit-learn's logistic regression, fitted without augmented views."""
     folder = Path("data/extract")
     rows, labels = (np.load(folder / f"train_{name}.npy")[::VIEWS] for name in ("features", "labels"))
     with threadpool_limits(1):

@@ -1,4 +1,4 @@
-"""The copy of the project, and the data in it, with which a benchmark works."""
+"""Set up the copy of the project that a benchmark runs in."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def project_copy(recipe: str | None = None, folder: Path | None = None) -> Itera
 
 
 def bring_data(here: Path, images: Path, weights: Path) -> tuple[str, str]:
-    """Make the project split ``images`` and start from ``weights``; return the paths of the copies."""
+    """Set ``images`` and ``weights`` as the project's sources; return the paths of their copies."""
     source, file = bring(here, images), bring(here, weights)
     set_params(here, {"fetch": {"items": []}, "split": {"source": source}, "pretrain": {"source": file}})
     return source, file

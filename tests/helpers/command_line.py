@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def command_line(file: str, description: str | None, *paths: str) -> ArgumentParser:
-    """Return the parser of a benchmark, whose ``__file__`` and docstring these are; ``paths`` are its arguments."""
+    """Return the parser of a benchmark, from its ``__file__``, its docstring and its positional arguments ``paths``."""
     name = f"python -m tests.benchmarks.{Path(file).stem}"
     parser = ArgumentParser(prog=name, description=description, formatter_class=RawTextHelpFormatter)
     for path in paths:

@@ -1,4 +1,4 @@
-"""Small ONNX networks as other libraries export them, and what NumPy says that they give."""
+"""Small ONNX networks as other libraries export them, and their outputs computed by NumPy."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def make_model(
     kind: int = TensorProto.FLOAT,
     opset: int = 18,
 ) -> onnx.ModelProto:
-    """Return a model of the input "image" (also "pixels" and "features_average" may be names in it)."""
+    """Return a model with the input "image"."""
     graph = helper.make_graph(
         list(nodes),
         "exported",
@@ -40,12 +40,12 @@ def make_model(
 
 
 def make_network(last: str = "maps", shape: Names = ("batch", 3, SIDE, SIDE), **options: Any) -> onnx.ModelProto:
-    """Return a network of patches, as vision transformers begin.
+    """Return a network that embeds patches, like the beginning of a vision transformer.
 
     Args:
-        last: what it gives: "maps" (n, 6, 4, 4), "maps_last" (n, 4, 4, 6), "tokens" (n, 17, 6; the first is a class
+        last: its output: "maps" (n, 6, 4, 4), "maps_last" (n, 4, 4, 6), "tokens" (n, 17, 6; the first is a class
             token), "vector" (n, 6), or several, separated by spaces.
-        shape: of the input; of (n, h, w, c) it is transposed first.
+        shape: of the input; (n, h, w, c) is transposed first.
         options: of ``make_model``.
     """
     nodes = [node("Conv", ["image", "kernel"], "maps", strides=[PATCH, PATCH])]
@@ -70,7 +70,7 @@ def make_network(last: str = "maps", shape: Names = ("batch", 3, SIDE, SIDE), **
 
 
 def run_network(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the network gives for preprocessed images (n, h, w, c), computed by NumPy."""
+    """Return the outputs of the network for preprocessed images (n, h, w, c), computed by NumPy."""
     count, grid = len(images), SIDE // PATCH
     patches = images.reshape(count, grid, PATCH, grid, PATCH, 3).transpose(0, 1, 3, 5, 2, 4)
     maps = np.tensordot(patches, KERNEL, ([3, 4, 5], [1, 2, 3]))

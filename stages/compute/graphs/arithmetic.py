@@ -16,7 +16,7 @@ def _merge(kind: str) -> Convert:
 
 
 def _combine(writer: Writer, kind: str, inputs: list[Any]) -> Tensor:
-    """Add, multiply and so on tensors, numbers and arrays, one after the other."""
+    """Apply a binary operator to tensors, numbers and arrays, from left to right."""
     total, *others = _alike(writer, inputs)
     like: Tensor = next(x for x in (total, *others) if isinstance(x, Tensor))
     for other in others:
@@ -25,7 +25,7 @@ def _combine(writer: Writer, kind: str, inputs: list[Any]) -> Tensor:
 
 
 def _alike(writer: Writer, inputs: list[Any]) -> list[Any]:
-    """Return tensors in one layout, and numbers and arrays as arrays."""
+    """Bring tensors to a common layout, and convert numbers to arrays."""
     maps = any(isinstance(x, Tensor) and x.channels_first for x in inputs)
     values = [x if isinstance(x, Tensor) else to_array(x) for x in inputs]
     maps = maps and not any(value.ndim for value in values if isinstance(value, np.ndarray))  # else channels are last

@@ -102,7 +102,7 @@ def _write(writer: Writer, layer: Any, *inputs: Any, **options: Any) -> Any:
         return _through(writer, unfold(layer), *inputs)
     if kind not in LAYERS or library not in ("keras", "keras_hub") or _channels_first(layer):
         raise UserError(f"the layer {layer.name} ({kind}) of the network {_WITHOUT}")
-    # Keras numbers operations by how many the process has made.
+    # Keras numbers operations per process, so their names vary.
     writer.enter(layer.name if isinstance(layer, keras.layers.Layer) else kind)
     try:
         return LAYERS[kind](writer, layer, *inputs, **options)

@@ -69,7 +69,7 @@ def _again(tensor: str, producers: Mapping[str, onnx.NodeProto], output: str) ->
 def join(bottom: onnx.ModelProto, top: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph that runs ``bottom``, and on its one output ``top``, whose one output it has."""
     top = compose.add_prefix(top, "thawed/")  # both may name a tensor alike
-    if (opset := find_opset(bottom)) > find_opset(top):  # as in a network of another library
+    if (opset := find_opset(bottom)) > find_opset(top):  # a network that another library exported
         top = version_converter.convert_version(top, opset)
     names = [(bottom.graph.output[0].name, top.graph.input[0].name)]
     graph = compose.merge_graphs(bottom.graph, top.graph, names, name=top.graph.name)
@@ -84,5 +84,5 @@ def join(bottom: onnx.ModelProto, top: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def find_opset(model: onnx.ModelProto) -> int:
-    """Return the version of ONNX's own operators that a model is written in."""
+    """Return the opset version of a model's standard ONNX operators."""
     return next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 1)

@@ -92,7 +92,7 @@ def _layernorm(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 def _normalization(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     x = writer.channels_last(x)
     if layer.invert:
-        raise NotImplementedError("Normalization that inverts")
+        raise NotImplementedError("Normalization with invert=True")
     x = writer.node("Sub", [x, to_array(layer.mean)], x)
     return writer.node("Div", [x, np.maximum(np.sqrt(to_array(layer.variance)), np.float32(keras.config.epsilon()))], x)
 
@@ -152,7 +152,7 @@ def _reshape(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 
 
 def _transposed_convolution(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    """Write a convolution that enlarges, with the pads of the convolution whose gradient it is."""
+    """Write a transposed convolution, padded like the convolution whose gradient it is."""
     if layer.output_padding is not None or set(layer.dilation_rate) != {1}:
         raise NotImplementedError("Conv2DTranspose with output_padding or dilation_rate")
     excess = [size - stride for size, stride in zip(layer.kernel_size, layer.strides, strict=True)]
@@ -170,7 +170,7 @@ def _transposed_convolution(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 
 
 def _group_norm(writer: Writer, layer: Any, x: Tensor) -> Tensor:
-    """Write it as the normalization of each of several instances, scaled and shifted channel by channel."""
+    """Write GroupNormalization as InstanceNormalization over groups, with scale and offset per channel."""
     if x.rank != 4 or layer.axis not in (-1, 3):
         raise NotImplementedError(f"GroupNormalization over axis {layer.axis} of {x.rank} dimensions")
     x = writer.channels_first(x)
@@ -191,13 +191,13 @@ def _upsample(writer: Writer, layer: Any, x: Tensor) -> Tensor:
 
 def _resizing(writer: Writer, layer: Any, x: Tensor) -> Tensor:
     if layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio or layer.antialias:
-        raise NotImplementedError("Resizing that keeps proportions or smooths")
+        raise NotImplementedError("Resizing with cropping, padding or antialiasing")
     sizes = np.array([layer.input.shape[-1], layer.height, layer.width])
     return _resize(writer, x, layer.interpolation, {"sizes": sizes})
 
 
 def _resize(writer: Writer, x: Tensor, interpolation: str, target: dict[str, np.ndarray]) -> Tensor:
-    """Resize feature maps, with pixels as squares of which the coordinates are the centers."""
+    """Resize feature maps; coordinates are those of pixel centers (half_pixel)."""
     modes = {"nearest": ("nearest", "round_prefer_ceil"), "bilinear": ("linear", "round_prefer_floor")}
     if interpolation not in modes:
         raise NotImplementedError(f"the interpolation {interpolation}")

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 OPSET = 17
 IR_VERSION = 8
 
-_NOTHING = np.zeros(0, np.float32)  # an input that is left out
+_NOTHING = np.zeros(0, np.float32)  # an omitted optional input
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -38,8 +38,8 @@ Convert = Callable[..., Any]  # from the writer, a layer and its inputs to its o
 
 
 def to_array(value: Any) -> np.ndarray:
-    """Return a number, or a weight of the framework, as float32."""
-    from stages.compute.runtime import keras  # here: a graph of another library needs no framework
+    """Return a number or a Keras weight as a float32 array."""
+    from stages.compute.runtime import keras  # here: wrapping another library's graph needs no framework
 
     return np.asarray(keras.ops.convert_to_numpy(value), np.float32)
 
