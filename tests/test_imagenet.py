@@ -78,7 +78,7 @@ def test_it_names_what_keras_names(
     code, out, err = predicted(monkeypatch, capsys, "noise.png", "--imagenet", "mobilenet_025")
     assert (code, out) == (2, "")
     assert "add mobilenet_025_imagenet_top, imagenet_classes to fetch.items" in err
-    assert "`dvc repro fetch@mobilenet_025_imagenet_top fetch@imagenet_classes`, or name a file" in err
+    assert "`dvc repro fetch@mobilenet_025_imagenet_top fetch@imagenet_classes`, or pass a weights file" in err
 
     keras.utils.set_random_seed(0)
     network = build("mobilenet_025", weights=None)
