@@ -241,7 +241,7 @@ def test_a_network_of_more_than_two_gigabytes_is_refused(here: Path) -> None:
     )
 
 
-WHY = "for the backbone is an ONNX network, which can only be run, not thawed; received"
+WHY = "because the backbone is an ONNX network, which can only be run, not thawed; received"
 
 
 @pytest.mark.parametrize(
@@ -261,8 +261,8 @@ WHY = "for the backbone is an ONNX network, which can only be run, not thawed; r
         ({"export": {"formats": ["onnx", "litert"]}}, f"export.formats: expected [onnx], {WHY} litert."),
         (
             {"extract": {"pooling": "first"}},
-            "extract.pooling: expected average, max or none, for the backbone ends in feature maps of 4 x 4 x 6 and "
-            "not in tokens, of which first takes one; received first.",
+            "extract.pooling: expected average, max or none, because the backbone ends in feature maps of 4 x 4 x 6; "
+            "received first, which is for tokens.",
         ),
         (
             {"pretrain": {"classes": ["a", "b"]}},

@@ -142,7 +142,7 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def check_classifier(pretrain: Pretrain, pooling: str, classes: list[str | int] | str) -> None:
-    """Raise UserError unless a head can start from the classifier of one's own network.
+    """Raise UserError unless a head can start from the classifier of the user's network.
 
     Args:
         pretrain: its section.

@@ -179,7 +179,7 @@ def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> in
     if freeze == "all":
         return len(names)
     if not architecture.trainable:
-        raise UserError(f"{key}: expected all, for the backbone is {A_GRAPH}; received {freeze}.")
+        raise UserError(f"{key}: expected all, because the backbone is {A_GRAPH}; received {freeze}.")
     if freeze == "none":
         return 0
     rows = [*names, *(layer.name for layer in architecture.classifier)]

@@ -35,8 +35,8 @@ def refuse_limits(
     if pooling == "first" and len(shape) != 2:
         kind = "a vector" if len(shape) == 1 else f"feature maps of {' x '.join(map(str, shape))}"
         found.append(
-            f"extract.pooling: expected average, max or none, for the backbone ends in {kind} and not in tokens, of "
-            f"which first takes one; received first."
+            f"extract.pooling: expected average, max or none, because the backbone ends in {kind}; received first, "
+            f"which is for tokens."
         )
     others = [name for name in formats if name != "onnx"]
     choices = (  # that need the network in the framework
@@ -47,14 +47,14 @@ def refuse_limits(
         (bool(others), "export.formats", "[onnx]", ", ".join(others)),
     )
     found += [
-        f"{key}: expected {allowed}, for the backbone is {A_GRAPH}; received {value}."
+        f"{key}: expected {allowed}, because the backbone is {A_GRAPH}; received {value}."
         for wrong, key, allowed, value in choices
         if wrong and not architecture.trainable
     ]
     if architecture.of_hub and "keras" in formats:
         found.append(
-            "export.formats: expected onnx, saved_model or litert, for the backbone has layers of KerasHub, which no "
-            ".keras file holds; received keras."
+            "export.formats: expected onnx, saved_model or litert, because Keras cannot load KerasHub's layers from a "
+            ".keras file; received keras."
         )
     if found:
         raise UserError("\n".join(found))
