@@ -410,7 +410,7 @@ LOGISTIC = {
 }
 
 
-@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("output", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_a_logistic_head_is_where_fine_tuning_starts(
     here: Path, capsys: pytest.CaptureFixture[str], output: str
 ) -> None:

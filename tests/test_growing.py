@@ -424,7 +424,7 @@ def test_the_whole_graph_on_data_that_grow(finished: Path, tmp_path: Path) -> No
     scores = json.loads((here / "data/evaluate/scores.json").read_text())
     assert scores["locked"]["test_images"] == 50
     page = (here / "data/report/report.html").read_text()
-    assert "Over the 50 test images that are locked" in page
+    assert "On the 50 locked test images" in page
     assert "source: &lt;b&gt;drawn&lt;/b&gt;" in page
     assert json.loads((here / "data/export/model.json").read_text())["data"] == {"source": "<b>drawn</b>"}
     set_params(here, {"split": {"about": {"license": "CC0"}}})

@@ -157,7 +157,10 @@ def test_each_depth_is_an_experiment_and_the_workspace_stays(
         assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
 
 
-@pytest.mark.parametrize(("end", "code", "said"), [("fails", 1, "it cannot be"), ("interrupted", 130, "interrupted")])
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [("fails", 1, "it cannot be"), pytest.param("interrupted", 130, "interrupted", marks=pytest.mark.slow)],
+)
 def test_what_ends_early_leaves_the_workspace_as_it_was(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], end: str, code: int, said: str
 ) -> None:
