@@ -249,7 +249,7 @@ def test_the_classifier_of_a_whole_network_is_counted(
     assert lines[own - 1].split()[:2] == ["11", "gap"]
     assert lines[own - 1].split()[-1] == "thawed"
     assert [line.split() for line in lines[own + 1 : own + 3]] == [
-        ["12", "drop", "Dropout", "12", "0", state],
+        ["12", "drop", "Dropout", "12", "0", "replaced"],
         ["13", "top", "Dense", "4", "52", state],
     ]
     assert "pooling and head" in lines[own + 3]

@@ -99,7 +99,8 @@ def format_layers(
     for known, layer in zip(table, architecture.layers, strict=True):
         rows.append([str(known["index"]), *_describe(layer), known["state"]])
     for index, layer in enumerate(architecture.classifier, start=len(architecture.layers)):
-        rows.append([str(index), *_describe(layer), "reused" if summary.keeps else "replaced"])
+        reused = summary.keeps and layer.parameters > 0  # dropout is that of finetune.head
+        rows.append([str(index), *_describe(layer), "reused" if reused else "replaced"])
     for layer in summary.end:
         cells = _describe(layer)
         if summary.per_class and layer.name == CLASSIFIER:
