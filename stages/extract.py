@@ -6,7 +6,6 @@ writes data/extract/: activations of the training and validation images at each 
 from, and features at the end of the backbone, which the head trains from; with fresh views the pixels alone.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.files import write_json
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
@@ -70,8 +70,7 @@ def main() -> None:
     with replace_folder(EXTRACT) as folder:
         write_description(folder, description)
         if description.fresh:
-            draws = params.model_dump(include={"augment", "seed"})
-            (folder / "fresh.json").write_text(json.dumps(draws, indent=2) + "\n", encoding="utf-8")
+            write_json(folder / "fresh.json", params.model_dump(include={"augment", "seed"}))
         for name, split, count in (("train", train, params.stored_views), ("val", val, 1)):
             images = load_all(show_progress(split.images(), f"{name} images", len(split)), contract)
             views = make_views(images, split.labels(), count, len(split.classes), params.augment, params.seed)

@@ -225,13 +225,15 @@ def test_it_is_said_once_why_training_accuracy_can_be_lower(here: Path, capsys: 
         )
 
 
+def run_anew() -> dict[str, bytes]:
+    """Run the stage as a new process would; return what it wrote."""
+    keras.utils.clear_session()
+    finetune.main()
+    return written()
+
+
 def test_the_same_seed_gives_the_same_bytes(here: Path) -> None:
-    runs = []
-    for _ in range(2):
-        keras.utils.clear_session()  # as a new process has it
-        finetune.main()
-        runs.append(written())
-    assert runs[0] == runs[1]
+    assert run_anew() == run_anew()
 
 
 def test_a_head_that_starts_from_the_source_predicts_as_the_source_does(here: Path) -> None:
@@ -416,12 +418,7 @@ def test_a_logistic_head_is_where_fine_tuning_starts(
 ) -> None:
     set_params(here, {"finetune": LOGISTIC})
     set_params(here, {"finetune": {"head": {"output": output}}})
-    runs = []
-    for _ in range(2):
-        keras.utils.clear_session()  # as a new process has it
-        finetune.main()
-        runs.append(written())
-    assert runs[0] == runs[1]
+    assert run_anew() == run_anew()
     assert "by 5-fold cross-validation over 16 images), " in capsys.readouterr().out
     history = pd.read_csv("data/finetune/history.csv")
     assert list(history["phase"]) == ["head"] + ["thawed"] * 3

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from stages import evaluate, export, extract, extract_test, finetune, pretrain, split
-from stages.backbones.build import read_network
+from stages.backbones.build import build_pretrained
 from stages.backbones.pretrained import read_pretrained, write_pretrained
 from stages.backbones.source import find_source
 from stages.base.errors import UserError
@@ -71,7 +71,7 @@ def save(name: str, folder: Path = PRESET) -> keras.Model:
 
 def read(**changes: object) -> Backbone:
     params = section().model_copy(update=changes)
-    return read_network(params, find_source(params)).backbone
+    return build_pretrained(params, find_source(params)).backbone
 
 
 def run(network: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def write_again() -> Backbone:
     start(seed=0)
     with replace_folder(PRETRAIN) as folder:
         params = section()
-        write_pretrained(folder, read_network(params, find_source(params)))
+        write_pretrained(folder, build_pretrained(params, find_source(params)))
     return read_pretrained(PRETRAIN).backbone
 
 

@@ -10,7 +10,6 @@ from stages.schema.pretrain import SOURCE, Pretrain
 
 if TYPE_CHECKING:
     from stages.backbones.pretrained import Pretrained
-    from stages.compute.networks import Backbone
 
 
 def describe_backbone(params: Pretrain) -> Architecture:
@@ -22,41 +21,38 @@ def describe_backbone(params: Pretrain) -> Architecture:
     return build_backbone(params)[0]
 
 
-def build_backbone(params: Pretrain) -> "tuple[Architecture, Backbone | None]":
-    """Return the backbone's architecture, and the network. A built-in backbone has random weights and needs no file.
+def build_backbone(params: Pretrain) -> "tuple[Architecture, Pretrained | None]":
+    """Return the backbone's architecture, and what ``build_pretrained`` returns; None if it is an ONNX graph.
 
     Args:
         params: the section ``pretrain``.
-
-    Returns:
-        The network is None if the backbone is an ONNX graph.
 
     Raises:
         UserError: there is no such backbone, or it does not accept these images.
     """
-    if params.backbone == SOURCE:
-        source = find_source(params)
-        if source.is_graph:
-            return read_onnx_backbone(params, source).architecture, None
-        backbone = read_network(params, source).backbone
-    else:
-        backbone = find_backbone(params.backbone, params.image_size).build(params.image_size)
-    return backbone.architecture, backbone
+    source = find_source(params) if params.backbone == SOURCE else None
+    if source and source.is_graph:
+        return read_onnx_backbone(params, source).architecture, None
+    pretrained = build_pretrained(params, source)
+    return pretrained.backbone.architecture, pretrained
 
 
-def read_network(params: Pretrain, source: Source) -> "Pretrained":
-    """Return the network in a file of Keras or a preset of KerasHub as a backbone, with its classifier.
+def build_pretrained(params: Pretrain, source: Source | None) -> "Pretrained":
+    """Return the network of the user's own model with its classifier, or a built-in backbone with random weights.
 
     Args:
         params: the section ``pretrain``.
-        source: what ``params.source`` is.
+        source: what ``params.source`` is, but not an ONNX network; a built-in backbone needs none.
 
     Raises:
-        UserError: it cannot be read, or is no network of images as ``params`` say.
+        UserError: there is no such backbone, its file cannot be read, or it does not accept these images.
     """
     # Here: they import the framework.
     from stages.backbones.keras_backbone import read_keras_backbone
     from stages.backbones.preset_backbone import read_preset_backbone
+    from stages.backbones.pretrained import Pretrained
 
-    read = read_preset_backbone if source.kind == "keras_hub" else read_keras_backbone
-    return read(params, source.path)
+    if source and source.is_model:
+        read = read_preset_backbone if source.kind == "keras_hub" else read_keras_backbone
+        return read(params, source.path)
+    return Pretrained(find_backbone(params.backbone, params.image_size).build(params.image_size))

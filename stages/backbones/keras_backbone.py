@@ -51,7 +51,7 @@ def adopt_network(params: Pretrain, path: Path, model: Model, preprocessing: Pre
     try:
         flat = flatten(model, params.image_size)
     except (UserError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = summarize(error)[:200]
         raise _refused(path, f"the network does not accept images of {params.image_size} px: {reason}") from None
     network = cut_classifier(flat, None if params.output == AUTO else params.output, find_blocks)
     if network is None:

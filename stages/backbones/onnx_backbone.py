@@ -11,6 +11,7 @@ from stages.backbones.onnx_wrapper import wrap_network
 from stages.backbones.pixel_scaling import describe_found, find_scaling
 from stages.backbones.source import Source
 from stages.base.errors import UserError
+from stages.base.files import write_json
 from stages.base.terminal import say
 from stages.compute.architecture import GRAPH, NETWORK, Architecture
 from stages.compute.graphs.edit import write
@@ -66,5 +67,4 @@ def write_onnx_backbone(folder: Path, own: OnnxBackbone) -> None:
     description = {"architecture": asdict(own.architecture), "backbone": None}
     (folder / NETWORK).write_text(json.dumps(description) + "\n", encoding="utf-8")
     write(own.graph, folder / GRAPH)
-    metrics = {"parameters": own.architecture.layers[-1].parameters}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "metrics.json", {"parameters": own.architecture.layers[-1].parameters})

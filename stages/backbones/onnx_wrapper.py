@@ -130,11 +130,8 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
             ) from None
     network = compose.add_prefix(found, _PREFIX, inplace=found is not model)
     network.ir_version = max(network.ir_version, IR_VERSION)
-    for field in (
-        "value_info",
-        "quantization_annotation",
-    ):  # fixed shapes; unread metadata
-        network.graph.ClearField(field)
+    network.graph.ClearField("value_info")  # shapes for a fixed batch size
+    network.graph.ClearField("quantization_annotation")  # metadata that nothing reads
     return network
 
 

@@ -1,20 +1,19 @@
 """Make the backbone that ``pretrain`` hands on: with published weights, trained on a data set, or random."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from stages.backbones.build import read_network
+from stages.backbones.build import build_pretrained
 from stages.backbones.keras_backbone import describe_keras_backbone, find_second_scaling
 from stages.backbones.leakage import write_learned
 from stages.backbones.preset_backbone import describe_preset
 from stages.backbones.pretrained import Pretrained, write_pretrained
 from stages.backbones.pretraining_data import read_pixels
-from stages.backbones.registry import find_backbone
 from stages.backbones.source import Source
 from stages.backbones.weights import load_published
 from stages.base.arrays import Subset
+from stages.base.files import write_json
 from stages.base.terminal import say
 from stages.compute.forward import Forward
 from stages.compute.networks import Backbone, build_head, build_network
@@ -40,10 +39,7 @@ def make_backbone(folder: Path, params: Pretrain, source: Source, *, devices: in
     start(params.seed, devices)
     history = pd.DataFrame(columns=COLUMNS)
     metrics: dict[str, float] = {}
-    if source.is_model:
-        pretrained = read_network(params, source)
-    else:
-        pretrained = Pretrained(find_backbone(params.backbone, params.image_size).build(params.image_size))
+    pretrained = build_pretrained(params, source)
     backbone, model = pretrained.backbone, pretrained.backbone.model
     if source.is_model:
         say(describe_keras_backbone(pretrained, source.path))
@@ -62,7 +58,7 @@ def make_backbone(folder: Path, params: Pretrain, source: Source, *, devices: in
     write_pretrained(folder, pretrained)
     history.to_csv(folder / "history.csv", index=False)
     metrics["parameters"] = model.count_params()
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "metrics.json", metrics)
 
 
 def _learn(

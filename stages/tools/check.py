@@ -13,8 +13,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from stages.backbones.build import describe_backbone, read_network
-from stages.backbones.source import find_source
+from stages.backbones.build import build_backbone
 from stages.base.errors import UserError
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
@@ -117,11 +116,14 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
     if "export" in sections:
         chosen["formats"] = sections["export"].formats
     try:
-        architecture = describe_backbone(pretrain)
+        architecture, pretrained = build_backbone(pretrain)
         fresh, initial = extract.views == "fresh", finetune.head.initial
         refuse_limits(architecture, pooling=extract.pooling, fresh=fresh, initial=initial, **chosen)
-        if initial == "source" and pretrain.backbone == SOURCE:
-            check_classifier(pretrain, extract.pooling, sections["split"].classes if "split" in sections else "all")
+        if initial == "source" and pretrain.backbone == SOURCE and pretrained:
+            from stages.transfer.heads import select_outputs  # here: it imports the framework
+
+            classes = sections["split"].classes if "split" in sections else "all"
+            select_outputs(pretrained, extract.pooling, [] if classes == "all" else [str(name) for name in classes])
         depths = resolve_depths(architecture, extract.freeze, extract.depths)
         depth = select_depth(architecture, depths, thawed.freeze)
         plan_unfreezing(architecture, thawed.plan, depth.frozen)
@@ -139,20 +141,6 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
         f"{stored}.",
         [],
     )
-
-
-def check_classifier(pretrain: Pretrain, pooling: str, classes: list[str | int] | str) -> None:
-    """Raise UserError unless a head can start from the classifier of the user's network.
-
-    Args:
-        pretrain: its section.
-        pooling: ``extract.pooling``.
-        classes: ``split.classes``.
-    """
-    from stages.transfer.heads import select_outputs  # here: it imports the framework
-
-    names = [str(name) for name in classes] if isinstance(classes, list) else []
-    select_outputs(read_network(pretrain, find_source(pretrain)), pooling, names)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def main() -> None:
     )
 
     train_batchnorm = thawed.batchnorm == "train"
-    architecture, backbone = build_backbone(pretrain)
+    architecture, pretrained = build_backbone(pretrain)
+    backbone = pretrained.backbone if pretrained else None
     refuse_limits(architecture, pooling=extract.pooling, initial=head.initial)
     depths = resolve_depths(architecture, extract.freeze if given is None else parse_freeze(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else thawed.freeze

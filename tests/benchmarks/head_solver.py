@@ -8,7 +8,6 @@ defaults, without augmented views. Prints the lowest, median and highest of the 
 choose the solver by, then test accuracy. --heads skips fine-tuning.
 """
 
-import argparse
 import json
 import shutil
 import statistics
@@ -32,6 +31,7 @@ from stages.fetch import fetch
 from stages.images.split_file import SplitFile
 from tests.benchmarks.measured import processor, table
 from tests.conftest import PROJECT
+from tests.helpers.command_line import command_line
 from tests.helpers.copies import scores, set_params
 
 VIEWS = 3
@@ -68,12 +68,7 @@ Outcome = dict[str, dict[str, float]]  # validation accuracy and loss, test accu
 
 def main() -> None:
     """Run every data set with every seed, and print the tables."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.head_solver",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument("shared", type=Path)
+    parser = command_line(__file__, __doc__, "shared")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--heads", action="store_true")
