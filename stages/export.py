@@ -31,7 +31,7 @@ from stages.images.load import load_all
 from stages.images.split_file import SplitFile
 from stages.schema.export import Export
 from stages.schema.split import Split
-from stages.transfer.limits import refuse_limits
+from stages.transfer.compatibility import check_compatibility
 from stages.transfer.model_pair import read_model_pair
 
 PARAMS = Path("params.yaml")
@@ -60,7 +60,7 @@ def main() -> None:
 
     (about,) = read_values(PARAMS, "split", Split, "about")
     formats = [name for name in FILES if name in params.formats]
-    refuse_limits(read_architecture(PRETRAIN), formats=formats)
+    check_compatibility(read_architecture(PRETRAIN), formats=formats)
     card = Card(pair.classes, contract, formats, about if isinstance(about, dict) else {})
     write = make_writers(card)
     report = {}

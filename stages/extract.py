@@ -29,10 +29,10 @@ from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
 from stages.transfer.activations import Description, check_disk_space, describe_depths, tensor_shapes, write_description
+from stages.transfer.compatibility import check_compatibility
 from stages.transfer.extraction import write_outputs
 from stages.transfer.feature_extractor import open_feature_extractor
 from stages.transfer.freeze import resolve_depths
-from stages.transfer.limits import refuse_limits
 
 PARAMS = Path("params.yaml")
 TRAIN = Path("data/split/train.parquet")
@@ -49,7 +49,7 @@ def main() -> None:
     choose_backend(backend, precision)
     architecture = read_architecture(PRETRAIN)
     fresh = params.views == "fresh"
-    refuse_limits(architecture, pooling=params.pooling, fresh=fresh, runner=runner, precision=precision)
+    check_compatibility(architecture, pooling=params.pooling, fresh=fresh, runner=runner, precision=precision)
     train, val = SplitFile(TRAIN), SplitFile(VAL)
     contract = Contract(architecture.pixels[0], architecture.pixels[-1], **train.reading)
     description = Description(

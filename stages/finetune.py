@@ -16,8 +16,9 @@ from stages.compute.architecture import FEATURES
 from stages.compute.backend import choose_backend
 from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
-from stages.schema.finetune import Finetune, check_solver
+from stages.schema.finetune import Finetune
 from stages.transfer.activations import Description, read_description
+from stages.transfer.compatibility import check_solver
 from stages.transfer.data import has_mixed_views, read_data
 
 PARAMS = Path("params.yaml")
@@ -48,7 +49,7 @@ def check(params: Finetune, activations: Description, val: SplitFile) -> None:
     validation = read_data(EXTRACT, "val", FEATURES, activations)
     if len(val) != (0 if validation is None else len(validation)):
         raise UserError(f"{EXTRACT} was made from other images than {VAL}. Run `dvc repro extract`.")
-    check_solver(params.head, activations.fresh, has_mixed_views(EXTRACT))
+    check_solver(params.head.solver, activations.fresh, has_mixed_views(EXTRACT))
     if params.checkpoint != "last" and validation is None:
         raise UserError(
             f"finetune.checkpoint: '{params.checkpoint}' needs validation images, and split.val left none. Set it to "

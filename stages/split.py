@@ -21,7 +21,6 @@ from stages.schema.split import Split
 from stages.sources.data_set import Reject
 from stages.sources.rejects import list_on_failure, say_left_out, write_left_out
 from stages.splitting.amounts import SplitPlan, check_amounts
-from stages.splitting.assign import drop_duplicates, select_classes
 from stages.splitting.assignment import assign_splits
 from stages.splitting.counts import say_splits, write_counts
 from stages.splitting.examine import ExaminedImage, examine
@@ -29,6 +28,7 @@ from stages.splitting.gray_range import describe_range
 from stages.splitting.lock_table import read_lock_table
 from stages.splitting.near_duplicates import describe_pairs, write_pairs
 from stages.splitting.source import read_source
+from stages.splitting.stratified import drop_duplicates, select_classes
 
 PARAMS = Path("params.yaml")
 FETCHED = Path("data/fetch")

@@ -21,10 +21,10 @@ from stages.images.split_file import SplitFile
 from stages.measure.comparison import describe_overlap
 from stages.sources.data_set import Sample
 from stages.splitting.amounts import Amount, SplitPlan
-from stages.splitting.assign import assign_images, drop_duplicates
 from stages.splitting.examine import ExaminedImage
 from stages.splitting.groups import Grouping, assign, assign_groups, name_groups
 from stages.splitting.lock_table import DIGITS, LockRows, LockTable, read_lock_table, read_rows, write_rows
+from stages.splitting.stratified import assign_images, drop_duplicates
 from stages.tools import lock
 from tests.conftest import Refusal
 from tests.helpers.copies import commit, name_author, run, set_params

@@ -26,8 +26,8 @@ from stages.compute.trainable import LayerFreezer
 from stages.schema.pretrain import Pretrain
 from stages.training.dataloader import ArrayData
 from stages.training.train import TrainingConfig, fit
+from stages.transfer.compatibility import check_compatibility
 from stages.transfer.freeze import resolve_freeze
-from stages.transfer.limits import refuse_limits
 from tests.helpers.copies import set_params
 from tests.helpers.miniature import pictures
 from tests.helpers.small import small_project
@@ -212,7 +212,7 @@ def test_with_all_frozen_no_stage_after_pretrain_needs_the_library(here: Path, m
 def test_keras_files_are_refused_beforehand(here: Path) -> None:
     save("ViT")
     with pytest.raises(UserError, match=r"export\.formats: expected onnx, saved_model or litert, .* received keras"):
-        refuse_limits(read().architecture, formats=["onnx", "keras"])
+        check_compatibility(read().architecture, formats=["onnx", "keras"])
 
 
 @pytest.mark.hub

@@ -72,7 +72,7 @@ def test_dvc_yaml_declares_what_the_stages_use() -> None:
             "def f():\n    from stages.compute import networks",
             "report: imports stages/compute/networks.py",
         ),
-        ("splitting/assign.py", 'open("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
+        ("splitting/stratified.py", 'open("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("split.py", 'OTHER = Path("data/pretrain/metrics.json")', "split: opens data/pretrain/metrics.json"),
         ("finetune.py", 'TEST = Path("data/split/test.parquet")', "finetune: opens data/split/test.parquet"),
         ("finetune.py", 'TEST = Path("data/extract_test")', "finetune: opens data/extract_test"),

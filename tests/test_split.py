@@ -28,8 +28,8 @@ from stages.sources.idx import write_idx
 from stages.sources.read import read_data_set
 from stages.split import main
 from stages.splitting.amounts import Amount, SplitPlan, check_amounts
-from stages.splitting.assign import assign_images, drop_duplicates, select_classes
 from stages.splitting.examine import ExaminedImage, examine
+from stages.splitting.stratified import assign_images, drop_duplicates, select_classes
 from tests.conftest import Refusal
 from tests.helpers.copies import set_params
 from tests.test_images import AWKWARD

@@ -9,12 +9,12 @@ from typing import Any
 from stages.backbones.registry import BACKBONES, weights_item
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS
-from stages.schema.finetune import check_solver
 from stages.schema.split import Split
 from stages.sources.read import AUTO
 from stages.sources.tables import find_labels
 from stages.splitting.amounts import check_amounts
 from stages.splitting.source import read_source, select_columns
+from stages.transfer.compatibility import check_solver
 
 
 def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
@@ -57,7 +57,7 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
             f"finetune.checkpoint: '{checkpoint}' needs validation images, and split.val is 0. Set it to last."
         )
     extract = sections["extract"]
-    found += _refused(check_solver, sections["finetune"].head, extract.views == "fresh", extract.augment.mixes)
+    found += _refused(check_solver, sections["finetune"].head.solver, extract.views == "fresh", extract.augment.mixes)
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
         found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
     return found

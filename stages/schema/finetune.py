@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from stages.base.errors import UserError
 from stages.base.params import Section, Seed, allowed
 from stages.schema.extract import Freeze, is_freeze
 
@@ -239,26 +238,3 @@ class Finetune(Section):
             if value.patience and _takes_steps(phase) and value.floor >= phase.learning_rate:
                 raise ValueError(f"expected a floor below {name}.learning_rate: {phase.learning_rate}")
         return value
-
-
-def check_solver(head: Head, fresh: bool, mixed: bool) -> None:
-    """Check that the head's solver supports the views that ``extract`` makes.
-
-    Args:
-        head: its section.
-        fresh: whether each epoch draws new views, so that no features are stored.
-        mixed: whether augmented views are mixed.
-
-    Raises:
-        UserError: it cannot.
-    """
-    if head.solver == "logistic" and (fresh or mixed):
-        key, why, remedy = (
-            ("extract.views", "fresh stores no features", "extract.views to a count")
-            if fresh
-            else ("extract.augment", "mixup and cutmix make views of several classes", "both to 0")
-        )
-        raise UserError(
-            f"finetune.head.solver: expected gradient, because {key}: {why}; received logistic. Set it to gradient, or "
-            f"{remedy}."
-        )

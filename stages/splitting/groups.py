@@ -10,8 +10,8 @@ from stages.base.splits import SPLITS
 from stages.base.terminal import say
 from stages.sources.data_set import Reject
 from stages.splitting.amounts import Amount, SplitPlan, group_by_part
-from stages.splitting.assign import assign_images, drop_duplicates, find_misplaced, rank
 from stages.splitting.examine import ExaminedImage
+from stages.splitting.stratified import assign_images, drop_duplicates, find_misplaced, rank
 
 GroupRule = str | dict[str, str]  # of split.group
 

@@ -31,8 +31,8 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import SOURCE, Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
+from stages.transfer.compatibility import check_compatibility
 from stages.transfer.freeze import plan_unfreezing, resolve_depths, select_depth
-from stages.transfer.limits import refuse_limits
 
 PARAMS = Path("params.yaml")
 PIPELINE = Path("dvc.yaml")
@@ -118,7 +118,7 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
     try:
         architecture, pretrained = build_backbone(pretrain)
         fresh, initial = extract.views == "fresh", finetune.head.initial
-        refuse_limits(architecture, pooling=extract.pooling, fresh=fresh, initial=initial, **chosen)
+        check_compatibility(architecture, pooling=extract.pooling, fresh=fresh, initial=initial, **chosen)
         if initial == "source" and pretrain.backbone == SOURCE and pretrained:
             from stages.transfer.heads import select_outputs  # here: it imports the framework
 

@@ -22,9 +22,9 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
 from stages.splitting.source import read_source
+from stages.transfer.compatibility import check_compatibility
 from stages.transfer.costs import Images, describe_disk_usage
 from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, plan_unfreezing, resolve_depths, select_depth
-from stages.transfer.limits import refuse_limits
 
 PARAMS = Path("params.yaml")
 TABLES = Path("data/tables")
@@ -51,7 +51,7 @@ def main() -> None:
     train_batchnorm = thawed.batchnorm == "train"
     architecture, pretrained = build_backbone(pretrain)
     backbone = pretrained.backbone if pretrained else None
-    refuse_limits(architecture, pooling=extract.pooling, initial=head.initial)
+    check_compatibility(architecture, pooling=extract.pooling, initial=head.initial)
     depths = resolve_depths(architecture, extract.freeze if given is None else parse_freeze(given), extract.depths)
     freeze = AS_EXTRACTED if given is not None else thawed.freeze
     frozen = select_depth(architecture, depths, freeze).frozen

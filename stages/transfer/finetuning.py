@@ -24,10 +24,10 @@ from stages.training.checkpoint import checkpoint_folder
 from stages.training.history import describe, describe_training_accuracy, join
 from stages.training.train import TrainingConfig, fit
 from stages.transfer.activations import Description
+from stages.transfer.compatibility import check_compatibility
 from stages.transfer.data import read_data, read_images, read_outputs
 from stages.transfer.freeze import layer_table, plan_unfreezing, select_depth
 from stages.transfer.heads import make_head
-from stages.transfer.limits import refuse_limits
 from stages.transfer.linear_probe import probe
 from stages.transfer.model_pair import ModelPair, predict, write_model_pair
 from stages.transfer.model_pair_keras import write_model
@@ -74,7 +74,7 @@ def train(
 def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resume: Path | None) -> None:
     pretrain, activations = inputs.pretrain, inputs.activations
     architecture, pooling = read_architecture(pretrain), activations.pooling
-    refuse_limits(architecture, initial=params.head.initial)
+    check_compatibility(architecture, initial=params.head.initial)
     depth = select_depth(architecture, activations.depths, params.thawed.freeze)
     frozen_from = plan_unfreezing(architecture, params.thawed.plan, depth.frozen)
     train_batchnorm, frozen = params.thawed.batchnorm == "train", min(frozen_from.values())

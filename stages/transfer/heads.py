@@ -31,7 +31,7 @@ def make_head(
     """
     head = make_new_head(params, architecture.features(pooling), len(classes))
     if params.initial == "source":
-        assert pretrained is not None, "stages.transfer.limits refuses it"
+        assert pretrained is not None, "stages.transfer.compatibility refuses it"
         start_from_source(head, pretrained, pooling, classes)
     return head
 

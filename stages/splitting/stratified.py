@@ -1,4 +1,4 @@
-"""Assign images to splits: the requested numbers, no image twice, and stable as the data set grows."""
+"""Assign images to splits class by class: the requested numbers, no image twice, stable as the data set grows."""
 
 import hashlib
 from collections import Counter

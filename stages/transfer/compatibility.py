@@ -1,4 +1,4 @@
-"""What a backbone does not allow: an ONNX network, training and the framework; KerasHub's, a .keras file."""
+"""Check that choices in params.yaml are compatible: with the backbone (ONNX, KerasHub), and solver with views."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from stages.base.errors import UserError
 from stages.compute.architecture import A_GRAPH, Architecture
 
 
-def refuse_limits(
+def check_compatibility(
     architecture: Architecture,
     *,
     pooling: str = "average",
@@ -58,3 +58,26 @@ def refuse_limits(
         )
     if found:
         raise UserError("\n".join(found))
+
+
+def check_solver(solver: str, fresh: bool, mixed: bool) -> None:
+    """Check that the head's solver supports the views that ``extract`` makes.
+
+    Args:
+        solver: ``finetune.head.solver``.
+        fresh: whether each epoch draws new views, so that no features are stored.
+        mixed: whether augmented views are mixed.
+
+    Raises:
+        UserError: it does not.
+    """
+    if solver == "logistic" and (fresh or mixed):
+        key, why, remedy = (
+            ("extract.views", "fresh stores no features", "extract.views to a count")
+            if fresh
+            else ("extract.augment", "mixup and cutmix make views of several classes", "both to 0")
+        )
+        raise UserError(
+            f"finetune.head.solver: expected gradient, because {key}: {why}; received logistic. Set it to gradient, or "
+            f"{remedy}."
+        )
