@@ -3,6 +3,8 @@
 from math import sqrt
 from statistics import NormalDist
 
+import numpy as np
+
 
 def bound_accuracy(right: int, images: int, confidence: float) -> tuple[float, float]:
     """Return the score interval of an accuracy (Wilson, J. Am. Stat. Assoc. 22, 1927, 209-212).
@@ -51,6 +53,18 @@ def bound_difference(lost: int, won: int, images: int, confidence: float) -> tup
     difference = (won - lost) / n
     reach = _quantile(confidence) * sqrt((won + lost + 1) - (won - lost) ** 2 / n) / n
     return max(-1.0, difference - reach), min(1.0, difference + reach)
+
+
+def measure_difference(before: np.ndarray, after: np.ndarray, confidence: float) -> tuple[float, float, float]:
+    """Return (accuracy after - accuracy before) on the same images, and the ends of its interval.
+
+    Args:
+        before: bool (n,), whether the first model is right about each image; n is at least 1.
+        after: likewise, of the second model.
+        confidence: of the interval.
+    """
+    lost, won = int((before & ~after).sum()), int((~before & after).sum())
+    return (won - lost) / len(before), *bound_difference(lost, won, len(before), confidence)
 
 
 def _quantile(confidence: float) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.measure.intervals import bound_accuracy, bound_difference
+from stages.measure.intervals import bound_accuracy, measure_difference
 from stages.measure.predictions import compute_losses
 
 DECIMALS = 5  # written: the last bits differ between machines, which must not show up in git
@@ -32,9 +32,8 @@ def measure(
     measured = {name: compute_scores(labels, rows, confidence, bins) for name, rows in probabilities.items()}
     if compare:
         before, after = (probabilities[name].argmax(axis=1) == labels for name in ("head", "finetuned"))
-        lost, won = int((before & ~after).sum()), int((~before & after).sum())
-        low, high = bound_difference(lost, won, len(labels), confidence)
-        measured["gain"] = {"accuracy": (won - lost) / len(labels), "accuracy_low": low, "accuracy_high": high}
+        gain, low, high = measure_difference(before, after, confidence)
+        measured["gain"] = {"accuracy": gain, "accuracy_low": low, "accuracy_high": high}
     return {name: {key: round(value, DECIMALS) for key, value in row.items()} for name, row in measured.items()}
 
 

@@ -1,0 +1,90 @@
+"""Choose between models by the validation images: log loss ranks, accuracy is shown with what its difference can tell.
+
+Log loss ranks because it also counts how sure a model was, so it separates models that accuracy cannot tell apart, and
+because the checkpoint of each model was chosen by it, too.
+"""
+
+from math import ceil
+
+import pandas as pd
+
+from stages.measure.intervals import bound_accuracy, bound_difference
+
+SKEWED = 2  # times the smallest class's images: with a larger class, accuracy mostly measures that class
+
+
+def measure_predictions(table: pd.DataFrame, confidence: float, model: str = "finetuned") -> dict[str, float]:
+    """Return log loss in nats, accuracy with its Wilson interval and, if the classes are skewed, balanced accuracy.
+
+    Balanced accuracy is the mean over the classes of the share of their images that are predicted correctly.
+
+    Args:
+        table: predictions, as ``stages.measure.predictions.tabulate`` makes them; at least one.
+        confidence: of the interval, such as 0.95.
+        model: ``finetuned`` or ``head``.
+    """
+    right = table[f"{model}_predicted"] == table["class"]
+    low, high = bound_accuracy(int(right.sum()), len(right), confidence)
+    measured = {
+        "log_loss": float(table[f"{model}_loss"].mean()),
+        "accuracy": float(right.mean()),
+        "accuracy_low": low,
+        "accuracy_high": high,
+    }
+    if is_skewed(table["class"]):
+        measured["balanced_accuracy"] = float(right.groupby(table["class"]).mean().mean())
+    return measured
+
+
+def is_skewed(classes: pd.Series) -> bool:
+    """Return whether the largest class has more than SKEWED times as many images as the smallest.
+
+    Args:
+        classes: the class of each image.
+    """
+    counts = classes.value_counts()
+    return bool(counts.max() > SKEWED * counts.min())
+
+
+def find_detectable_difference(images: int, confidence: float, differing: int = 0) -> float | None:
+    """Return the smallest difference of two accuracies on the same images whose interval excludes zero.
+
+    >>> find_detectable_difference(50, 0.95)
+    0.1
+    >>> find_detectable_difference(100, 0.95, differing=30)
+    0.11
+
+    Args:
+        images: all images.
+        confidence: of the interval, that of ``bound_difference``.
+        differing: images that one model gets right and the other wrong; 0 for the best case, in which one of the models
+            is right about all of them.
+
+    Returns:
+        A share of the images; None if they are too few to show any difference.
+    """
+    for more in range(1, images + 1):
+        lost = max(0, ceil((differing - more) / 2))
+        won = lost + more
+        if lost + won <= images and bound_difference(lost, won, images, confidence)[0] > 0:
+            return more / images
+    return None
+
+
+def describe_choice(compared: int, images: int, confidence: float) -> str:
+    """Return a sentence on how far a choice by validation can be trusted.
+
+    The best of many looks better than it is, because chance has helped to choose it (Cawley and Talbot, J. Mach. Learn.
+    Res. 11, 2010, 2079-2107).
+
+    Args:
+        compared: how many models.
+        images: validation images.
+        confidence: of the intervals.
+    """
+    least = find_detectable_difference(images, confidence)
+    limit = "" if least is None else f" below {100 * least:.1f} points"
+    return (
+        f"the best of {compared} by log loss on {images} validation images; being chosen, it looks better than it is. "
+        f"So few images can show no difference in accuracy{limit} (at {confidence:.3g})"
+    )
