@@ -11,7 +11,7 @@ from stages.backbones.onnx_wrapper import wrap_network
 from stages.backbones.pixel_scaling import describe_found, find_scaling
 from stages.backbones.source import Source
 from stages.base.errors import UserError
-from stages.base.files import write_json
+from stages.base.files import refuse_damaged, write_json
 from stages.base.terminal import say
 from stages.compute.architecture import GRAPH, NETWORK, Architecture
 from stages.compute.graphs.edit import write
@@ -46,11 +46,12 @@ def read_onnx_backbone(params: Pretrain, source: Source) -> OnnxBackbone:
     path, side = source.path, params.image_size
     folder = Path(params.source) if Path(params.source).is_dir() else None
     found = find_scaling(params.pixels, folder)
-    model = read_onnx(path, folder is not None)
-    try:
-        wrapped = wrap_network(model, side, found.scaling, None if params.output == AUTO else params.output)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    with refuse_damaged(path, "an ONNX network", "Copy or export it again."):
+        model = read_onnx(path, folder is not None)
+        try:
+            wrapped = wrap_network(model, side, found.scaling, None if params.output == AUTO else params.output)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
     network, (height, width, channels) = wrapped.architecture.layers[-1], wrapped.architecture.pixels
     lines = [
         f"{path.name}, {network.parameters:,} parameters: input {height} x {width} x {channels}, output "

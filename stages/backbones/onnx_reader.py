@@ -1,5 +1,6 @@
 """Read an ONNX network from a file, or from a folder with the network and its external weights."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -38,6 +39,7 @@ def read_onnx(path: Path, folder: bool) -> onnx.ModelProto:
             raise
         raise UserError(f"{path}: expected an ONNX network; {_describe(path)}.") from None
     _refuse_newer(path, model)
+    _check_nodes(path, model.graph)
     try:
         names = sorted({ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)})
     except ValueError as error:
@@ -97,6 +99,19 @@ def _refuse_newer(path: Path, model: onnx.ModelProto) -> None:
         raise UserError(
             f"{path}: expected ONNX opset {newest} and IR version {onnx.IR_VERSION}, or older; received opset "
             f"{opset} and IR version {model.ir_version}. Export it with opset_version=18."
+        )
+
+
+def _check_nodes(path: Path, graph: onnx.GraphProto) -> None:
+    texts = [text for node in graph.node for text in (node.op_type, node.domain, *node.input, *node.output)]
+    texts += [one.name for one in (*graph.initializer, *graph.input, *graph.output)]
+    if any(isinstance(text, bytes) for text in texts):  # protobuf's type for text that is not UTF-8
+        raise UserError(f"{path}: expected operators and tensors with names in UTF-8. Copy or export it again.")
+    counts = Counter(name for node in graph.node for name in node.output if name)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise UserError(
+            f"{path}: expected one operator for each tensor; several operators output {', '.join(twice[:3])}. Copy or "
+            f"export it again."
         )
 
 

@@ -41,6 +41,7 @@ _ROWS = 3  # images that the network is tested with
 _FLOAT, _INT8, _UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8
 _PREFIX = "network/"  # added to all names in the network, so that none collides with Thaw's
 _LONGEST = 300  # characters of a reason
+_AGAIN = "Copy the file again, or export it again with standard operators only."
 _FIXED = (
     "it was exported with a fixed batch size of {}. Export it with a variable one: torch.onnx.export(…, "
     "dynamic_shapes=({{0: 'n'}},))."
@@ -99,6 +100,10 @@ def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: st
     chosen = choose_output(shapes, _ROWS)
     tensor, shape, pooled = _put_after(network.graph, chosen, shapes[chosen])
     graph = _extract(network, pooled)
+    try:
+        onnx.checker.check_model(graph)  # as the stages that read it do
+    except onnx.checker.ValidationError as error:
+        raise UserError(f"expected a valid network; {_reason(error)}. {_AGAIN}") from None
     _try_out(graph, rows, fixed)
     weights = [one for one in graph.graph.initializer if one.name.startswith(_PREFIX)]
     parameters = sum(math.prod(one.dims) for one in weights if one.data_type in (*FLOATS, _INT8, _UINT8))
@@ -228,7 +233,8 @@ def _open(graph: onnx.ModelProto, batch_size: int) -> Graph:
     except UserError:
         raise
     except Exception as error:  # ONNX Runtime raises errors of several kinds
-        raise UserError(f"ONNX Runtime {version('onnxruntime')} cannot load the network: {_reason(error)}") from None
+        runtime = f"ONNX Runtime {version('onnxruntime')}"
+        raise UserError(f"{runtime} cannot load the network: {_reason(error)}. {_AGAIN}") from None
 
 
 def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]:
@@ -239,7 +245,7 @@ def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]
         if fixed:
             raise UserError(_FIXED.format(fixed)) from None
         size = " x ".join(map(str, rows.shape[1:]))
-        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {_reason(error)}") from None
+        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {_reason(error)}. {_AGAIN}") from None
 
 
 def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
@@ -247,6 +253,8 @@ def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
     run = _open(graph, _ROWS)
     together, again, reordered = (_run(run, images, fixed) for images in (rows, rows, rows[[0, 2, 1]]))
     alone = _run(_open(graph, 1), rows, fixed)
+    if all(np.array_equal(values[:1].repeat(_ROWS, axis=0), values) for values in together.values()):
+        raise UserError("its output does not depend on the image. Export it again, or set pretrain.output.")
     for name, values in together.items():
         if not np.isfinite(values).all():
             raise UserError("its output contains NaN or infinity. Export it again, or check pretrain.pixels.")

@@ -15,12 +15,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters that make a spre
 
 
 @contextmanager
-def refuse_damaged(path: Path, expected: str) -> Iterator[None]:
+def refuse_damaged(path: Path, expected: str, remedy: str = "") -> Iterator[None]:
     """Turn any error of the block, which reads a file, into one line.
 
     Args:
-        path: the file, data/STAGE/...; the message names the stage to run again.
+        path: the file.
         expected: what the file should contain, such as "an ONNX graph".
+        remedy: a sentence that says what to do; by default, to run the stage again that wrote data/STAGE/...
 
     Raises:
         UserError: the file is missing or damaged.
@@ -28,17 +29,18 @@ def refuse_damaged(path: Path, expected: str) -> Iterator[None]:
     parts = path.parts
     stage = parts[parts.index("data") + 1] if "data" in parts[:-1] else ""
     again = f"dvc repro {stage}".strip()
+    missing, damaged = remedy or f"Run `{again}`, or `dvc pull`.", remedy or f"Delete it, and run `{again}`."
     try:
         yield
     except UserError:
         raise
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} is missing. Run `{again}`, or `dvc pull`.") from None
+        raise UserError(f"{path} is missing. {missing}") from None
     except Exception as error:  # libraries raise all kinds of errors on damaged input
         if lacks_memory(error) or (isinstance(error, OSError) and error.errno and error.filename):
             raise  # not the file's fault
         reason = summarize(error)[:_LONGEST]
-        raise UserError(f"{path}: expected {expected}, received: {reason}. Delete it, and run `{again}`.") from None
+        raise UserError(f"{path}: expected {expected}, received: {reason}. {damaged}") from None
 
 
 def read_json(path: Path, *keys: str) -> Any:
