@@ -257,7 +257,7 @@ def test_what_a_full_disk_cuts_is_named_with_its_remedy(repository: Path) -> Non
     run("dvc", "repro", cwd=repository, fails=True)
     said = run("python", "-m", "stages", "check", cwd=repository, fails=True)
     assert ".dvc/tmp/rwlock is truncated, and DVC fails on it. If no other dvc is running: rm .dvc/tmp/rwlock" in said
-    assert "dvc.lock is not valid YAML" in said
+    assert "dvc.lock is not what DVC writes" in said
     assert "Bring it back with `git checkout dvc.lock`." in said
     run("rm", ".dvc/tmp/rwlock", cwd=repository)
     run("git", "checkout", "dvc.lock", cwd=repository)

@@ -1,13 +1,13 @@
 """Compare the test split with the last commit's: accuracies are comparable over the images that both hold."""
 
-import re
-import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from stages.base.dvc_command import find_cache, find_cached
+from stages.base.dvc_lock import Lock, parse_lock, read_lock
 from stages.base.errors import UserError
+from stages.base.git_command import run_git
 from stages.base.terminal import say
 
 
@@ -35,8 +35,8 @@ def describe_overlap(path: Path, lock: Path) -> str | None:
         None if they are equal, or cannot be compared: no git, no commit, no split in it.
     """
     try:
-        now, commit = _hash_of(path, lock.read_text(encoding="utf-8")), _git("rev-parse", "--short", "HEAD")
-        before = _hash_of(path, _git("show", f"HEAD:./{lock}"))
+        now, commit = _hash_of(path, read_lock(lock)), run_git("rev-parse", "--short", "HEAD")
+        before = _hash_of(path, parse_lock(run_git("show", f"HEAD:./{lock}"), "dvc.lock"))
         if not now or not before or now == before:
             return None
         cache = find_cache()
@@ -55,16 +55,10 @@ def describe_overlap(path: Path, lock: Path) -> str | None:
     return f"{shared}; compare accuracies over these alone" if was & is_now else f"{shared}; accuracies do not compare"
 
 
-def _git(*arguments: str) -> str:
-    """Return what git says; nothing where it fails."""
-    return subprocess.run(("git", *arguments), capture_output=True, encoding="utf-8", check=False).stdout.strip()
-
-
-def _hash_of(path: Path, lock: str) -> str | None:
-    """Return the hash of an output in the text of a dvc.lock, which would take a second to parse."""
-    entry = rf"    - path: {re.escape(str(path))}\n      hash: md5\n      md5: (\w+)$"
-    found = re.search(rf"^  {path.parent.name}:\n(?:    .*\n)*?{entry}", lock, re.MULTILINE)
-    return found[1] if found else None
+def _hash_of(path: Path, lock: Lock) -> str | None:
+    """Return the hash of an output; None if ``lock`` does not have it."""
+    stage = lock.get(path.parent.name)
+    return stage.outs.get(str(path), {}).get("md5") if stage else None
 
 
 def _pixels(path: Path) -> set[str]:

@@ -46,8 +46,8 @@ def is_skewed(classes: pd.Series) -> bool:
     return bool(counts.max() > SKEWED * counts.min())
 
 
-def find_detectable_difference(images: int, confidence: float, differing: int = 0) -> float | None:
-    """Return the smallest difference of two accuracies on the same images whose interval excludes zero.
+def find_detectable_difference(images: int, confidence: float, differing: int = 0, margin: float = 0.0) -> float | None:
+    """Return the smallest difference of two accuracies on the same images whose interval lies above ``margin``.
 
     >>> find_detectable_difference(50, 0.95)
     0.1
@@ -59,6 +59,7 @@ def find_detectable_difference(images: int, confidence: float, differing: int = 
         confidence: of the interval, that of ``bound_difference``.
         differing: images that one model gets right and the other wrong; 0 for the best case, in which one of the models
             is right about all of them.
+        margin: a share of the images: with 0, the interval excludes zero.
 
     Returns:
         A share of the images; None if they are too few to show any difference.
@@ -66,7 +67,7 @@ def find_detectable_difference(images: int, confidence: float, differing: int = 
     for more in range(1, images + 1):
         lost = max(0, ceil((differing - more) / 2))
         won = lost + more
-        if lost + won <= images and bound_difference(lost, won, images, confidence)[0] > 0:
+        if lost + won <= images and bound_difference(lost, won, images, confidence)[0] > margin:
             return more / images
     return None
 

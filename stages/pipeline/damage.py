@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages.base.dvc_command import find_cache, find_cached
+from stages.base.dvc_lock import read_lock
 from stages.base.errors import UserError
 from stages.base.files import hash_file
 from stages.base.params import read_yaml
@@ -38,8 +39,7 @@ def find_broken_state(lock: Path) -> list[str]:
     if BEFORE.exists():
         found.append("params.yaml is left from a sweep that was killed. `python -m stages sweep` restores yours.")
     try:
-        if lock.exists():
-            read_yaml(lock)
+        read_lock(lock)
     except UserError as error:
         found.append(f"{error} Bring it back with `git checkout {lock}`.")
     return found

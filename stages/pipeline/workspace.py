@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.base.dvc_command import DVC, run_dvc
+from stages.base.dvc_lock import read_lock
 from stages.base.errors import UserError
 from stages.base.files import read_json, replace_file
-from stages.base.params import read_yaml
+from stages.base.git_command import run_git
 from stages.pipeline.experiments import defer_interrupts, handle_signals
 
 BEFORE = Path("data/.before-sweep")  # the state to restore, while a sweep runs
@@ -51,14 +52,14 @@ def preserve_workspace(
     partial = before.with_name(f".partial-{before.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    index = Path(_git("rev-parse", "--git-path", "index"))
+    index = Path(run_git("rev-parse", "--git-path", "index"))
     copies: dict[str, str | None] = {}
     for number, path in enumerate((params, lock, index, *files)):
         copies[str(path)] = str(number) if path.exists() else None
         if path.exists():
             shutil.copyfile(path, partial / str(number))
     record = {
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": run_git("rev-parse", "HEAD"),
         "lock": str(lock),
         "params": str(params),
         "index": str(index),
@@ -88,7 +89,7 @@ def restore_workspace(before: Path) -> None:
     record = read_json(before / _RECORD)
     params = Path(record["params"])
     now = _hash(params.read_bytes()) if params.exists() else None
-    if now not in record["texts"] or _git("rev-parse", "HEAD") != record["commit"]:
+    if now not in record["texts"] or run_git("rev-parse", "HEAD") != record["commit"]:
         raise UserError(
             f"an earlier run was killed, and {params} or the commit changed since. To keep what is there now: "
             f"rm -r {before}. To go back to the text from before that run: cp {before}/0 {params}"
@@ -122,10 +123,6 @@ def _bring_back(before: Path, record: dict[str, Any]) -> None:
     shutil.rmtree(before)
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(("git", *arguments), capture_output=True, text=True, check=True).stdout.strip()
-
-
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -139,13 +136,12 @@ def _outs(lock: Path) -> set[str]:
     return {str(out["path"]) for _, out in list_outputs(lock)}
 
 
-def list_outputs(lock: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def list_outputs(lock: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the outputs in dvc.lock: the stage's name, and what DVC recorded.
 
     Args:
         lock: dvc.lock.
     """
-    stages: dict[str, Any] = read_yaml(lock).get("stages", {}) if lock.exists() else {}
-    for name, stage in stages.items():
-        for out in stage.get("outs", []):
+    for name, stage in read_lock(lock).items():
+        for out in stage.outs.values():
             yield name, out
