@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import fcntl
 import gc
 import os
 import shutil
@@ -80,11 +81,26 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project whose graph has run, on a few own photographs; committed. Copy it before changing it."""
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A copy of the project whose graph has run, on a few own photographs; committed. Copy it before changing it.
+
+    The processes of pytest-xdist share one: the first that needs it makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "project").exists():
+            (folder / "making").mkdir(parents=True, exist_ok=True)
+            run_the_graph(folder / "making" / "project").rename(folder / "project")
+    return folder / "project"
+
+
+def run_the_graph(here: Path) -> Path:
+    """Make such a copy, and return it."""
     from tests.helpers.copies import SMALL, commit, copy_project, ran, run, set_params
 
-    here = copy_project(tmp_path_factory.mktemp("finished") / "project")
+    copy_project(here)
     own = here / "data" / "own" / "digits"
     run("dvc", "repro", "fetch", cwd=here)
     for folder in sorted((here / "data" / "fetch" / "paper_digits").iterdir()):

@@ -221,9 +221,7 @@ def cached(folder: Path, path: Path) -> Path:
     [
         ("data/split/train.parquet", "data"),
         ("data/own/digits/3", "cache"),
-        ("data/split/train.parquet", "cache"),
         ("data/finetune/head.onnx", "both"),
-        ("data/own/digits/3", "data"),
         ("data/own/digits/3", "both"),
     ],
 )
