@@ -253,7 +253,7 @@ def test_a_sigmoid_is_a_softmax_over_zero_and_its_logit() -> None:
 @pytest.mark.parametrize("checkpoint", ["best", "best_accuracy", "last"])
 def test_a_validation_loss_that_is_no_number_is_said(checkpoint: str) -> None:
     validation = ArrayData(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
-    with pytest.raises(UserError, match="head: expected a validation loss that is a number, received nan in epoch 1"):
+    with pytest.raises(UserError, match="head: expected a finite validation loss, received nan in epoch 1"):
         fit(
             build_head(5, classes=2), "head", vectors(), validation, TrainingConfig(1, 0.1, 4, 1, checkpoint=checkpoint)
         )
@@ -261,7 +261,7 @@ def test_a_validation_loss_that_is_no_number_is_said(checkpoint: str) -> None:
 
 def test_a_loss_that_is_no_number_is_said() -> None:
     data = ArrayData(np.full((4, 5), np.inf, np.float32), np.array([0, 1, 0, 1]), 2)
-    with pytest.raises(UserError, match="head: expected a loss that is a number, received nan in epoch 1"):
+    with pytest.raises(UserError, match="head: expected a finite loss, received nan in epoch 1: the training diverged"):
         fit(build_head(5, classes=2), "head", data, None, TrainingConfig(2, 0.1, 4, 1))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.backbones.families import find_blocks
 from stages.backbones.pretrained import Pretrained
-from stages.base.errors import UserError, summarize
+from stages.base.errors import UserError, shorten, summarize
 from stages.compute.flattening import CutNetwork, cut_classifier, flatten
 from stages.compute.keras_files import load_model
 from stages.compute.networks import Backbone, Model, Preprocessing
@@ -51,7 +51,7 @@ def adopt_network(params: Pretrain, path: Path, model: Model, preprocessing: Pre
     try:
         flat = flatten(model, params.image_size)
     except (UserError, ValueError, TypeError) as error:
-        reason = summarize(error)[:200]
+        reason = summarize(error)
         raise _refused(path, f"the network does not accept images of {params.image_size} px: {reason}") from None
     network = cut_classifier(flat, None if params.output == AUTO else params.output, find_blocks)
     if network is None:
@@ -141,7 +141,7 @@ def find_classes(params: Pretrain, path: Path, network: CutNetwork) -> list[str]
         if names is not None and not (are_class_names(names) and all(isinstance(name, str) for name in names)):
             raise UserError(
                 f"{path}: expected its {CLASSES} to be a list of two or more different names; received "
-                f"{str(names)[:100]}. Export it again, or list the names in pretrain.classes."
+                f"{shorten(str(names))}. Export it again, or list the names in pretrain.classes."
             )
     else:
         names = [str(name) for name in params.classes]

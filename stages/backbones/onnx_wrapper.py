@@ -40,7 +40,6 @@ TOLERANCE = 1e-3
 _ROWS = 3  # images that the network is tested with
 _FLOAT, _INT8, _UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8
 _PREFIX = "network/"  # added to all names in the network, so that none collides with Thaw's
-_LONGEST = 300  # characters of a reason
 _AGAIN = "Copy the file again, or export it again with standard operators only."
 _FIXED = (
     "it was exported with a fixed batch size of {}. Export it with a variable one: torch.onnx.export(…, "
@@ -130,7 +129,7 @@ def _prepare(model: onnx.ModelProto) -> onnx.ModelProto:
             found = version_converter.convert_version(found, OPSET)
         except Exception as error:  # the converter is C++ and raises errors of many kinds
             raise UserError(
-                f"its ONNX opset {opset} cannot be converted to {OPSET} ({_reason(error)}). "
+                f"its ONNX opset {opset} cannot be converted to {OPSET} ({summarize(error)}). "
                 f"Export it with opset_version={OPSET}."
             ) from None
     network = compose.add_prefix(found, _PREFIX, inplace=found is not model)
@@ -234,7 +233,7 @@ def _open(graph: onnx.ModelProto, batch_size: int) -> Graph:
         raise
     except Exception as error:  # ONNX Runtime raises errors of several kinds
         runtime = f"ONNX Runtime {version('onnxruntime')}"
-        raise UserError(f"{runtime} cannot load the network: {_reason(error)}. {_AGAIN}") from None
+        raise UserError(f"{runtime} cannot load the network: {summarize(error)}. {_AGAIN}") from None
 
 
 def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]:
@@ -245,7 +244,7 @@ def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]
         if fixed:
             raise UserError(_FIXED.format(fixed)) from None
         size = " x ".join(map(str, rows.shape[1:]))
-        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {_reason(error)}. {_AGAIN}") from None
+        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {summarize(error)}. {_AGAIN}") from None
 
 
 def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
@@ -275,7 +274,3 @@ def find_largest(graph: onnx.ModelProto) -> int:
     inferred = onnx.shape_inference.infer_shapes(graph)
     shapes = [dimensions(one)[1:] for one in inferred.graph.value_info if dimensions(one)[:1] == ["n"]]
     return max((math.prod(map(int, shape)) for shape in shapes if all(isinstance(d, int) for d in shape)), default=0)
-
-
-def _reason(error: Exception) -> str:
-    return summarize(error)[:_LONGEST]

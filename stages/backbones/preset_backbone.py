@@ -16,8 +16,6 @@ from stages.compute.hub import require_hub
 from stages.compute.networks import Model
 from stages.schema.pretrain import Pretrain
 
-_LONGEST = 200  # characters of a reason
-
 
 def read_preset_backbone(params: Pretrain, folder: Path) -> Pretrained:
     """Return the network in a preset as a backbone: its embeddings, blocks and last normalization are layers.
@@ -56,8 +54,7 @@ def _read(folder: Path, side: int) -> Model:
     try:
         backbone = read(str(folder))
     except Exception as error:  # of a folder that may hold anything
-        reason = summarize(error)[:_LONGEST]
-        raise UserError(f"{folder}: expected a preset of KerasHub; it cannot be read ({reason}).") from None
+        raise UserError(f"{folder}: expected a preset of KerasHub; it cannot be read ({summarize(error)}).") from None
     taken = tuple(backbone.inputs[0].shape[1:])
     if taken[:2] != (side, side):
         try:  # DINOv2 interpolates embeddings of positions
@@ -85,5 +82,5 @@ def _convert(model: Model, folder: Path) -> onnx.ModelProto:
     except Exception as error:  # of layers that were not made to be taken apart
         raise UserError(
             f"{folder}: expected a ViT or DINOv2 of KerasHub; its network cannot be written as an ONNX graph "
-            f"({summarize(error)[:_LONGEST]})."
+            f"({summarize(error)})."
         ) from None

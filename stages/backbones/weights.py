@@ -6,7 +6,7 @@ from pathlib import Path
 
 import h5py
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.compute.networks import Model
 
 Layer = tuple[str, list[tuple[int, ...]]]  # its name, and the shapes of its weights
@@ -142,4 +142,4 @@ def _reason(text: str) -> str:
 
 
 def _shorten(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {summarize(error)}"

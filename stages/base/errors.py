@@ -11,9 +11,22 @@ class UserError(Exception):
     """An error that the user can fix. Its message says what was expected, what was received and what to do."""
 
 
-def summarize(error: BaseException) -> str:
-    """Return the message of an error on one line, without its final period; its type if there is no message."""
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+def summarize(error: object) -> str:
+    """Return the message of an error on one line, shortened, without its final period; its type if it has none."""
+    return shorten(" ".join(str(error).split()).rstrip(".") or type(error).__name__)
+
+
+def shorten(text: str, longest: int = 300) -> str:
+    """Return a text for a message, cut if it is long.
+
+    >>> shorten("Once upon a time", 9)
+    'Once upon … (16 characters)'
+
+    Args:
+        text: the text.
+        longest: characters to keep.
+    """
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text):,} characters)"
 
 
 def suggest(received: str, known: Iterable[str]) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 from stages.base.errors import UserError, lacks_memory, summarize
 
-_LONGEST = 200  # characters of a reason
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters that make a spreadsheet read a cell as a formula
 
 
@@ -39,8 +38,7 @@ def refuse_damaged(path: Path, expected: str, remedy: str = "") -> Iterator[None
     except Exception as error:  # libraries raise all kinds of errors on damaged input
         if lacks_memory(error) or (isinstance(error, OSError) and error.errno and error.filename):
             raise  # not the file's fault
-        reason = summarize(error)[:_LONGEST]
-        raise UserError(f"{path}: expected {expected}, received: {reason}. {damaged}") from None
+        raise UserError(f"{path}: expected {expected}, received: {summarize(error)}. {damaged}") from None
 
 
 def read_json(path: Path, *keys: str) -> Any:

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from stages.base.errors import UserError, suggest, summarize
+from stages.base.errors import UserError, shorten, suggest, summarize
 
 
 class Section(BaseModel):
@@ -29,7 +29,6 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 _LARGEST = 2**20  # bytes of a file: DVC's YAML reader takes a second per 100,000
 _LINES = 20  # mistakes listed in a message
-_WIDEST = 200  # characters of a value in a message
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range that NumPy and the Keras backends accept
 
 
@@ -136,7 +135,7 @@ def _refuse(lines: Iterable[str]) -> None:
 def _mistakes(values: Any, name: str, schema: type[Section], origin: str) -> list[tuple[str, str]]:
     """Return for each mistake the top-level key that contains it, and a line that describes it."""
     if not isinstance(values, dict):
-        raise UserError(f"{origin}: {name}: expected keys and values, received {shorten(values)}.")
+        raise UserError(f"{origin}: {name}: expected keys and values, received {shorten(repr(values))}.")
     try:
         schema.model_validate(values)
     except ValidationError as error:
@@ -169,13 +168,7 @@ def _explain(detail: ErrorDetails, name: str, schema: type[Section]) -> str:
         return f"{key}: missing.{schema.DEFAULTS}"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     message = message.replace("a valid integer", "a whole number").replace("a valid ", "a ")
-    return f"{key}: {message[0].lower()}{message[1:].rstrip('.')}; received {shorten(detail['input'])}."
-
-
-def shorten(value: Any) -> str:
-    """Return the ``repr`` of a value, truncated if it is long."""
-    text = repr(value)
-    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]} … ({len(text):,} characters)"
+    return f"{key}: {message[0].lower()}{message[1:].rstrip('.')}; received {shorten(repr(detail['input']))}."
 
 
 def _section_at(keys: list[str], schema: type[Section]) -> type[Section]:

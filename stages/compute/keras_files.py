@@ -11,12 +11,11 @@ from typing import Any
 
 import h5py
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.compute.native_logs import silence_native_logs
 from stages.compute.networks import Model
 from stages.compute.runtime import keras
 
-_LONGEST = 200  # characters of an error message
 _NETWORKS = ("Functional", "Model", "Sequential")
 
 
@@ -165,4 +164,4 @@ def _parts(config: Any) -> Iterator[dict[str, Any]]:
 
 def _shorten(error: Exception) -> str:
     reason = str(error).rsplit("Exception encountered: ", 1)[-1]
-    return " ".join(reason.split())[:_LONGEST].rstrip(".") or type(error).__name__
+    return summarize(reason) if reason else type(error).__name__

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
 from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
 from stages.compute.native_logs import silence_native_logs
 from stages.compute.networks import Model
@@ -69,7 +69,7 @@ def write_litert(module: Any, path: Path) -> None:
         except Exception as error:  # the converter's own error class is not public
             failure = UserError(
                 f"litert: expected a network of operations that LiteRT has, received one it cannot convert "
-                f"({_first_line(error)}). Leave litert out of export.formats."
+                f"({summarize(error)}). Leave litert out of export.formats."
             )
         else:
             path.write_bytes(content)
@@ -87,10 +87,6 @@ def write_saved_model(module: Any, folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures={SIGNATURE: module.serve})
     (folder / "fingerprint.pb").unlink()
     (folder / "assets").rmdir()  # empty: git and DVC would not keep it
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _layers(model: Model) -> Iterator[keras.Layer]:

@@ -92,6 +92,6 @@ def _open(name: str, path: Path) -> Run:
         except Exception as error:  # each runtime has its own error for a broken file
             failure = UserError(
                 f"{path}: expected a model of the format {name}, received a file that cannot be read as one "
-                f"({summarize(error)[:200]}). Run `dvc repro export`, or `dvc checkout`."
+                f"({summarize(error)}). Run `dvc repro export`, or `dvc checkout`."
             )
     raise failure from None

@@ -21,8 +21,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """
     if not np.isfinite(logits).all():
         raise UserError(
-            "expected logits that are numbers, received NaN or infinity: the training diverged, or a file is damaged. "
-            "Lower finetune's learning rates, or look with `python -m stages check --data`."
+            "expected finite logits, received NaN or infinity: the training diverged, or a file is damaged. Set lower "
+            "learning rates in finetune. If that does not help, `python -m stages check --data` finds damaged files."
         )
     wide = logits.astype(np.float64)
     powers = np.exp(wide - wide.max(axis=1, keepdims=True))

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import IO, Any
 
-from stages.base.errors import UserError, summarize
+from stages.base.errors import UserError, shorten, summarize
 from stages.base.terminal import show_progress
 from stages.sources.tree import DAMAGED, UTF8, File, Folder, decode_name
 
@@ -259,8 +259,7 @@ def _path(name: str, path: str) -> list[str]:
 
 
 def _make_refusal(name: str, path: str, what: str) -> UserError:
-    shown = path if len(path) <= 100 else f"{path[:100]}..."
     return UserError(
-        f"{name}: refused, because '{shown}' is {what}. Expected plain files and folders, with paths inside it. "
-        "Pack it again without that; if somebody else made it, be careful with it."
+        f"{name}: refused, because '{shorten(path)}' is {what}. Expected plain files and folders, with paths "
+        "inside it. Pack it again without that; if somebody else made it, be careful with it."
     )

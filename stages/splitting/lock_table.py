@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.base.errors import UserError
+from stages.base.errors import UserError, shorten
 from stages.base.files import escape, replace_file, unescape
 
 DIGITS = 16  # of the hash of an image's pixels, which identify it in the table
@@ -86,6 +86,6 @@ def write_rows(path: Path, rows: LockRows) -> None:
 
 def _make_refusal(path: Path, line: int, expected: str, received: str) -> UserError:
     return UserError(
-        f"{path}, line {line}: expected {expected}; received: {received[:100]}. Correct the line, or restore the "
+        f"{path}, line {line}: expected {expected}; received: {shorten(received)}. Correct the line, or restore the "
         f"committed table with `git checkout {path}`."
     )

@@ -28,9 +28,9 @@ def check_losses(phase: str, epoch: int, row: Mapping[str, float]) -> None:
     for key, words in (("loss", "loss"), ("val_loss", "validation loss")):
         if not math.isfinite(row.get(key, 0.0)):
             raise UserError(
-                f"{phase}: expected a {words} that is a number, received {row[key]} in epoch {epoch + 1}. "
-                f"Lower its learning_rate, or bound its steps with a warmup or clip_norm. Or a file is damaged: "
-                f"`python -m stages check --data` tells."
+                f"{phase}: expected a finite {words}, received {row[key]} in epoch {epoch + 1}: the training diverged. "
+                f"Set a lower learning_rate for this phase, a schedule.warmup or an optimizer.clip_norm. If that does "
+                f"not help, `python -m stages check --data` finds damaged files."
             )
 
 
