@@ -114,12 +114,21 @@ def test_the_weights_are_those_of_head_and_thawed_layers_alone(here: Path) -> No
     assert stored("finetuned.weights.h5") == [(2,), (128,), (128, 2), (1568, 128)]
 
 
-@pytest.mark.parametrize("changes", [{"extract": {"freeze": "all"}}, {"finetune": {"thawed": {"epochs": 0}}}])
-def test_where_nothing_is_thawed_the_head_is_both_models(here: Path, changes: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"extract": {"freeze": "all"}}, "extract.freeze freezes the whole backbone. To thaw part of it, set extract."),
+        ({"finetune": {"thawed": {"epochs": 0}}}, "finetune.thawed.epochs is 0"),
+    ],
+)
+def test_where_nothing_is_thawed_the_head_is_both_models(
+    here: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], why: str
+) -> None:
     finetune.main()  # what it wrote before is no longer there
     set_params(Path(), changes)
     extract.main()
     finetune.main()
+    assert f"only the head was trained, because {why}" in capsys.readouterr().out
     files = ["head.onnx", "head.weights.h5", "history.csv", "layers.csv", "model.json", "val.parquet"]
     assert list(written()) == files
     finetuned = read_model_pair(Path("data/finetune"))

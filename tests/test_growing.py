@@ -387,11 +387,12 @@ def test_how_much_of_heads_test_split_is_left_is_said(committed: Callable[[int, 
     assert describe_overlap(path, file) is None, "the same"
     committed(2, 12)
     assert describe_overlap(path, file) == (
-        f"test split: 6 of 10 images are among the 8 of HEAD ({head}); compare accuracies over these alone"
+        f"test split: 6 of its 10 images were in that of the last commit ({head}), which has 8: compare accuracies "
+        "only on images that both have"
     )
     committed(20, 22)
     assert describe_overlap(path, file) == (
-        f"test split: 0 of 2 images are among the 8 of HEAD ({head}); accuracies do not compare"
+        f"test split: none of its images was in that of the last commit ({head}): do not compare accuracies"
     )
     for cached in Path(".dvc/cache/files/md5").rglob("*"):
         if cached.is_file():
@@ -419,7 +420,7 @@ def test_the_whole_graph_on_data_that_grow(finished: Path, tmp_path: Path) -> No
     run("dvc", "add", "-q", "data/own/digits", cwd=here)
     said = run("dvc", "repro", cwd=here)
     assert "50 of the 80 test images are locked (see data/tables/split.csv)" in said
-    assert said.count("test split: 50 of 80 images are among the 50 of HEAD (") == 2
+    assert said.count("test split: 50 of its 80 images were in that of the last commit (") == 2
     assert "  50 of them locked: head only " in said
     scores = json.loads((here / "data/evaluate/scores.json").read_text())
     assert scores["locked"]["test_images"] == 50

@@ -57,7 +57,7 @@ else:
     rates = {"accuracy": right, "accuracy_low": right - 0.1, "accuracy_high": right + 0.05}
     (folder / "scores.json").write_text(json.dumps({"head": rates, "finetuned": rates, "gain": rates}))
     (folder / "metrics.json").write_text(json.dumps({"test": {"accuracy": right}}))
-    print(f"  {right:.0%} right\\n  test split: 5 of 8 images are among the 9 of HEAD")
+    print(f"  {right:.0%} right\\n  test split: 5 of its 8 images were in that of the last commit")
 """
 PIPELINE = """
 stages:

@@ -43,16 +43,20 @@ def describe_overlap(path: Path, lock: Path) -> str | None:
         old, new = (find_cached(cache, md5) for md5 in (before, now))
         if not old.is_file():
             return (
-                f"test split: not that of HEAD ({commit}), which is missing from DVC's cache; to see how many "
-                f"images they share: dvc fetch --all-branches {path}"
+                f"test split: not that of the last commit ({commit}), which is missing from DVC's cache; to see how "
+                f"many images they share: dvc fetch --all-branches {path}"
             )
         was, is_now = _pixels(old), _pixels(new)
     except (UserError, OSError, ValueError, KeyError):
         return None
     if was == is_now:
         return None
-    shared = f"test split: {len(was & is_now)} of {len(is_now)} images are among the {len(was)} of HEAD ({commit})"
-    return f"{shared}; compare accuracies over these alone" if was & is_now else f"{shared}; accuracies do not compare"
+    if not was & is_now:
+        return f"test split: none of its images was in that of the last commit ({commit}): do not compare accuracies"
+    return (
+        f"test split: {len(was & is_now)} of its {len(is_now)} images were in that of the last commit ({commit}), "
+        f"which has {len(was)}: compare accuracies only on images that both have"
+    )
 
 
 def _hash_of(path: Path, lock: Lock) -> str | None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from stages.backbones.pretrained import read_pretrained
 from stages.base.terminal import say
-from stages.compute.architecture import FEATURES, read_architecture
+from stages.compute.architecture import A_GRAPH, FEATURES, Architecture, read_architecture
 from stages.compute.networks import Model, build_network, build_trainable_part, set_precision
 from stages.compute.optimizers import OptimizerConfig, layer_decay_factors
 from stages.compute.runtime import start
@@ -26,7 +26,7 @@ from stages.training.train import TrainingConfig, fit
 from stages.transfer.activations import Description
 from stages.transfer.compatibility import check_compatibility
 from stages.transfer.data import read_data, read_images, read_outputs
-from stages.transfer.freeze import layer_table, plan_unfreezing, select_depth
+from stages.transfer.freeze import AS_EXTRACTED, Depth, layer_table, plan_unfreezing, select_depth
 from stages.transfer.heads import make_head
 from stages.transfer.linear_probe import probe
 from stages.transfer.model_pair import ModelPair, predict, write_model_pair
@@ -140,13 +140,29 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         )
         write_model(folder, pretrain, thawed, "finetuned", few[depth.tensor])
     else:
-        why = "epochs is 0" if frozen < activations.layers else "freeze, or each step of gradual, freezes all layers"
-        say(f"nothing is thawed (finetune.thawed: {why}), so the fine-tuned model is the head-only model")
+        say(f"only the head was trained, because {_explain_frozen(architecture, params.thawed, depth)}")
     join(histories).to_csv(folder / "history.csv", index=False)
     if len(inputs.val):
         logits = predict(folder, pretrain, read_outputs(inputs.extract, pretrain, "val", activations, depth))
         probabilities = {name: softmax(logits[name]) for name in pair.measured}
         pq.write_table(tabulate(inputs.val, probabilities), folder / "val.parquet")
+
+
+def _explain_frozen(architecture: Architecture, params: Thawed, depth: Depth) -> str:
+    """Return why nothing was thawed, and how to thaw something."""
+    if not architecture.trainable:
+        return f"the backbone is {A_GRAPH}"
+    if depth.frozen == len(architecture.layers):
+        key, others = "finetune.thawed.freeze", "another depth of extract.depths"
+        if params.freeze == AS_EXTRACTED:
+            key, others = (
+                "extract.freeze",
+                "a block, a layer or a count such as -2 (`python -m stages layers` lists them)",
+            )
+        return f"{key} freezes the whole backbone. To thaw part of it, set {key} to {others}"
+    if params.epochs == 0:
+        return "finetune.thawed.epochs is 0"
+    return "each step of finetune.thawed.gradual freezes the whole backbone"
 
 
 def training_config(params: Finetune, phase: Head | Thawed) -> TrainingConfig:
