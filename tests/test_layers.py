@@ -54,19 +54,18 @@ def test_states_totals_and_cost_of_a_block(
     assert "stored: the output of block_12_add, 6 x 6 x 32 float32" in text
     size = 6 * 6 * 32 * 4
     # 2 classes: 16 training images in 3 views, and 8 validation images
-    counted = "(16 training x 3 views + 8 validation images by params.yaml)"
-    assert f"{size:,} bytes per image x {counted} = {size * 56 / 1e3:.3g} kB" in text
+    assert "\nimages: 16 for training, in 3 views each; 8 for validation; test images unknown until `dvc repro" in text
+    assert f"{size:,} bytes per view, {size * 56 / 1e3:.3g} kB in all" in text
     assert "inference" in text
-    assert text.endswith("(their number is unknown until `dvc repro split`)")
     set_params(here, {"split": {"test": 5}})
     text = shown(monkeypatch, capsys, "--freeze", "block_13")
     tested = size + 4 * 1280
-    assert f"{tested:,} bytes per image x 10 = {tested * 10 / 1e3:.3g} kB\n" in text
+    assert f"{tested:,} bytes per image, {tested * 10 / 1e3:.3g} kB in all\n" in text
     assert text.endswith(f"on disk: {tested * 66 / 1e3:.3g} kB\n")
     set_params(here, {"extract": {"precision": "float16"}, "finetune": {"thawed": {"batchnorm": "train"}}})
     text = shown(monkeypatch, capsys, "--freeze", "-3")
-    assert f"{3 * 3 * 112 * 2:,} bytes per image x" in text
-    assert f"test images, all in float32 but pixels: {(3 * 3 * 112 + 1280) * 4:,} bytes per image x 10" in text
+    assert f"{3 * 3 * 112 * 2:,} bytes per view, " in text
+    assert f"test images, in float32 except pixels: {(3 * 3 * 112 + 1280) * 4:,} bytes per image, " in text
     assert "inference" not in text
 
 
@@ -78,15 +77,15 @@ def test_all_depths_are_counted(
     text = shown(monkeypatch, capsys)
     assert "mobilenet_v2_035 at 96 px, finetune.thawed.freeze: none\nfrozen        0 layers" in text
     sizes = [6 * 6 * 32 * 4, 3 * 3 * 56 * 4, 96 * 96 * 3]
-    places = [text.index(f"      {size:,} bytes per image x") for size in sizes]
+    places = [text.index(f"      {size:,} bytes per view, ") for size in sizes]
     assert places == sorted(places)
     assert [line.split(", ")[0] for line in text.splitlines() if line.startswith("stored:")] == [
         "stored: the output of block_12_add",
         "stored: the output of block_15_add",
         "stored: the pixels",
     ]
-    assert f"total: {sum(sizes) + 4 * 1280:,} bytes per image x" in text
-    assert f"but pixels: {sum(sizes) + 4 * 1280:,} bytes per image (their" in text
+    assert f"total: {sum(sizes) + 4 * 1280:,} bytes per view, " in text
+    assert f"except pixels: {sum(sizes) + 4 * 1280:,} bytes per image\n" in text
 
 
 def test_the_split_is_counted_once_it_is_there(
@@ -97,8 +96,7 @@ def test_the_split_is_counted_once_it_is_there(
     (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
     set_params(here, {"split": {"train": 0.5}})
     text = shown(monkeypatch, capsys)
-    assert "(1,000 training x 3 views + 200 validation images as split last)" in text
-    assert " bytes per image x 5 = " in text
+    assert "1,000 for training, in 3 views each; 200 for validation; 5 for testing (as in the last split)" in text
 
 
 def test_the_rest_is_counted_where_the_last_split_is_that_of_params(
@@ -109,7 +107,7 @@ def test_the_rest_is_counted_where_the_last_split_is_that_of_params(
     for train, known in ((16, True), (14, False)):
         counts = {"images": {"train": train, "val": 8, "test": 7}}
         (here / "data" / "split" / "summary.json").write_text(json.dumps(counts))
-        assert (" bytes per image x 7 = " in shown(monkeypatch, capsys)) == known
+        assert ("; 7 for testing (as params.yaml says)" in shown(monkeypatch, capsys)) == known
 
 
 @pytest.mark.parametrize("layout", ["bars", "wrapped", "divided", "packed.zip", "listed"])
@@ -127,14 +125,14 @@ def test_classes_are_counted_as_split_counts_them(
         shutil.make_archive(str(own / "packed"), "zip", own, "bars")
     classes = ["upright", "across"] if layout == "listed" else "all"  # listed: before anything is fetched
     set_params(here, {"split": {"source": source, "classes": classes}, "pretrain": SMALLEST})
-    assert "(16 training x 3 views + 8 validation images by params.yaml)" in shown(monkeypatch, capsys)
+    assert "images: 16 for training, in 3 views each; 8 for validation; " in shown(monkeypatch, capsys)
 
 
 def test_counts_that_are_not_known_yet_are_left_open(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     set_params(here, {"split": {"train": 0.5}})
-    assert "bytes per image and view, 3 views (the number of images" in shown(monkeypatch, capsys)
+    assert "images: unknown until `dvc repro split`\n" in shown(monkeypatch, capsys)
 
 
 def test_pixels_are_kept_where_nothing_is_frozen(
@@ -142,7 +140,7 @@ def test_pixels_are_kept_where_nothing_is_frozen(
 ) -> None:
     text = shown(monkeypatch, capsys, "--freeze", "none")
     assert "stored: the pixels, 96 x 96 x 3 uint8" in text
-    assert f"{96 * 96 * 3:,} bytes per image x" in text
+    assert f"{96 * 96 * 3:,} bytes per view, " in text
     text = shown(monkeypatch, capsys, "--freeze", "all")
     assert "stored: only the features" in text
 
@@ -161,12 +159,13 @@ def test_a_block_that_does_not_exist_is_named(
 def test_pixels_are_kept_once_where_views_are_drawn_afresh() -> None:
     architecture = BACKBONES["mobilenet_v2_035"].build(96).architecture
     depths = resolve_depths(architecture, "block_13", [])
-    lines = list(describe_disk_usage(architecture, depths, "average", "float32", Images(1000, 200, 100, 0, "in all")))
-    assert "pixels, 96 x 96 x 3 uint8" in lines[0]
-    assert lines[1].strip() == "27,648 bytes per image x (1,000 training + 200 validation images in all) = 33.2 MB"
+    lines = list(describe_disk_usage(architecture, depths, "average", "float32", Images(1000, 0, 100, 0, "as known")))
+    assert lines[0] == "images: 1,000 for training; 100 for testing (as known)"
+    assert "pixels, 96 x 96 x 3 uint8" in lines[1]
+    assert lines[2].strip() == "27,648 bytes per image, 27.6 MB in all"
     tested = 4 * (6 * 6 * 32 + 1280)  # extract_test runs the frozen part all the same
-    assert lines[2].endswith(f": {tested:,} bytes per image x 100 = {tested * 100 / 1e3:.3g} kB")
-    assert lines[3:] == [f"on disk: {(27_648 * 1200 + tested * 100) / 1e6:.3g} MB"]
+    assert lines[3].endswith(f": {tested:,} bytes per image, {tested * 100 / 1e3:.3g} kB in all")
+    assert lines[4:] == [f"on disk: {(27_648 * 1000 + tested * 100) / 1e6:.3g} MB"]
 
 
 HEAD = {"solver": "gradient", "initial": "new", "dropout": 0.5, "output": "softmax", "epochs": 1, "learning_rate": 0.1}

@@ -102,10 +102,10 @@ def count_images(extract: Extract, split: Split, classes: int | None) -> Images:
             test = split.test * classes
         elif last and (last["train"], last["val"]) == (train, val):
             test = last["test"]
-        return Images(train, val, test, views, "by params.yaml")
+        return Images(train, val, test, views, "as params.yaml says")
     if last:
-        return Images(last["train"], last["val"], last["test"], views, "as split last")
-    return Images(None, None, None, views, "the number of images is unknown until `dvc repro split`")
+        return Images(last["train"], last["val"], last["test"], views, "as in the last split")
+    return Images(None, None, None, views, "unknown until `dvc repro split`")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class Images:
         val: likewise in the validation split.
         test: likewise in the test split.
         views: stored per training image; 0 if each epoch draws new ones from stored pixels.
-        origin: of the counts, in words.
+        origin: of the counts, or why they are unknown, in words.
     """
 
     train: int | None
@@ -31,7 +31,7 @@ class Images:
 def describe_disk_usage(
     architecture: Architecture, depths: Sequence[Depth], pooling: str, precision: str, images: Images
 ) -> Iterator[str]:
-    """Yield lines on what is stored per image, and how much disk space it needs.
+    """Yield lines on the images, on what is stored per image, and how much disk space it needs.
 
     Args:
         architecture: of the backbone.
@@ -45,6 +45,7 @@ def describe_disk_usage(
     activations = list(dict.fromkeys(depth.tensor for depth in depths if depth.frozen < len(architecture.layers)))
     names = [*activations, FEATURES]
     tested = sum(bytes_needed(*shape, 1) for shape in tensor_shapes(names, architecture, pooling, "float32").values())
+    yield _describe_images(images)
     if not images.views:
         yield f"stored: the pixels, {_size(side)} uint8, since each epoch draws new views"
         yield _cost("", pixels, images, 1)
@@ -71,24 +72,32 @@ def describe_disk_usage(
     yield from _with_test(total + 4 * features, tested, images, images.views)
 
 
+def _describe_images(images: Images) -> str:
+    """Return a line on how many images there are."""
+    if images.train is None:
+        return f"images: {images.origin}"
+    views = f", in {images.views} views each" if images.views > 1 else ""
+    counts = [f"{images.train:,} for training{views}"]
+    counts += [f"{images.val:,} for validation"] if images.val else []
+    counts += ["test images unknown until `dvc repro split`" if images.test is None else f"{images.test:,} for testing"]
+    return f"images: {'; '.join(counts)} ({images.origin})"
+
+
 def _cost(what: str, size: int, images: Images, views: int) -> str:
-    line = f"      {what}{size:,} bytes per image"
+    line = f"      {what}{size:,} bytes per {'view' if views > 1 else 'image'}"
     if images.train is None or images.val is None:
-        return f"{line}{f' and view, {views} views' if views > 1 else ''} ({images.origin})"
-    count = images.train * views + images.val
-    times = f" x {views} views" if views > 1 else ""
-    counted = f"({images.train:,} training{times} + {images.val:,} validation images {images.origin})"
-    return f"{line} x {counted} = {format_size(size * count)}"
+        return line
+    return f"{line}, {format_size(size * (images.train * views + images.val))} in all"
 
 
 def _with_test(size: int, tested: int, images: Images, views: int) -> Iterator[str]:
     """Yield lines on the test images, ``tested`` bytes each, and on all images, ``size`` bytes for each view."""
-    line = f"      test images, all in float32 but pixels: {tested:,} bytes per image"
+    line = f"      test images, in float32 except pixels: {tested:,} bytes per image"
     if images.train is None or images.val is None or images.test is None:
-        yield f"{line} (their number is unknown until `dvc repro split`)"
+        yield line
         return
     both = size * (images.train * views + images.val) + tested * images.test
-    yield f"{line} x {images.test:,} = {format_size(tested * images.test)}"
+    yield f"{line}, {format_size(tested * images.test)} in all"
     yield f"on disk: {format_size(both)}"
 
 
