@@ -130,6 +130,16 @@ def test_the_depth_that_is_trained_is_the_one_shown(
             "pretrain.source: data/fetch/digits and split.source: data/fetch/digits contain the same images, so "
             "pretrain would learn test images. Expected another data set, a weights file, or pretrain.epochs: 0.",
         ),
+        (
+            {"pretrain": {"source": "data/export/model.keras", "backbone": "source"}},
+            "pretrain.source: expected data/fetch/ITEM or data of your own; received data/export/model.keras, and "
+            "export writes data/export. Copy what you need to data/own/, and set pretrain.source to the copy.",
+        ),
+        ({"split": {"source": "data/own/../split"}}, "received data/own/../split, and split writes data/split/"),
+        (
+            {"split": {"source": "data"}},
+            "split.source: expected data/fetch/ITEM or data of your own; received data, and",
+        ),
         ({"split": {"source": "data/own/cats"}}, "split.source: there is no data/own/cats. Put it there"),
         (
             {"pretrain": {"source": "data/fetch/mobilenet_v2"}},
@@ -186,6 +196,12 @@ def test_mistakes_are_named_at_once(here: Path, refused: Refusal) -> None:
     set_params(here, {"compute": {"devices": 0}})
     said = refused(check.main)
     assert all(word in said for word in ("compute.devices", "'block77'", "'block99'", "received 40"))
+
+
+def test_a_model_that_is_not_there_is_one_mistake(here: Path, refused: Refusal) -> None:
+    set_params(here, {"pretrain": {"source": "data/own/mine.keras", "backbone": "source"}})
+    said = "params.yaml: pretrain.source: there is no data/own/mine.keras. Put it there, or run `dvc pull`."
+    assert refused(check.main).splitlines() == ["check: ", said]
 
 
 def test_a_section_that_does_not_exist_is_named(here: Path, refused: Refusal) -> None:

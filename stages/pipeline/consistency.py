@@ -9,6 +9,8 @@ from typing import Any
 from stages.backbones.registry import BACKBONES, weights_item
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS
+from stages.pipeline.dependencies import list_outs
+from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
 from stages.sources.read import AUTO
 from stages.sources.tables import find_labels
@@ -17,13 +19,16 @@ from stages.splitting.source import read_source, select_columns
 from stages.transfer.compatibility import check_solver
 
 
-def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tables: Path) -> list[str]:
+def find_contradictions(
+    sections: Mapping[str, Any], catalog: Sequence[str], tables: Path, pipeline: Mapping[str, Any]
+) -> list[str]:
     """Return a sentence for each contradiction of valid sections to each other, to the catalog or to what is on disk.
 
     Args:
         sections: validated, by name.
         catalog: items that can be fetched.
         tables: folder of the tables in git.
+        pipeline: the content of dvc.yaml.
     """
     found: list[str] = []
     split, pretrain, items = sections["split"], sections["pretrain"], sections["fetch"].items
@@ -32,26 +37,17 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
         found += _refused(refuse_shared_images, split, Path(pretrain.source), tables)
     if Path(split.source).exists():
         found += _refused(find_labels, split.table, select_columns(split), Path(split.source), tables)
-    weights = {weights_item(name): name for name, row in BACKBONES.items() if not row.own}
+    weights = [weights_item(name) for name, row in BACKBONES.items() if not row.own]
     data_sets = [item for item in catalog if "_imagenet" not in item]
     found += [
         f"fetch.items: expected items of the catalog ({', '.join(data_sets)}, or the weights of a backbone: "
-        f"{next(iter(weights))} …); received '{item}'."
+        f"{weights[0]} …); received '{item}'."
         for item in items
         if item not in catalog
     ]
     for name in ("split", "pretrain"):
-        source = Path(sections[name].source)
-        fetched = source.parts[:2] == ("data", "fetch") and len(source.parts) == 3
-        if fetched and source.name not in catalog:
-            found.append(f"{name}.source: there is no catalog item {source.name}.{_suggest(source, catalog)}")
-        elif fetched and source.name not in items:
-            found.append(f"{name}.source: {source} is fetched only when fetch.items lists {source.name}.")
-        elif not fetched and not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
-            advice = _suggest(source, catalog) or " Put it there, or run `dvc pull`."
-            found.append(f"{name}.source: there is no {source}.{advice}")
-        if fetched and source.name in weights and (name == "split" or weights[source.name] != pretrain.backbone):
-            found.append(_misplaced(name, source, weights[source.name], pretrain.backbone))
+        found += _check_source(f"{name}.source", Path(sections[name].source), catalog, items, pipeline)
+    found += _find_misplaced(split, pretrain)
     if split.val == 0 and (checkpoint := sections["finetune"].checkpoint) != "last":
         found.append(
             f"finetune.checkpoint: '{checkpoint}' needs validation images, and split.val is 0. Set it to last."
@@ -61,6 +57,29 @@ def find_contradictions(sections: Mapping[str, Any], catalog: Sequence[str], tab
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:
         found.append(f"finetune.head.output: expected softmax for {len(split.classes)} classes; received sigmoid.")
     return found
+
+
+def _check_source(
+    key: str, source: Path, catalog: Sequence[str], items: Sequence[str], pipeline: Mapping[str, Any]
+) -> list[str]:
+    """Return what is wrong with the path of a data set or model: at most one sentence."""
+    if source.parts[:2] == ("data", "fetch") and len(source.parts) == 3:
+        if source.name not in catalog:
+            return [f"{key}: there is no catalog item {source.name}.{_suggest(source, catalog)}"]
+        if source.name not in items:
+            return [f"{key}: {source} is fetched only when fetch.items lists {source.name}."]
+        return []
+    path = Path(os.path.relpath(source))
+    for stage, entry in pipeline["stages"].items():
+        for out in map(Path, list_outs(entry)):
+            if path == out or path in out.parents or out in path.parents:
+                return [
+                    f"{key}: expected data/fetch/ITEM or data of your own; received {source}, and {stage} writes "
+                    f"{out}. Copy what you need to data/own/, and set {key} to the copy."
+                ]
+    if not source.exists() and not source.with_name(f"{source.name}.dvc").exists():
+        return [f"{key}: there is no {source}.{_suggest(source, catalog) or ' Put it there, or run `dvc pull`.'}"]
+    return []
 
 
 def find_local_sources(sections: Mapping[str, Any]) -> list[str]:
@@ -122,12 +141,17 @@ def refuse_shared_images(split: Split, learned: Path, tables: Path) -> None:
     )
 
 
-def _misplaced(section: str, source: Path, owner: str, backbone: str) -> str:
-    if section == "split":
-        return f"split.source: {source} holds weights. Expected a data set."
-    has_weights = backbone in BACKBONES and not BACKBONES[backbone].own
-    right = f", or pretrain.source: data/fetch/{weights_item(backbone)}" if has_weights else ""
-    return (
-        f"pretrain.source: {source} holds the weights of {owner}, and pretrain.backbone is {backbone}. "
-        f"Set pretrain.backbone: {owner}{right}."
-    )
+def _find_misplaced(split: Split, pretrain: Pretrain) -> list[str]:
+    """Return a sentence for each source that holds weights: instead of a data set, or of another backbone."""
+    owners = {f"data/fetch/{weights_item(name)}": name for name, row in BACKBONES.items() if not row.own}
+    found, backbone = [], pretrain.backbone
+    if split.source in owners:
+        found.append(f"split.source: {split.source} holds weights. Expected a data set.")
+    if (owner := owners.get(pretrain.source, backbone)) != backbone:
+        has_weights = backbone in BACKBONES and not BACKBONES[backbone].own
+        right = f", or pretrain.source: data/fetch/{weights_item(backbone)}" if has_weights else ""
+        found.append(
+            f"pretrain.source: {pretrain.source} holds the weights of {owner}, and pretrain.backbone is {backbone}. "
+            f"Set pretrain.backbone: {owner}{right}."
+        )
+    return found

@@ -55,7 +55,7 @@ def find_problems(root: Path, pipeline: dict[str, Any]) -> list[str]:
         found += _compare(name, _VERSIONS_FILE, "imports", uses.libraries, declared.libraries)
         found += [
             f"dvc.yaml: {name}: writes {out}, which is not in data/{name}."
-            for out in _list_outs(stage)
+            for out in list_outs(stage)
             if not _within(out, name)
         ]
     return [*found, *sorted(unclear), *find_unrecorded(root / _VERSIONS_FILE, root / "pyproject.toml")]
@@ -198,7 +198,8 @@ def _script(stage: str) -> str:
     return f"stages/{stage}.py"
 
 
-def _list_outs(stage: dict[str, Any]) -> list[str]:
+def list_outs(stage: dict[str, Any]) -> list[str]:
+    """Return the paths that a stage of dvc.yaml writes."""
     outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
     return [out if isinstance(out, str) else next(iter(out)) for out in outs]
 

@@ -61,11 +61,12 @@ def main() -> None:
         write_dependencies(Path())
     sections, found = read_sections()
     if sections.keys() == SECTIONS.keys():
-        found += [f"{PARAMS}: {line}" for line in find_contradictions(sections, list(read_yaml(CATALOG)), TABLES)]
+        contradictions = find_contradictions(sections, list(read_yaml(CATALOG)), TABLES, read_yaml(PIPELINE))
+        found += [f"{PARAMS}: {line}" for line in contradictions]
     choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
     if sections.keys() >= {"pretrain", "extract", "finetune"}:
         network, wrong = describe_freeze(sections)
-        found += [line for line in wrong if line not in found]
+        found += [line for line in wrong if _key_of(line) not in map(_key_of, found)]
     found += find_problems(Path(), read_yaml(PIPELINE))
     found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in find_differences()]
     found += find_broken_state(LOCK) + (find_damage(LOCK, OWN) if options.data else [])
@@ -76,6 +77,11 @@ def main() -> None:
     if options.data:
         print("data/ and DVC's cache are what their hashes say.")
     print(f"params.yaml is valid: {', '.join(SECTIONS)}.\n{network}\ndvc.yaml declares what the stages use.")
+
+
+def _key_of(line: str) -> str:
+    """Return the key of params.yaml that a line is about: one line for each is enough."""
+    return line.removeprefix(f"{PARAMS}: ").partition(": ")[0]
 
 
 def build_parser() -> argparse.ArgumentParser:
