@@ -21,11 +21,12 @@ from stages.draw.curves import draw_curves
 from stages.draw.headline import render_headline, summarize_gain
 from stages.draw.page import document, note, picture, section, sheet
 from stages.draw.sheets import Group, draw_sheet
-from stages.images.preview import read_preview
+from stages.images.preview import are_augmented, read_preview
 from stages.images.split_file import SplitFile
 from stages.images.thumbnail import make_thumbnail
 from stages.measure.comparison import report_overlap
 from stages.schema.evaluate import Evaluate
+from stages.schema.finetune import Finetune
 from stages.schema.report import Report
 from stages.schema.split import Split
 
@@ -42,6 +43,7 @@ SCORES = Path("data/evaluate/scores.json")
 PER_CLASS = Path("data/evaluate/per_class.csv")
 CONFUSION = Path("data/evaluate/confusion.csv")
 SEEN = Path("data/extract/seen.npz")
+BOUNDARY = Path("data/extract/boundary.json")
 EXAMPLES = Path("data/evaluate/examples.parquet")
 REPORT = Path("data/report")
 
@@ -58,7 +60,6 @@ def main() -> None:
         check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
     near, history, matrix = tables.read_pairs(NEAR), tables.read_table(HISTORY), tables.read_matrix(CONFUSION, images)
     thawed = bool((history["phase"] == "thawed").any())
-    fitted = bool(history["learning_rate"].isna().any())
     seen = bool(examples["seen"].notna().any())
     right = int(matrix.to_numpy().trace())
     predictions = sheet_content.group_predictions(examples, images - right, right, params.predictions)
@@ -67,8 +68,15 @@ def main() -> None:
         sheet_content.group_samples("test", images, tested)
     ]
     samples = [group for group in samples if group.tiles]
-    views = sheet_content.group_views(*read_preview(SEEN))
-    about_views = captions.VIEWS + captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
+    pixels, previews = read_preview(SEEN)
+    views = sheet_content.group_views(pixels, previews)
+    about_views = captions.VIEWS_FRESH if read_json(BOUNDARY, "fresh")["fresh"] else captions.VIEWS
+    about_views += captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
+    layers, per_class = tables.read_table(LAYERS), tables.read_table(PER_CLASS)
+    dropout = drops_units(layers, thawed)
+    about_curves = captions.explain_curves(history, thawed=thawed, dropout=dropout, augmented=are_augmented(pixels))
+    about_classes = captions.CLASSES + captions.CLASSES_TWO * ("gain" in scores)
+    model = "the fine-tuned model" if thawed else "the model"
     said = summarize_gain(scores.get("gain"), images, measures.confidence, thawed)
 
     with replace_folder(REPORT) as folder:
@@ -84,18 +92,20 @@ def main() -> None:
             section(
                 "Learning",
                 picture(curves, "Learning curves", 780),
-                note(captions.CURVES + captions.CURVES_FITTED * fitted + captions.CURVES_THAWED * thawed),
+                note(about_curves),
             ),
             section(
-                "Right and wrong", captions.PREDICTIONS + captions.PREDICTIONS_SEEN * seen, sheet(predictions, 130)
+                "Right and wrong",
+                captions.PREDICTIONS.format(model=model) + captions.PREDICTIONS_SEEN * seen,
+                sheet(predictions, 130),
             ),
             section(
                 "Confusion matrix",
                 picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),
-                note(captions.MATRIX),
+                note(captions.MATRIX.format(model=model)),
                 tables.render_confusions(matrix),
             ),
-            section("Class by class", tables.render_classes(tables.read_table(PER_CLASS)), note(captions.CLASSES)),
+            section("Class by class", tables.render_classes(per_class), note(about_classes)),
             section("The images", sheet(samples, 80)),
             *([section("What the network saw", about_views, sheet(views, 96))] if views else []),
             *(
@@ -104,14 +114,26 @@ def main() -> None:
                 else []
             ),
             tables.render_data(summary, by_class, tables.read_table(LEFT_OUT)),
-            tables.render_layers(tables.read_table(LAYERS), thawed),
+            tables.render_layers(layers, thawed),
         ]
         facts = tables.describe_data(summary, len(by_class), *read_values(PARAMS, "split", Split, "about"))
-        (folder / "report.html").write_text(document("Fine-tuning report", said, facts, parts), encoding="utf-8")
+        (folder / "report.html").write_text(document("Transfer learning report", said, facts, parts), encoding="utf-8")
     say(said.replace("\N{MINUS SIGN}", "-"))
     # Only a line: it reads DVC's cache by the hashes in dvc.lock, never data/split/test.parquet.
     report_overlap(SUMMARY.with_name("test.parquet"), Path("dvc.lock"))
     say(f"open {REPORT / 'report.html'} in a browser")
+
+
+def drops_units(layers: pd.DataFrame, thawed: bool) -> bool:
+    """Return whether dropout was active in training: in the head, or in thawed layers.
+
+    Args:
+        layers: of the backbone, with type and state.
+        thawed: whether anything was trained after the head.
+    """
+    (head,) = read_values(PARAMS, "finetune", Finetune, "head")
+    in_head = any(head["dropout"]) if isinstance(head["dropout"], list) else head["dropout"] > 0
+    return in_head or (thawed and bool((layers["type"].str.endswith("Dropout") & layers["state"].eq("thawed")).any()))
 
 
 def sample_split(path: Path, count: int) -> Group:

@@ -66,6 +66,7 @@ def put_results(
     rejects: int = 2,
     seen: bool = False,
     views: int = 4,
+    fresh: bool = False,
 ) -> Path:
     """Write what split, finetune and evaluate leave behind; ``wrong`` of the test images are predicted wrong."""
     rng = np.random.default_rng(1)
@@ -96,6 +97,8 @@ def put_results(
         for view in [place, *range(views - 1)]
     ]
     write_preview(folder / "data/extract/seen.npz", drawn, [f"{name}/1.jpg" for name in shown], classes)
+
+    (folder / "data/extract/boundary.json").write_text(json.dumps({"fresh": fresh}))
 
     put_history(finetune / "history.csv", *epochs, validated=validated > 0)
     layers = [(0, "conv", "Conv2D", 1000, "frozen"), (1, "norm", "BatchNormalization", 8, "inference")]
@@ -207,6 +210,32 @@ def test_without_views_there_is_nothing_to_show(tmp_path: Path) -> None:
     assert not (tmp_path / "data/report/views.png").exists()
 
 
+def test_fresh_views_are_examples(page: str, tmp_path: Path) -> None:
+    drawn = "each epoch draws new ones"
+    assert drawn not in page
+    assert drawn in run_in(put_results(tmp_path, ["a", "b"], fresh=True))
+
+
+def test_training_accuracy_below_that_of_validation_is_explained(page: str, tmp_path: Path) -> None:
+    reason = "it can be lower than validation accuracy"
+    assert f"Training accuracy is measured on augmented views: {reason}." in page
+    put_results(tmp_path, ["a", "b"], views=1)
+    assert reason not in run_in(tmp_path)
+    layers = tmp_path / "data/finetune/layers.csv"
+    layers.write_text(f"{layers.read_text()}3,dropout,Dropout,0,thawed\n")
+    assert f"Training accuracy is measured with dropout: {reason}." in run_in(tmp_path)
+
+
+def test_what_is_in_no_split_is_told_from_what_is_left_out(page: str, tmp_path: Path) -> None:
+    assert "Left out: 2 that cannot be used." in page
+    assert "in no split" not in page
+    summary = put_results(tmp_path, ["a", "b"], rejects=0) / "data/split/summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "unused": 7}))
+    data = run_in(tmp_path)
+    assert "Left out" not in data
+    assert "7 more are in no split, because split.train, val and test ask for fewer." in data
+
+
 def test_the_images_of_each_class_are_counted(page: str) -> None:
     assert "10 classes; images: 20 train, 6 val, 30 test" in page
     data = page[page.index("<h2>Data") :]
@@ -224,7 +253,12 @@ def test_the_images_of_each_class_are_counted(page: str) -> None:
         pytest.param(
             35,
             {"tested": 40, "epochs": (1, 45)},
-            ["The other 10 classes", "Wrong: 12", "The head was fitted without epochs"],
+            [
+                "The other 10 classes",
+                "Most frequent mistakes: 10 of 12 pairs of classes",
+                "Wrong: 12",
+                "The head was fitted without epochs",
+            ],
             id="35 classes, a logistic head",
         ),
         pytest.param(
@@ -253,6 +287,7 @@ def test_every_kind_of_run_has_its_report(
         assert words in visible
     assert not re.search(r"\bnan\b", visible, re.I)
     two = min(options.get("epochs", (1, 1))) > 0
+    assert ("fine-tuned" in visible.lower()) == (options.get("epochs", (1, 1))[1] > 0)
     assert ("<h3>Gain</h3>" in visible, "F1 head only" in visible) == (two, two)
 
 

@@ -30,7 +30,7 @@ def summarize_gain(gain: Scores | None, images: int, confidence: float, thawed: 
         thawed: whether anything was trained after the head.
     """
     if not thawed:
-        return "Only the head was trained: the fine-tuned model is the head-only model."
+        return "Only the head was trained; the whole backbone stayed frozen."
     if gain is None:
         return (
             "Head and thawed layers were trained together from the start: there is no head-only model to compare with."

@@ -21,7 +21,7 @@ _COLUMNS: dict[str, dict[str, type]] = {
     "classes.csv": {"class": str, "train": int, "val": int, "test": int},
     "rejects.csv": {"source": str, "class": str, "reason": str},
     "history.csv": {"phase": str, **dict.fromkeys(COLUMNS[1:], float), "epoch": int, "kept": int},
-    "layers.csv": {"name": str, "parameters": int, "state": str},
+    "layers.csv": {"name": str, "type": str, "parameters": int, "state": str},
     "per_class.csv": {"class": str, "images": int, **dict.fromkeys(_SHARES, float)},
 }
 
@@ -84,7 +84,7 @@ def render_confusions(matrix: pd.DataFrame) -> Html:
     counts = matrix.to_numpy()
     totals = counts.sum(axis=1)
     mistakes = counts * (1 - np.eye(len(counts), dtype=int))
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:_CONFUSED]
+    order, found = np.argsort(-mistakes, axis=None, kind="stable")[:_CONFUSED], np.count_nonzero(mistakes)
     pairs = [divmod(int(place), len(counts)) for place in order]
     rows = [
         (matrix.index[actual], matrix.columns[predicted], f"{counts[actual, predicted]} of {totals[actual]}")
@@ -93,7 +93,8 @@ def render_confusions(matrix: pd.DataFrame) -> Html:
     ]
     if not rows:
         return note("No test image was misclassified.")
-    return Html("<h3>Most frequent mistakes</h3>" + table(("Actual", "Predicted", "Images"), rows, words=(0, 1)))
+    more = f": {len(rows)} of {found} pairs of classes" if len(rows) < found else ""
+    return Html(f"<h3>Most frequent mistakes{more}</h3>" + table(("Actual", "Predicted", "Images"), rows, words=(0, 1)))
 
 
 def render_classes(per_class: pd.DataFrame) -> Html:
@@ -132,10 +133,17 @@ def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.Da
     rows = list(by_class[["class", *splits]].itertuples(index=False))
     total = [Html(f"<b>{count}</b>") for count in summary["images"].values()]
     images = sum(summary["images"].values())
-    sentence = (
-        f"{images} images in {len(rows)} classes. Left out: {summary['duplicates']} duplicates and "
-        f"{summary['rejects']} that cannot be used. Not used: {summary['unused']}."
+    duplicates, rejects = summary["duplicates"], summary["rejects"]
+    reasons = (
+        (rejects, "that cannot be used"),
+        (duplicates, f"duplicate{'s' * (duplicates != 1)}"),
+        (len(left_out) - duplicates - rejects, "because of near duplicates, groups or locked images"),
     )
+    sentence = f"{images} images in {len(rows)} classes."
+    if len(left_out):
+        sentence += f" Left out: {', '.join(f'{count} {why}' for count, why in reasons if count)}."
+    if summary["unused"]:
+        sentence += f" {summary['unused']} more are in no split, because split.train, val and test ask for fewer."
     if summary["locked"]:
         sentence += (
             f" {summary['locked']} of the test images are locked: they stay test images when the data set grows."

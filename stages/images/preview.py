@@ -62,6 +62,15 @@ def _named(target: np.ndarray, classes: Sequence[str]) -> list[tuple[str, float]
     return sorted(shares, key=lambda share: -share[1])
 
 
+def are_augmented(pixels: np.ndarray) -> bool:
+    """Return whether any view differs from its image.
+
+    Args:
+        pixels: uint8 (images, views, side, side, channels), the image itself first.
+    """
+    return bool((pixels != pixels[:, :1]).any())
+
+
 def read_preview(path: Path) -> tuple[np.ndarray, list[PreviewImage]]:
     """Read a file of ``write_preview``: uint8 (images, views, side, side, channels), and the images' descriptions."""
     with refuse_damaged(path, "views of images"), open_arrays(path) as arrays:

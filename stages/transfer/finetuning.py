@@ -16,7 +16,7 @@ from stages.compute.optimizers import OptimizerConfig, layer_decay_factors
 from stages.compute.runtime import start
 from stages.compute.saving import to_config
 from stages.compute.trainable import LayerFreezer, has_dropout
-from stages.images.preview import read_preview
+from stages.images.preview import are_augmented, read_preview
 from stages.images.split_file import SplitFile
 from stages.measure.predictions import softmax, tabulate
 from stages.schema.finetune import Finetune, Head, Thawed
@@ -120,7 +120,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         if freezer:
             freezer.freeze(frozen if thaws else activations.layers)
         views, _ = read_preview(inputs.extract / "seen.npz")
-        if note := describe_training_accuracy(has_dropout(network), bool((views != views[:, :1]).any())):
+        if note := describe_training_accuracy(has_dropout(network), are_augmented(views)):
             say(note)
     if freezer:
         freezer.freeze(activations.layers)
