@@ -102,7 +102,7 @@ def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: st
     try:
         onnx.checker.check_model(graph)  # as the stages that read it do
     except onnx.checker.ValidationError as error:
-        raise UserError(f"expected a valid network; {_reason(error)}. {_AGAIN}") from None
+        raise UserError(f"expected a valid network; {summarize(error)}. {_AGAIN}") from None
     _try_out(graph, rows, fixed)
     weights = [one for one in graph.graph.initializer if one.name.startswith(_PREFIX)]
     parameters = sum(math.prod(one.dims) for one in weights if one.data_type in (*FLOATS, _INT8, _UINT8))
