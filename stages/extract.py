@@ -80,7 +80,7 @@ def main() -> None:
                 targets = name == "train" and params.augment.mixes and not description.fresh
                 labels = np.repeat(split.labels(), count)
                 if name == "train" and not description.fresh:
-                    np.save(folder / "train_images.npy", np.repeat(np.arange(len(split)), count))
+                    np.save(folder / "train_images.npy", np.repeat(split.groups(), count))
                 write_outputs(folder / name, extractor, views, labels, params.precision, targets=targets)
 
 

@@ -100,8 +100,12 @@ def write_images(
         classes: all class names.
         reading: how the images become pixels; see ``write_split``.
     """
-    rows = (SplitRow(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels) for i in images)
-    write_split(path, show_progress(rows, f"writing {path.stem}", len(images)), classes, reading)
+    rows = (
+        SplitRow(i.sample.source, i.sample.class_name, i.sample.data, i.width, i.height, i.pixels, i.sample.group)
+        for i in images
+    )
+    grouped = any(image.sample.group for image in images)
+    write_split(path, show_progress(rows, f"writing {path.stem}", len(images)), classes, reading, grouped)
 
 
 def find_source(source: Path) -> Path:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from threadpoolctl import threadpool_limits
 
@@ -61,7 +63,7 @@ def test_it_ends_at_the_optimum_of_scikit_learn(counts: tuple[int, ...], balance
 
 def test_the_penalty_has_the_lowest_loss_on_images_held_out() -> None:
     rows, labels, images = features(12, 12, 12)
-    ours, folds = fitted(12, 12, 12), assign_folds(labels[::VIEWS], 1)[images]
+    ours, folds = fitted(12, 12, 12), assign_folds(labels, images, 1)
     variance = rows.var(axis=0).sum()
     losses = []
     for strength in logistic.GRID:
@@ -73,7 +75,7 @@ def test_the_penalty_has_the_lowest_loss_on_images_held_out() -> None:
         losses.append(loss)
     assert 0 < np.argmin(losses) < len(losses) - 1
     assert ours.strength == pytest.approx(logistic.GRID[np.argmin(losses)] / variance)
-    assert (ours.folds, ours.images) == (5, 36)
+    assert (ours.folds, ours.groups) == (5, 36)
 
 
 @pytest.mark.parametrize(
@@ -81,17 +83,33 @@ def test_the_penalty_has_the_lowest_loss_on_images_held_out() -> None:
 )
 def test_each_class_is_always_trained_on(counts: tuple[int, ...], folds: int, held_out: int) -> None:
     labels = np.random.default_rng(3).permutation(np.repeat(np.arange(len(counts)), counts))
-    found = assign_folds(labels, 1)
+    found = assign_folds(labels, np.arange(len(labels)), 1)
     assert len(set(found[found >= 0])) == folds
     assert (found >= 0).sum() == held_out
     for fold in set(found[found >= 0]):
         assert set(labels[found != fold]) == set(labels)
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=2), st.integers(0, 9), st.integers(1, 3))
+def test_groups_stay_together_and_each_class_is_trained_on(images: list[tuple[int, int]], seed: int, step: int) -> None:
+    labels, groups = np.array(images).T
+    found = assign_folds(labels, groups, seed, step)
+    assert len(set(zip(groups, found, strict=True))) == len(set(groups))
+    for fold in set(found[found >= 0]):
+        assert set(labels[(found >= -1) & (found != fold)]) == set(labels)
+
+
 def test_of_many_images_a_part_chooses() -> None:
-    labels = np.repeat([0, 1], [40, 20])
-    found = assign_folds(labels, 1, step=3)
+    labels = np.repeat([0, 1, 2], [40, 20, 1])
+    found = assign_folds(labels, np.arange(61), 1, step=3)
     assert list(np.bincount(labels[found >= 0])) == [14, 6]
+    assert found[-1] == -1, "a class of which no image is used is trained on"
+
+
+def test_groups_are_counted_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
+    training, images = data(10, 20)
+    probe(build_head(6, classes=2), training, None, images // 2 * 2 + 1, TrainingConfig(0, 1.0, 32, 1))
+    assert "by 5-fold cross-validation over 15 groups of images), " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("views", [1, 3])

@@ -703,6 +703,13 @@ def test_folders_below_a_class_are_groups(project_with: Project) -> None:
     where = [{source.split("/")[1] for source in read(split).sources()} for split in SPLITS]
     assert sum(map(len, where)) == 12
     assert sum(len(read(split)) for split in SPLITS) == 72
+    train = read("train")
+    numbers, patients = train.groups(), [source.split("/")[1] for source in train.sources()]
+    assert len(set(zip(numbers, patients, strict=True))) == len(set(numbers)) == len(set(patients)), "both classes"
+    set_params(folder.parents[2], {"split": {"group": "none"}})
+    main()
+    assert list(read("train").groups()) == list(range(len(read("train"))))
+    assert "group" not in pd.read_parquet("data/split/train.parquet").columns
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ class SplitRow:
         width: in pixels, turned upright.
         height: in pixels, turned upright.
         pixels: the hash of its pixels, in hexadecimal digits.
+        group: the name of its group; empty if images are not grouped.
     """
 
     source: str
@@ -53,9 +54,12 @@ class SplitRow:
     width: int
     height: int
     pixels: str = ""
+    group: str = ""
 
 
-def write_split(path: Path, rows: Iterable[SplitRow], classes: Sequence[str], reading: Mapping[str, Any]) -> int:
+def write_split(
+    path: Path, rows: Iterable[SplitRow], classes: Sequence[str], reading: Mapping[str, Any], grouped: bool = False
+) -> int:
     """Write a split file, a row group at a time; the same rows give the same bytes.
 
     Args:
@@ -64,11 +68,12 @@ def write_split(path: Path, rows: Iterable[SplitRow], classes: Sequence[str], re
         classes: all class names, in the order of the network's outputs; a row's label is the index of its class.
         reading: how the images become pixels: "form", "polarity", "fit" and "range" of
             ``stages.images.contract.Contract``.
+        grouped: whether to write the images' groups, too.
 
     Returns:
         The number of rows.
     """
-    schema = _schema(classes, reading)
+    schema = _schema(classes, reading, grouped)
     label = {name: index for index, name in enumerate(classes)}
     count = 0
     # Images are already compressed and all different: only the class column gains from a dictionary.
@@ -80,6 +85,7 @@ def write_split(path: Path, rows: Iterable[SplitRow], classes: Sequence[str], re
                     **{"class": row.class_name, "label": label[row.class_name]},
                     **{"image": {"bytes": row.image, "path": row.source}},
                     "sha256": hashlib.sha256(row.image).hexdigest(),
+                    "group": row.group,
                 }
                 for row in group
             ]
@@ -101,14 +107,15 @@ def _groups(rows: Iterable[SplitRow]) -> Iterator[list[SplitRow]]:
         yield group
 
 
-def _schema(classes: Sequence[str], reading: Mapping[str, Any]) -> pa.Schema:
-    features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in _KINDS.items()}
+def _schema(classes: Sequence[str], reading: Mapping[str, Any], grouped: bool) -> pa.Schema:
+    kinds = {**_KINDS, "group": pa.string()} if grouped else _KINDS
+    features: dict[str, Any] = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in kinds.items()}
     features |= {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
     metadata = {
         "huggingface": json.dumps({"info": {"features": features}}),  # what `datasets` reads column types from
         _KEY.decode(): json.dumps({"classes": list(classes), "reading": dict(reading)}),
     }
-    return pa.schema(_KINDS, metadata=metadata)
+    return pa.schema(kinds, metadata=metadata)
 
 
 class SplitFile:
@@ -142,6 +149,14 @@ class SplitFile:
     def sources(self) -> list[str]:
         """Return the path of each image in its data set."""
         return [str(source) for source in self._column("source").to_pylist()]
+
+    def groups(self) -> np.ndarray:
+        """Return for each image the index of the last one in its group, int64 (images,); without groups, its own."""
+        if "group" not in self._file.schema_arrow.names:
+            return np.arange(len(self))
+        names = self._column("group").to_pylist()
+        last = {name: index for index, name in enumerate(names)}
+        return np.array([last[name] for name in names], dtype=np.int64)
 
     def pixels(self) -> list[str]:
         """Return the hash of each image's pixels, in hexadecimal digits; it does not depend on the file format."""

@@ -23,7 +23,7 @@ class Sample:
         class_name: its class.
         part: its part of the data set; None if the data set is undivided.
         read: returns the bytes of the image file.
-        group: its group in a table, such as a patient; empty if no column of groups is used.
+        group: of images that must be in one split, such as those of a patient; empty if images are not grouped.
     """
 
     source: str

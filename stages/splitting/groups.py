@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from stages.base.errors import UserError
@@ -43,7 +43,8 @@ def assign(
         left_out: the unusable images, to be counted in messages.
 
     Returns:
-        The images of each split; and those left out because of near duplicates, groups or the lock table.
+        The images of each split, with their groups if they are in groups; and those left out because of near
+        duplicates, groups or the lock table.
     """
     excluded: list[Reject] = []
     if together.near == "drop":
@@ -55,6 +56,8 @@ def assign(
     groups = name_groups(images, together.rule)
     if together.near == "group":
         groups = join_groups(groups, together.pairs)
+    grouped = zip(images, groups, strict=True)
+    images = [replace(image, sample=replace(image.sample, group=group)) for image, group in grouped]
     splits, crossing = assign_groups(images, groups, plan)
     say("split.train, val and test are approximate, because groups stay together")
     return splits, excluded + crossing

@@ -1,8 +1,8 @@
 """Fit a linear classifier to convergence: multinomial logistic regression, which needs no learning rate and no epochs.
 
-Cross-validation over the images chooses the strength of the L2 penalty by log loss. The optimum is that of
-scikit-learn's LogisticRegression on the same rows. To speed up L-BFGS, the rows are centered and divided by a single
-number, which changes only the unit of the penalty.
+Cross-validation over the images, or over groups of images that belong together, chooses the strength of the L2 penalty
+by log loss. The optimum is that of scikit-learn's LogisticRegression on the same rows. To speed up L-BFGS, the rows are
+centered and divided by a single number, which changes only the unit of the penalty.
 """
 
 import warnings
@@ -16,10 +16,10 @@ from scipy.special import log_softmax
 
 # Candidates for scikit-learn's C, strongest penalty first, for rows whose variances sum to 1.
 GRID = 10.0 ** np.arange(-1, 4.5, 0.5)
-FALLBACK = 100.0  # if no image can be held out
+FALLBACK = 100.0  # if nothing can be held out
 PATIENCE = 2  # candidates without improvement before the search stops
 FOLDS = 5
-MAX_ROWS = 4000  # rows used in cross-validation; a subset of the images if there are more
+MAX_ROWS = 4000  # rows used in cross-validation, about; a subset of the groups if there are more
 TOLERANCE = 1e-6  # of the gradient of the mean loss; ten times as much in cross-validation
 ITERATIONS = 1000
 _TRAINED, _UNUSED = -1, -2  # instead of a fold: never held out; in no fold
@@ -33,8 +33,8 @@ class LogisticFit:
         kernel: float64 (features, classes); each of its rows sums to 0.
         bias: float64 (classes,).
         strength: of the penalty: scikit-learn's C for the original rows.
-        folds: of the cross-validation; 0 if no image could be held out.
-        images: how many were held out.
+        folds: of the cross-validation; 0 if nothing could be held out.
+        groups: how many were held out.
         iterations: of L-BFGS in the final fit.
         converged: whether the optimum was reached.
     """
@@ -43,13 +43,13 @@ class LogisticFit:
     bias: np.ndarray
     strength: float
     folds: int
-    images: int
+    groups: int
     iterations: int
     converged: bool
 
 
 def fit_logistic(
-    rows: np.ndarray, labels: np.ndarray, images: np.ndarray, *, weights: np.ndarray, seed: int
+    rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, weights: np.ndarray, seed: int
 ) -> LogisticFit:
     """Fit logistic regression with the penalty that has the lowest log loss in cross-validation.
 
@@ -58,9 +58,10 @@ def fit_logistic(
     Args:
         rows: float64 (n, features); overwritten.
         labels: class of each row, int64 (n,); each class has a row.
-        images: index of the image that each row is a view of, int64 (n,). Its views are all in one fold.
+        groups: number of the image that each row is a view of, or of its group, int64 (n,). All rows of a group are in
+            one fold.
         weights: of each row in the loss, float64 (n,).
-        seed: of the assignment of images to folds.
+        seed: of the assignment to folds.
     """
     from sklearn.exceptions import ConvergenceWarning  # here: scikit-learn takes seconds to import
     from threadpoolctl import threadpool_limits
@@ -72,42 +73,46 @@ def fit_logistic(
         # With a mean variance of 1, the tolerance means the same for any backbone.
         scale = float(np.sqrt(np.vdot(rows, rows) / rows.size)) or 1.0
         rows /= scale
-        _, first, numbers = np.unique(images, return_index=True, return_inverse=True)
-        folds = assign_folds(labels[first], seed, -(-len(rows) // MAX_ROWS))
-        strength = _choose_strength(rows, labels, weights, folds[numbers])
+        folds = assign_folds(labels, groups, seed, -(-len(rows) // MAX_ROWS))
+        strength = _choose_strength(rows, labels, weights, folds)
         caught.clear()  # warnings of cross-validation
         model = _make_model(strength, rows, TOLERANCE).fit(rows, labels, sample_weight=weights)
     kernel, bias = model.coef_.T / scale, model.intercept_
     if kernel.shape[1] == 1:  # one logit for two classes
         kernel, bias = kernel * [-0.5, 0.5], bias * [-0.5, 0.5]
-    held_out = folds[folds >= 0]
+    held_out = folds >= 0
     return LogisticFit(
         kernel=kernel,
         bias=bias - center @ kernel,
         strength=model.C / scale**2,
-        folds=len(np.unique(held_out)),
-        images=len(held_out),
+        folds=len(np.unique(folds[held_out])),
+        groups=len(np.unique(groups[held_out])),
         iterations=int(model.n_iter_.max()),
         converged=not caught,
     )
 
 
-def assign_folds(labels: np.ndarray, seed: int, step: int = 1) -> np.ndarray:
-    """Return the fold in which each image is held out, int64 (n,): stratified, so that no fold lacks a training class.
+def assign_folds(labels: np.ndarray, groups: np.ndarray, seed: int, step: int = 1) -> np.ndarray:
+    """Return the fold in which each row is held out, int64 (n,): stratified, so that no fold lacks a training class.
 
-    The only image of a class is never held out (-1).
+    Where all images of a class would be in one fold, they are never held out (-1).
 
     Args:
-        labels: class of each image, int64 (n,).
+        labels: class of each row, int64 (n,).
+        groups: of each row, int64 (n,); a group is in one fold.
         seed: of the order.
-        step: use every ``step``-th image; the others are in no fold (-2).
+        step: use every ``step``-th group; the others are in no fold (-2).
     """
-    used = np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))[::step]
-    folds = np.full(len(labels), _UNUSED)
-    folds[used] = np.arange(len(used)) % min(FOLDS, len(used))  # so that a class is never in one fold only
-    alone = np.bincount(labels[used])[labels[used]] == 1
-    folds[used[alone]] = _TRAINED
-    return folds
+    _, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    used = np.lexsort((np.random.default_rng(seed).random(len(first)), labels[first]))[::step]
+    folds = np.full(len(first), _UNUSED)
+    folds[used] = np.arange(len(used)) % min(FOLDS, len(used))
+    for label in np.unique(labels):
+        of_class = np.unique(numbers[labels == label])
+        held = of_class[folds[of_class] != _UNUSED]
+        if len(np.unique(folds[held])) < 2:
+            folds[held if len(held) else of_class[:1]] = _TRAINED
+    return folds[numbers]
 
 
 def _choose_strength(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> float:

@@ -48,8 +48,8 @@ def has_mixed_views(folder: Path) -> bool:
     return (folder / "train_targets.npy").exists()
 
 
-def read_images(folder: Path, rows: int) -> np.ndarray:
-    """Return the index of the training image that each row is a view of, int64 (rows,).
+def read_groups(folder: Path, rows: int) -> np.ndarray:
+    """Return the group of each row, int64 (rows,): see ``stages.images.split_file.SplitFile.groups``.
 
     Args:
         folder: that ``extract`` wrote.

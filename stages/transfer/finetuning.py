@@ -25,7 +25,7 @@ from stages.training.history import describe, describe_training_accuracy, join
 from stages.training.train import TrainingConfig, fit
 from stages.transfer.activations import Description
 from stages.transfer.compatibility import check_compatibility
-from stages.transfer.data import read_data, read_images, read_outputs
+from stages.transfer.data import read_data, read_groups, read_outputs
 from stages.transfer.freeze import AS_EXTRACTED, Depth, layer_table, plan_unfreezing, select_depth
 from stages.transfer.heads import make_head
 from stages.transfer.linear_probe import probe
@@ -110,7 +110,7 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         assert training is not None
         config = training_config(params, options)
         if isinstance(options, Head) and options.solver == "logistic":
-            history = probe(model, training, validation, read_images(inputs.extract, len(training)), config)
+            history = probe(model, training, validation, read_groups(inputs.extract, len(training)), config)
         else:
             history = fit(model, phase, training, validation, config, resume=resume, **fit_options)
         say(describe(history, config.checkpoint))

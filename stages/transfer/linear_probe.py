@@ -25,7 +25,7 @@ _MAX_ERROR = 0.01  # of a probability, from rounding to float32
 
 
 def probe(
-    head: Model, training: Data, validation: Data | None, images: np.ndarray, config: TrainingConfig
+    head: Model, training: Data, validation: Data | None, groups: np.ndarray, config: TrainingConfig
 ) -> pd.DataFrame:
     """Fit a head without hidden layers by logistic regression.
 
@@ -33,7 +33,7 @@ def probe(
         head: from features to logits; its weights are replaced.
         training: features, each with a single class. All are held in memory, as float64.
         validation: to measure the head on; None if there is none.
-        images: index of the image that each row of ``training`` is a view of.
+        groups: of each row of ``training``, as ``stages.images.split_file.SplitFile.groups`` numbers them.
         config: only ``balanced``, ``seed`` and ``batch_size`` are used.
 
     Returns:
@@ -45,9 +45,11 @@ def probe(
     began = time.monotonic()
     weights = compute_class_weights(training)[training.labels] if config.balanced else np.ones(len(training))
     fitted = fit_logistic(
-        _read_rows(training), training.labels, images, weights=weights.astype(np.float64), seed=config.seed
+        _read_rows(training), training.labels, groups, weights=weights.astype(np.float64), seed=config.seed
     )
-    say(_describe(fitted, time.monotonic() - began))
+    # A group has the index of its last image, so without groups the indices have no gaps.
+    unit = "images" if len(np.unique(groups)) == groups.max() + 1 else "groups of images"
+    say(_describe(fitted, unit, time.monotonic() - began))
     if not fitted.converged:
         say(
             f"warning: the head did not converge in {fitted.iterations} iterations (at most {ITERATIONS}). Compare its "
@@ -77,10 +79,10 @@ def _read_rows(data: Data) -> np.ndarray:
     return rows
 
 
-def _describe(fitted: LogisticFit, seconds: float) -> str:
+def _describe(fitted: LogisticFit, unit: str, seconds: float) -> str:
     how = (
-        f"chosen by {fitted.folds}-fold cross-validation over {fitted.images} images"
+        f"chosen by {fitted.folds}-fold cross-validation over {fitted.groups} {unit}"
         if fitted.folds
-        else "fixed, because no class has two images"
+        else f"fixed, because no class has two {unit}"
     )
     return f"logistic regression: C {fitted.strength:.3g} ({how}), {fitted.iterations} iterations, {seconds:.1f} s"
