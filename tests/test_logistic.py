@@ -1,6 +1,7 @@
 """The logistic head: scikit-learn's optimum, folds of whole images, few images, and the same bytes on any cores."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,19 @@ def test_it_says_where_it_did_not_converge(monkeypatch: pytest.MonkeyPatch, caps
     training, images = data(10, 20, 10)
     probe(build_head(6, classes=3), training, None, images, TrainingConfig(0, 1.0, 32, 1))
     assert "warning: the head did not converge in 2 iterations" in capsys.readouterr().out
+
+
+def test_a_fit_that_does_not_fit_into_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training, images = data(10, 20)
+    needed = 8 * 6 * 60 * 6  # the rows, and five folds of them
+    for available, refused in ((needed, False), (needed - 1, True)):
+        monkeypatch.setattr("stages.transfer.linear_probe.read_available_memory", lambda known=available: known)
+        with pytest.raises(UserError, match=r"17\.3 kB are available") if refused else nullcontext():
+            probe(build_head(6, classes=2), training, None, images, TrainingConfig(0, 1.0, 32, 1))
+    said = capsys.readouterr().out
+    assert said.count("logistic regression on 60 views x 6 features takes about 17.3 kB of memory") == 1
 
 
 def test_features_that_hardly_differ_are_refused() -> None:

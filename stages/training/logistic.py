@@ -48,6 +48,16 @@ class LogisticFit:
     converged: bool
 
 
+def estimate_memory(rows: int, features: int) -> int:
+    """Return about how many bytes ``fit_logistic`` takes: for the rows, and for those of each fold at the same time.
+
+    Args:
+        rows: how many.
+        features: in a row.
+    """
+    return 8 * features * (rows + FOLDS * min(rows, MAX_ROWS))
+
+
 def fit_logistic(
     rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, weights: np.ndarray, seed: int
 ) -> LogisticFit:

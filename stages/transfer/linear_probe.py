@@ -11,12 +11,13 @@ import pandas as pd
 from scipy.special import softmax
 
 from stages.base.errors import UserError
-from stages.base.terminal import say
+from stages.base.memory import read_available_memory
+from stages.base.terminal import format_size, say
 from stages.compute.forward import Forward
 from stages.compute.networks import Model
 from stages.training.dataloader import Data
 from stages.training.history import make_table
-from stages.training.logistic import ITERATIONS, LogisticFit, fit_logistic
+from stages.training.logistic import ITERATIONS, LogisticFit, estimate_memory, fit_logistic
 from stages.training.train import TrainingConfig, compute_class_weights, measure
 from stages.transfer.heads import set_classifier
 
@@ -40,8 +41,9 @@ def probe(
         The history: one row, without a learning rate.
 
     Raises:
-        UserError: the features are too similar for float32.
+        UserError: there is too little memory, or the features are too similar for float32.
     """
+    say(_check_memory(len(training), head.input_shape[-1]))
     began = time.monotonic()
     weights = compute_class_weights(training)[training.labels] if config.balanced else np.ones(len(training))
     fitted = fit_logistic(
@@ -69,6 +71,18 @@ def probe(
     if validation is not None:
         row |= {f"val_{key}": value for key, value in measure(predict, validation).items()}
     return make_table([row], "head", 0)
+
+
+def _check_memory(rows: int, features: int) -> str:
+    """Return a line that says how much memory the fit takes; raise UserError if there is less."""
+    needed, available = estimate_memory(rows, features), read_available_memory()
+    line = f"logistic regression on {rows:,} views x {features:,} features takes about {format_size(needed)} of memory"
+    if available is None or needed <= available:
+        return line
+    raise UserError(
+        f"finetune.head.solver: {line}; {format_size(available)} are available. Free some memory, set fewer "
+        f"extract.views, or set finetune.head.solver: gradient."
+    )
 
 
 def _read_rows(data: Data) -> np.ndarray:
