@@ -7,12 +7,12 @@ the whole test split and of its locked images), predictions.parquet (each test i
 for the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
 """
 
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.base.arrays import ArrayFile
@@ -22,19 +22,22 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.base.terminal import say
+from stages.compute.architecture import read_architecture
 from stages.compute.backend import choose_backend
+from stages.compute.graphs.session import Graph
+from stages.explain.examples import make_examples
+from stages.explain.explainer import Explainer
 from stages.images.contract import Contract
-from stages.images.load import load
 from stages.images.split_file import SplitFile
-from stages.images.thumbnail import encode_thumbnail, make_thumbnail
 from stages.measure.comparison import report_overlap
-from stages.measure.metrics import choose_examples, count_confusions, measure, measure_classes, select_key_metrics
+from stages.measure.metrics import count_confusions, measure, measure_classes, select_key_metrics
 from stages.measure.predictions import softmax, tabulate
 from stages.measure.summary import describe_scores
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.splitting.lock_table import read_lock_table
-from stages.transfer.model_pair import MODELS, predict, read_model_pair
+from stages.transfer.feature_extractor import graph_batch_size
+from stages.transfer.model_pair import MODELS, join_graphs, predict, read_model_pair
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
@@ -44,8 +47,6 @@ PRETRAIN = Path("data/pretrain")
 EXTRACT_TEST = Path("data/extract_test")
 FINETUNE = Path("data/finetune")
 EVALUATE = Path("data/evaluate")
-
-EXAMPLES = 100  # pictures of each kind, for the report to choose from
 
 
 @stage("evaluate")
@@ -83,7 +84,8 @@ def main() -> None:
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "scores.json", content)
         pq.write_table(predictions, folder / "predictions.parquet")
-        pq.write_table(illustrate(split, predictions, Contract(**pair.contract)), folder / "examples.parquet")
+        examples = make_examples(split, predictions, Contract(**pair.contract), open_explainer())
+        pq.write_table(examples, folder / "examples.parquet")
         named = [escape(name) for name in classes]
         by_class = probabilities if pair.comparable else {"finetuned": probabilities["finetuned"]}
         measure_classes(labels, by_class, named).to_csv(folder / "per_class.csv", index=False)
@@ -96,26 +98,11 @@ def main() -> None:
     report_overlap(TEST, Path("dvc.lock"))
 
 
-def illustrate(split: SplitFile, predictions: pa.Table, contract: Contract) -> pa.Table:
-    """Return pictures of some of the fine-tuned model's predictions; for handwriting also what the network sees.
-
-    Args:
-        split: the test images.
-        predictions: as ``stages.measure.predictions.tabulate`` returns them.
-        contract: how an image file becomes pixels.
-    """
-    table = predictions.select(["source", "class", "finetuned_predicted", "finetuned_confidence", "sha256"]).to_pandas()
-    table.columns = pd.Index(["source", "class", "predicted", "confidence", "sha256"])
-    chosen = choose_examples(table, EXAMPLES)
-    wanted, ink = set(chosen.index), contract.form == "ink"
-    pictures = {
-        place: (make_thumbnail(image, contract.range), encode_thumbnail(load(image, contract)) if ink else None)
-        for place, image in enumerate(split.images())
-        if place in wanted
-    }
-    chosen["picture"] = [pictures[place][0] for place in chosen.index]
-    chosen["seen"] = [pictures[place][1] for place in chosen.index]
-    return pa.Table.from_pandas(chosen.drop(columns="sha256"), preserve_index=False)
+def open_explainer() -> Explainer:
+    """Return what shows where the fine-tuned model looks."""
+    model, size = join_graphs(FINETUNE, PRETRAIN), graph_batch_size(read_architecture(PRETRAIN))
+    graph = cache(partial(Graph, model, size))  # not opened unless maps are made by occlusion
+    return Explainer(model, lambda pixels: softmax(next(iter(graph()(pixels).values()))), size)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from stages.draw import captions, sheet_content, tables
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
 from stages.draw.headline import render_headline, summarize_gain
-from stages.draw.page import document, note, picture, section, sheet
+from stages.draw.page import document, note, picture, section, sheet, strips
 from stages.draw.sheets import Group, draw_sheet
 from stages.images.preview import are_augmented, read_preview
 from stages.images.split_file import SplitFile
@@ -57,12 +57,12 @@ def main() -> None:
     images, by_class = scores["test_images"], tables.read_table(BY_CLASS)
     with refuse_damaged(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)
-        check_names(("kind", "source", "class", "predicted", "confidence", "picture", "seen"), map(str, examples))
+        check_names(sheet_content.COLUMNS, map(str, examples))
     near, history, matrix = tables.read_pairs(NEAR), tables.read_table(HISTORY), tables.read_matrix(CONFUSION, images)
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
-    right = int(matrix.to_numpy().trace())
-    predictions = sheet_content.group_predictions(examples, images - right, right, params.predictions)
+    wrong = images - (right := int(matrix.to_numpy().trace()))
+    predictions = sheet_content.group_predictions(examples, wrong, right, params.predictions)
     tested = sheet_content.choose_evenly(examples[examples["kind"] == "sample"], list(matrix.index), params.samples)
     samples = [sample_split(path, params.samples) for path in (TRAIN, VAL)] + [
         sheet_content.group_samples("test", images, tested)
@@ -77,6 +77,9 @@ def main() -> None:
     about_curves = captions.explain_curves(history, thawed=thawed, dropout=dropout, augmented=are_augmented(pixels))
     about_classes = captions.CLASSES + captions.CLASSES_TWO * ("gain" in scores)
     model = "the fine-tuned model" if thawed else "the model"
+    evidence = sheet_content.group_evidence(examples)
+    methods = examples["method"].dropna().unique()
+    about_evidence = " ".join(captions.EVIDENCE[method] for method in methods) + captions.EVIDENCE_ACTUAL * bool(wrong)
     said = summarize_gain(scores.get("gain"), images, measures.confidence, thawed)
 
     with replace_folder(REPORT) as folder:
@@ -99,6 +102,7 @@ def main() -> None:
                 captions.PREDICTIONS.format(model=model) + captions.PREDICTIONS_SEEN * seen,
                 sheet(predictions, 130),
             ),
+            *([section("Where it looks", about_evidence, strips(evidence))] if evidence else []),
             section(
                 "Confusion matrix",
                 picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),

@@ -218,6 +218,16 @@ def test_the_examples_start_with_the_most_confident_mistake(workplace: Path) -> 
     right = examples[examples["kind"] == "right"]
     assert len(right) == 6
     assert (right["class"] == right["predicted"]).all()
+    assert "unsure" not in set(examples["kind"])  # there are mistakes
+
+
+def test_some_examples_show_what_speaks_for_their_class(workplace: Path) -> None:
+    examples = pd.read_parquet(workplace / "data/evaluate/examples.parquet")
+    shown = examples["evidence"].notna()
+    assert examples["kind"][shown].value_counts().to_dict() == {"wrong": 2, "right": 4}
+    assert (examples["evidence_actual"].notna() == (shown & (examples["kind"] == "wrong"))).all()
+    assert set(examples["method"][shown]) == {"class activation"}
+    assert Image.open(io.BytesIO(examples["evidence"][0])).size == (140, 112)
     assert len(examples[examples["kind"] == "sample"]) == 8
     pixel = Image.open(io.BytesIO(examples["picture"].iloc[0])).getpixel((9, 9))
     assert pixel == pytest.approx((0, 0, 255), abs=3)  # a JPEG

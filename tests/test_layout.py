@@ -22,7 +22,7 @@ ORDER = [
     {"base"},
     {"images"},
     {"compute", "measure", "schema", "sources", "downloads"},
-    {"demo", "splitting", "training"},
+    {"demo", "explain", "splitting", "training"},
     {"backbones"},
     {"transfer"},
     {"draw", "formats"},

@@ -282,3 +282,17 @@ def test_the_command_starts_without_tensorflow(model: Path, project: Path, tmp_p
     )
     assert process.stderr == ""
     assert process.stdout.splitlines()[1:] == ["one.png  green  0.9527", "[]"]
+
+
+def test_what_speaks_for_a_class_is_drawn(run: Predict, tmp_path: Path) -> None:
+    images = [image("a/one.png"), image("b/one.png", "blue")]
+    code, stdout, stderr = run(*images, "--explain", "maps")
+    assert (code, stderr) == (0, "predict: wrote 2 class activation maps into maps\n")
+    assert "blue" in stdout
+    written = sorted((tmp_path / "maps").iterdir())
+    assert [path.name for path in written] == ["one_2_explained.jpg", "one_explained.jpg"]
+    with Image.open(written[0]) as picture:
+        assert picture.size == (510, 340)
+    code, stdout, stderr = run(*images, "--explain", images[0])
+    assert (code, stdout) == (2, "")
+    assert "--explain: expected a folder; a/one.png: file exists" in stderr

@@ -127,6 +127,14 @@ def put_results(
     chosen["picture"] = [make_thumbnail(test["image"][place]["bytes"]) for place in chosen.index]
     view = encode_thumbnail(rng.integers(0, 256, (8, 8, 1), dtype=np.uint8))
     chosen["seen"] = [view if seen else None] * len(chosen)
+    explained = (chosen.groupby("kind").cumcount() < 3) & (chosen["kind"] != "sample")
+    wrong = explained & (chosen["kind"] == "wrong")
+    for column, where, value in (
+        ("evidence", explained, view),
+        ("evidence_actual", wrong, view),
+        ("method", explained, "occlusion"),
+    ):
+        chosen[column] = [value if one else None for one in where]
     chosen.to_parquet(evaluate / "examples.parquet")
     return folder
 
@@ -183,7 +191,7 @@ def test_the_pictures_hold_nothing_but_pixels(nasty: Path) -> None:
 
 
 def test_the_most_confident_mistakes_come_first(page: str) -> None:
-    sheet = page[page.index("Right and wrong") : page.index("Confusion matrix")]
+    sheet = page[page.index("Right and wrong") : page.index("Where it looks")]
     assert sheet.count('class="wrong"') == 9  # 30 % of 30; the sheet of 24 has room for 12
     assert sheet.count('class="right"') == 15
     assert sheet.index('class="wrong"') < sheet.index('class="right"')
@@ -192,6 +200,14 @@ def test_the_most_confident_mistakes_come_first(page: str) -> None:
     figures = re.findall(r'<figure class="wrong">.*?</figure>', sheet, re.S)
     confidences = [int(re.findall(r"(\d+)&nbsp;%", figure)[0]) for figure in figures]
     assert confidences == sorted(confidences, reverse=True)
+
+
+def test_the_page_shows_where_the_network_looks(page: str) -> None:
+    sheet = page[page.index("Where it looks") : page.index("Confusion matrix")]
+    assert "(occlusion, Zeiler and Fergus 2014). For a mistake" in sheet
+    assert sheet.count('class="strip"') == 6
+    assert sheet.count("<b>for ") == 3 * 2 + 3
+    assert sheet.index('class="wrong"') < sheet.index('class="right"')
 
 
 def test_the_page_shows_what_the_network_saw_with_its_shares(nasty: Path, page: str) -> None:
@@ -248,7 +264,10 @@ def test_the_images_of_each_class_are_counted(page: str) -> None:
     ("classes", "options", "says"),
     [
         pytest.param(
-            2, {"wrong": 0.0}, ["No test image was misclassified", "Right: 24 of 30"], id="all right, 2 classes"
+            2,
+            {"wrong": 0.0},
+            ["No test image was misclassified", "Right: 12 of 30, the least confident first", "12 of 30, chosen at"],
+            id="all right, 2 classes",
         ),
         pytest.param(
             35,

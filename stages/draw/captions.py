@@ -16,6 +16,17 @@ MATRIX = (
     "Test images by actual class and {model}'s prediction. Color is the share of the actual class, on a "
     "square-root scale that makes rare mistakes visible."
 )
+EVIDENCE = {
+    "class activation": (
+        "The brighter a place, the more it adds to the logit of the class, compared with the mean of all classes. The "
+        "maps are exact: the network ends in pooling and a linear head (class activation maps, Zhou et al. 2016)."
+    ),
+    "occlusion": (
+        "The brighter a place, the more the odds of the class fall when a square of the image's median color covers it "
+        "(occlusion, Zeiler and Fergus 2014)."
+    ),
+}
+EVIDENCE_ACTUAL = " For a mistake, the third picture shows what speaks for the actual class, on the same scale."
 CLASSES = "In %, the class with the lowest F1 first."
 CLASSES_TWO = " Order, precision and recall are those of the fine-tuned model."
 VIEWS = "A training image, and the augmented views of it that the network received."

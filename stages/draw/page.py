@@ -97,6 +97,16 @@ def sheet(groups: Sequence[Group], width: int) -> Html:
     )
 
 
+def strips(rows: Sequence[Sequence[Tile]]) -> Html:
+    """Return pictures that belong together, up to three, side by side; as many such rows as the window has room for.
+
+    Args:
+        rows: of pictures.
+    """
+    strip = '<div class="strip">\n{}</div>\n'
+    return Html('<div class="strips">\n' + "".join(strip.format("".join(map(_tile, row))) for row in rows) + "</div>")
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], words: Sequence[int] = (0,)) -> Html:
     """Return a table.
 

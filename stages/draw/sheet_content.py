@@ -1,6 +1,7 @@
 """Choose the images of the contact sheets, and caption them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,20 @@ import pandas as pd
 from stages.draw.sheets import Group, Tile
 from stages.images.preview import PreviewImage
 from stages.images.thumbnail import encode_thumbnail, make_thumbnail
+
+# Of the examples that evaluate stored.
+COLUMNS = (
+    "kind",
+    "source",
+    "class",
+    "predicted",
+    "confidence",
+    "picture",
+    "seen",
+    "evidence",
+    "evidence_actual",
+    "method",
+)
 
 
 def choose_evenly(rows: pd.DataFrame, classes: Sequence[str], count: int) -> pd.DataFrame:
@@ -53,27 +68,50 @@ def group_pairs(near: pd.DataFrame) -> Group:
 def group_predictions(examples: pd.DataFrame, wrong: int, right: int, count: int) -> list[Group]:
     """Return the sheets of mistakes and of correct predictions, half and half if there are enough of both.
 
+    Without mistakes, the first sheet shows the least confident predictions.
+
     Args:
-        examples: kind ("wrong", "right" or another), source, class, predicted, confidence, picture; each kind in the
-            order to show it, and what the network saw (seen), if stored.
+        examples: kind ("wrong", "unsure", "right" or another), source, class, predicted, confidence, picture; each kind
+            in the order to show it, and what the network saw (seen), if stored.
         wrong: mistakes on all test images.
         right: test images predicted correctly.
         count: images to show in total.
     """
-    by_kind = {kind: examples[examples["kind"] == kind] for kind in ("wrong", "right")}
+    by_kind = {kind: examples[examples["kind"] == kind] for kind in ("wrong", "unsure", "right")}
     half = (count + 1) // 2
     mistakes = by_kind["wrong"].head(max(half, count - len(by_kind["right"])))
-    others = by_kind["right"].head(count - len(mistakes))
+    unsure = by_kind["unsure"].head(half)
+    others = by_kind["right"][~by_kind["right"]["source"].isin(unsure["source"])]
+    others = others.head(count - len(mistakes) - len(unsure))
     groups = []
     if len(mistakes):
         order = "" if wrong == 1 else ", the most confident first"
         tiles = [_tile(row, False) for _, row in mistakes.iterrows()]
         groups.append(Group(f"Wrong: {_part(len(mistakes), wrong)}{order}", tiles))
+    if len(unsure):
+        tiles = [_tile(row, True) for _, row in unsure.iterrows()]
+        groups.append(Group(f"Right: {_part(len(unsure), right)}, the least confident first", tiles))
     if len(others):
         order = "" if len(others) == right else ", chosen at random"
         tiles = [_tile(row, True) for _, row in others.iterrows()]
         groups.append(Group(f"Right: {_part(len(others), right)}{order}", tiles))
     return groups
+
+
+def group_evidence(examples: pd.DataFrame) -> list[list[Tile]]:
+    """Return for each example with maps: the image, and the image under the map of the predicted and the actual class.
+
+    Args:
+        examples: as for ``group_predictions``, with evidence and evidence_actual, which may be None.
+    """
+    shown = examples[examples["evidence"].notna()].drop_duplicates("source")
+    rows = []
+    for _, row in shown.iterrows():
+        right = row["class"] == row["predicted"]
+        maps = [(row["evidence"], row["predicted"]), (row["evidence_actual"], row["class"])]
+        tiles = [Tile(picture, f"for {name}", "") for picture, name in maps if picture is not None]
+        rows.append([replace(_tile(row, right), seen=None), *tiles])
+    return rows
 
 
 def _tile(row: Any, right: bool) -> Tile:

@@ -5,11 +5,10 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from stages.compute.architecture import FEATURES, GRAPH, PIXELS, name_features
 from stages.compute.exported import INPUT, OUTPUT
-from stages.compute.graphs.edit import cut, join, read, write
+from stages.compute.graphs.edit import write
 from stages.formats.card import Card, make_metadata
-from stages.transfer.model_pair import read_model_pair
+from stages.transfer.model_pair import join_graphs
 
 
 def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
@@ -21,11 +20,7 @@ def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
         card: of the model.
         path: of the file.
     """
-    pair = read_model_pair(finetune)
-    model, tensor = read(finetune / f"{pair.stem('finetuned')}.onnx"), pair.input_of("finetuned")
-    if tensor != PIXELS:
-        tensor = name_features(pair.pooling) if tensor == FEATURES else tensor
-        model = join(cut(read(pretrain / GRAPH), [tensor]), model)
+    model = join_graphs(finetune, pretrain)
     assert model.graph.input[0].name == INPUT
     logits = model.graph.output.pop()
     model.graph.node.append(helper.make_node("Softmax", [logits.name], [OUTPUT], OUTPUT, axis=1))

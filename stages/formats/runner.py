@@ -6,9 +6,11 @@ python -m stages predict photo.jpg      the command that does so
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from stages.base.errors import UserError, summarize
 from stages.compute.exported import Run, open_keras, open_litert, open_onnx, open_saved_model
+from stages.compute.graphs.edit import read
 from stages.compute.native_logs import silence_native_logs
 from stages.formats.card import FILES, read_card
 
@@ -45,6 +47,7 @@ class Runner:
             files = ", ".join(FILES[name] for name in wanted)
             raise UserError(f"{folder}: expected {files} beside model.json, received none. Run `dvc pull`.")
         self.format, self._run = _open_first(folder, there)
+        self._folder = folder
         self._try_out(folder / FILES[self.format])
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
@@ -58,6 +61,11 @@ class Runner:
         """
         batches = [self._run(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *batches])
+
+    @property
+    def graph(self) -> onnx.ModelProto | None:
+        """The model as a graph; None if its format is another."""
+        return read(self._folder / FILES["onnx"]) if self.format == "onnx" else None
 
     def _try_out(self, path: Path) -> None:
         size, channels, classes = self.contract.size, self.contract.channels, len(self.classes)

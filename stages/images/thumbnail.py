@@ -8,8 +8,10 @@ from PIL import Image
 from stages.images.contract import Range
 from stages.images.decode import decode
 
+SIDE = 144  # of the pictures in the report, at most
 
-def make_thumbnail(data: bytes, values: Range | None = None, side: int = 144) -> bytes:
+
+def make_thumbnail(data: bytes, values: Range | None = None, side: int = SIDE) -> bytes:
     """Return a picture of an image file with sides of at most ``side`` pixels, with the same proportions.
 
     A small image is enlarged by an integer factor without smoothing, so that its pixels are visible.
@@ -25,13 +27,21 @@ def make_thumbnail(data: bytes, values: Range | None = None, side: int = 144) ->
     Raises:
         BadImage: the file cannot be decoded.
     """
-    image = decode(data, values=values)
+    return encode(fit_into(decode(data, values=values), side))
+
+
+def fit_into(image: Image.Image, side: int) -> Image.Image:
+    """Return an image with sides of at most ``side`` pixels, enlarged or reduced as ``make_thumbnail`` does."""
     longest = max(image.size)
     if longest > side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    else:
-        factor = side // longest
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+        return image
+    factor = side // longest
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def encode(image: Image.Image) -> bytes:
+    """Return an image as a PNG file if it is gray, as a JPEG file if it has colors."""
     buffer = io.BytesIO()
     if image.mode == "L":
         image.save(buffer, "PNG", optimize=True)

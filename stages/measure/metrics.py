@@ -165,11 +165,13 @@ def choose_examples(predictions: pd.DataFrame, count: int) -> pd.DataFrame:
         count: how many of each kind.
 
     Returns:
-        The chosen rows with their kind. "wrong": mistakes, the most confident first; "right": correct predictions;
-        "sample": any images. The last two are ordered by hash, which is as good as random. A row may have two kinds.
+        The chosen rows with their kind. "wrong": mistakes, the most confident first; if there are none, "unsure": the
+        least confident predictions first; "right": correct predictions; "sample": any images. The last two are ordered
+        by hash, which is as good as random. A row may have several kinds.
     """
     drawn = predictions.sort_values("sha256", kind="stable")
     right = drawn["predicted"] == drawn["class"]
     mistakes = drawn[~right].sort_values("confidence", ascending=False, kind="stable")
-    kinds = {"wrong": mistakes, "right": drawn[right], "sample": drawn}
+    unsure = drawn[:0] if len(mistakes) else drawn.sort_values("confidence", kind="stable")
+    kinds = {"wrong": mistakes, "unsure": unsure, "right": drawn[right], "sample": drawn}
     return pd.concat([rows.head(count).assign(kind=kind) for kind, rows in kinds.items()])

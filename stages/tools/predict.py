@@ -5,6 +5,7 @@
     python -m stages predict - --json < photo.jpg           an image on standard input, as JSON
     python -m stages predict photo.jpg --model copied/      a model exported elsewhere
     python -m stages predict photo.jpg --imagenet vgg16     a published network, which names ImageNet's 1,000 classes
+    python -m stages predict photos/ --explain maps/        also draw what in each image speaks for its class
 
 Files are recognized by content, as in split; a folder's other files are skipped and listed on stderr. Exit code: 0 if
 every image was read, 1 if one could not be (stderr says why), 2 without a model or for a wrong command line.
@@ -28,6 +29,8 @@ from stages.base.errors import UserError
 from stages.base.stage import stage
 from stages.base.table import format_table, make_printable
 from stages.base.terminal import read_width, show_progress
+from stages.explain.explainer import Explainer
+from stages.explain.map_folder import MapFolder
 from stages.formats.runner import BATCH, Runner
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
@@ -46,6 +49,7 @@ def main() -> None:
     options = build_parser().parse_args()
     try:
         runner = open_model(options.model, options.imagenet, options.weights)
+        maps = open_map_folder(options.explain, runner) if options.explain else None
     except UserError as error:
         print(f"predict: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -55,16 +59,19 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     images = iter(show_progress(find_images(options.images, runner.contract, found), "images"))
     while batch := list(islice(images, BATCH)):
-        probabilities = runner.probabilities(np.stack([pixels for _, pixels in batch]))
-        for (path, _), row in zip(batch, probabilities, strict=True):
+        probabilities = runner.probabilities(np.stack([pixels for _, _, pixels in batch]))
+        for (path, data, pixels), row in zip(batch, probabilities, strict=True):
             results.append(make_result(path, row, runner.classes, top))
+            if maps:
+                maps.write("stdin" if str(path) == "-" else path.stem, data, pixels, int(row.argmax()))
     if options.json:
         print(json.dumps(results, indent=2, ensure_ascii=False))
     elif results:
         print("\n".join(format_results(results, read_width())))
     sys.stdout.flush()
     nothing = [] if results or found.unread else ["found no images"]
-    for line in (*found.unread, *found.notes(), *nothing):
+    written = [maps.describe()] if maps and results else []
+    for line in (*found.unread, *found.notes(), *written, *nothing):
         print(f"predict: {line}", file=sys.stderr)
     raise SystemExit(1 if found.unread or nothing else 0)
 
@@ -94,6 +101,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--top", type=_positive, metavar="K", help="show the K likeliest classes (default 1; with --imagenet 5)"
     )
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="DIR",
+        help="write NAME_explained.jpg for each image into DIR: what in it speaks for its class",
+    )
     return parser
 
 
@@ -113,6 +126,24 @@ def open_model(exported: Path, imagenet: str | None, weights: Path | None) -> Ru
             raise UserError("--weights: expected with --imagenet BACKBONE, whose weights they are.")
         return Runner(exported)
     return PublishedClassifier(imagenet, FETCH, weights)
+
+
+def open_map_folder(folder: Path, runner: Runner | PublishedClassifier) -> MapFolder:
+    """Return the folder for pictures of what speaks for a class.
+
+    Args:
+        folder: its path.
+        runner: the model.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--explain: expected a folder; {folder}: {(error.strerror or str(error)).lower()}.") from None
+    graph = runner.graph if isinstance(runner, Runner) else None
+    return MapFolder(folder, Explainer(graph, runner.probabilities, BATCH), runner.contract)
 
 
 @dataclass
@@ -141,8 +172,8 @@ class SkippedFiles:
 
 def find_images(
     arguments: Sequence[Path], contract: Contract, found: SkippedFiles
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yield the path and the pixels of each image.
+) -> Iterator[tuple[Path, bytes, np.ndarray]]:
+    """Yield the path, the bytes and the pixels of each image.
 
     Args:
         arguments: files and folders; "-" is standard input.
@@ -155,7 +186,7 @@ def find_images(
         path, named = queue.popleft()
         try:
             if str(path) == "-":
-                yield path, load(sys.stdin.buffer.read(), contract)
+                yield path, (data := sys.stdin.buffer.read()), load(data, contract)
             elif path.is_dir():
                 inside = sorted(each for each in path.iterdir() if not is_hidden(each.name))
                 if not named and not found.recursive:
@@ -166,7 +197,7 @@ def find_images(
             elif path.exists() and not path.is_file():
                 raise BadImage("not a regular file")  # reading a pipe would block
             else:
-                yield path, load(path.read_bytes(), contract)
+                yield path, (data := path.read_bytes()), load(data, contract)
         except BadImage as error:
             if named or is_image(path.name):
                 found.unread.append(f"{make_printable(str(path))}: {error}")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from stages.base.arrays import ArrayLike
 from stages.base.files import read_json, refuse_damaged
 from stages.base.prefetch import map_in_threads
-from stages.compute.architecture import FEATURES, read_architecture
+from stages.compute.architecture import FEATURES, GRAPH, PIXELS, name_features, read_architecture
 from stages.compute.devices import count_gpus
-from stages.compute.graphs.edit import read
+from stages.compute.graphs.edit import cut, join, read
 from stages.compute.graphs.session import Graph, has_cuda
 from stages.transfer.feature_extractor import graph_batch_size
 from stages.transfer.freeze import Depth
@@ -102,6 +103,20 @@ def predict(folder: Path, pretrain: Path, inputs: Mapping[str, ArrayLike]) -> di
         with refuse_damaged(folder / f"{stem}.onnx", f"a model of {pair.input_of(model)}"):
             logits[model] = np.concatenate(list(map_in_threads(run, batches, threads, threads + 1)))
     return logits
+
+
+def join_graphs(folder: Path, pretrain: Path) -> onnx.ModelProto:
+    """Return the fine-tuned model as one graph from pixels to logits.
+
+    Args:
+        folder: where ``finetune`` wrote the models.
+        pretrain: where ``pretrain`` wrote the backbone.
+    """
+    pair = read_model_pair(folder)
+    model, tensor = read(folder / f"{pair.stem('finetuned')}.onnx"), pair.input_of("finetuned")
+    if tensor == PIXELS:
+        return model
+    return join(cut(read(pretrain / GRAPH), [name_features(pair.pooling) if tensor == FEATURES else tensor]), model)
 
 
 def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
