@@ -59,7 +59,7 @@ def main() -> None:
     images, duplicates = drop_duplicates(readable, [image.pixels for image in readable])
     left_out = [*(result for result in results if isinstance(result, Reject)), *data_set.left_out, *duplicates]
     with list_on_failure(REJECTED, left_out):
-        plan = SplitPlan(classes, params.amounts, given, params.seed, locked)
+        plan = SplitPlan(classes, params.amounts, given, params.seed, locked, params.redraw)
         assigned = assign_splits(images, len(readable), params, plan, left_out)
 
     splits = assigned.splits

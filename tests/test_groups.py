@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from stages.base.errors import UserError
+from stages.base.splits import SPLITS
 from stages.images.decode import decode
 from stages.sources.data_set import Sample
 from stages.sources.read import read_data_set
@@ -52,6 +54,17 @@ def test_no_group_is_in_two_splits_and_new_images_move_none(count: int, seed: in
     again, _ = assign_groups(more, name_groups(more, "folder"), SplitPlan(["ill", "well"], SHARES, [], seed))
     assert {source: split_of(again)[source] for source in where} == where
     assert split_of(again)["well/p0/another.png"] == where["well/p0/0.png"]
+
+
+def test_a_train_seed_moves_groups_between_train_and_val_alone() -> None:
+    images = patients(400)
+    groups = name_groups(images, "folder")
+    plan = SplitPlan(["ill", "well"], {**SHARES, "train": 0.4, "test": 0.3}, [], 1)
+    before, after = (assign_groups(images, groups, replace(plan, train_seed=seed))[0] for seed in (None, 2))
+    assert after["test"] == before["test"]
+    assert [len(after[split]) / len(images) for split in SPLITS] == pytest.approx([0.4, 0.2, 0.3], abs=0.05)
+    kept = sum(image in before["train"] for image in after["train"]) / len(after["train"])
+    assert kept == pytest.approx(0.4 / 0.7, abs=0.1), "as many as chance would keep"
 
 
 @pytest.mark.parametrize(

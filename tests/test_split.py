@@ -9,6 +9,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,34 @@ def test_a_share_is_exact_where_it_can_be() -> None:
     images = [known(name, number) for name in "ab" for number in range(100)]
     splits = assign_images(images, SplitPlan("ab", {"train": 0.29, "val": 0.29, "test": 0.07}, (), 0))
     assert [len(members) for members in splits.values()] == [58, 58, 14]
+
+
+@given(classes_and_sizes, amounts, st.integers(0, 5), st.booleans())
+@settings(deadline=None)
+def test_a_train_seed_draws_train_and_val_anew_and_no_test_image(
+    sizes: dict[str, int], asked: dict[str, Amount], seed: int, divided: bool
+) -> None:
+    parts: tuple[Part, ...] = ("train", "test") if divided else ()
+    plan = SplitPlan(list(sizes), {**asked, "test": "rest" if divided else asked["test"]}, parts, seed)
+    images = [
+        known(name, number, parts[number % 2] if parts else None)
+        for name, size in sizes.items()
+        for number in range(2 * size)
+    ]
+    before = assign_images(images, plan)
+    assert assign_images(images, replace(plan, train_seed=seed)) == before
+    after = assign_images(images, replace(plan, train_seed=100))
+    assert after["test"] == before["test"]
+    assert [len(members) for members in after.values()] == [len(members) for members in before.values()]
+    members = [source for images in after.values() for source in sources(images)]
+    assert len(set(members)) == len(members)
+
+
+def test_unused_images_take_part_in_the_draw_of_a_train_seed() -> None:
+    images = [known(name, number) for name in "ab" for number in range(100)]
+    plan = SplitPlan("ab", {"train": 20, "val": 10, "test": 20}, (), 1)
+    drawn = [set(sources(assign_images(images, replace(plan, train_seed=seed))["train"])) for seed in range(20)]
+    assert len(set.union(*drawn)) > 2 * 70
 
 
 def test_another_seed_draws_other_images_and_classes_are_mixed() -> None:

@@ -13,6 +13,7 @@ from stages.images.bit_depth import is_range
 from stages.images.contract import Fit, Form, Polarity
 from stages.schema.class_names import are_class_names
 
+SAME = "same"  # in train_seed
 LONGEST = 200  # characters of a text in `about`
 
 
@@ -20,6 +21,10 @@ def _is_amount(value: Any) -> bool:
     if isinstance(value, int):
         return value >= 0
     return value == "rest" if isinstance(value, str) else isinstance(value, float) and 0 < value < 1
+
+
+def _is_train_seed(value: Any) -> bool:
+    return 0 <= value < 2**32 if isinstance(value, int) else bool(value == SAME)
 
 
 def _is_classes(value: Any) -> bool:
@@ -123,11 +128,17 @@ class Split(Section):
     near_duplicates: Literal["keep", "group", "drop"]
     max_rejects: Annotated[float, Field(ge=0, le=1)]
     seed: Seed
+    train_seed: Annotated[int | str, allowed(_is_train_seed, f"'{SAME}', or a whole number from 0 to {2**32 - 1}")]
 
     @property
     def amounts(self) -> dict[str, Amount]:
         """The amounts of the three splits."""
         return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def redraw(self) -> int | None:
+        """The seed that draws train and val anew; None if ``seed`` draws all splits."""
+        return self.train_seed if isinstance(self.train_seed, int) else None
 
     @property
     def handwriting(self) -> Polarity | None:

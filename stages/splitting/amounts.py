@@ -23,6 +23,7 @@ class SplitPlan:
         given: the parts that the data set is divided into, if any.
         seed: of the order of the images.
         locked: the lock table.
+        train_seed: draws train and val anew from the images that test leaves; None to keep the order of ``seed``.
     """
 
     classes: Sequence[str]
@@ -30,6 +31,7 @@ class SplitPlan:
     given: Collection[Part]
     seed: int
     locked: LockTable = NO_LOCKS
+    train_seed: int | None = None
 
 
 def check_amounts(amounts: Mapping[str, Amount], given: Collection[Part]) -> None:

@@ -123,7 +123,8 @@ def assign_groups(
 
     Counts are converted to shares of the images, so the numbers of images are only close to those requested.
 
-    A group with a locked test image goes to test; a group with images that were trained on never does.
+    A group with a locked test image goes to test; a group with images that were trained on never does. With a
+    ``train_seed``, groups that are not in test are assigned to train and val anew.
 
     Args:
         images: the available images, without duplicates.
@@ -151,12 +152,11 @@ def assign_groups(
         pool = [pair for pair in zip(images, groups, strict=True) if pair[0].sample.part == side]
         shares = _shares(asked, len(pool), len(plan.classes))
         for image, group in pool:
-            place = int.from_bytes(rank(plan.seed, group)[:8], "big") / 2**64
-            split = _find(place, shares)
+            split = _draw(plan, group, shares)
             if "test" in shares and group in held:
                 split = "train" if locked.is_other(image.pixels) else "test"  # the former are left out below
             elif split == "test" and group in learned:
-                split = _pick_other_split(place, shares)
+                split = _pick_other_split(_place(plan.seed, group), shares)
                 if not split:
                     leave_out(image, group, "was trained on before")
             if split:
@@ -183,6 +183,23 @@ def assign_groups(
     return ordered, sorted(left_out, key=lambda entry: entry.source)
 
 
+def _place(seed: int, group: str) -> float:
+    """Return the place of a group between 0 and 1."""
+    return int.from_bytes(rank(seed, group)[:8], "big") / 2**64
+
+
+def _without_test(shares: Mapping[str, float]) -> dict[str, float]:
+    return {split: share for split, share in shares.items() if split != "test"}
+
+
+def _draw(plan: SplitPlan, group: str, shares: Mapping[str, float]) -> str | None:
+    """Return the split of a group if nothing is locked; None if no split takes it."""
+    split = _find(_place(plan.seed, group), shares)
+    if split == "test" or plan.train_seed is None:
+        return split
+    return _find(_place(plan.train_seed, group) * (1 - shares.get("test", 0)), _without_test(shares))
+
+
 def _find(place: float, shares: Mapping[str, float]) -> str | None:
     """Return the split whose share contains a place between 0 and 1; None beyond all shares."""
     for split, share in shares.items():
@@ -194,7 +211,7 @@ def _find(place: float, shares: Mapping[str, float]) -> str | None:
 
 def _pick_other_split(place: float, shares: Mapping[str, float]) -> str | None:
     """Map a place in the share of test, the last one, to one of the other splits; None if there are none."""
-    others = {split: share for split, share in shares.items() if split != "test"}
+    others = _without_test(shares)
     before = sum(others.values())
     return _find((place - before) / shares["test"] * before, others)
 

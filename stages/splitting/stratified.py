@@ -112,7 +112,7 @@ def assign_images(
     The images of each class are sorted by a hash of the seed and their pixels. Train takes its amount from the front,
     then val, then test. A new image therefore changes no other class, and in its own class only images at the borders
     between splits move. If the data set is divided, each split takes images from the part of the same name, or from the
-    training part if there is no such part.
+    training part if there is no such part. With a ``train_seed``, train and val draw anew from what test leaves.
 
     Locked test images all go to test, before others and whatever the amount. Images that were trained on never do.
 
@@ -149,6 +149,8 @@ def assign_images(
                 pool, counts = _keep_locked(pool, counts, asked, name, side, lost[name], plan.locked)
                 if counts["test"] != wanted:
                     others.append(_describe_count(name, counts["test"], wanted))
+            if plan.train_seed is not None:
+                pool = _redraw(pool, counts, plan.train_seed)
             start = 0
             for split, count in counts.items():
                 splits[split] += pool[start : start + count]
@@ -156,6 +158,20 @@ def assign_images(
     for line in [*others[:_SAID], *([f"... and {len(others) - _SAID} more classes"] if len(others) > _SAID else [])]:
         say(line)
     return {split: sorted(members, key=order) for split, members in splits.items()}
+
+
+def _redraw(pool: list[ExaminedImage], counts: Mapping[str, int], seed: int) -> list[ExaminedImage]:
+    """Reorder the images of a class that are not for test, so that another seed draws those of the other splits.
+
+    Args:
+        pool: the images, in the order in which the splits take them.
+        counts: the number for each split.
+        seed: of the draw.
+    """
+    start = sum(count for split, count in counts.items() if split != "test")
+    end = start + counts.get("test", 0)
+    others = sorted([*pool[:start], *pool[end:]], key=lambda image: rank(seed, image.pixels))
+    return [*others[:start], *pool[start:end], *others[start:]]
 
 
 def find_misplaced(images: Iterable[ExaminedImage], plan: SplitPlan) -> list[Reject]:
