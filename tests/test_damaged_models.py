@@ -1,12 +1,18 @@
 """Damaged and hostile models of the user: whatever a file contains, one line names it and says what to do."""
 
+import io
 import random
+import struct
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnx
 import pytest
+from keras import layers
 from onnx import helper
 
 from stages.backbones.build import build_backbone
@@ -114,3 +120,107 @@ def test_whatever_an_onnx_file_contains() -> None:
         path.write_bytes(damage(draw, make_network(draw.choice(["maps", "tokens", "vector"]))))
         accepted += refused(path) == ""
     assert 0 < accepted < 30
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The content of a model's files, by suffix."""
+    model = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(3)])
+    found = {}
+    for suffix in (".keras", ".h5"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # .h5 is an old format
+            model.save(path := tmp_path_factory.mktemp("saved") / f"model{suffix}")
+        found[suffix] = path.read_bytes()
+    return found
+
+
+def loop(content: bytes) -> bytes:
+    """Let the list of free space in one of HDF5's heaps lead to itself, so that HDF5 never leaves it."""
+    changed, start = bytearray(content), content.rindex(b"HEAP")
+    first, place = struct.unpack_from("<QQ", content, start + 16)
+    struct.pack_into("<Q", changed, place + first, first)
+    return bytes(changed)
+
+
+def pack(content: bytes, **changes: bytes | None) -> bytes:
+    """Return a .keras archive with files changed, added or (None) left out; of their names "__" stands for a period."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files: dict[str, bytes | None] = {name: archive.read(name) for name in archive.namelist()}
+    files |= {name.replace("__", "."): change for name, change in changes.items()}
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, change in files.items():
+            if change is not None:
+                archive.writestr(name, change)
+    return target.getvalue()
+
+
+def rename(content: bytes, name: bytes, new: bytes) -> bytes:
+    return content.replace(name, new)  # of the same length
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_hdf5_that_never_returns_is_ended(
+    suffix: str, saved: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.base.hdf5.SECONDS", 1)
+    content = saved[suffix]
+    if suffix == ".keras":
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            content = pack(content, model__weights__h5=loop(archive.read("model.weights.h5")))
+    path = Path(f"model{suffix}")
+    path.write_bytes(content if suffix == ".keras" else loop(content))
+    assert refused(path) == (
+        f"{path}: its HDF5 content is damaged: reading it did not finish in 1 seconds. Copy or save it again."
+    )
+
+
+ZIPS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut": (lambda content: content[: len(content) // 2], "received: File is not a zip file. Copy or save it again."),
+    "bomb": (
+        lambda content: pack(content, contract__json=bytes(99 << 20)),
+        "bytes of files in it, received 103,8",
+    ),
+    "twice": (
+        lambda content: rename(pack(content, confix__json=b"{}"), b"confix.json", b"config.json"),
+        "expected one file config.json in it, received 2. Copy or save it again; if somebody else made it, be careful",
+    ),
+    "absolute": (
+        lambda content: rename(pack(content, a_etc_x=b"x"), b"a_etc_x", b"//etc/x"),
+        "expected relative file names in it, received //etc/x",
+    ),
+    "outside": (
+        lambda content: rename(pack(content, up_up_x=b"x"), b"up_up_x", b"../../x"),
+        "expected relative file names in it, received ../../x",
+    ),
+    "no config": (lambda content: pack(content, config__json=None), "expected a config.json and a metadata.json of"),
+    "a list": (lambda content: pack(content, metadata__json=b"[]"), "expected a config.json and a metadata.json of"),
+    "nested": (lambda content: pack(content, config__json=b"[" * 10**5), "config.json: expected JSON, received: "),
+    "a layer": (
+        lambda content: pack(
+            content, config__json=b'{"module": "keras.layers", "class_name": "ReLU", "config": {"name": "relu"}}'
+        ),
+        "cannot read it (it contains a ReLU, not a model)",
+    ),
+    "no weights": (lambda content: pack(content, model__weights__h5=b""), "Keras 3.15.1 cannot read it (Unable to"),
+}
+
+
+@pytest.mark.parametrize("kind", ZIPS)
+def test_hostile_keras_archives_are_refused(kind: str, saved: dict[str, bytes]) -> None:
+    make, said = ZIPS[kind]
+    path = Path("model.keras")
+    path.write_bytes(make(saved[".keras"]))
+    assert said in refused(path)
+
+
+def test_whatever_a_keras_file_contains(saved: dict[str, bytes]) -> None:
+    for seed in range(10):
+        draw = random.Random(seed)
+        suffix = draw.choice([".keras", ".h5"])
+        content = bytearray(saved[suffix])
+        for _ in range(draw.randrange(1, 20)):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        Path(f"model{suffix}").write_bytes(content)
+        refused(Path(f"model{suffix}"))

@@ -1,17 +1,16 @@
 """Read the user's own Keras model as a backbone, and its classifier as a start for fine-tuning."""
 
-import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 from stages.backbones.families import find_blocks
 from stages.backbones.pretrained import Pretrained
 from stages.base.errors import UserError, shorten, summarize
+from stages.base.files import refuse_damaged
 from stages.compute.flattening import CutNetwork, cut_classifier, flatten
-from stages.compute.keras_files import load_model
-from stages.compute.networks import Backbone, Model, Preprocessing
+from stages.compute.graphs.convert import convert
+from stages.compute.keras_files import load_model, read_json
+from stages.compute.networks import Backbone, Model, Preprocessing, build_graph_network
 from stages.schema.class_names import are_class_names
 from stages.schema.pretrain import AUTO, RANGES, Pretrain
 
@@ -28,11 +27,17 @@ def read_keras_backbone(params: Pretrain, path: Path) -> Pretrained:
         path: of the model.
 
     Raises:
-        UserError: the file cannot be read; its network does not accept images of ``params.image_size``; or ``params``
-            rely on the file for something that it does not contain.
+        UserError: the file cannot be read; its network does not accept images of ``params.image_size``, or has a layer
+            that graphs lack; or ``params`` rely on the file for something that it does not contain.
     """
-    preprocessing = find_preprocessing(params, path)
-    return adopt_network(params, path, load_model(path), preprocessing)
+    with refuse_damaged(path, "a model as Keras saves it", "Copy or save it again."):
+        preprocessing = find_preprocessing(params, path)
+        own = adopt_network(params, path, load_model(path), preprocessing)
+        try:
+            convert(build_graph_network(own.backbone, []))  # as write_pretrained does
+        except UserError as error:
+            raise UserError(f"{path}: {error} Replace it, or set pretrain.output to a layer before it.") from None
+        return own
 
 
 def adopt_network(params: Pretrain, path: Path, model: Model, preprocessing: Preprocessing) -> Pretrained:
@@ -203,13 +208,7 @@ def check_input(model: Model, side: int, path: Path) -> None:
 
 def _read_own(path: Path, name: str) -> Any:
     """Return the JSON that Thaw stored in a .keras file with the model; None if there is none."""
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        return None
-    try:
-        with zipfile.ZipFile(path) as file:
-            return json.loads(file.read(name)) if name in file.namelist() else None
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: {name} in it cannot be read ({summarize(error)}). Copy or export it again.") from None
+    return read_json(path, name) if path.suffix == ".keras" else None
 
 
 def _no_end(path: Path, output: str, names: list[str]) -> UserError:

@@ -8,6 +8,7 @@ from typing import Literal
 import h5py
 
 from stages.base.errors import UserError
+from stages.base.hdf5 import check_hdf5
 from stages.schema.pretrain import AUTO, SOURCE, Pretrain
 from stages.sources.archives import is_archive
 
@@ -54,7 +55,7 @@ def find_source(params: Pretrain) -> Source:
         UserError: there is no source, more than one model or weights file, an unsupported format, or a source that
             contradicts the other keys.
     """
-    source = _find(Path(params.source))
+    source = _find(Path(params.source), params.backbone == SOURCE)
     path = source.path
     if params.backbone != SOURCE:
         if source.is_model:
@@ -86,11 +87,11 @@ def find_source(params: Pretrain) -> Source:
     return source
 
 
-def _find(source: Path) -> Source:
+def _find(source: Path, whole: bool) -> Source:
     if source.is_file():
         if source.suffix not in _KNOWN and not is_archive(source.name):
             raise UserError(_UNREADABLE.format(source))
-        return Source(_kind_of(source), source)
+        return Source(_kind_of(source, whole), source)
     if not source.is_dir():
         raise UserError(
             f"pretrain.source: expected a data set folder, a model or a weights file; there is no {source}. "
@@ -114,7 +115,7 @@ def _find(source: Path) -> Source:
             f"pretrain.source: expected one model or weights file in {source}, found "
             f"{', '.join(file.name for file in files)}."
         )
-    return Source(_kind_of(files[0]), files[0]) if files else Source("data_set", source)
+    return Source(_kind_of(files[0], whole), files[0]) if files else Source("data_set", source)
 
 
 def is_preset(folder: Path) -> bool:
@@ -126,16 +127,18 @@ def is_preset(folder: Path) -> bool:
     return isinstance(content, dict) and str(content.get("registered_name", "")).startswith("keras_hub>")
 
 
-def _kind_of(file: Path) -> Kind:
+def _kind_of(file: Path, whole: bool) -> Kind:
     if file.suffix == ".h5":
-        return "keras" if _has_network(file) else "weights"
+        return "keras" if _has_network(file, whole) else "weights"
     kinds: dict[str, Kind] = {".keras": "keras", ".onnx": "onnx"}
     return kinds.get(file.suffix, "data_set")
 
 
-def _has_network(file: Path) -> bool:
+def _has_network(file: Path, expected: bool) -> bool:
+    """Return whether an HDF5 file has a network; if it cannot be read, what is ``expected``: reading it says why."""
+    check_hdf5(file)
     try:
         with h5py.File(file) as content:
             return "model_config" in content.attrs
-    except (OSError, RuntimeError):  # reading it as weights reports what is wrong
-        return False
+    except Exception:  # HDF5's are of many kinds
+        return expected

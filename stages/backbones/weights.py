@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 
 from stages.base.errors import UserError, summarize
+from stages.base.hdf5 import check_hdf5
 from stages.compute.networks import Model
 
 Layer = tuple[str, list[tuple[int, ...]]]  # its name, and the shapes of its weights
@@ -24,6 +25,7 @@ def load_published(backbone: Model, path: Path, *, classifier: bool = False) -> 
         UserError: the file is not a complete HDF5 file, or belongs to another network; the message names the file and
             the first layer that does not fit.
     """
+    check_hdf5(path)
     try:
         with h5py.File(path) as file:
             group = file.get("model_weights", file)  # where a whole model was saved

@@ -25,7 +25,7 @@ class FlatNetwork:
 
     Attributes:
         model: functional, with copies of the layers.
-        ends: the last layer of each nested model, by the model's name.
+        ends: the last layer of each nested model with one output, by the model's name.
         counts_input: whether Keras counts the input as a layer: it does unless the model is Sequential.
     """
 
@@ -147,10 +147,12 @@ class _Copies:
                 x = self.call(prefix, layer, x)
         else:
             x = network._run_through_graph(x, operation_fn=lambda operation: partial(self.call, prefix, operation))
-            (x,) = keras.tree.flatten(x)
+        tensors = keras.tree.flatten(x)
+        if len(tensors) > 1:  # of a nested model
+            return x
         if prefix:
-            self.ends[prefix] = x._keras_history.operation.name
-        return x
+            self.ends[prefix] = tensors[0]._keras_history.operation.name
+        return tensors[0]
 
     def call(self, prefix: str, layer: Any, *inputs: Any, **options: Any) -> Any:
         if id(layer) in self.seen:

@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ from typing import Any
 import h5py
 
 from stages.base.errors import UserError, summarize
+from stages.base.files import refuse_damaged
+from stages.base.hdf5 import check_hdf5
 from stages.compute.native_logs import silence_native_logs
 from stages.compute.networks import Model
 from stages.compute.runtime import keras
 
+_AGAIN = "Copy or save it again; if somebody else made it, be careful with it."
+_RATIO, _SMALL = 100, 64 << 20  # files in an archive may take SMALL bytes plus RATIO times its size
 _NETWORKS = ("Functional", "Model", "Sequential")
 
 
@@ -28,12 +33,7 @@ def load_model(path: Path) -> Model:
     Raises:
         UserError: it is damaged, contains custom code, or cannot be read by Keras 3.
     """
-    try:
-        config, version = _read_config(path)
-    except Exception as error:  # of zip, HDF5 and JSON, each with several kinds
-        raise UserError(
-            f"{path}: expected a model as Keras saves it; {_shorten(error)}. Copy or save it again."
-        ) from None
+    config, version = _read_config(path)
     if path.suffix == ".keras" and version.startswith("2"):
         raise UserError(
             f"{path} was written by Keras {version}, whose .keras files Keras 3 cannot read. Load it where it was "
@@ -42,10 +42,10 @@ def load_model(path: Path) -> Model:
     _refuse_code(path, config)
     with silence_native_logs():
         try:
-            if path.suffix == ".keras":
-                return keras.models.load_model(path, compile=False)
-            with tempfile.TemporaryDirectory() as folder:
-                return _load_older(path, config, Path(folder) / "model.h5")
+            model = _load(path, config)
+            if isinstance(model, keras.Model):
+                return model
+            failure = f"it contains a {type(model).__name__}, not a model"
         except Exception as error:  # Keras raises errors of many kinds
             failure = _shorten(error)
     if unknown := re.search(r"Unknown layer: '(\w+)'", failure):
@@ -54,8 +54,8 @@ def load_model(path: Path) -> Model:
             f"files cannot store. Build the model from Keras layers, and save it as NAME.keras."
         )
     raise UserError(
-        f"{path}: Keras {keras.__version__} cannot read it ({failure}). Save it again as NAME.keras with this "
-        f"version of Keras, or as NAME.h5 with Keras 2."
+        f"{path}: Keras {keras.__version__} cannot read it ({failure}). Copy it again, or save it as "
+        f"NAME.keras with this version of Keras, or as NAME.h5 with Keras 2."
     )
 
 
@@ -79,6 +79,36 @@ def save_model(model: Model, path: Path, extra: Mapping[str, bytes]) -> None:
             file.writestr(zipfile.ZipInfo(name), content)  # dated 1980
 
 
+def read_json(path: Path, name: str) -> Any:
+    """Return the JSON in a file of a .keras archive; None if there is no such file.
+
+    Args:
+        path: of the archive.
+        name: of the file in it.
+
+    Raises:
+        UserError: the archive contains what Keras does not write.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = Counter(archive.namelist())
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise UserError(f"{path}: expected one file {twice[0]} in it, received {names[twice[0]]}. {_AGAIN}")
+        if outside := [name for name in names if name.startswith("/") or ".." in Path(name).parts]:
+            raise UserError(f"{path}: expected relative file names in it, received {outside[0]}. {_AGAIN}")
+        size = sum(file.file_size for file in archive.infolist())
+        if size > (most := _SMALL + _RATIO * path.stat().st_size):
+            raise UserError(f"{path}: expected at most {most:,} bytes of files in it, received {size:,}. {_AGAIN}")
+        with refuse_damaged(path / name, "JSON", _AGAIN):
+            return json.loads(archive.read(name)) if name in names else None
+
+
+def _load(path: Path, config: dict[str, Any]) -> Model:
+    if path.suffix == ".keras":
+        return keras.models.load_model(path, compile=False)
+    with tempfile.TemporaryDirectory() as folder:
+        return _load_older(path, config, Path(folder) / "model.h5")
+
+
 def _load_older(path: Path, config: dict[str, Any], copy: Path) -> Model:
     upgraded = json.dumps(_upgrade(config))
     if upgraded == json.dumps(config):
@@ -92,8 +122,12 @@ def _load_older(path: Path, config: dict[str, Any], copy: Path) -> Model:
 def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     """Return the network's config, and the version of Keras that wrote it."""
     if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as file:
-            return json.loads(file.read("config.json")), str(json.loads(file.read("metadata.json"))["keras_version"])
+        config, metadata = read_json(path, "config.json"), read_json(path, "metadata.json")
+        if not (isinstance(config, dict) and isinstance(metadata, dict)):
+            raise UserError(f"{path}: expected a config.json and a metadata.json of Keras in it. {_AGAIN}")
+        check_hdf5(path, "model.weights.h5")
+        return config, str(metadata.get("keras_version"))
+    check_hdf5(path)
     with h5py.File(path) as file:
         return json.loads(file.attrs["model_config"]), str(file.attrs.get("keras_version", "2"))
 
@@ -126,9 +160,10 @@ def _upgrade_nodes(network: dict[str, Any]) -> None:
     for key in ("input_layers", "output_layers"):
         if len(network[key]) == 1:  # [[name, 0, 0]]
             network[key] = network[key][0]
-    name, number, tensor = network["output_layers"][:3]
-    if inside.get(name) == "Sequential":
-        network["output_layers"] = [name, max(0, number - 1), tensor]
+    outputs = network["output_layers"]
+    for output in outputs if isinstance(outputs[0], list) else [outputs]:
+        if inside.get(output[0]) == "Sequential":
+            output[1] = max(0, output[1] - 1)
 
 
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:
