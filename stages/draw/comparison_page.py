@@ -1,0 +1,78 @@
+"""Make the page of a comparison: verdict, tables, learning curves, and the pictures whose predictions flipped."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from stages.draw.block import Block, render_block
+from stages.draw.comparison import format_confidence, tabulate_classes, tabulate_flips, tabulate_results
+from stages.draw.overlaid_curves import COLORS, draw_overlaid
+from stages.draw.page import Html, document, note, picture, section, sheet
+from stages.draw.sheets import Group, Tile
+from stages.measure.paired import Results, select_flips
+
+PICTURES = 24  # of each kind of flip
+
+_CURVES = "Training loss and accuracy are averages over an epoch, on augmented views if there are any."
+
+
+def render_page(
+    verdicts: Sequence[str],
+    notes: Sequence[str],
+    results: Sequence[Results],
+    sizes: Sequence[Mapping[str, str]],
+    changes: Block,
+    histories: Mapping[str, pd.DataFrame],
+    pictures: Mapping[str, bytes],
+    folder: Path,
+) -> str:
+    """Return the page.
+
+    Args:
+        verdicts: the sentences that it starts with.
+        notes: what is missing or doubtful.
+        results: of each split.
+        sizes: of each model, by what they are of.
+        changes: what the revisions were run with.
+        histories: of training, by revision.
+        pictures: of images that flipped, by hash.
+        folder: for the picture of the curves.
+    """
+    parts = [part for each in results for part in _render_results(each, sizes, pictures)]
+    parts.insert(2, render_block(changes))  # below the scores and differences of the first split
+    if histories:
+        draw_overlaid(dict(list(histories.items())[: len(COLORS)]), folder / "curves.png")
+        left_out = f" The first {len(COLORS)} of {len(histories)} revisions." if len(histories) > len(COLORS) else ""
+        curves = picture((folder / "curves.png").read_bytes(), "Learning curves", 780)
+        parts.insert(3, section("Learning", curves, note(_CURVES + left_out)))
+    return document("Comparison", " ".join(verdicts), " ".join(notes), parts)
+
+
+def select_pictured(results: Results) -> list[str]:
+    """Return the hashes of the images to show."""
+    flips = select_flips(results.tables[0], results.tables[results.rival])
+    return [str(sha256) for rows in flips for sha256 in rows.index[:PICTURES]]
+
+
+def _render_results(
+    results: Results, sizes: Sequence[Mapping[str, str]], pictures: Mapping[str, bytes]
+) -> Iterator[Html]:
+    yield from map(render_block, tabulate_results(results, sizes, ranges=True))
+    flips = select_flips(results.tables[0], results.tables[results.rival])
+    for rows, block, right in zip(flips, tabulate_flips(results), (False, True), strict=True):
+        group = _group(rows, pictures, right)
+        yield section(block.heading, sheet([group], 130)) if group.tiles else render_block(block)
+    yield render_block(tabulate_classes(results))
+
+
+def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], right: bool) -> Group:
+    """Return the sheet of flipped predictions whose pictures there are; ``right``: whether the new ones are right."""
+    tiles = []
+    for sha256, row in flips.iterrows():
+        if str(sha256) in pictures:
+            wrong = f"{row['wrong']} · {format_confidence(row['wrong_confidence'])}"
+            actual = f"{row['class']} · {format_confidence(row['right_confidence'])}"
+            now, before = (actual, wrong) if right else (wrong, actual)
+            tiles.append(Tile(pictures[str(sha256)], now, row["source"], right, second=f"before: {before}"))
+    return Group("" if len(tiles) == len(flips) else f"{len(tiles)} of them", tiles)

@@ -1,0 +1,59 @@
+"""Draw the learning curves of several trainings over each other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from stages.draw.style import INK, save, style_axes
+
+# Okabe and Ito's colors without yellow, which is too light for a line: told apart with any kind of color vision.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+
+
+def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Draw loss and accuracy on the validation images as lines, those on the training images as thin dashed lines.
+
+    Args:
+        histories: by name, up to as many as there are COLORS; each as ``stages.draw.curves.draw_curves`` takes it.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(8, 6.4), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for axes, measure in ((top, "loss"), (bottom, "accuracy")):
+        axes.set_ylabel(measure, color=INK, fontsize=12)
+        style_axes(axes)
+        for color, history in zip(COLORS, histories.values(), strict=False):
+            _lines(axes, history, measure, color)
+    bottom.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
+    bottom.set_xlabel("epoch", color=INK)
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    figure.align_ylabels()
+    shown = [Line2D([], [], color=color, linewidth=2) for color, _ in zip(COLORS, histories, strict=False)]
+    kinds = [
+        Line2D([], [], color=INK, linewidth=2),
+        Line2D([], [], color=INK, linewidth=1, linestyle="--"),
+        Line2D([], [], color=INK, linestyle="", marker="o", markersize=9, markerfacecolor="none"),
+    ]
+    words = [*histories, "validation", "training", "epoch whose weights are used"]
+    legend = figure.legend([*shown, *kinds], words, loc="outside lower center", ncols=3, frameon=False, fontsize=10.5)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    save(figure, path, dpi=160)
+
+
+def _lines(axes: Axes, history: pd.DataFrame, measure: str, color: str) -> None:
+    validated = history[f"val_{measure}"].notna().any()
+    # No line joins the phases: the second starts from the first one's best epoch, not from its last.
+    for _, rows in history.groupby("phase", sort=False):
+        marker = "." if len(rows) == 1 else ""
+        axes.plot(rows["epoch"], rows[measure], "--", marker=marker, color=color, linewidth=1, alpha=0.8)
+        if validated:
+            axes.plot(rows["epoch"], rows[f"val_{measure}"], "-", marker=marker, color=color, linewidth=2)
+    kept = history[history["kept"] == 1]
+    watched = f"val_{measure}" if validated else measure
+    axes.plot(kept["epoch"], kept[watched], "o", markersize=9, markerfacecolor="none", markeredgecolor=color, zorder=5)

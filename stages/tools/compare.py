@@ -1,0 +1,218 @@
+"""Compare revisions by their predictions: which is better, how certain that is, and which images flipped.
+
+    python -m stages compare                    the workspace with main; with HEAD if dvc.lock has changed since
+    python -m stages compare HEAD~1             the workspace with another commit, branch, tag or DVC experiment
+    python -m stages compare main frozen        two revisions or more, each with the first
+    python -m stages compare main --test        also on the test images
+    python -m stages compare main --max-drop 0.5
+
+Validation images decide: log loss ranks, and accuracies are shown with their intervals. Only images that all revisions
+predicted count. Nothing is computed or checked out: dvc.lock is read with git, predictions from DVC's cache. Writes
+data/compare/compare.html. With --max-drop, the exit code is 1 if the accuracy fell by more than that beyond chance: if
+the whole interval of the difference, new minus old, lies below. After an error it is 2.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from stages.base.dvc_command import find_cache
+from stages.base.errors import UserError
+from stages.base.folders import replace_folder
+from stages.base.git_command import run_git
+from stages.base.params import read_section
+from stages.base.stage import stage
+from stages.base.terminal import format_size
+from stages.draw import comparison
+from stages.draw.block import MINUS, escape_markdown, format_block, format_markdown, paragraphs
+from stages.draw.comparison_page import render_page, select_pictured
+from stages.images.pick import pick_thumbnails
+from stages.measure.paired import Results, compare_models, read_predictions
+from stages.pipeline import revisions
+from stages.pipeline.revisions import Revision
+from stages.schema.evaluate import Evaluate
+
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
+# By split: predictions and images.
+PREDICTIONS = {"validation": Path("data/finetune/val.parquet"), "test": Path("data/evaluate/predictions.parquet")}
+IMAGES = {"validation": Path("data/split/val.parquet"), "test": Path("data/split/test.parquet")}
+HISTORY = Path("data/finetune/history.csv")
+LAYERS = Path("data/finetune/layers.csv")
+COMPARE = Path("data/compare")
+Files = dict[tuple[str, Path], Path]  # in the cache, by revision and path
+STAGES = ("fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate")
+
+
+def main() -> None:
+    """Run the command."""
+    options = build_parser().parse_args()
+    fallen = False
+    try:
+        with stage("compare"):
+            fallen = compare(options)
+    except SystemExit as ended:
+        raise SystemExit(2 if ended.code == 1 else ended.code) from None  # 1 says that the accuracy fell
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(2) from None
+    raise SystemExit(int(fallen))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("revisions", nargs="*", metavar="REV", help="branch, tag, commit or DVC experiment")
+    parser.add_argument("--test", action="store_true", help="also compare, or with --max-drop judge, the test images")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, such as for a pull request")
+    parser.add_argument(
+        "--max-drop", type=_read_points, metavar="POINTS", help="end with 1 if the accuracy fell by more than this"
+    )
+    return parser
+
+
+def _read_points(text: str) -> float:
+    points = float(text)
+    if not 0 <= points <= 100:
+        raise argparse.ArgumentTypeError(f"expected points of accuracy from 0 to 100, received {text}")
+    return points
+
+
+def compare(options: argparse.Namespace) -> bool:
+    """Compare, print, write the page; return whether the accuracy fell by more than is allowed."""
+    found, notes = choose_revisions(options.revisions)
+    if options.max_drop is not None and len(found) != 2:
+        raise UserError(f"--max-drop: expected one or two revisions, received {len(found)}.")
+    params, splits = read_section(PARAMS, "evaluate", Evaluate), ["validation", "test"][: 1 + options.test]
+    files, lacking = locate_files(found, splits)
+    results: list[Results] = []
+    for split, tables in read_splits(found, splits, files).items():
+        ranking = results[0].ranking if results else None  # test images do not choose
+        results.append(compare_models(split, tables, params.confidence, params.calibration_bins, ranking))
+    verdicts, fallen = [line for each in results for line in comparison.describe_verdict(each)], False
+    if options.max_drop is not None:
+        fallen, said = comparison.judge_drop(results[-1], options.max_drop)
+        verdicts.append(f"--max-drop {options.max_drop:g}: {said}")
+    heading, names, notes = " and ".join(map(str, found)), [revision.name for revision in found], [*notes, *lacking]
+    sizes = [describe_model(revision, files) for revision in found]
+    changes = comparison.tabulate_changes(*revisions.list_changes(found, STAGES), names)
+    histories = {name: pd.read_csv(files[name, HISTORY]) for name in names if (name, HISTORY) in files}
+    pictures = {sha256: image for each in results for sha256, image in pick_pictures(each, files).items()}
+    with replace_folder(COMPARE) as folder:
+        page = render_page(verdicts, [heading, *notes], results, sizes, changes, histories, pictures, folder)
+        (folder / "compare.html").write_text(page, encoding="utf-8")
+    blocks = [block for each in results for block in comparison.tabulate_results(each, sizes)] + [changes]
+    if options.markdown:
+        blocks += [block for each in results for block in comparison.tabulate_flips(each)]
+        lines = [f"## {escape_markdown(heading)}", *paragraphs([*verdicts, *notes])]
+        lines += [line for block in blocks for line in format_markdown(block)]
+    else:
+        lines = [text.replace(MINUS, "-") for text in (heading, *verdicts, *notes)]
+        lines += [line for block in blocks for line in format_block(block)]
+    print("\n".join(lines))
+    print(f"open {COMPARE / 'compare.html'} in a browser", file=sys.stderr)
+    return fallen
+
+
+def choose_revisions(names: Sequence[str]) -> tuple[list[Revision], list[str]]:
+    """Return what to compare, the oldest first, and what is doubtful about it.
+
+    Args:
+        names: as given; a single one is compared with the workspace.
+    """
+    changed = run_git("diff", "--name-only", "HEAD", "--", str(LOCK))
+    if not names:
+        names = ["HEAD" if changed else "main"]
+        if not changed and revisions.find_commit("main")[0] == run_git("rev-parse", "HEAD"):
+            raise UserError(f"expected a revision, because {LOCK} is that of main. For example: HEAD~1")
+    if len(set(names)) < len(names):
+        raise UserError(f"expected different revisions, received {' '.join(names)}.")
+    found = [revisions.open_revision(name, LOCK) for name in names]
+    notes = []
+    if len(found) == 1:
+        found.append(revisions.open_workspace(LOCK))
+        if not changed and run_git("diff", "--name-only", "HEAD", "--", str(PARAMS)):
+            notes.append(f"{PARAMS} is edited, and {LOCK} is not: the edits have not run. Run `dvc repro`.")
+    return found, notes + [f"{one}: {line}." for one in found for line in revisions.find_stale(one.lock, "evaluate")]
+
+
+def locate_files(found: Sequence[Revision], splits: Sequence[str]) -> tuple[Files, list[str]]:
+    """Return the files that DVC's cache holds, and a line for each revision of which it lacks some.
+
+    Args:
+        found: the revisions.
+        splits: validation, and maybe test.
+
+    Raises:
+        UserError: predictions are missing.
+    """
+    cache, needed = find_cache(), {PREDICTIONS[split] for split in splits}
+    files, lines, missing = Files(), [], set[Path]()
+    for revision in found:
+        lacking = []
+        for path in (*needed, HISTORY, LAYERS, *(IMAGES[split] for split in splits)):
+            file, never = revisions.locate(revision, path, cache)
+            if file:
+                files[revision.name, path] = file
+            elif not never:
+                lacking.append(path)
+        if lacking:
+            names, command = ", ".join(map(str, lacking)), revisions.describe_fetch(revision, lacking)
+            lines.append(f"{revision}: DVC's cache lacks {names}. To fetch: {command}")
+        missing |= needed & set(lacking)
+    if missing:
+        raise UserError("\n".join(lines))
+    return files, lines
+
+
+def read_splits(found: Sequence[Revision], splits: Sequence[str], files: Files) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return the predictions of each split, by revision; without validation if that is not all that was asked for.
+
+    Args:
+        found: the revisions.
+        splits: validation, and maybe test.
+        files: where the predictions are.
+
+    Raises:
+        UserError: a revision has none.
+    """
+    tables = {}
+    for split in splits:
+        path = PREDICTIONS[split]
+        without = [str(revision) for revision in found if (revision.name, path) not in files]
+        if not without:
+            tables[split] = {revision.name: read_predictions(files[revision.name, path]) for revision in found}
+        elif split == "test" or len(splits) == 1:
+            why = " They have no validation images (split.val: 0); compare the test images: --test" * (split != "test")
+            raise UserError(f"{', '.join(without)}: expected {path}, which was not written there.{why}")
+    return tables
+
+
+def describe_model(revision: Revision, files: Files) -> dict[str, str]:
+    """Return the size of a revision's model: parameters of the backbone, and bytes of the export."""
+    sizes = {}
+    if file := files.get((revision.name, LAYERS)):
+        layers = pd.read_csv(file)
+        sizes["parameters"] = f"{layers['parameters'].sum():,}"
+        sizes["thawed"] = f"{layers.loc[layers['state'] == 'thawed', 'parameters'].sum():,}"
+    export = revision.lock.get("export")
+    if export and not any(revisions.find_stale(revision.lock, "export")):
+        sizes["exported"] = format_size(sum(int(out.get("size", 0)) for out in export.outs.values()))
+    return sizes
+
+
+def pick_pictures(results: Results, files: Files) -> dict[str, bytes]:
+    """Return small pictures of the images that flipped, by hash, if there are the images of a revision."""
+    there = (files.get((name, IMAGES[results.split])) for name in results.names)
+    file = next(filter(None, there), None)
+    return pick_thumbnails(file, select_pictured(results)) if file else {}
+
+
+if __name__ == "__main__":
+    main()
