@@ -71,8 +71,9 @@ def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], right: bool) -> G
     tiles = []
     for sha256, row in flips.iterrows():
         if str(sha256) in pictures:
-            wrong = f"{row['wrong']} · {format_confidence(row['wrong_confidence'])}"
-            actual = f"{row['class']} · {format_confidence(row['right_confidence'])}"
+            wrong = row["wrong"], format_confidence(row["wrong_confidence"])
+            actual = row["class"], format_confidence(row["right_confidence"])
             now, before = (actual, wrong) if right else (wrong, actual)
-            tiles.append(Tile(pictures[str(sha256)], now, row["source"], right, second=f"before: {before}"))
+            words = f"before: {before[0]} · {before[1]}"
+            tiles.append(Tile(pictures[str(sha256)], now[0], row["source"], right, now[1], words))
     return Group("" if len(tiles) == len(flips) else f"{len(tiles)} of them", tiles)
