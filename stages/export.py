@@ -73,8 +73,9 @@ def main() -> None:
             parity = compare(name, expected, received, params.max_difference, sources)
             report[name] = asdict(parity)
             say(
-                f"{OUT / FILES[name]}: {measure_size(file)}; {len(sources)} test images: probabilities within "
-                f"{parity.largest_difference:.2g} of those measured, {parity.equal_labels:.1%} of the labels equal"
+                f"{OUT / FILES[name]}: {measure_size(file)}; on {len(sources)} test images, probabilities differ by "
+                f"at most {parity.largest_difference:.2g} from those of evaluate; {parity.equal_labels:.1%} of the "
+                f"predicted classes are equal"
             )
         content = {"bound": params.max_difference, "images": len(sources), "formats": report, "sources": sources}
         write_json(folder / "parity.json", content)

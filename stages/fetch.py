@@ -85,7 +85,8 @@ def _download(
     size = format_size(sum(path.stat().st_size for path in folder.iterdir()))
     unknown = [file.name for file in entry.files if not file.hash]
     checked = f"no hash is published for {', '.join(unknown)}: dvc.lock records it" if unknown else "verified"
-    say(f"{item}: {len(entry.files)} files, {size}, {checked}; {reused} of them were already here")
+    already = f"; {reused} of them were already here" if reused else ""
+    say(f"{item}: {len(entry.files)} files, {size}, {checked}{already}")
 
 
 def _place(source: Path, target: Path) -> None:

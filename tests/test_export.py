@@ -215,7 +215,10 @@ def test_the_terminal_shows_a_line_a_format_and_nothing_else(
     assert [line.split(":")[0].strip() for line in lines] == [
         f"data/export/{file}" for file in reversed(FILES.values())
     ]
-    assert all("kB; 20 test images: probabilities within" in line and "100.0% of the labels" in line for line in lines)
+    assert all(
+        "kB; on 20 test images, probabilities differ by at" in line and "100.0% of the predicted" in line
+        for line in lines
+    )
     assert process.stderr == ""
 
 

@@ -421,7 +421,7 @@ def test_the_whole_graph_on_data_that_grow(finished: Path, tmp_path: Path) -> No
     said = run("dvc", "repro", cwd=here)
     assert "50 of the 80 test images are locked (see data/tables/split.csv)" in said
     assert said.count("test split: 50 of its 80 images were in that of the last commit (") == 2
-    assert "  50 of them locked: head only " in said
+    assert "  on the 50 locked ones: head only " in said
     scores = json.loads((here / "data/evaluate/scores.json").read_text())
     assert scores["locked"]["test_images"] == 50
     page = (here / "data/report/report.html").read_text()

@@ -306,6 +306,7 @@ def test_every_kind_of_run_has_its_report(
         assert words in visible
     assert not re.search(r"\bnan\b", visible, re.I)
     two = min(options.get("epochs", (1, 1))) > 0
+    assert ('class="chip thawed"' in page) == (options.get("epochs", (1, 1))[1] > 0)
     assert ("fine-tuned" in visible.lower()) == (options.get("epochs", (1, 1))[1] > 0)
     assert ("<h3>Gain</h3>" in visible, "F1 head only" in visible) == (two, two)
 

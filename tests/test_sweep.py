@@ -133,7 +133,7 @@ def test_each_depth_is_an_experiment_and_the_workspace_stays(
     said = capfd.readouterr().out
     assert state(here) == before
     assert ran(said) == ["extract", "extract_test", *["finetune", "evaluate"] * 2]
-    assert [said.count(line) for line in ("86% right", "90% right", "images are among")] == [1, 1, 1]
+    assert [said.count(line) for line in ("86% right", "90% right", "images were in that")] == [1, 1, 1]
     results = pd.read_csv("data/sweep/sweep.csv")
     assert list(results["freeze"]) == ["-2", "none"], "the most frozen comes first"
     assert list(results["frozen"]) == [4, 0]

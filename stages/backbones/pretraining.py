@@ -71,7 +71,7 @@ def _learn(
     if images.unreadable:
         say(f"{images.unreadable} images of {source.name} cannot be read and are left out: {images.reason}")
     classes, labels = images.classes, images.labels
-    say(f"{params.backbone} learns {len(classes)} classes from {len(images.train):,} images of {source.name}")
+    say(f"training {params.backbone} on {len(images.train):,} images of {source.name}, {len(classes)} classes")
     classifier = build_head(architecture.features("average"), classes=len(classes))
     model = build_network(backbone, "average", classifier)
     config = TrainingConfig(
@@ -83,7 +83,7 @@ def _learn(
     history = fit(model, "pretrain", training, None, config, resume=resume)
     say(describe(history, config.checkpoint))
     accuracy = measure(Forward(model), test)["accuracy"]
-    say(f"{accuracy:.2%} of the {len(test):,} test images of {source.name} right")
+    say(f"accuracy on {len(test):,} test images of {source.name}: {accuracy:.2%}")
     (folder / "pixels.npy").unlink()
     write_learned(folder / "learned.npz", images.hashes[images.train], images.contract)
     kernel, bias = classifier.get_layer("classifier").get_weights()

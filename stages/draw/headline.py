@@ -9,7 +9,7 @@ from stages.draw.page import Html, note, section, table
 Scores = Mapping[str, float]
 
 _MEASURES = (
-    ("macro_f1", "Macro F1", "precision and recall in one number, averaged over the classes; higher is better"),
+    ("macro_f1", "Macro F1", "the harmonic mean of precision and recall, averaged over the classes; higher is better"),
     (
         "log_loss",
         "Log loss",
@@ -82,7 +82,9 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         ),
         table(("Measure", *models), rows),
         *([_locked(metrics["locked"], thawed)] if "locked" in metrics else []),
-        note(f"The calibration error is the expected one of Guo et al. (2017), over {bins} bins of confidence."),
+        note(
+            f"Calibration error: the expected calibration error of Guo et al. (2017), with {bins} bins of confidence."
+        ),
     )
 
 

@@ -48,7 +48,7 @@ def group_samples(split: str, images: int, chosen: pd.DataFrame) -> Group:
         images: how many it holds.
         chosen: those to show: class, source, picture.
     """
-    shown = "" if len(chosen) == images else f", {len(chosen)} of them here"
+    shown = "" if len(chosen) == images else f", {len(chosen)} of them shown"
     tiles = [Tile(row["picture"], row["class"], row["source"]) for _, row in chosen.iterrows()]
     return Group(f"{split}: {images} image{'s' if images != 1 else ''}{shown}", tiles)
 
@@ -56,7 +56,7 @@ def group_samples(split: str, images: int, chosen: pd.DataFrame) -> Group:
 def group_pairs(near: pd.DataFrame) -> Group:
     """Return the sheet of near duplicates, side by side."""
     shown = near[near["picture"].notna()]
-    more = f", {len(shown)} of them here" if len(shown) < len(near) else ""
+    more = f", {len(shown)} of them shown" if len(shown) < len(near) else ""
     tiles = [
         Tile(row[f"{name}picture"], row[f"{name}class"], row[f"{name}source"])
         for _, row in shown.iterrows()

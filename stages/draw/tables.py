@@ -169,6 +169,7 @@ def render_layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
     sentence = f"{frozen:,} of the backbone's {total:,} parameters were frozen throughout."
     if not thawed:
         sentence = f"The backbone's {total:,} parameters were frozen: only the head was trained."
+        table_of_layers = table_of_layers.assign(state="frozen")
     rows = [
         (row["index"], row["name"], row["type"], f"{row['parameters']:,}", chip(row["state"], row["state"]))
         for _, row in table_of_layers.iterrows()

@@ -11,12 +11,12 @@ def describe_scores(scores: Mapping[str, Any], confidence: float) -> Iterator[st
         scores: the content of scores.json.
         confidence: of the intervals.
     """
-    yield f"{scores['test_images']} test images: {_accuracies(scores)}"
+    yield f"accuracy on {scores['test_images']} test images: {_accuracies(scores)}"
     if "locked" in scores:
-        yield f"{scores['locked']['test_images']} of them locked: {_accuracies(scores['locked'])}"
-    gain = "gain {accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f}); "
+        yield f"on the {scores['locked']['test_images']} locked ones: {_accuracies(scores['locked'])}"
+    gain = "fine-tuning gains {accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f}); "
     said = gain.format_map(_percent(scores["gain"])) if "gain" in scores else ""
-    yield f"{said}the intervals are at {confidence:.3g}"
+    yield f"{said}in parentheses: {100 * confidence:.3g} % intervals"
 
 
 def _accuracies(scores: Mapping[str, Any]) -> str:
@@ -24,7 +24,7 @@ def _accuracies(scores: Mapping[str, Any]) -> str:
     if "gain" not in scores:  # one model; where only the head was trained, it is both
         names = {"head": "head only"} if "head" in scores else {"finetuned": "fine-tuned"}
     said = "{accuracy:.1f} % ({accuracy_low:.1f} to {accuracy_high:.1f})".format_map
-    return ", ".join(f"{name} {said(_percent(scores[key]))} right" for key, name in names.items())
+    return ", ".join(f"{name} {said(_percent(scores[key]))}" for key, name in names.items())
 
 
 def _percent(row: Mapping[str, float]) -> dict[str, float]:
