@@ -94,7 +94,7 @@ def main() -> None:
             render_headline(scores, images, measures.confidence, measures.calibration_bins, thawed),
             section(
                 "Learning",
-                picture(curves, "Learning curves", 780),
+                picture(curves, "Learning curves", 620),
                 note(about_curves),
             ),
             section(
@@ -105,7 +105,7 @@ def main() -> None:
             *([section("Where it looks", about_evidence, strips(evidence))] if evidence else []),
             section(
                 "Confusion matrix",
-                picture(confusion, "Confusion matrix", 320 + 50 * len(matrix)),
+                picture(confusion, "Confusion matrix", 320 + 50 * len(matrix), 160 + 25 * len(matrix)),
                 note(captions.MATRIX.format(model=model)),
                 tables.render_confusions(matrix),
             ),

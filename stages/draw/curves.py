@@ -5,14 +5,15 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from stages.draw.style import INK, save, style_axes
+from stages.draw.style import BLUE, INK, VERMILION, save, style_axes
 
-# Okabe and Ito's blue and vermilion: told apart with any kind of color vision, and in gray print by their lightness.
-TRAIN, VALIDATION = "#0072B2", "#D55E00"
+TRAIN, VALIDATION = BLUE, VERMILION
 WARM = "#FFF3E2"  # background of the thawed phase
 _MANY_EPOCHS = 40  # from here on, a dot at every epoch hides the line
+_DECADES = 500  # ratio above which only its powers of ten are labeled
+_WIDE = 5  # ratio of losses above which their axis is logarithmic: the smaller loss would look flat
 
 
 def draw_curves(history: pd.DataFrame, path: Path) -> None:
@@ -24,18 +25,26 @@ def draw_curves(history: pd.DataFrame, path: Path) -> None:
             columns may be empty.
         path: PNG file to write.
     """
-    figure = Figure(figsize=(8, 6.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 6.2), layout="constrained")  # legible on a phone
     top, bottom = figure.subplots(2, 1, sharex=True)
     for axes, measure in ((top, "loss"), (bottom, "accuracy")):
         _panel(axes, history, measure)
     bottom.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     bottom.set_xlabel("epoch", color=INK)
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
     _name_phases(top, history)
     figure.align_ylabels()
     handles, labels = top.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=len(handles),
+            frameon=False,
+            fontsize=10,
+            columnspacing=1.2,
+        )
     save(figure, path, dpi=160)
 
 
@@ -61,10 +70,17 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
                 name = label if number == 0 else "_"
                 marker = "." if last <= _MANY_EPOCHS or len(rows) == 1 else ""
                 axes.plot(rows["epoch"], rows[column], "-", marker=marker, color=color, linewidth=2, label=name)
+    losses = history[["loss", "val_loss"]].to_numpy().ravel()
+    losses = losses[losses > 0]
+    if measure == "loss" and len(losses) and losses.max() > _WIDE * losses.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if losses.max() < _DECADES * losses.min() else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
     kept = history[history["kept"] == 1]
     color = VALIDATION if watched.startswith("val_") else TRAIN
     axes.plot(
-        kept["epoch"], kept[watched], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK,
+        kept["epoch"], kept[watched], "o", markersize=10, markerfacecolor="none", markeredgecolor=INK,
         markeredgewidth=1.8, label="epoch whose weights are used", zorder=5, clip_on=False,
     )  # fmt: skip
     for _, row in kept.iterrows():
@@ -81,5 +97,5 @@ def _name_phases(axes: Axes, history: pd.DataFrame) -> None:
         if phase in phases:
             axes.text(
                 place, 1.02, name, transform=axes.transAxes,
-                ha=side, va="bottom", fontsize=11.5, color=INK, fontweight="bold",
+                ha=side, va="bottom", fontsize=11, color=INK, fontweight="bold",
             )  # fmt: skip

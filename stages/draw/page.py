@@ -68,15 +68,17 @@ def note(sentence: str) -> Html:
     return Html(f'<p class="note">{escape(sentence)}</p>')
 
 
-def picture(png: bytes, alternative: str, width: int) -> Html:
-    """Return a picture, which scrolls sideways on a phone instead of becoming illegible.
+def picture(png: bytes, alternative: str, width: int, least: int = 0) -> Html:
+    """Return a picture, which scrolls sideways on a phone where it would become illegible.
 
     Args:
         png: a PNG file.
         alternative: text for those who cannot see it.
         width: at most, in pixels.
+        least: width at which it is still legible.
     """
-    image = f'<img src="{_data_url(png)}" alt="{escape(alternative)}" style="max-width:{width}px">'
+    style = f"max-width:{width}px;min-width:{least}px"
+    image = f'<img src="{_data_url(png)}" alt="{escape(alternative)}" style="{style}">'
     return Html(f'<div class="drawing" tabindex="0">{image}</div>')
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 from stages.draw.style import save
 
 INK, FAINT, LINE = "#222222", "#6B6B6B", "#CCCCCC"
-# Green and red, of different lightness; a tick or a cross says the same without color.
-RIGHT, WRONG = "#1B8A3A", "#C22F2F"
+# Bluish green and vermilion, told apart with any kind of color vision; a tick or a cross says the same without color.
+RIGHT, WRONG = "#00796B", "#D0410A"
 
 # In widths of a tile: a line of text, the gap between tiles, a heading, and the network's view beside the picture.
 _LINE, _GAP, _HEADING, _SEEN = 0.155, 0.10, 0.36, 0.34

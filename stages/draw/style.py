@@ -1,13 +1,31 @@
-"""Shared by all figures: colors, axis style, and reproducible PNG files."""
+"""Shared by all figures: colors, fonts, axis style, and reproducible PNG files."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Literal
 
+import matplotlib
+import notojp_matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.text import Text
+
+from stages.base.terminal import say
 
 INK, GRID = "#333333", "#E4E4E4"
+# Okabe and Ito's blue and vermilion: told apart with any kind of color vision, and in gray print by their lightness.
+BLUE, VERMILION = "#0072B2", "#D55E00"
+
+# Noto Sans CJK has the Chinese, Japanese and Korean letters that DejaVu lacks. Both come with pinned packages; fonts
+# that happen to be installed would make the bytes of a picture differ between machines.
+_FONTS = ["DejaVu Sans", notojp_matplotlib.FAMILY]
+_PACKAGES = (matplotlib.get_data_path(), str(Path(notojp_matplotlib.__file__).parent))
+fontManager.ttflist = [font for font in fontManager.ttflist if font.fname.startswith(_PACKAGES)]
+matplotlib.rcParams["font.family"] = _FONTS
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it says that Noto Sans CJK is not bold
+_LISTED = 10  # missing letters in a message
 
 
 def style_axes(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
@@ -32,7 +50,16 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
         path: PNG file.
         dpi: dots per inch.
     """
+    if missing := find_missing_letters(figure):
+        more = " …" if len(missing) > _LISTED else ""
+        say(f"{path.name}: no font for {' '.join(missing[:_LISTED])}{more}; the picture shows boxes for them")
     with warnings.catch_warnings():
-        # Matplotlib's fonts lack Chinese, for example: the figure then shows boxes; the page shows the names.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(path, dpi=dpi, metadata={"Software": None})
+
+
+def find_missing_letters(figure: Figure) -> list[str]:
+    """Return the letters of a figure's texts that the fonts lack."""
+    fonts = [get_font(findfont(name)) for name in _FONTS]
+    letters = {letter for text in figure.findobj(Text) for letter in text.get_text() if not letter.isspace()}
+    return sorted(letter for letter in letters if not any(font.get_char_index(ord(letter)) for font in fonts))

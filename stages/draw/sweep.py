@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from stages.base.table import format_table
-from stages.draw.style import INK, save, style_axes
+from stages.draw.style import BLUE, INK, VERMILION, save, style_axes
 from stages.transfer.activations import Description
 
-# Okabe and Ito's blue, vermilion and gray: told apart with any kind of color vision.
-TUNED, HEAD, TIME = "#0072B2", "#D55E00", "#999999"
+TUNED, HEAD, TIME = BLUE, VERMILION, "#999999"
 
 
 def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Path) -> None:

@@ -22,6 +22,7 @@ _LIBRARIES = {
     "keras": "keras",
     "keras_hub": "keras-hub",  # optional likewise: without it, pretrain stops
     "matplotlib": "matplotlib",
+    "notojp_matplotlib": "notojp-matplotlib",
     "numpy": "numpy",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
