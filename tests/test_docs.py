@@ -18,7 +18,8 @@ from stages.pipeline.recipes import apply_recipe
 from tests.conftest import PROJECT
 from tests.helpers.copies import run
 
-PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [PROJECT / f"{name}.md" for name in ("README", "README.ja", "CONTRIBUTING")]
+PAGES += sorted((PROJECT / "docs").glob("*.md"))
 PARAMS = read_yaml(PROJECT / "params.yaml")
 RECIPES = {path.stem for path in (PROJECT / "recipes").glob("*.yaml")}
 FOLDERS = ("stages", "tests", "docs", "recipes")

@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from stages.draw.style import INK, save
+from stages.draw.style import INK, measure_width, save, shorten
 
 _COUNTED = 30  # classes up to which a cell has room for its count
 _RULED = 60  # classes up to which white lines separate the cells
@@ -60,9 +60,9 @@ def _name_classes(axes: Axes, names: list[str], cell: float) -> None:
     size = len(names)
     step = ceil(8.5 / cell)  # points for a line of the smallest type; else every second, third ... name
     places = range(0, size, step)
-    shown = [names[place] if len(names[place]) <= _LONGEST else names[place][: _LONGEST - 1] + "…" for place in places]
+    shown = [shorten(names[place], _LONGEST) for place in places]
     fontsize = min(11.5, 0.8 * cell * step)
-    upright = max(map(len, shown)) * 0.65 * fontsize > cell * step
+    upright = max(map(measure_width, shown)) * 0.65 * fontsize > cell * step
     axes.set_xticks(places, shown, rotation=90 if upright else 0, fontsize=fontsize, parse_math=False)
     axes.set_yticks(places, shown, fontsize=fontsize, parse_math=False)
     axes.set_xlabel("predicted", color=INK, fontsize=12)

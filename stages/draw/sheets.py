@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from stages.draw.style import save
+from stages.draw.style import measure_width, save, shorten
 
 INK, FAINT, LINE = "#222222", "#6B6B6B", "#CCCCCC"
 # Bluish green and vermilion, told apart with any kind of color vision; a tick or a cross says the same without color.
@@ -100,10 +100,10 @@ def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, tall: float) -> 
     if tile.seen:
         _draw_picture(axes, tile.seen, (left + 1 - _SEEN, top, _SEEN, tall), LINE, 0.8)
     sure = f" · {tile.confidence}" if tile.confidence else ""
-    title = tile.mark + _end_cut(tile.title, 20 - len(tile.mark + sure)) + sure
+    title = tile.mark + shorten(tile.title, 20 - len(tile.mark + sure)) + sure
     lines = [
-        (title, min(9.5, 145 / len(title)), INK if tile.right is None else color, "bold"),
-        (_end_cut(tile.second, 20), 8.5, INK, "normal"),
+        (title, min(9.5, 145 / measure_width(title)), INK if tile.right is None else color, "bold"),
+        (shorten(tile.second, 20), 8.5, INK, "normal"),
         (_start_cut(tile.source, 24), 6.5, FAINT, "normal"),
     ]
     baseline = top + tall
@@ -123,10 +123,6 @@ def _draw_picture(axes: Axes, picture: bytes, box: tuple[float, float, float, fl
     x, y = left + (wide - width) / 2, top + tall - height
     axes.imshow(image, extent=(x, x + width, y + height, y), aspect="auto", interpolation="antialiased")
     axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=color, linewidth=thick))
-
-
-def _end_cut(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"
 
 
 def _start_cut(text: str, letters: int) -> str:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from pathlib import Path
 from typing import Literal
+from unicodedata import east_asian_width
 
 import matplotlib
 import notojp_matplotlib
@@ -26,6 +27,20 @@ fontManager.ttflist = [font for font in fontManager.ttflist if font.fname.starts
 matplotlib.rcParams["font.family"] = _FONTS
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it says that Noto Sans CJK is not bold
 _LISTED = 10  # missing letters in a message
+
+
+def measure_width(text: str) -> int:
+    """Return how wide a text is, in Latin letters: a Chinese character takes two."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text without its end if it is wider than ``width`` Latin letters."""
+    if measure_width(text) <= width:
+        return text
+    while measure_width(text) >= width:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def style_axes(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
