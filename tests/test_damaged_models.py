@@ -2,7 +2,6 @@
 
 import io
 import random
-import struct
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from stages.base.errors import UserError
 from stages.base.params import read_yaml, validate
 from stages.schema.pretrain import Pretrain
 from tests.conftest import PROJECT
+from tests.helpers.damage import loop_heap
 from tests.helpers.onnx_networks import SIDE, make_network, node
 
 
@@ -135,14 +135,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return found
 
 
-def loop(content: bytes) -> bytes:
-    """Let the list of free space in one of HDF5's heaps lead to itself, so that HDF5 never leaves it."""
-    changed, start = bytearray(content), content.rindex(b"HEAP")
-    first, place = struct.unpack_from("<QQ", content, start + 16)
-    struct.pack_into("<Q", changed, place + first, first)
-    return bytes(changed)
-
-
 def pack(content: bytes, **changes: bytes | None) -> bytes:
     """Return a .keras archive with files changed, added or (None) left out; of their names "__" stands for a period."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -168,9 +160,9 @@ def test_hdf5_that_never_returns_is_ended(
     content = saved[suffix]
     if suffix == ".keras":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            content = pack(content, model__weights__h5=loop(archive.read("model.weights.h5")))
+            content = pack(content, model__weights__h5=loop_heap(archive.read("model.weights.h5")))
     path = Path(f"model{suffix}")
-    path.write_bytes(content if suffix == ".keras" else loop(content))
+    path.write_bytes(content if suffix == ".keras" else loop_heap(content))
     assert refused(path) == (
         f"{path}: its HDF5 content is damaged: reading it did not finish in 1 seconds. Copy or save it again."
     )

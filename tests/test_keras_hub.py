@@ -1,6 +1,6 @@
 """Presets of KerasHub as backbones: tiny networks, saved as `save_to_preset` saves the published ones."""
 
-import os
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from stages.training.train import TrainingConfig, fit
 from stages.transfer.compatibility import check_compatibility
 from stages.transfer.freeze import resolve_freeze
 from tests.helpers.copies import set_params
+from tests.helpers.damage import loop_heap
 from tests.helpers.miniature import pictures
 from tests.helpers.small import small_project
 
@@ -226,16 +227,59 @@ def test_another_side(here: Path) -> None:
         read(image_size=42, source="data/own/vit")
 
 
+def rewrite(changes: dict[str, Any], options: dict[str, Any]) -> None:
+    path = PRESET / "config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | changes | {"config": content["config"] | options}))
+
+
 @pytest.mark.hub
-def test_other_networks_and_damaged_presets_are_refused(here: Path) -> None:
+def test_other_networks_and_damaged_presets_are_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, before a network is built."""
+    code = {"class_name": "__lambda__", "config": {"code": "4wE=", "defaults": None, "closure": None}}
+    own = {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "own", "function": code}}
+    hostile: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        ({"registered_name": "keras_hub>BertBackbone"}, {}, "received keras_hub>BertBackbone. Choose another preset."),
+        ({"module": "os", "class_name": "system"}, {}, " (system) is custom code, which is not run"),
+        ({}, {"dtype": own}, "own (Lambda) is custom code, which is not run"),
+        ({}, {"num_layers": 10**6}, "expected weights for 1,000,000 blocks of width 16, as its config says; received"),
+        ({}, {"hidden_dim": 10**7}, "expected weights for 2 blocks of width 10,000,000"),
+        ({}, {"num_layers": "2"}, "expected a preset of KerasHub, received: "),
+        ({}, {"num_heads": 0}, "expected a preset of KerasHub, received: integer division or modulo by zero. Copy or"),
+        ({}, {"hidden_dim": 32}, "expected a preset of KerasHub, received: "),
+    ]
     save("ViT")
+    sound = (PRESET / "config.json").read_text()
+    for changes, options, said in hostile:
+        rewrite(changes, options)
+        refused(said)
+        (PRESET / "config.json").write_text(sound)
     weights = PRESET / "model.weights.h5"
-    os.truncate(weights, 1000)
-    with pytest.raises(UserError, match="expected a preset of KerasHub; it cannot be read"):
+    content = weights.read_bytes()
+    monkeypatch.setattr("stages.base.hdf5.SECONDS", 1)
+    weights.write_bytes(loop_heap(content))
+    refused("model.weights.h5: its HDF5 content is damaged: reading it did not finish in 1 seconds")
+    weights.write_bytes(content[:5000])
+    refused("expected a preset of KerasHub, received: Unable to synchronously open file (truncated file")
+    weights.unlink()
+    refused("expected its weights in model.weights.h5; there is no such file. Copy or save it again.")
+    (PRESET / "model.weights.json").write_text('{"weight_map": {"/a": ["../../a.weights.h5"]}}')
+    refused("expected its weights in a.weights.h5; there is no such file. Copy or save it again.")
+
+
+@pytest.mark.hub
+def test_a_folder_named_as_a_published_preset_is_read(here: Path) -> None:
+    """KerasHub would download the published one."""
+    save("DINOv2")
+    PRESET.rename("dinov2_small")
+    assert read(source="dinov2_small").model.output_shape == (None, 5, 16)
+
+
+def refused(said: str) -> None:
+    with pytest.raises(UserError) as error:
         read()
-    (PRESET / "config.json").write_text('{"registered_name": "keras_hub>Unknown", "config": {}}')
-    with pytest.raises(UserError, match="expected a preset of KerasHub; it cannot be read"):
-        read()
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_without_the_library_the_command_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

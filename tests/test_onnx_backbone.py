@@ -137,15 +137,18 @@ def test_configs_without_a_scaling_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "dinov2"}')  # of Hugging Face
     assert said().startswith("pretrain.pixels: the pixel range of the network is unknown. Set it to 0-255, 0-1")
     (tmp_path / "preprocessor_config.json").write_text('{"image_mean": "gray", "image_std": [1]}')
-    assert "preprocessor_config.json: expected the scaling of pixels, received something else" in said()
+    assert "preprocessor_config.json: expected the scaling of pixels, received: could not convert" in said()
     (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false, "do_flip_channel_order": true}')
     assert "the network expects BGR; only RGB is supported" in said()
     (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": false}')
     (tmp_path / "config.json").write_text(json.dumps({"mean": MEAN, "std": STD}))
     assert "config.json and preprocessor_config.json differ" in said()
     (tmp_path / "config.json").write_text("{")
-    assert "config.json: expected the scaling of pixels, received something else" in said()
-    assert "dvc repro" not in said()  # which does not write it
+    assert "config.json: expected the scaling of pixels, received: Expecting property name" in said()
+    assert said().endswith(". Correct it, or remove it and set pretrain.pixels.")
+    for mean in ("NaN", "1" * 400, "[" * 10**5, "1, 0"):
+        (tmp_path / "config.json").write_text(f'{{"mean": [{mean}], "std": [0.0]}}')
+        assert "config.json: expected the scaling of pixels, received: " in said()
 
 
 def test_a_folder_holds_weights_and_config(here: Path) -> None:

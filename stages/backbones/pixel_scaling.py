@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.base.errors import UserError
+from stages.base.files import refuse_damaged
 from stages.schema.pretrain import AUTO
 
 # The configs that timm, Hugging Face and KerasHub save next to a network.
@@ -73,10 +75,10 @@ def _read_configs(folder: Path) -> list[FoundScaling]:
     for name, read in ((_TIMM, _read_timm), (_HUGGING_FACE, _read_hugging_face), (_KERAS_HUB, _read_keras_hub)):
         path = folder / name
         if path.is_file():
-            try:
+            with refuse_damaged(path, "the scaling of pixels", "Correct it, or remove it and set pretrain.pixels."):
                 config = read(json.loads(path.read_text(encoding="utf-8")))
-            except (KeyError, TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-                raise UserError(f"{path}: expected the scaling of pixels, received something else ({error}).") from None
+                if config and not (all(map(isfinite, config[0].scale + config[0].offset)) and min(config[0].scale) > 0):
+                    raise ValueError(f"{config[0]}")
             if config:
                 found.append(FoundScaling(config[0], name, config[1], name))
     return found

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from stages.compute.runtime import keras
 
 _AGAIN = "Copy or save it again; if somebody else made it, be careful with it."
 _RATIO, _SMALL = 100, 64 << 20  # files in an archive may take SMALL bytes plus RATIO times its size
+LIBRARIES = ("keras", "tf_keras", "builtins")
 _NETWORKS = ("Functional", "Model", "Sequential")
 
 
@@ -39,7 +40,7 @@ def load_model(path: Path) -> Model:
             f"{path} was written by Keras {version}, whose .keras files Keras 3 cannot read. Load it where it was "
             f"created, and save it with `model.save('NAME.h5')`."
         )
-    _refuse_code(path, config)
+    refuse_code(path, config)
     with silence_native_logs():
         try:
             model = _load(path, config)
@@ -166,7 +167,17 @@ def _upgrade_nodes(network: dict[str, Any]) -> None:
             output[1] = max(0, output[1] - 1)
 
 
-def _refuse_code(path: Path, config: dict[str, Any]) -> None:
+def refuse_code(path: Path, config: dict[str, Any], libraries: Sequence[str] = LIBRARIES) -> None:
+    """Check that a config names only classes of libraries.
+
+    Args:
+        path: of its file, for messages.
+        config: of a model, as Keras saves it.
+        libraries: that are allowed.
+
+    Raises:
+        UserError: it contains custom code, or operations that Keras 3 cannot read.
+    """
     for part in _parts(config):
         kind, inner = part["class_name"], part.get("config")
         name = inner.get("name", "") if isinstance(inner, dict) else str(inner)
@@ -176,9 +187,9 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
                 f"Keras 3 cannot read. Save the layers after it as a separate model, and set pretrain.pixels to what "
                 f"it computed (docs/own_models.md shows how)."
             )
-        module, registered = str(part.get("module") or "keras"), str(part.get("registered_name") or "")
-        builtin = module.split(".")[0] in ("keras", "tf_keras", "builtins") and ">" not in registered + kind
-        if kind in ("Lambda", "__lambda__", "function") or not builtin:
+        packages = [name.split(">")[0] for name in (str(part.get("registered_name")), kind) if ">" in name]
+        packages.append(str(part.get("module") or "keras").split(".")[0])
+        if kind in ("Lambda", "__lambda__", "function") or not set(packages) <= set(libraries):
             raise UserError(
                 f"{path}: {name} ({kind}) is custom code, which is not run. Replace it with built-in Keras layers, or, "
                 f"if it preprocesses pixels, with pretrain.pixels, and save the model again."
