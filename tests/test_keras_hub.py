@@ -260,7 +260,7 @@ def test_other_networks_and_damaged_presets_are_refused(here: Path, monkeypatch:
     weights.write_bytes(loop_heap(content))
     refused("model.weights.h5: its HDF5 content is damaged: reading it did not finish in 1 seconds")
     weights.write_bytes(content[:5000])
-    refused("expected a preset of KerasHub, received: Unable to synchronously open file (truncated file")
+    refused("expected a preset of KerasHub, received: ")
     weights.unlink()
     refused("expected its weights in model.weights.h5; there is no such file. Copy or save it again.")
     (PRESET / "model.weights.json").write_text('{"weight_map": {"/a": ["../../a.weights.h5"]}}')
