@@ -19,6 +19,7 @@ from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
 from stages.base.versions import find_differences
 from stages.compute.backend import BACKENDS, choose_backend
+from stages.pipeline.conflicts import find_conflicts
 from stages.pipeline.consistency import find_contradictions, find_local_sources
 from stages.pipeline.damage import find_broken_state, find_damage
 from stages.pipeline.dependencies import find_problems, write_dependencies
@@ -57,6 +58,8 @@ SECTIONS: dict[str, type[Section]] = {
 def main() -> None:
     """Run the command."""
     options = build_parser().parse_args()
+    if conflicts := find_conflicts([PARAMS, PIPELINE], [LOCK, *sorted(OWN.glob("*.dvc"))]):
+        raise UserError("\n".join(["", *conflicts]))
     if options.write:
         write_dependencies(Path())
     sections, found = read_sections()
