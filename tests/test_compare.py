@@ -374,3 +374,66 @@ def test_the_interval_of_a_mean_covers_it() -> None:
 def test_it_starts_without_a_framework() -> None:
     loaded = "{'keras', 'tensorflow', 'onnxruntime', 'sklearn', 'scipy'} & sys.modules.keys()"
     assert run("python", "-c", f"import sys, stages.tools.compare; print({loaded})", cwd=PROJECT) == "set()\n"
+
+
+PIPELINE = """
+stages:
+  split:
+    cmd: python -m stages.split
+    deps: [data/own/pets, stages/split.py]
+    outs: [data/split/val.parquet, data/split/test.parquet]
+  finetune:
+    cmd: python -m stages.finetune
+    deps: [data/split/val.parquet, data/split/test.parquet]
+    params: [extract.freeze, extract.views]
+    outs: [data/finetune]
+  evaluate:
+    cmd: python -m stages.evaluate
+    deps: [data/finetune]
+    outs: [data/evaluate/predictions.parquet]
+"""
+
+
+@pytest.mark.slow
+def test_a_pull_request_is_judged_in_a_clone_without_data(tmp_path: Path) -> None:
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "compare.yml").read_text())
+    [step] = [step for step in workflow["jobs"]["compare"]["steps"] if step.get("name") == "Compare"]
+    one = Repository(tmp_path / "one")
+    (one.path / "dvc.yaml").write_text(PIPELINE)
+    one.record("+" * 150 + "-" * 50, test="+" * 10)
+    commit(one.path, "Freeze all")
+
+    def judge(branch: str, code: int) -> str:
+        clone, summary = tmp_path / branch, tmp_path / f"{branch}.md"
+        run("git", "clone", "-q", str(one.path), str(clone), cwd=tmp_path)
+        run("git", "checkout", "-q", "--detach", f"origin/{branch}", cwd=clone)
+        variables = {"GITHUB_BASE_REF": "main", "GITHUB_STEP_SUMMARY": str(summary), "PYTHONPATH": str(PROJECT)}
+        said = run("bash", "-e", "-c", f"{step['run']}\n", cwd=clone, fails=bool(code), **variables, **step["env"])
+        assert code == 0 or "open data/compare/compare.html" in said
+        assert run("git", "status", "--porcelain", cwd=clone) == ""
+        return summary.read_text()
+
+    assert judge("main", 0) == "No DVC remote is configured, so there are no predictions to compare.\n"
+    shutil.rmtree(tmp_path / "main")
+    run("dvc", "remote", "add", "-q", "-d", "storage", str(tmp_path / "remote"), cwd=one.path)
+    commit(one.path, "A remote")
+    run("dvc", "push", "-q", cwd=one.path)
+    for branch, right in (("worse", 120), ("harmless", 149)):
+        run("git", "switch", "-q", "-c", branch, "main", cwd=one.path)
+        one.record("+" * right + "-" * (200 - right), test="+" * 10, freeze=branch)
+        commit(one.path, branch)
+        run("dvc", "push", "-q", cwd=one.path)
+    said = judge("worse", 1)
+    assert "workspace is worse than origin/main on 200 validation images" in said
+    assert "failed: on 200 validation images" in said
+    assert "| extract.freeze | all | worse |" in said
+    assert "### Validation images right with origin/main, wrong with workspace: 30" in said
+    page = (tmp_path / "worse" / "data" / "compare" / "compare.html").read_text()
+    assert page.count('<figure class="wrong">') == 24, "pictures came along"
+    outs = {
+        out["path"]: out["md5"]
+        for out in yaml.safe_load((one.path / "dvc.lock").read_text())["stages"]["split"]["outs"]
+    }
+    cached = {f"{file.parent.name}{file.name}" for file in (tmp_path / "worse" / ".dvc" / "cache").rglob("??/*")}
+    assert {path for path, md5 in outs.items() if md5 in cached} == {"data/split/val.parquet"}, "no test images"
+    assert "passed: on 200 validation images" in judge("harmless", 0)
