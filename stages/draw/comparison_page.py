@@ -44,7 +44,7 @@ def render_page(
     if histories:
         draw_overlaid(dict(list(histories.items())[: len(COLORS)]), folder / "curves.png")
         left_out = f" The first {len(COLORS)} of {len(histories)} revisions." if len(histories) > len(COLORS) else ""
-        curves = picture((folder / "curves.png").read_bytes(), "Learning curves", 780)
+        curves = picture((folder / "curves.png").read_bytes(), "Learning curves", 620)
         parts.insert(3, section("Learning", curves, note(_CURVES + left_out)))
     return document("Comparison", " ".join(verdicts), " ".join(notes), parts)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,13 +71,8 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
                 name = label if number == 0 else "_"
                 marker = "." if last <= _MANY_EPOCHS or len(rows) == 1 else ""
                 axes.plot(rows["epoch"], rows[column], "-", marker=marker, color=color, linewidth=2, label=name)
-    losses = history[["loss", "val_loss"]].to_numpy().ravel()
-    losses = losses[losses > 0]
-    if measure == "loss" and len(losses) and losses.max() > _WIDE * losses.min():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if losses.max() < _DECADES * losses.min() else (1,)))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
+    if measure == "loss":
+        scale_losses(axes, history[["loss", "val_loss"]].to_numpy())
     kept = history[history["kept"] == 1]
     color = VALIDATION if watched.startswith("val_") else TRAIN
     axes.plot(
@@ -85,6 +81,21 @@ def _panel(axes: Axes, history: pd.DataFrame, measure: str) -> None:
     )  # fmt: skip
     for _, row in kept.iterrows():
         axes.axvline(row["epoch"], color=color, linewidth=0.9, alpha=0.5, zorder=1)
+
+
+def scale_losses(axes: Axes, losses: np.ndarray) -> None:
+    """Make the axis of losses logarithmic where the smaller ones would look flat.
+
+    Args:
+        axes: whose y-axis shows losses.
+        losses: all of them; NaN where there are none.
+    """
+    losses = losses[losses > 0]
+    if len(losses) and losses.max() > _WIDE * losses.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if losses.max() < _DECADES * losses.min() else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"{loss:g}"))
 
 
 def _name_phases(axes: Axes, history: pd.DataFrame) -> None:

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from stages.draw.style import INK, save, style_axes
+from stages.draw.curves import scale_losses
+from stages.draw.style import BLUE, INK, VERMILION, save, style_axes
 
 # Okabe and Ito's colors without yellow, which is too light for a line: told apart with any kind of color vision.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 
 
 def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
@@ -22,16 +24,19 @@ def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
         histories: by name, up to as many as there are COLORS; each as ``stages.draw.curves.draw_curves`` takes it.
         path: PNG file to write.
     """
-    figure = Figure(figsize=(8, 6.4), layout="constrained")
+    figure = Figure(figsize=(5.6, 6.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     for axes, measure in ((top, "loss"), (bottom, "accuracy")):
         axes.set_ylabel(measure, color=INK, fontsize=12)
         style_axes(axes)
+        if measure == "loss":
+            losses = [history[["loss", "val_loss"]].to_numpy().ravel() for history in histories.values()]
+            scale_losses(axes, np.concatenate(losses))
         for color, history in zip(COLORS, histories.values(), strict=False):
             _lines(axes, history, measure, color)
     bottom.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     bottom.set_xlabel("epoch", color=INK)
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
     figure.align_ylabels()
     shown = [Line2D([], [], color=color, linewidth=2) for color, _ in zip(COLORS, histories, strict=False)]
     kinds = [
@@ -40,7 +45,7 @@ def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
         Line2D([], [], color=INK, linestyle="", marker="o", markersize=9, markerfacecolor="none"),
     ]
     words = [*histories, "validation", "training", "epoch whose weights are used"]
-    legend = figure.legend([*shown, *kinds], words, loc="outside lower center", ncols=3, frameon=False, fontsize=10.5)
+    legend = figure.legend([*shown, *kinds], words, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
     for text in legend.get_texts():
         text.set_parse_math(False)
     save(figure, path, dpi=160)

@@ -16,6 +16,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pandas as pd
@@ -104,7 +105,7 @@ def compare(options: argparse.Namespace) -> bool:
     changes = comparison.tabulate_changes(*revisions.list_changes(found, STAGES), names)
     histories = {name: pd.read_csv(files[name, HISTORY]) for name in names if (name, HISTORY) in files}
     pictures = {sha256: image for each in results for sha256, image in pick_pictures(each, files).items()}
-    with replace_folder(COMPARE) as folder:
+    with replace_folder(COMPARE) as folder, redirect_stdout(sys.stderr):  # with --markdown, only Markdown goes there
         page = render_page(verdicts, [heading, *notes], results, sizes, changes, histories, pictures, folder)
         (folder / "compare.html").write_text(page, encoding="utf-8")
     blocks = [block for each in results for block in comparison.tabulate_results(each, sizes)] + [changes]
