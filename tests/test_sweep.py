@@ -50,8 +50,8 @@ elif stage == "extract_test":
     (folder / "features.npy").write_text("")
 elif stage == "finetune":
     (folder / "of.txt").write_text(str(freeze))
-    rows = [f"layer,{state},{100}" for state in ["frozen"] * frozen[freeze] + ["thawed"] * (6 - frozen[freeze])]
-    (folder / "layers.csv").write_text("\\n".join(["name,state,parameters", *rows]))
+    rows = [f"layer,Dense,{state},{100}" for state in ["frozen"] * frozen[freeze] + ["thawed"] * (6 - frozen[freeze])]
+    (folder / "layers.csv").write_text("\\n".join(["name,type,state,parameters", *rows]))
 else:
     right = 0.9 - frozen[freeze] / 100
     rates = {"accuracy": right, "accuracy_low": right - 0.1, "accuracy_high": right + 0.05}
