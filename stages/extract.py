@@ -6,10 +6,7 @@ writes data/extract/: activations of the training and validation images at each 
 from, and features at the end of the backbone, which the head trains from; with fresh views the pixels alone.
 """
 
-import shutil
-from collections.abc import Iterator
-from dataclasses import asdict
-from itertools import chain
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +15,20 @@ from stages.base.files import write_json
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
-from stages.base.terminal import say, show_progress
+from stages.base.terminal import say
+from stages.cluster.cluster import open_cluster
 from stages.compute.architecture import read_architecture
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
-from stages.images.load import load_all
-from stages.images.mixup import View, make_views
-from stages.images.preview import VIEWS, choose_images, write_preview
+from stages.images.preview import draw_preview, write_preview
 from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
 from stages.transfer.activations import Description, check_disk_space, describe_depths, tensor_shapes, write_description
 from stages.transfer.compatibility import check_compatibility
-from stages.transfer.extraction import write_outputs
-from stages.transfer.feature_extractor import open_feature_extractor
+from stages.transfer.extraction import FrozenPass, describe_run, keep_rows, measure_free, write_views
 from stages.transfer.freeze import resolve_depths
+from stages.transfer.row_files import RowFiles
 
 PARAMS = Path("params.yaml")
 TRAIN = Path("data/split/train.parquet")
@@ -64,47 +60,53 @@ def main() -> None:
     for line in describe_depths(description, shapes):
         say(line)
     rows, remedy = len(train) * params.stored_views + len(val), "fewer extract.views, extract.precision: float16"
-    say(check_disk_space(shapes, rows, shutil.disk_usage(EXTRACT.parent).free, remedy))
-    extractor = open_feature_extractor(PRETRAIN, description.files, params.pooling, runner, precision)
-    say(f"{len(train)} training images in {params.views} views; frozen part: {extractor.device}")
-    with replace_folder(EXTRACT) as folder:
+    say(check_disk_space(shapes, rows, measure_free(EXTRACT), remedy))
+    frozen = FrozenPass(
+        PRETRAIN, description.files, params.pooling, contract, backend, runner, precision, params.precision
+    )
+    training = frozen if fresh else view(frozen, params, len(train.classes))
+    with open_cluster("extract") as cluster, replace_folder(EXTRACT) as folder:
+        extractor = frozen.open()
+        say(f"{len(train)} training images in {params.views} views; frozen part: {extractor.device}")
         write_description(folder, description)
-        if description.fresh:
+        if fresh:
             write_json(folder / "fresh.json", params.model_dump(include={"augment", "seed"}))
-        for name, split, count in (("train", train, params.stored_views), ("val", val, 1)):
-            images = load_all(show_progress(split.images(), f"{name} images", len(split)), contract)
-            views = make_views(images, split.labels(), count, len(split.classes), params.augment, params.seed)
-            if name == "train":
-                views = save_preview(folder, views, split, params)
-            if len(split):
-                targets = name == "train" and params.augment.mixes and not description.fresh
-                labels = np.repeat(split.labels(), count)
-                if name == "train" and not description.fresh:
-                    np.save(folder / "train_images.npy", np.repeat(split.groups(), count))
-                write_outputs(folder / name, extractor, views, labels, params.precision, targets=targets)
+        shown = draw_preview(train, contract, params.stored_views, params.augment, params.seed, fresh=fresh)
+        write_preview(folder / "seen.npz", *shown, train.classes)
+        mark = describe_run(training, extractor, [train, val], cluster)
+        with keep_rows(EXTRACT, folder, mark) as kept:
+            for name, split, each in (("train", train, training), ("val", val, frozen)):
+                if len(split):
+                    files = RowFiles(kept, f"{name}_", len(split) * each.views)
+                    write_views(each, extractor, split, name, files, cluster)
+                    files.move(folder)
+                    write_labels(folder, name, split, each)
 
 
-def save_preview(folder: Path, views: Iterator[View], split: SplitFile, params: Extract) -> Iterator[View]:
-    """Pass the training views on, and write those of a few images to seen.npz.
+def view(frozen: FrozenPass, params: Extract, classes: int) -> FrozenPass:
+    """Return the pass over the augmented views of training images.
+
+    Args:
+        frozen: the pass over the images.
+        params: the section ``extract``.
+        classes: how many.
+    """
+    return replace(frozen, augment=params.augment, views=params.stored_views, classes=classes, seed=params.seed)
+
+
+def write_labels(folder: Path, name: str, split: SplitFile, frozen: FrozenPass) -> None:
+    """Write NAME_labels.npy, unless the targets are stored; of augmented views also NAME_images.npy.
 
     Args:
         folder: to write into.
-        views: of all training images, in their order.
-        split: the training images.
-        params: the section ``extract``.
+        name: of the split.
+        split: the images.
+        frozen: the pass over them.
     """
-    labels, sources = split.labels(), split.sources()
-    previews: dict[int, list[View]] = {image: [] for image in choose_images(labels)}
-    for place, view in enumerate(views):
-        image, number = divmod(place, params.stored_views)
-        if image in previews and number < VIEWS:
-            previews[image].append(view)
-        yield view
-    shown = list(chain.from_iterable(previews.values()))
-    if params.views == "fresh":  # views like those that the epochs draw
-        images, known = [pixels for pixels, _ in shown], labels[list(previews)]
-        shown = list(make_views(images, known, VIEWS, len(split.classes), params.augment, params.seed))
-    write_preview(folder / "seen.npz", shown, [sources[image] for image in previews], split.classes)
+    if frozen.augment:
+        np.save(folder / f"{name}_images.npy", np.repeat(split.groups(), frozen.views))
+    if not frozen.mixes:
+        np.save(folder / f"{name}_labels.npy", np.repeat(split.labels(), frozen.views))
 
 
 if __name__ == "__main__":

@@ -6,27 +6,23 @@ writes data/extract_test/: NAME.npy, float32 (pixels: uint8), for the features a
 extract.freeze and extract.depths. Nothing that trains or selects reads it.
 """
 
-import shutil
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from stages.backbones.leakage import find_learned
-from stages.base.arrays import ArrayWriter
 from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.params import read_values
 from stages.base.stage import stage
 from stages.base.terminal import say, show_progress
+from stages.cluster.cluster import open_cluster
 from stages.compute.architecture import read_architecture
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
-from stages.images.load import load_all
 from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.transfer.activations import check_disk_space, read_description, tensor_shapes
-from stages.transfer.feature_extractor import open_feature_extractor
+from stages.transfer.extraction import FrozenPass, describe_run, keep_rows, measure_free, write_views
+from stages.transfer.row_files import RowFiles
 
 PARAMS = Path("params.yaml")
 TEST = Path("data/split/test.parquet")
@@ -41,22 +37,22 @@ SHOWN = 3  # images named in a refusal
 @stage("extract_test")
 def main() -> None:
     """Run the stage."""
-    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
+    (backend,) = read_values(PARAMS, "compute", Compute, "backend")
+    choose_backend(backend)
     description, split = read_description(EXTRACT), SplitFile(TEST)
     if not len(split):
         raise UserError(f"{TEST} holds no image: nothing can be measured. Leave some with split.test, such as 'rest'.")
     shapes = tensor_shapes(description.outputs, read_architecture(PRETRAIN), description.pooling, "float32")
-    say(check_disk_space(shapes, len(split), shutil.disk_usage(EXTRACT_TEST.parent).free, "a smaller split.test"))
+    say(check_disk_space(shapes, len(split), measure_free(EXTRACT_TEST), "a smaller split.test"))
     refuse_learned(split)
-    extractor = open_feature_extractor(PRETRAIN, description.outputs, description.pooling)
-    say(f"frozen part: {extractor.device}")
-    images = load_all(show_progress(split.images(), "test images", len(split)), Contract(**description.contract))
-    with replace_folder(EXTRACT_TEST) as folder:
-        files = {name: ArrayWriter(folder / f"{name}.npy", len(split)) for name in shapes}
-        batches = map(np.stack, iter(lambda: list(islice(images, extractor.batch_size)), []))
-        for outputs in extractor.run_batches(batches):
-            for name, values in outputs.items():
-                files[name].add(values)
+    frozen = FrozenPass(PRETRAIN, description.outputs, description.pooling, Contract(**description.contract), backend)
+    with open_cluster("extract_test") as cluster, replace_folder(EXTRACT_TEST) as folder:
+        extractor = frozen.open()
+        say(f"frozen part: {extractor.device}")
+        with keep_rows(EXTRACT_TEST, folder, describe_run(frozen, extractor, [split], cluster)) as kept:
+            files = RowFiles(kept, "", len(split))
+            write_views(frozen, extractor, split, "test", files, cluster)
+            files.move(folder)
 
 
 def refuse_learned(split: SplitFile) -> None:

@@ -16,6 +16,7 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_section
 from stages.base.stage import stage
 from stages.base.terminal import say, show_progress
+from stages.cluster.cluster import open_cluster
 from stages.images.split_file import SplitRow, write_split
 from stages.schema.split import Split
 from stages.sources.data_set import Reject
@@ -54,7 +55,9 @@ def main() -> None:
     locked = read_lock_table(LOCKED)
 
     near = params.near_duplicates != "keep"
-    results = list(show_progress(examine(samples, near, params.handwriting), "opening images", len(samples)))
+    with open_cluster("split") as cluster:
+        found = examine(samples, near, params.handwriting, cluster)
+        results = list(show_progress(found, "opening images", len(samples)))
     readable = [result for result in results if isinstance(result, ExaminedImage)]
     images, duplicates = drop_duplicates(readable, [image.pixels for image in readable])
     left_out = [*(result for result in results if isinstance(result, Reject)), *data_set.left_out, *duplicates]

@@ -25,8 +25,8 @@ os.environ["PYTHONWARNINGS"] = ",".join(["error::ResourceWarning", *OWN])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip the tests that need JAX or KerasHub where it is not installed."""
-    for marker, module, name in (("jax", "jax", "JAX"), ("hub", "keras_hub", "KerasHub")):
+    """Skip the tests that need JAX, KerasHub or Ray where it is not installed."""
+    for marker, module, name in (("jax", "jax", "JAX"), ("hub", "keras_hub", "KerasHub"), ("ray", "ray", "Ray")):
         if item.get_closest_marker(marker) and find_spec(module) is None:
             pytest.skip(f"needs {name}: pip install -e '.[{marker}]'")
 

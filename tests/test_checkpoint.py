@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ import pandas as pd
 import pytest
 
 from stages import extract, pretrain, split
+from stages.base import resume
 from stages.compute.networks import build_head
 from stages.compute.optimizers import OptimizerConfig
 from stages.training import checkpoint
@@ -205,10 +205,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("input/file", "stages/code.py"):
         Path(name).parent.mkdir()
         Path(name).write_text("abc")
-    module = ModuleType("stages.code")
-    module.__file__ = "stages/code.py"
-    monkeypatch.setattr(checkpoint, "STAGES", tmp_path / "stages")
-    monkeypatch.setitem(sys.modules, "stages.code", module)
+    monkeypatch.setattr(resume, "STAGES", tmp_path / "stages")
     with suppress(InterruptedError), checkpoint_folder(Path("data/states"), {"seed": 1}, [Path("input")]) as folder:
         Checkpoint(folder, "head").write({"epoch": 3}, {"model": [np.arange(3)]})
         raise InterruptedError

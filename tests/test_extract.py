@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -325,7 +326,7 @@ def test_the_disk_is_asked_before_the_work(
     expected = sum(stored(f"{split}_{what}").nbytes for split in ("train", "val") for what in layers)
     assert f"the stored arrays take {format_size(expected)} of disk; " in said
     before = sorted(Path("data/extract").iterdir())
-    monkeypatch.setattr(extract.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     assert "1 kB are free. Free some space, or store less: fewer extract.views" in refused(extract.main)
     assert sorted(Path("data/extract").iterdir()) == before
     assert bytes_needed((6, 6, 96), "float16", 1000) == 6 * 6 * 96 * 2 * 1000

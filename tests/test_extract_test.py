@@ -160,6 +160,6 @@ def test_the_disk_is_asked_before_the_work(
     needed = sum(rows.nbytes for rows in stored.values())
     assert f"the stored arrays take {format_size(needed)} of disk; " in capsys.readouterr().out
     before = files()
-    monkeypatch.setattr(extract_test.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     assert "1 kB are free. Free some" in refused(extract_test.main)
     assert files() == before

@@ -20,7 +20,7 @@ from tests.helpers.copies import run
 # From the ground up: a folder imports itself and folders of earlier lines; "" is the stages.
 ORDER = [
     {"base"},
-    {"images"},
+    {"images", "cluster"},
     {"compute", "measure", "schema", "sources", "downloads"},
     {"demo", "explain", "splitting", "training"},
     {"backbones"},

@@ -1,5 +1,6 @@
 """Arrays in files, read and written a few rows at a time."""
 
+import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ class Subset:
 
 
 class ArrayWriter:
-    """Write a ``.npy`` file batch by batch.
+    """Write a ``.npy`` file batch by batch, in any order; what is in the file already stays.
 
     It does not map the file: mapped pages count toward the process's memory.
 
@@ -56,15 +57,19 @@ class ArrayWriter:
     """
 
     def __init__(self, path: Path, rows: int) -> None:
-        self._path, self._rows, self._begun = path, rows, False
+        self._path, self._rows, self._next = path, rows, 0
 
     def add(self, batch: np.ndarray) -> None:
-        """Write the next rows; the first batch sets dtype and shape."""
-        with self._path.open("ab" if self._begun else "wb") as file:
-            if not self._begun:
-                header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (self._rows, *batch.shape[1:])}
-                np.lib.format.write_array_header_1_0(file, header)
-                self._begun = True
+        """Write the next rows; every batch has the same dtype and shape."""
+        self.write(self._next, batch)
+        self._next += len(batch)
+
+    def write(self, first: int, batch: np.ndarray) -> None:
+        """Write the rows from ``first`` on."""
+        with self._path.open("r+b" if self._path.exists() else "wb") as file:
+            header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (self._rows, *batch.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.seek(first * batch[:1].nbytes, os.SEEK_CUR)
             file.write(np.ascontiguousarray(batch).data)
 
 

@@ -20,6 +20,7 @@ _REMEDIES = {
 }
 # Of these only fetch takes arguments; the commands parse their own.
 _STAGES = ("fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate", "report", "export")
+_OPTIONS = dict.fromkeys(("split", "extract", "extract_test"), "--ray")  # see stages/cluster
 _MEMORY = (
     "not enough memory. Close other programs, or set a smaller batch_size, pretrain.image_size or backbone. "
     "Earlier results are unchanged."
@@ -52,8 +53,9 @@ def stage(name: str) -> Iterator[None]:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack characters of paths and class names
     try:
-        if started and name in _STAGES[1:] and sys.argv[1:]:
-            raise UserError(f"expected no arguments, received {' '.join(sys.argv[1:])}. params.yaml says what it does.")
+        if started and name in _STAGES[1:] and (unknown := [one for one in sys.argv[1:] if one != _OPTIONS.get(name)]):
+            only = f"no arguments but {_OPTIONS[name]}" if name in _OPTIONS else "no arguments"
+            raise UserError(f"expected {only}, received {' '.join(unknown)}. params.yaml says what it does.")
         if found := find_other_versions(name):
             raise UserError(_OTHER.format(", ".join(found)))
         yield

@@ -3,7 +3,6 @@
 Training, evaluation, prediction and export all call ``load``, so all of them see the same pixels.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from stages.base.prefetch import map_in_threads
+from stages.base.processor import count_cores
 from stages.images.bit_depth import convert_to_8_bits
 from stages.images.contract import Contract
 from stages.images.decode import read_image
@@ -82,7 +82,7 @@ def load_all(images: Iterable[bytes], contract: Contract) -> Iterator[np.ndarray
 def map_images(function: Callable[[bytes], T], images: Iterable[bytes]) -> Iterator[T]:
     """Yield ``function(image)`` for ``images`` in order, computing several at a time."""
     # More threads would compete with the network's.
-    return map_in_threads(function, images, os.cpu_count(), _PENDING)
+    return map_in_threads(function, images, count_cores(), _PENDING)
 
 
 def _square(image: Image.Image, contract: Contract, invert: bool) -> np.ndarray:

@@ -12,6 +12,7 @@ from itertools import islice
 import numpy as np
 
 from stages.base.prefetch import map_in_threads
+from stages.base.processor import count_cores
 from stages.images.augment import Augment, make_generator, make_view
 
 WINDOW = 64  # images among which a partner is drawn; constant, so that views do not depend on batch sizes
@@ -44,14 +45,27 @@ def make_views(
             start += len(window)
             for place in range(len(window)):
                 for number in range(views):
-                    draw = partial(_view_at, window, number, limits, seed)
-                    yield partial(mix_view, place, window, targets, number, limits, seed, draw)
+                    yield partial(draw_view, place, window, targets, number, limits, seed)
 
-    return map_in_threads(lambda job: job(), jobs(), None, WINDOW)
+    return map_in_threads(lambda job: job(), jobs(), count_cores(), WINDOW)
 
 
-def _view_at(images: Sequence[np.ndarray], number: int, limits: Augment, seed: int, place: int) -> np.ndarray:
-    return make_view(images[place], number, limits, seed)
+def draw_view(
+    place: int, images: Sequence[np.ndarray], targets: np.ndarray, number: int, limits: Augment, seed: int
+) -> View:
+    """Return view ``number`` of the image at ``place`` of a window; the arguments are those of ``mix_view``.
+
+    Args:
+        place: index of the image.
+        images: of the window.
+        targets: the share of each class in them.
+        number: of the view.
+        limits: of the augmentation.
+        seed: of the random values.
+    """
+    return mix_view(
+        place, images, targets, number, limits, seed, lambda at: make_view(images[at], number, limits, seed)
+    )
 
 
 def mix_view(

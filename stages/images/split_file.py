@@ -162,16 +162,34 @@ class SplitFile:
         """Return the hash of each image's pixels, in hexadecimal digits; it does not depend on the file format."""
         return [str(pixels) for pixels in self._column("pixels").to_pylist()]
 
-    def images(self) -> Iterator[bytes]:
-        """Yield the bytes of each image's file, in the order of the rows, with one row group in memory at a time."""
+    def digest(self) -> str:
+        """Return a hash of the images' bytes, their labels and order, without reading the images."""
+        found = hashlib.sha256(self.labels().tobytes())
+        for known in self._column("sha256").to_pylist():
+            found.update(bytes.fromhex(known))
+        return found.hexdigest()
+
+    def images(self, first: int = 0, last: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of each image's file, in the order of the rows, with one row group in memory at a time.
+
+        Args:
+            first: the row to begin with.
+            last: the row to end before; by default all rows are read.
+        """
+        last, end = len(self) if last is None else last, 0
         for group in range(self._file.num_row_groups):
-            with refuse_damaged(self.path, "a split file"):
-                rows = self._file.read_row_group(group, columns=["image.bytes", "sha256"])
-                images = rows.column("image").combine_chunks().field("bytes").to_pylist()
-                for image, known in zip(images, rows.column("sha256").to_pylist(), strict=True):
-                    if hashlib.sha256(image).hexdigest() != known:
-                        raise ValueError("an image with other bytes than were packed")
-            yield from images
+            begin, end = end, end + self._file.metadata.row_group(group).num_rows
+            if begin < last and first < end:
+                yield from self._read_group(group)[max(first - begin, 0) : last - begin]
+
+    def _read_group(self, group: int) -> list[bytes]:
+        with refuse_damaged(self.path, "a split file"):
+            rows = self._file.read_row_group(group, columns=["image.bytes", "sha256"])
+            images: list[bytes] = rows.column("image").combine_chunks().field("bytes").to_pylist()
+            for image, known in zip(images, rows.column("sha256").to_pylist(), strict=True):
+                if hashlib.sha256(image).hexdigest() != known:
+                    raise ValueError("an image with other bytes than were packed")
+        return images
 
     def _column(self, name: str) -> Any:
         with refuse_damaged(self.path, "a split file"):

@@ -42,6 +42,7 @@ _WITHOUT_TRACE = {
     "dvc",
     "pydantic",
     "pydantic_core",
+    "ray",
     "requests",
     "ruamel",
     "tabulate",

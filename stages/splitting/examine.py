@@ -1,17 +1,18 @@
 """Fully decode every image of a data set, and identify each by the hash of its pixels."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from stages.base.prefetch import map_in_threads
+from stages.base.processor import count_cores
+from stages.cluster.cluster import Cluster
 from stages.images.bit_depth import Extent, convert_to_8_bits, encode_values, is_deep, measure_extent, stretch_to_8_bits
 from stages.images.contract import Polarity, Range
 from stages.images.decode import BadImage, NotAnImage, read_image
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 # Images per task of a thread: enough that the overhead is negligible even for small images.
 CHUNK = 16
+SENT = 32  # images per task of a cluster
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ class ExaminedImage:
 
 
 def examine(
-    samples: Sequence[Sample], near: bool = False, handwriting: Polarity | None = None
+    samples: Sequence[Sample],
+    near: bool = False,
+    handwriting: Polarity | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[ExaminedImage | Reject]:
     """Fully decode each sample, in threads (Pillow releases the GIL).
 
@@ -56,11 +61,52 @@ def examine(
         near: whether to compute perceptual hashes, too, for near duplicates.
         handwriting: the polarity of handwriting, if the samples are to be in the ink form; None for other images. In
             images of more than 8 bits ``find_blank`` looks for it later, when their range is known.
+        cluster: that computes; None: this machine. The bytes of the images are read here in any case.
 
     Yields:
         For each sample, in order, the examined image, or the reason why it cannot be decoded or has no handwriting.
     """
-    return _map_in_chunks(partial(_examine, near=near, handwriting=handwriting), samples)
+    function = partial(_examine, near=near, handwriting=handwriting)
+    return _examine_on(cluster, function, samples) if cluster else _map_in_chunks(function, samples)
+
+
+def _examine_on(
+    cluster: Cluster, function: Callable[[Sample], ExaminedImage | Reject], samples: Sequence[Sample]
+) -> Iterator[ExaminedImage | Reject]:
+    cores = count_cores()
+    detached = map_in_threads(_detach, samples, cores, 2 * cores)
+    chunks = ((first, list(islice(detached, SENT))) for first in range(0, len(samples), SENT))
+    waiting: dict[int, list[ExaminedImage | Reject]] = {}
+    at = 0
+    for first, results in cluster.map(partial(_examine_detached, function), chunks):
+        waiting[first] = results
+        while found := waiting.pop(at, None):
+            for sample, result in zip(samples[at : at + SENT], found, strict=True):
+                yield replace(result, sample=sample) if isinstance(result, ExaminedImage) else result
+            at += SENT
+
+
+def _detach(sample: Sample) -> Sample:
+    """Return a sample that can be sent: it holds its bytes, or the error of reading them."""
+    try:
+        return replace(sample, read=partial(bytes, sample.data))
+    except OSError as error:
+        return replace(sample, read=partial(_fail, error))
+
+
+def _fail(error: OSError) -> bytes:
+    raise error
+
+
+def _examine_detached(
+    function: Callable[[Sample], ExaminedImage | Reject], samples: Sequence[Sample]
+) -> list[ExaminedImage | Reject]:
+    """Examine samples that were sent; their bytes are not sent back."""
+    results = map(function, samples)
+    return [
+        replace(result, sample=replace(result.sample, read=bytes)) if isinstance(result, ExaminedImage) else result
+        for result in results
+    ]
 
 
 def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: Polarity | None) -> list[Reject]:
@@ -86,7 +132,7 @@ def find_blank(images: Sequence[ExaminedImage], values: Range | None, polarity: 
 
 def _map_in_chunks(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T]:
     chunks = (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
-    cores = os.cpu_count() or 1
+    cores = count_cores()
     return chain.from_iterable(map_in_threads(lambda chunk: list(map(function, chunk)), chunks, cores, 2 * cores))
 
 

@@ -1,12 +1,7 @@
-"""Checkpoints: resume an interrupted training, with the same final bytes as without the interruption.
-
-A stage stores them in a folder outside its outs, which DVC deletes before each run. They are discarded if a param, the
-code, an input or a library has changed since.
-"""
+"""Checkpoints: resume an interrupted training, with the same final bytes as without the interruption."""
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stages.base.arrays import open_arrays
-from stages.base.files import hash_file
+from stages.base.resume import fingerprint, resume_folder
 from stages.base.terminal import say
 from stages.compute.runtime import backend_name, list_devices
 
@@ -27,62 +22,22 @@ SECONDS = 2.0
 # ... and this many times as old as it took to write: large networks spend at most a twentieth of the time on it.
 SHARE = 20
 
-STAGES = Path(__file__).resolve().parents[1]
-
 
 @contextmanager
 def checkpoint_folder(folder: Path, params: Any, inputs: Sequence[Path]) -> Iterator[Path | None]:
-    """Yield ``folder`` for the checkpoints of this run; it is removed when the block succeeds.
-
-    Checkpoints are a convenience: if the folder cannot be written, None is yielded, and a line says so.
+    """Yield ``folder`` for the checkpoints of this run; see ``stages.base.resume.resume_folder``.
 
     Args:
         folder: emptied, unless its checkpoints are of this run.
         params: that the run depends on, as plain values.
         inputs: files and folders that it reads.
     """
-    mark, file = fingerprint(params, inputs).encode(), folder / "run.json"
-    try:
-        if not (file.is_file() and file.read_bytes() == mark):
-            if list(folder.glob("*.npz")):
-                say("starting over: params, code, inputs or libraries differ from those of the interrupted run")
-            if folder.is_dir():
-                shutil.rmtree(folder)
-            folder.unlink(missing_ok=True)
-            folder.mkdir(parents=True)
-            file.write_bytes(mark)
-    except OSError as error:
-        say(f"cannot write checkpoints to {folder} ({error.strerror}): an interrupted run would start over")
-        yield None
-        return
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def fingerprint(params: Any, inputs: Sequence[Path]) -> str:
-    """Return what a run's results depend on, as text: params, files that it reads, code, libraries and devices.
-
-    Args:
-        params: plain values.
-        inputs: files and folders.
-    """
-    code = {
-        Path(file).resolve()
-        for module in list(sys.modules.values())
-        if (file := getattr(module, "__file__", None)) and STAGES in Path(file).resolve().parents
+    libraries = {
+        **{name: sys.modules[name].__version__ for name in ("keras", "numpy", "scipy", backend_name())},
+        "scikit-learn": version("scikit-learn"),  # imported later, if at all
     }
-    read = [file for path in inputs for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    content = {
-        "params": params,
-        "code": {str(file.relative_to(STAGES)): hash_file(file, "sha256") for file in sorted(code)},
-        "inputs": {str(file): hash_file(file, "sha256") for file in read if file.is_file()},
-        "libraries": {
-            **{name: sys.modules[name].__version__ for name in ("keras", "numpy", "scipy", backend_name())},
-            "scikit-learn": version("scikit-learn"),  # imported later, if at all
-        },
-        "devices": list_devices(),
-    }
-    return json.dumps(content, indent=1, sort_keys=True)
+    with resume_folder(folder, fingerprint(params, inputs, libraries, list_devices())) as kept:
+        yield kept
 
 
 class Checkpoint:

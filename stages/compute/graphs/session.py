@@ -1,6 +1,5 @@
 """Run an ONNX graph, always the same number of rows at a time."""
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -8,6 +7,7 @@ import onnx
 import onnxruntime
 
 from stages.base.errors import UserError
+from stages.base.processor import count_cores
 from stages.compute.devices import count_gpus, run_in_batches
 
 # This optimizer would merge what ``stages.compute.graphs.edit.cut`` computes twice on purpose.
@@ -43,7 +43,7 @@ class Graph:
     def __init__(self, model: onnx.ModelProto, batch_size: int) -> None:
         onnxruntime.set_default_logger_severity(4)
         options = onnxruntime.SessionOptions()
-        cores = os.cpu_count() or 1
+        cores = count_cores()
         self.threads = min(cores, _CALLS)
         options.intra_op_num_threads = max(1, cores // self.threads)
         # Threads that spin while they wait would block the cores that decode the next images.

@@ -1,0 +1,239 @@
+"""A Ray cluster computes the bytes of one machine, whatever happens to its workers, its nodes and the driver.
+
+The nodes are processes of this machine, each with a core of its own for Ray.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import extract
+from tests.conftest import Refusal
+from tests.helpers.copies import bring, copy_project, run, set_params
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]  # Ray's own warnings are no errors here
+AUGMENT = {"flip": "horizontal", "rotation": 10, "mixup": 0.4, "cutmix": 1.0}
+CHANGES: dict[str, object] = {
+    "fetch": {"items": []},
+    "split": {"form": "photo", "polarity": "light_on_dark", "train": 0.8, "val": 0.1, "test": "rest"},
+    "pretrain": {"backbone": "mobilenet_025", "image_size": 96, "epochs": 0},
+    "extract": {"freeze": "block_12", "depths": ["none"], "views": 3, "precision": "float16", "augment": AUGMENT},
+}
+LOG = Path("data/.resume-extract/train_rows.log")
+EXTRACT, EXTRACT_TEST, SPLIT = Path("data/extract"), Path("data/extract_test"), Path("data/split")
+
+
+@pytest.fixture(scope="module")
+def photographs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of photographs whose split, pretrain, extract and extract_test have run on this machine."""
+    here = copy_project(tmp_path_factory.mktemp("photographs") / "project")
+    set_params(here, CHANGES)
+    source = {"source": bring(here, shared / "datasets" / "cats_dogs")}
+    set_params(here, {"split": source, "pretrain": source})
+    for stage in ("split", "pretrain", "extract", "extract_test"):
+        run("python", "-m", f"stages.{stage}", cwd=here)
+    return here
+
+
+@pytest.fixture
+def here(photographs: Path, tmp_path: Path) -> Path:
+    """A copy of it without what extract and extract_test wrote."""
+    ignored = shutil.ignore_patterns("extract", "extract_test", ".git")
+    return shutil.copytree(photographs, tmp_path / "project", ignore=ignored)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A cluster whose head has no core to compute with."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield nodes
+    nodes.shutdown()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@contextmanager
+def driver(here: Path, cluster: Any, stage: str = "extract") -> Iterator[subprocess.Popen[str]]:
+    """Start a stage on the cluster; it is ended with the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"stages.{stage}"],
+        cwd=here,
+        env={**os.environ, "RAY_ADDRESS": cluster.address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait until something is so, while the stage runs."""
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def begun(here: Path, chunks: int = 3) -> Callable[[], bool]:
+    """Whether some chunks of the training images are done."""
+    log = here / LOG
+    return lambda: log.exists() and len(log.read_text().splitlines()) >= chunks
+
+
+def workers() -> list[int]:
+    """Return the processes that compute a chunk."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_compute"):
+                found.append(int(folder.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_bytes_of_one_machine(here: Path, photographs: Path, cluster: Any) -> None:
+    for count in (1, 2, 3):
+        cluster.add_node(num_cpus=1)
+        with driver(here, cluster) as process:
+            said = finish(process)
+        assert f"Ray: connected; {count + 1} nodes, {count} cores\n" in said
+        assert content(here / EXTRACT) == content(photographs / EXTRACT)
+        assert [path.name for path in (here / "data").glob(".*") if path.name != ".gitignore"] == []
+    for stage, folder in (("extract_test", EXTRACT_TEST), ("split", SPLIT)):
+        with driver(here, cluster, stage) as process:
+            finish(process)
+        assert content(here / folder) == content(photographs / folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["worker killed", "node lost", "slow node"])
+def test_harm_leaves_no_trace(here: Path, photographs: Path, cluster: Any, harm: str) -> None:
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    with driver(here, cluster) as process:
+        wait_for(begun(here), process)
+        wait_for(workers, process)
+        if harm == "worker killed":
+            os.kill(workers()[0], signal.SIGKILL)
+        elif harm == "node lost":
+            cluster.remove_node(nodes[0], allow_graceful=False)
+        else:
+            slow = workers()[0]
+            os.kill(slow, signal.SIGSTOP)
+            time.sleep(5)
+            os.kill(slow, signal.SIGCONT)
+        said = finish(process)
+    assert "resuming" not in said
+    assert content(here / EXTRACT) == content(photographs / EXTRACT)
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_on_the_cluster_or_alone(here: Path, photographs: Path, cluster: Any) -> None:
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    with driver(here, cluster) as process:
+        wait_for(begun(here), process)
+        process.kill()
+        process.wait()
+    assert not (here / EXTRACT).exists()
+    with driver(here, cluster) as process:
+        wait_for(begun(here, 8), process)
+        process.kill()
+        assert re.search(r"resuming: \d+ of 960 train images are done\n", process.communicate()[0])
+    said = run("python", "-m", "stages.extract", cwd=here)
+    done = re.search(r"resuming: (\d+) of 960 train images are done\n", said)
+    assert done, said
+    assert int(done[1]) >= 5 * 64
+    assert content(here / EXTRACT) == content(photographs / EXTRACT)
+
+
+@pytest.mark.slow
+def test_a_run_with_other_params_starts_over(here: Path, cluster: Any) -> None:
+    cluster.add_node(num_cpus=1)
+    with driver(here, cluster) as process:
+        wait_for(begun(here), process)
+        process.kill()
+        process.wait()
+    set_params(here, {"extract": {"seed": 2}})
+    with driver(here, cluster) as process:
+        said = finish(process)
+    assert "starting over: params, code, inputs or libraries differ" in said
+    assert "resuming" not in said
+
+
+@pytest.mark.slow
+def test_a_worker_with_another_or_without_a_library_is_told(here: Path, tmp_path: Path, cluster: Any) -> None:
+    other = tmp_path / "other"
+    (other / "pillow-1.0.dist-info").mkdir(parents=True)
+    (other / "pillow-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: pillow\nVersion: 1.0\n")
+    lacking = tmp_path / "lacking"
+    (lacking / "onnxruntime").mkdir(parents=True)
+    (lacking / "onnxruntime" / "__init__.py").write_text("raise ImportError(\"No module named 'onnxruntime'\")\n")
+    for folder, expected in (
+        (other, r"expected pillow [\d.]+, as on the machine that runs the stage, received pillow 1.0. "),
+        (lacking, r"No module named 'onnxruntime'. Install it there as on the machine that runs the stage"),
+    ):
+        node = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(folder)})
+        with driver(here, cluster) as process:
+            said, _ = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert re.search(rf"extract: node \S+: {expected}", said), said
+        assert "Traceback" not in said
+        cluster.remove_node(node)
+
+
+@pytest.mark.slow
+def test_without_a_cluster_one_is_started_and_ends_with_the_stage(here: Path, photographs: Path) -> None:
+    said = run("python", "-m", "stages.extract_test", "--ray", cwd=here, fails=True)
+    assert "data/extract/boundary.json is missing" in said
+    said = run("python", "-m", "stages.extract", "--ray", cwd=here)
+    assert "Ray: no cluster runs here, so one is started, which ends with this stage; 1 node" in said
+    assert content(here / EXTRACT) == content(photographs / EXTRACT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.extract", "--ray"],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for(begun(here), process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.endswith("extract: interrupted. Run it again; `dvc checkout` restores earlier results.\n")
+    assert workers() == []
+
+
+def test_what_cannot_be_reached_is_told(prepared: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
+    for address, expected in (
+        ("127.0.0.1:1", "RAY_ADDRESS: nothing answers at 127.0.0.1:1 ([Errno 111] Connection refused). Expected HOST:"),
+        ("ray://x:10001", "expected auto, local or HOST:PORT of the head node; received ray://x:10001"),
+    ):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert expected in refused(extract.main)
