@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 
 from stages.base.errors import UserError
+from stages.compute.graphs.shapes import dimensions
 
 FLOATS = (
     onnx.TensorProto.FLOAT,
@@ -12,7 +13,6 @@ FLOATS = (
     onnx.TensorProto.DOUBLE,
     onnx.TensorProto.BFLOAT16,
 )
-Dimensions = list[int | str]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -69,12 +69,6 @@ def check_side(image: onnx.ValueInfoProto, channels_first: bool, side: int) -> N
             f"pretrain.image_size: this network expects images of {min(fixed)} pixels; received {side}. Set it to "
             f"{min(fixed)}, or export the network for {side}."
         )
-
-
-def dimensions(tensor: onnx.ValueInfoProto) -> Dimensions:
-    """Return the declared shape of a tensor: for each dimension its size, its name, or "?"."""
-    declared = tensor.type.tensor_type.shape.dim
-    return [one.dim_value if one.dim_value > 0 else one.dim_param or "?" for one in declared]
 
 
 def list_outputs(graph: onnx.GraphProto) -> list[str]:

@@ -8,7 +8,6 @@ becomes variable.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,30 +20,22 @@ from stages.backbones.onnx_layout import (
     are_channels_first,
     check_side,
     choose_output,
-    dimensions,
     find_input,
     find_layout,
     list_outputs,
 )
+from stages.backbones.onnx_trial import AGAIN, FIXED, ROWS, run, try_out
 from stages.backbones.pixel_scaling import Scaling
 from stages.base.errors import UserError, suggest, summarize
 from stages.compute.architecture import PIXELS, Architecture, Layer, name_features
 from stages.compute.graphs.edit import find_opset
-from stages.compute.graphs.session import Graph
+from stages.compute.graphs.shapes import find_largest
 from stages.compute.graphs.writer import IR_VERSION, OPSET
 
 Step = tuple[str, Sequence[str], Mapping[str, Any]]  # an operator, weights and attributes
 
-# Rounding differs between a batch of one image and a larger one.
-TOLERANCE = 1e-3
-_ROWS = 3  # images that the network is tested with
 _FLOAT, _INT8, _UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.UINT8
 _PREFIX = "network/"  # added to all names in the network, so that none collides with Thaw's
-_AGAIN = "Copy the file again, or export it again with standard operators only."
-_FIXED = (
-    "it was exported with a fixed batch size of {}. Export it with a variable one: torch.onnx.export(…, "
-    "dynamic_shapes=({{0: 'n'}},))."
-)
 
 
 @dataclass(frozen=True)
@@ -86,24 +77,24 @@ def wrap_network(model: onnx.ModelProto, side: int, scaling: Scaling, output: st
     network = _prepare(model)
     names = [_find_tensor(network.graph, output)] if output else list_outputs(network.graph)
     if not names:
-        choose_output({}, _ROWS)  # refuses
+        choose_output({}, ROWS)  # refuses
     image = next(one for one in network.graph.input if one.name == _PREFIX + declared.name)
     _put_before(network.graph, image, scaling, (side, side, channels), channels_first)
-    rows = np.random.default_rng(0).integers(0, 256, (_ROWS, side, side, channels), np.uint8)
+    rows = np.random.default_rng(0).integers(0, 256, (ROWS, side, side, channels), np.uint8)
     for name in names:
         network.graph.node.append(_node("Cast", [name], f"value/{name}", to=_FLOAT))
-    values = _run(_open(_extract(network, dict.fromkeys(f"value/{name}" for name in names)), _ROWS), rows, fixed)
-    if fixed and any(value.shape[:1] != (_ROWS,) for value in values.values()):
-        raise UserError(_FIXED.format(fixed))
+    values = run(_extract(network, dict.fromkeys(f"value/{name}" for name in names)), rows, fixed)
+    if fixed and any(value.shape[:1] != (ROWS,) for value in values.values()):
+        raise UserError(FIXED.format(fixed))
     shapes = {name.removeprefix(_PREFIX): values[f"value/{name}"].shape for name in names}
-    chosen = choose_output(shapes, _ROWS)
+    chosen = choose_output(shapes, ROWS)
     tensor, shape, pooled = _put_after(network.graph, chosen, shapes[chosen])
     graph = _extract(network, pooled)
     try:
         onnx.checker.check_model(graph)  # as the stages that read it do
     except onnx.checker.ValidationError as error:
-        raise UserError(f"expected a valid network; {summarize(error)}. {_AGAIN}") from None
-    _try_out(graph, rows, fixed)
+        raise UserError(f"expected a valid network; {summarize(error)}. {AGAIN}") from None
+    try_out(graph, rows, fixed)
     weights = [one for one in graph.graph.initializer if one.name.startswith(_PREFIX)]
     parameters = sum(math.prod(one.dims) for one in weights if one.data_type in (*FLOATS, _INT8, _UINT8))
     layers = (
@@ -224,53 +215,3 @@ def _extract(network: onnx.ModelProto, outputs: Mapping[str, Sequence[int | str]
     part = Extractor(whole).extract_model([PIXELS], list(outputs))
     part.graph.name = "thaw"
     return part
-
-
-def _open(graph: onnx.ModelProto, batch_size: int) -> Graph:
-    try:
-        return Graph(graph, batch_size)
-    except UserError:
-        raise
-    except Exception as error:  # ONNX Runtime raises errors of several kinds
-        runtime = f"ONNX Runtime {version('onnxruntime')}"
-        raise UserError(f"{runtime} cannot load the network: {summarize(error)}. {_AGAIN}") from None
-
-
-def _run(graph: Graph, rows: np.ndarray, fixed: int) -> Mapping[str, np.ndarray]:
-    """Return the outputs for ``rows``; ``fixed`` is the batch size that the network was exported with, or 0."""
-    try:
-        return graph(rows)
-    except Exception as error:
-        if fixed:
-            raise UserError(_FIXED.format(fixed)) from None
-        size = " x ".join(map(str, rows.shape[1:]))
-        raise UserError(f"ONNX Runtime cannot run it on images of {size}: {summarize(error)}. {_AGAIN}") from None
-
-
-def _try_out(graph: onnx.ModelProto, rows: np.ndarray, fixed: int) -> None:
-    """Check that the features of an image are finite, reproducible, and independent of the rest of the batch."""
-    run = _open(graph, _ROWS)
-    together, again, reordered = (_run(run, images, fixed) for images in (rows, rows, rows[[0, 2, 1]]))
-    alone = _run(_open(graph, 1), rows, fixed)
-    if all(np.array_equal(values[:1].repeat(_ROWS, axis=0), values) for values in together.values()):
-        raise UserError("its output does not depend on the image. Export it again, or set pretrain.output.")
-    for name, values in together.items():
-        if not np.isfinite(values).all():
-            raise UserError("its output contains NaN or infinity. Export it again, or check pretrain.pixels.")
-        if not np.array_equal(values, again[name]):
-            raise UserError("its output changes from run to run. Export it in inference mode (PyTorch: model.eval()).")
-        bound = TOLERANCE * np.abs(values).max()
-        if not np.array_equal(values[0], reordered[name][0]) or np.abs(values - alone[name]).max() > bound:
-            why = f"I{_FIXED.format(fixed)[1:]}" if fixed else "Export it in inference mode."
-            raise UserError(f"its output for an image depends on the rest of the batch. {why}")
-
-
-def find_largest(graph: onnx.ModelProto) -> int:
-    """Return the size of the largest tensor for one image, as far as shapes can be inferred.
-
-    Args:
-        graph: its first dimensions are the batch size, "n".
-    """
-    inferred = onnx.shape_inference.infer_shapes(graph)
-    shapes = [dimensions(one)[1:] for one in inferred.graph.value_info if dimensions(one)[:1] == ["n"]]
-    return max((math.prod(map(int, shape)) for shape in shapes if all(isinstance(d, int) for d in shape)), default=0)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from stages.backbones.keras_backbone import adopt_network
-from stages.backbones.onnx_wrapper import find_largest
 from stages.backbones.pixel_scaling import describe_found, find_scaling, to_preprocessing
 from stages.backbones.pretrained import Pretrained
 from stages.base.errors import UserError
@@ -14,8 +13,9 @@ from stages.base.files import refuse_damaged
 from stages.base.hdf5 import check_hdf5
 from stages.base.terminal import say
 from stages.compute.graphs.convert import convert
+from stages.compute.graphs.shapes import find_largest
 from stages.compute.hub import require_hub
-from stages.compute.keras_files import LIBRARIES, refuse_code
+from stages.compute.keras_configs import LIBRARIES, refuse_code
 from stages.compute.networks import Model
 from stages.schema.pretrain import Pretrain
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,13 @@ import h5py
 from stages.base.errors import UserError, summarize
 from stages.base.files import refuse_damaged
 from stages.base.hdf5 import check_hdf5
+from stages.compute.keras_configs import refuse_code, upgrade
 from stages.compute.native_logs import silence_native_logs
 from stages.compute.networks import Model
 from stages.compute.runtime import keras
 
 _AGAIN = "Copy or save it again; if somebody else made it, be careful with it."
 _RATIO, _SMALL = 100, 64 << 20  # files in an archive may take SMALL bytes plus RATIO times its size
-LIBRARIES = ("keras", "tf_keras", "builtins")
-_NETWORKS = ("Functional", "Model", "Sequential")
 
 
 def load_model(path: Path) -> Model:
@@ -111,7 +110,7 @@ def _load(path: Path, config: dict[str, Any]) -> Model:
 
 
 def _load_older(path: Path, config: dict[str, Any], copy: Path) -> Model:
-    upgraded = json.dumps(_upgrade(config))
+    upgraded = json.dumps(upgrade(config))
     if upgraded == json.dumps(config):
         return keras.models.load_model(path, compile=False)
     shutil.copyfile(path, copy)
@@ -131,81 +130,6 @@ def _read_config(path: Path) -> tuple[dict[str, Any], str]:
     check_hdf5(path)
     with h5py.File(path) as file:
         return json.loads(file.attrs["model_config"]), str(file.attrs.get("keras_version", "2"))
-
-
-def _upgrade(config: Any) -> Any:
-    """Convert a config of Keras 2 to the form that Keras 3 reads."""
-    if isinstance(config, list):
-        return [_upgrade(value) for value in config]
-    if not isinstance(config, dict):
-        return config
-    config = {key: _upgrade(value) for key, value in config.items()}
-    kind, inner = config.get("class_name"), config.get("config")
-    if isinstance(inner, dict):
-        if kind == "DepthwiseConv2D" and inner.get("groups") == 1:
-            del inner["groups"]
-        if kind == "BatchNormalization" and isinstance(inner["axis"], list) and len(inner["axis"]) == 1:
-            inner["axis"] = inner["axis"][0]
-        if kind in _NETWORKS and "input_layers" in inner:
-            _upgrade_nodes(inner)
-        inner.pop("rng_type", None)  # of augmentation
-    return config
-
-
-def _upgrade_nodes(network: dict[str, Any]) -> None:
-    """Convert references to nested models: Keras 3 counts their calls from 0, Keras 2 from 1."""
-    inside = {layer["name"]: layer["class_name"] for layer in network["layers"] if layer["class_name"] in _NETWORKS}
-    nodes = [node for layer in network["layers"] for node in layer["inbound_nodes"] if isinstance(node, list)]
-    for reference in (each for node in nodes for each in node if isinstance(each, list) and each[0] in inside):
-        reference[1] = max(0, reference[1] - 1)
-    for key in ("input_layers", "output_layers"):
-        if len(network[key]) == 1:  # [[name, 0, 0]]
-            network[key] = network[key][0]
-    outputs = network["output_layers"]
-    for output in outputs if isinstance(outputs[0], list) else [outputs]:
-        if inside.get(output[0]) == "Sequential":
-            output[1] = max(0, output[1] - 1)
-
-
-def refuse_code(path: Path, config: dict[str, Any], libraries: Sequence[str] = LIBRARIES) -> None:
-    """Check that a config names only classes of libraries.
-
-    Args:
-        path: of its file, for messages.
-        config: of a model, as Keras saves it.
-        libraries: that are allowed.
-
-    Raises:
-        UserError: it contains custom code, or operations that Keras 3 cannot read.
-    """
-    for part in _parts(config):
-        kind, inner = part["class_name"], part.get("config")
-        name = inner.get("name", "") if isinstance(inner, dict) else str(inner)
-        if kind in ("TFOpLambda", "SlicingOpLambda"):
-            raise UserError(
-                f"{path}: {name} ({kind}) is a TensorFlow operation between layers, such as preprocess_input, which "
-                f"Keras 3 cannot read. Save the layers after it as a separate model, and set pretrain.pixels to what "
-                f"it computed (docs/own_models.md shows how)."
-            )
-        packages = [name.split(">")[0] for name in (str(part.get("registered_name")), kind) if ">" in name]
-        packages.append(str(part.get("module") or "keras").split(".")[0])
-        if kind in ("Lambda", "__lambda__", "function") or not set(packages) <= set(libraries):
-            raise UserError(
-                f"{path}: {name} ({kind}) is custom code, which is not run. Replace it with built-in Keras layers, or, "
-                f"if it preprocesses pixels, with pretrain.pixels, and save the model again."
-            )
-
-
-def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a config, recursively."""
-    if isinstance(config, dict):
-        if isinstance(config.get("class_name"), str):
-            yield config
-        for value in config.values():
-            yield from _parts(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _parts(value)
 
 
 def _shorten(error: Exception) -> str:
