@@ -25,7 +25,7 @@ def describe_verdict(results: Results) -> list[str]:
     change, low, high = difference.loss
     where = f"on {results.images} {results.split} images"
     choice = f"Of {len(results.names) - 1} others, {other} is the best by validation log loss."
-    said = [choice] if len(results.names) > 2 else []
+    said = [choice] if len(results.names) > 2 and results.split == "validation" else []
     if not difference.lost and not difference.won and change == low == high == 0:
         return [*said, f"{other} predicts what {first} predicts {where}."]
     losses = f"{where}: log loss {new} against {old} ({_signed(change, 4)}, {_level(results.confidence)} "
@@ -193,6 +193,7 @@ def tabulate_flips(results: Results) -> list[Block]:
     return [
         Block(f"{heading}: {len(lines)}", columns, lines[:LISTED], (0, 1, 2), rest=lines[LISTED:])
         for heading, lines in zip(name_flips(results), rows, strict=True)
+        if lines
     ]
 
 

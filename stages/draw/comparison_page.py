@@ -60,14 +60,14 @@ def _render_results(
 ) -> Iterator[Html]:
     yield from map(render_block, tabulate_results(results, sizes, ranges=True))
     flips = select_flips(results.tables[0], results.tables[results.rival])
-    for rows, block, right in zip(flips, tabulate_flips(results), (False, True), strict=True):
-        group = _group(rows, pictures, right)
+    groups = [_group(rows, pictures, right) for rows, right in zip(flips, (False, True), strict=True) if len(rows)]
+    for block, group in zip(tabulate_flips(results), groups, strict=True):
         yield section(block.heading, sheet([group], 130)) if group.tiles else render_block(block)
     yield render_block(tabulate_classes(results))
 
 
 def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], right: bool) -> Group:
-    """Return the sheet of flipped predictions whose pictures there are; ``right``: whether the new ones are right."""
+    """Return the sheet of flips that have pictures; ``right`` says whether the new predictions are."""
     tiles = []
     for sha256, row in flips.iterrows():
         if str(sha256) in pictures:

@@ -100,7 +100,9 @@ def compare(options: argparse.Namespace) -> bool:
     if options.max_drop is not None:
         fallen, said = comparison.judge_drop(results[-1], options.max_drop)
         verdicts.append(f"--max-drop {options.max_drop:g}: {said}")
-    heading, names, notes = " and ".join(map(str, found)), [revision.name for revision in found], [*notes, *lacking]
+    heading, names, notes = ", ".join(map(str, found)), [revision.name for revision in found], [*notes, *lacking]
+    if results[0].split != "validation":
+        notes.append("Some have no validation images: only test images are compared, and these should not choose.")
     sizes = [describe_model(revision, files) for revision in found]
     changes = comparison.tabulate_changes(*revisions.list_changes(found, STAGES), names)
     histories = {name: pd.read_csv(files[name, HISTORY]) for name in names if (name, HISTORY) in files}
