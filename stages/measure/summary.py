@@ -14,7 +14,7 @@ def describe_scores(scores: Mapping[str, Any], confidence: float) -> Iterator[st
     yield f"accuracy on {scores['test_images']} test images: {_accuracies(scores)}"
     if "locked" in scores:
         yield f"on the {scores['locked']['test_images']} locked ones: {_accuracies(scores['locked'])}"
-    gain = "fine-tuning gains {accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f}); "
+    gain = "fine-tuning changes it by {accuracy:+.1f} points ({accuracy_low:+.1f} to {accuracy_high:+.1f}); "
     said = gain.format_map(_percent(scores["gain"])) if "gain" in scores else ""
     yield f"{said}in parentheses: {100 * confidence:.3g} % intervals"
 
