@@ -47,7 +47,7 @@ def describe_limit(results: Results, difference: Difference) -> str:
         results: whose images.
         difference: whose disagreements; the more there are, the larger a difference must be.
     """
-    least = find_detectable_difference(results.images, results.confidence, difference.lost + difference.won)
+    least = find_detectable_difference(results.images, results.level, difference.lost + difference.won)
     if least is None:
         return "So few images cannot show any difference in accuracy."
     return f"{_count(results.images)} can show a difference of {100 * least:.1f} points or more."
@@ -64,7 +64,7 @@ def judge_drop(results: Results, most: float) -> tuple[bool, str]:
     _, low, high = difference.accuracy
     fallen = high < -most / 100
     images, disagreed = results.images, difference.lost + difference.won
-    least = find_detectable_difference(images, results.confidence, disagreed, most / 100)
+    least = find_detectable_difference(images, results.level, disagreed, most / 100)
     limit = "no drop" if least is None else f"a drop of {100 * least:.1f} points or more"
     first, other = results.names
     return fallen, (

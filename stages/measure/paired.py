@@ -25,7 +25,6 @@ class Difference:
     """A second model minus a first, on the same images.
 
     Attributes:
-        images: how many.
         lost: images that only the first model gets right.
         won: images that only the second model gets right.
         accuracy: difference in accuracy, a share, with its interval.
@@ -33,7 +32,6 @@ class Difference:
         p: of McNemar's exact test.
     """
 
-    images: int
     lost: int
     won: int
     accuracy: tuple[float, float, float]
@@ -52,7 +50,8 @@ class Results:
         left_out: how many images only some of the models predicted, or with another class; for each model.
         scores: of each model, as ``measure_model`` returns them.
         differences: of each model but the first from the first.
-        confidence: of the intervals around each accuracy, and of those of all differences together.
+        confidence: of the interval around each accuracy.
+        level: confidence of the interval of each difference, of which all hold together with ``confidence``.
         ranking: places of the models, the best first.
     """
 
@@ -63,6 +62,7 @@ class Results:
     scores: list[dict[str, float]]
     differences: list[Difference]
     confidence: float
+    level: float
     ranking: list[int]
 
     @property
@@ -132,7 +132,7 @@ def compare_models(
     if tables[0].empty:
         counts = ", ".join(f"{len(table)} in {name}" for name, table in predictions.items())
         raise UserError(f"expected {split} images that all revisions have; received {counts}, and none is in all.")
-    single = 1 - (1 - confidence) / (len(tables) - 1)
+    level = 1 - (1 - confidence) / (len(tables) - 1)
     scores = [measure_model(table, confidence, bins) for table in tables]
     return Results(
         split,
@@ -140,8 +140,9 @@ def compare_models(
         tables,
         [len(whole) - len(tables[0]) for whole in predictions.values()],
         scores,
-        [compare_pair(tables[0], table, single) for table in tables[1:]],
+        [compare_pair(tables[0], table, level) for table in tables[1:]],
         confidence,
+        level,
         ranking or sorted(range(len(tables)), key=lambda place: scores[place]["log_loss"]),
     )
 
@@ -171,7 +172,7 @@ def compare_pair(old: pd.DataFrame, new: pd.DataFrame, confidence: float) -> Dif
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
     losses = (new[f"{MODEL}_loss"] - old[f"{MODEL}_loss"]).to_numpy(dtype=np.float64)
     accuracy, loss = measure_difference(before, after, confidence), bound_mean(losses, confidence)
-    return Difference(len(before), lost, won, accuracy, loss, compute_p_value(lost, won))
+    return Difference(lost, won, accuracy, loss, compute_p_value(lost, won))
 
 
 def bound_mean(differences: np.ndarray, confidence: float) -> tuple[float, float, float]:

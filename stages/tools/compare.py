@@ -108,7 +108,7 @@ def compare(options: argparse.Namespace) -> bool:
     histories = {name: pd.read_csv(files[name, HISTORY]) for name in names if (name, HISTORY) in files}
     pictures = {sha256: image for each in results for sha256, image in pick_pictures(each, files).items()}
     with replace_folder(COMPARE) as folder, redirect_stdout(sys.stderr):  # with --markdown, only Markdown goes there
-        page = render_page(verdicts, [heading, *notes], results, sizes, changes, histories, pictures, folder)
+        page = render_page(verdicts, [f"{heading}.", *notes], results, sizes, changes, histories, pictures, folder)
         (folder / "compare.html").write_text(page, encoding="utf-8")
     blocks = [block for each in results for block in comparison.tabulate_results(each, sizes)] + [changes]
     if options.markdown:
