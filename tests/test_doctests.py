@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import PROJECT
 
-EXAMPLES = [path for path in sorted((PROJECT / "stages").rglob("*.py")) if ">>> " in path.read_text()]
+EXAMPLES = [path for path in sorted((PROJECT / "stages").rglob("*.py")) if "    >>> " in path.read_text()]
 LIGHT = [path for path in EXAMPLES if path.parent.name != "compute"]  # the others import a framework
 
 
