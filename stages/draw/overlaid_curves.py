@@ -26,16 +26,18 @@ def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
     """
     figure = Figure(figsize=(5.6, 6.6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
+    widths = np.linspace(4, 1.6, len(histories))  # where curves are the same, the earlier one frames the later
     for axes, measure in ((top, "loss"), (bottom, "accuracy")):
         axes.set_ylabel(measure, color=INK, fontsize=12)
         style_axes(axes)
         if measure == "loss":
             losses = [history[["loss", "val_loss"]].to_numpy().ravel() for history in histories.values()]
             scale_losses(axes, np.concatenate(losses))
-        for color, history in zip(COLORS, histories.values(), strict=False):
-            _lines(axes, history, measure, color)
+        for color, width, history in zip(COLORS, widths, histories.values(), strict=False):
+            _lines(axes, history, measure, color, width)
     bottom.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     bottom.set_xlabel("epoch", color=INK)
+    bottom.set_xlim(0.5, max(1, *(len(history) for history in histories.values())) + 0.5)
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=9))
     figure.align_ylabels()
     shown = [Line2D([], [], color=color, linewidth=2) for color, _ in zip(COLORS, histories, strict=False)]
@@ -51,14 +53,22 @@ def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
     save(figure, path, dpi=160)
 
 
-def _lines(axes: Axes, history: pd.DataFrame, measure: str, color: str) -> None:
+def _lines(axes: Axes, history: pd.DataFrame, measure: str, color: str, width: float) -> None:
     validated = history[f"val_{measure}"].notna().any()
     # No line joins the phases: the second starts from the first one's best epoch, not from its last.
     for _, rows in history.groupby("phase", sort=False):
         marker = "." if len(rows) == 1 else ""
-        axes.plot(rows["epoch"], rows[measure], "--", marker=marker, color=color, linewidth=1, alpha=0.8)
+        axes.plot(rows["epoch"], rows[measure], "--", marker=marker, color=color, linewidth=width / 2)
         if validated:
-            axes.plot(rows["epoch"], rows[f"val_{measure}"], "-", marker=marker, color=color, linewidth=2)
+            axes.plot(rows["epoch"], rows[f"val_{measure}"], "-", marker=marker, color=color, linewidth=width)
     kept = history[history["kept"] == 1]
     watched = f"val_{measure}" if validated else measure
-    axes.plot(kept["epoch"], kept[watched], "o", markersize=9, markerfacecolor="none", markeredgecolor=color, zorder=5)
+    axes.plot(
+        kept["epoch"],
+        kept[watched],
+        "o",
+        markersize=4 + 2 * width,
+        markerfacecolor="none",
+        markeredgecolor=color,
+        zorder=5,
+    )
