@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.copies import commit, name_author, ran, run, set_params
+from tests.helpers.copies import clone, commit, ran, run, set_params
 
 BELOW_FINETUNE = ["finetune", "evaluate", "report", "export"]
 BELOW_EXTRACT = sorted(["extract", "extract_test", *BELOW_FINETUNE])
@@ -114,13 +114,6 @@ def test_git_holds_the_metrics_and_the_tables_alone(finished: Path) -> None:
         "data/evaluate/metrics.json",
         "data/tables/split.csv",
     ]
-
-
-def clone(hub: Path, there: Path, branch: str = "main") -> Path:
-    """Clone the repository ``hub`` and give commits an author."""
-    run("git", "clone", "-q", "-b", branch, str(hub), str(there), cwd=hub.parent)
-    name_author(there)
-    return there
 
 
 def test_two_colleagues(finished: Path, tmp_path: Path) -> None:

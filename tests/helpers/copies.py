@@ -82,6 +82,13 @@ def commit(folder: Path, message: str) -> None:
     run("git", "commit", "-q", "--allow-empty", "-m", message, cwd=folder)
 
 
+def clone(hub: Path, there: Path, branch: str = "main") -> Path:
+    """Clone the repository ``hub`` and give commits an author."""
+    run("git", "clone", "-q", "-b", branch, str(hub), str(there), cwd=hub.parent)
+    name_author(there)
+    return there
+
+
 def set_params(folder: Path, changes: dict[str, object]) -> None:
     """Change keys of params.yaml, given as nested mappings; everything else stays, comments too."""
     yaml = YAML()
