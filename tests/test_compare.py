@@ -282,6 +282,20 @@ def test_what_the_cache_lacks_is_named_with_the_command_that_fetches_it(
     assert line.endswith(f"To fetch: dvc fetch --all-commits {files}")
 
 
+def test_what_cannot_be_read_ends_in_a_line(repository: Repository, compared: Compare) -> None:
+    repository.record("+" * 40)
+    for content, name in ((b"epoch\n1\n", "history.csv"), (b"PAR1", "val.parquet")):
+        lock = yaml.safe_load(Path("dvc.lock").read_text())
+        md5 = lock["stages"]["finetune"]["outs"][0]["md5"]
+        listing = repository.cache / md5[:2] / md5[2:]
+        entries = {entry["relpath"]: entry for entry in json.loads(listing.read_bytes())}
+        entries[name]["md5"] = repository.keep(content)
+        listing.write_text(json.dumps(list(entries.values())))
+        code, said = compared("HEAD")
+        assert code == 2
+        assert re.fullmatch(rf"compare: data/finetune/{name} of workspace cannot be read \(.+\)\. .+ finds\.\n", said)
+
+
 def test_only_shared_images_count(repository: Repository, compared: Compare) -> None:
     # Ten images are gone, ten are new, one has another class; the others have moved to another folder.
     repository.record("+" * 40, numbers=range(10, 50), folder="new/", relabelled=12)

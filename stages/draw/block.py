@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.base.table import format_table, make_printable
-from stages.draw.page import Html, note, section, table
+from stages.draw.page import Html, folded, note, section, table
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -19,7 +19,7 @@ class Block:
         rows: of cells.
         words: places of the columns that hold words; the others hold numbers.
         notes: sentences below it.
-        rest: rows that only the page shows.
+        rest: rows that only the page shows, folded.
     """
 
     heading: str
@@ -52,11 +52,12 @@ def format_markdown(block: Block) -> list[str]:
     return ["", f"### {escape_markdown(block.heading)}", "", *lines, *paragraphs(block.all_notes)]
 
 
-def render_block(block: Block, *more: Html) -> Html:
-    """Return a section of the page, with ``more`` below the table."""
-    rows = [*block.rows, *block.rest]
-    tables = [table(block.columns, rows, block.words)] if rows else []
-    return section(block.heading, *tables, *map(note, block.notes), *more)
+def render_block(block: Block) -> Html:
+    """Return a section of the page."""
+    parts = [table(block.columns, block.rows, block.words)] if block.rows else []
+    if block.rest:
+        parts.append(folded(f"The other {len(block.rest)}", table(block.columns, block.rest, block.words)))
+    return section(block.heading, *parts, *map(note, block.notes))
 
 
 def paragraphs(sentences: Sequence[str]) -> list[str]:

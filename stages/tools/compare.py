@@ -22,7 +22,8 @@ from pathlib import Path
 import pandas as pd
 
 from stages.base.dvc_command import find_cache
-from stages.base.errors import UserError
+from stages.base.errors import UserError, summarize
+from stages.base.files import check_names
 from stages.base.folders import replace_folder
 from stages.base.git_command import run_git
 from stages.base.params import read_section
@@ -33,9 +34,11 @@ from stages.draw.block import MINUS, escape_markdown, format_block, format_markd
 from stages.draw.comparison_page import render_page, select_pictured
 from stages.images.pick import pick_thumbnails
 from stages.measure.paired import Results, compare_models, read_predictions
-from stages.pipeline import revisions
+from stages.pipeline import recorded, revisions
+from stages.pipeline.recorded import Files
 from stages.pipeline.revisions import Revision
 from stages.schema.evaluate import Evaluate
+from stages.training import history as training
 
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
@@ -45,7 +48,7 @@ IMAGES = {"validation": Path("data/split/val.parquet"), "test": Path("data/split
 HISTORY = Path("data/finetune/history.csv")
 LAYERS = Path("data/finetune/layers.csv")
 COMPARE = Path("data/compare")
-Files = dict[tuple[str, Path], Path]  # in the cache, by revision and path
+COLUMNS = {HISTORY: training.COLUMNS, LAYERS: ["parameters", "state"]}
 STAGES = ("fetch", "split", "pretrain", "extract", "extract_test", "finetune", "evaluate")
 
 
@@ -91,7 +94,8 @@ def compare(options: argparse.Namespace) -> bool:
     if options.max_drop is not None and len(found) != 2:
         raise UserError(f"--max-drop: expected one or two revisions, received {len(found)}.")
     params, splits = read_section(PARAMS, "evaluate", Evaluate), ["validation", "test"][: 1 + options.test]
-    files, lacking = locate_files(found, splits)
+    needed, wanted = [PREDICTIONS[split] for split in splits], [HISTORY, LAYERS, *(IMAGES[split] for split in splits)]
+    files, lacking = recorded.locate_files(found, needed, wanted, find_cache())
     results: list[Results] = []
     for split, tables in read_splits(found, splits, files).items():
         ranking = results[0].ranking if results else None  # test images do not choose
@@ -104,8 +108,8 @@ def compare(options: argparse.Namespace) -> bool:
     if results[0].split != "validation":
         notes.append("Some have no validation images: only test images are compared, and these should not choose.")
     sizes = [describe_model(revision, files) for revision in found]
-    changes = comparison.tabulate_changes(*revisions.list_changes(found, STAGES), names)
-    histories = {name: pd.read_csv(files[name, HISTORY]) for name in names if (name, HISTORY) in files}
+    changes = comparison.tabulate_changes(*recorded.list_changes(found, STAGES), names)
+    histories = {name: read_cached(files, name, HISTORY) for name in names if (name, HISTORY) in files}
     pictures = {sha256: image for each in results for sha256, image in pick_pictures(each, files).items()}
     with replace_folder(COMPARE) as folder, redirect_stdout(sys.stderr):  # with --markdown, only Markdown goes there
         page = render_page(verdicts, [f"{heading}.", *notes], results, sizes, changes, histories, pictures, folder)
@@ -142,36 +146,7 @@ def choose_revisions(names: Sequence[str]) -> tuple[list[Revision], list[str]]:
         found.append(revisions.open_workspace(LOCK))
         if not changed and run_git("diff", "--name-only", "HEAD", "--", str(PARAMS)):
             notes.append(f"{PARAMS} is edited, and {LOCK} is not: the edits have not run. Run `dvc repro`.")
-    return found, notes + [f"{one}: {line}." for one in found for line in revisions.find_stale(one.lock, "evaluate")]
-
-
-def locate_files(found: Sequence[Revision], splits: Sequence[str]) -> tuple[Files, list[str]]:
-    """Return the files that DVC's cache holds, and a line for each revision of which it lacks some.
-
-    Args:
-        found: the revisions.
-        splits: validation, and maybe test.
-
-    Raises:
-        UserError: predictions are missing.
-    """
-    cache, needed = find_cache(), {PREDICTIONS[split] for split in splits}
-    files, lines, missing = Files(), [], set[Path]()
-    for revision in found:
-        lacking = []
-        for path in (*needed, HISTORY, LAYERS, *(IMAGES[split] for split in splits)):
-            file, never = revisions.locate(revision, path, cache)
-            if file:
-                files[revision.name, path] = file
-            elif not never:
-                lacking.append(path)
-        if lacking:
-            names, command = ", ".join(map(str, lacking)), revisions.describe_fetch(revision, lacking)
-            lines.append(f"{revision}: DVC's cache lacks {names}. To fetch: {command}")
-        missing |= needed & set(lacking)
-    if missing:
-        raise UserError("\n".join(lines))
-    return files, lines
+    return found, notes + [f"{one}: {line}." for one in found for line in recorded.find_stale(one.lock, "evaluate")]
 
 
 def read_splits(found: Sequence[Revision], splits: Sequence[str], files: Files) -> dict[str, dict[str, pd.DataFrame]]:
@@ -190,22 +165,46 @@ def read_splits(found: Sequence[Revision], splits: Sequence[str], files: Files) 
         path = PREDICTIONS[split]
         without = [str(revision) for revision in found if (revision.name, path) not in files]
         if not without:
-            tables[split] = {revision.name: read_predictions(files[revision.name, path]) for revision in found}
+            tables[split] = {revision.name: read_cached(files, revision.name, path) for revision in found}
         elif split == "test" or len(splits) == 1:
             why = " They have no validation images (split.val: 0); compare the test images: --test" * (split != "test")
             raise UserError(f"{', '.join(without)}: expected {path}, which was not written there.{why}")
     return tables
 
 
+def read_cached(files: Files, name: str, path: Path) -> pd.DataFrame:
+    """Return a table of a revision.
+
+    Args:
+        files: where it is.
+        name: of the revision.
+        path: data/STAGE/FILE.
+
+    Raises:
+        UserError: it is damaged, or lacks columns.
+    """
+    try:
+        if path in PREDICTIONS.values():
+            return read_predictions(files[name, path])
+        table = pd.read_csv(files[name, path], keep_default_na=False, na_values=[""])
+        check_names(COLUMNS[path], map(str, table))
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} of {name} cannot be read ({summarize(error)[:200]}). Another version of the project may have "
+            f"written it; or it is damaged, which `python -m stages check --data` finds."
+        ) from None
+    return table
+
+
 def describe_model(revision: Revision, files: Files) -> dict[str, str]:
     """Return the size of a revision's model: parameters of the backbone, and bytes of the export."""
     sizes = {}
-    if file := files.get((revision.name, LAYERS)):
-        layers = pd.read_csv(file)
+    if (revision.name, LAYERS) in files:
+        layers = read_cached(files, revision.name, LAYERS)
         sizes["parameters"] = f"{layers['parameters'].sum():,}"
         sizes["thawed"] = f"{layers.loc[layers['state'] == 'thawed', 'parameters'].sum():,}"
     export = revision.lock.get("export")
-    if export and not any(revisions.find_stale(revision.lock, "export")):
+    if export and not any(recorded.find_stale(revision.lock, "export")):
         sizes["exported"] = format_size(sum(int(out.get("size", 0)) for out in export.outs.values()))
     return sizes
 
