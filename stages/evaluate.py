@@ -4,7 +4,8 @@
 
 Writes data/evaluate/: metrics.json (the few numbers to compare between commits, in git), scores.json (all measures of
 the whole test split and of its locked images), predictions.parquet (each test image, both models), per_class.csv, and
-for the fine-tuned model confusion.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small pictures).
+for the fine-tuned model confusion.csv, reliability.csv, outcomes.csv (for `dvc plots`) and examples.parquet (small
+pictures).
 """
 
 from functools import cache, partial
@@ -30,7 +31,13 @@ from stages.explain.explainer import Explainer
 from stages.images.contract import Contract
 from stages.images.split_file import SplitFile
 from stages.measure.comparison import report_overlap
-from stages.measure.metrics import count_confusions, measure, measure_classes, select_key_metrics
+from stages.measure.metrics import (
+    count_confusions,
+    measure,
+    measure_classes,
+    measure_reliability,
+    select_key_metrics,
+)
 from stages.measure.predictions import softmax, tabulate
 from stages.measure.summary import describe_scores
 from stages.schema.compute import Compute
@@ -89,6 +96,10 @@ def main() -> None:
         named = [escape(name) for name in classes]
         by_class = probabilities if pair.comparable else {"finetuned": probabilities["finetuned"]}
         measure_classes(labels, by_class, named).to_csv(folder / "per_class.csv", index=False)
+        reliability = measure_reliability(
+            labels, probabilities["finetuned"], params.calibration_bins, params.confidence
+        )
+        reliability.to_csv(folder / "reliability.csv", index=False)
         count_confusions(labels, probabilities["finetuned"], named).to_csv(folder / "confusion.csv")
         outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas().map(escape)
         outcomes.to_csv(folder / "outcomes.csv", index=False, header=["actual", "predicted"])

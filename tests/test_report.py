@@ -1,5 +1,6 @@
 """report: the page and the pictures, from small results of every kind a run may have."""
 
+import hashlib
 import io
 import json
 import re
@@ -19,11 +20,17 @@ from stages.draw.headline import summarize_gain
 from stages.images.preview import write_preview
 from stages.images.split_file import SplitRow, write_split
 from stages.images.thumbnail import encode_thumbnail, make_thumbnail
-from stages.measure.metrics import choose_examples, count_confusions, measure, measure_classes
+from stages.measure.metrics import (
+    choose_examples,
+    count_confusions,
+    measure,
+    measure_classes,
+    measure_reliability,
+)
 from stages.splitting.near_duplicates import write_pairs
 from tests.conftest import Refusal
 
-PICTURES = ["curves.png", "confusion.png", "samples.png", "predictions.png"]
+PICTURES = ["curves.png", "confusion.png", "reliability.png", "samples.png", "predictions.png"]
 
 
 def photo(rng: np.random.Generator, gray: bool) -> bytes:
@@ -120,6 +127,7 @@ def put_results(
     (evaluate / "scores.json").write_text(json.dumps(scores))
     measure_classes(labels, models, escaped).to_csv(evaluate / "per_class.csv", index=False)
     count_confusions(labels, probabilities, escaped).to_csv(evaluate / "confusion.csv")
+    measure_reliability(labels, probabilities, 15, 0.95).to_csv(evaluate / "reliability.csv", index=False)
     table = test[["class", "source", "sha256"]].assign(
         predicted=np.array(classes, dtype=object)[predicted], confidence=probabilities.max(axis=1)
     )
@@ -200,6 +208,19 @@ def test_the_most_confident_mistakes_come_first(page: str) -> None:
     figures = re.findall(r'<figure class="wrong">.*?</figure>', sheet, re.S)
     confidences = [int(re.findall(r"(\d+)&nbsp;%", figure)[0]) for figure in figures]
     assert confidences == sorted(confidences, reverse=True)
+
+
+def test_the_page_identifies_the_run_and_advises(nasty: Path, page: str) -> None:
+    run, learning = page[page.index("The run") :], page[page.index("<h2>Learning") : page.index("Right and wrong")]
+    assert "mnist_cnn at 28 px, trained on data/fetch/digits for 15 epochs" in run
+    assert "1 of 3 layers; thawed from norm on (500 of 1,508 parameters, and the head)" in run
+    assert "data/fetch/paper_digits (SHA-256 of the training and validation images: " in run
+    digest = hashlib.md5((nasty / "data/evaluate/scores.json").read_bytes()).hexdigest()
+    assert f"<code>git log -S {digest} -- dvc.lock</code>" in run
+    assert "<li>Head only: still learning at the end" in learning
+    assert "<li>Thawing helped: validation loss went from" in learning
+    assert "there are few images (2 for training per class; the limit is 100)" in learning
+    assert 'alt="Reliability diagram"' in page
 
 
 def test_the_page_shows_where_the_network_looks(page: str) -> None:

@@ -16,6 +16,10 @@ MATRIX = (
     "Test images by actual class and {model}'s prediction. Color is the share of the actual class, on a "
     "square-root scale that makes rare mistakes visible."
 )
+RELIABILITY = (
+    "Test images in bins of confidence: a point below the line means that {model} is right less often than it is "
+    "confident. Intervals are wide where a bin has few images."
+)
 EVIDENCE = {
     "class activation": (
         "The brighter a place, the more it adds to the logit of the class, compared with the mean of all classes. The "

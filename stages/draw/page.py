@@ -68,6 +68,19 @@ def note(sentence: str) -> Html:
     return Html(f'<p class="note">{escape(sentence)}</p>')
 
 
+def facts(rows: Iterable[tuple[str, str]]) -> Html:
+    """Return a list of names and what they stand for, each a text or markup."""
+    return Html(
+        "<dl>\n" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>\n" for name, fact in rows) + "</dl>"
+    )
+
+
+def bullets(sentences: Iterable[str]) -> Html:
+    """Return a list of sentences."""
+    items = "".join(f"<li>{escape(sentence[:1].upper() + sentence[1:])}</li>\n" for sentence in sentences)
+    return Html(f"<ul>\n{items}</ul>")
+
+
 def picture(png: bytes, alternative: str, width: int, least: int = 0) -> Html:
     """Return a picture, which scrolls sideways on a phone where it would become illegible.
 

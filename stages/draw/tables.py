@@ -22,6 +22,10 @@ _COLUMNS: dict[str, dict[str, type]] = {
     "rejects.csv": {"source": str, "class": str, "reason": str},
     "history.csv": {"phase": str, **dict.fromkeys(COLUMNS[1:], float), "epoch": int, "kept": int},
     "layers.csv": {"name": str, "type": str, "parameters": int, "state": str},
+    "reliability.csv": {
+        "images": int,
+        **dict.fromkeys(("confidence", "accuracy", "accuracy_low", "accuracy_high"), float),
+    },
     "per_class.csv": {"class": str, "images": int, **dict.fromkeys(_SHARES, float)},
 }
 

@@ -115,6 +115,27 @@ def measure_calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int
     return float(np.abs(gaps).sum() / len(labels))
 
 
+def measure_reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confidence: float) -> pd.DataFrame:
+    """Return for each bin of ``measure_calibration`` that has images: how confident the model was, and how often right.
+
+    Args:
+        labels: int (n,), the actual classes.
+        probabilities: float64 (n, classes).
+        bins: how many.
+        confidence: of the Wilson intervals of the accuracies.
+    """
+    confidences = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    rows = []
+    for place in np.unique(places):
+        inside = places == place
+        low, high = bound_accuracy(int(right[inside].sum()), int(inside.sum()), confidence)
+        row = {"images": inside.sum(), "confidence": confidences[inside].mean(), "accuracy": right[inside].mean()}
+        rows.append({**row, "accuracy_low": low, "accuracy_high": high})
+    return pd.DataFrame(rows).round(DECIMALS)
+
+
 def measure_classes(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:
     """Return precision, recall and F1 of each model by class, and the number of test images.
 

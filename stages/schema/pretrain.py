@@ -62,3 +62,8 @@ class Pretrain(Section):
     def network(self) -> str:
         """The name of a built-in backbone, or the source of the user's own, for messages."""
         return self.source if self.backbone == SOURCE else self.backbone
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the backbone has learned something: before, or for ``epochs`` on a data set."""
+        return self.epochs > 0 or self.backbone == SOURCE or self.source.endswith((".h5", "_imagenet"))

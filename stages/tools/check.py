@@ -18,6 +18,7 @@ from stages.base.errors import UserError
 from stages.base.params import Section, read_section, read_yaml
 from stages.base.stage import stage
 from stages.base.versions import find_differences
+from stages.compute.architecture import Architecture
 from stages.compute.backend import BACKENDS, choose_backend
 from stages.pipeline.conflicts import find_conflicts
 from stages.pipeline.consistency import find_contradictions, find_local_sources
@@ -32,6 +33,7 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import SOURCE, Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
+from stages.training.advice import Plan, warn
 from stages.transfer.compatibility import check_compatibility
 from stages.transfer.freeze import plan_unfreezing, resolve_depths, select_depth
 
@@ -68,14 +70,14 @@ def main() -> None:
         found += [f"{PARAMS}: {line}" for line in contradictions]
     choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
     if sections.keys() >= {"pretrain", "extract", "finetune"}:
-        network, wrong = describe_freeze(sections)
+        network, wrong, doubtful = describe_freeze(sections)
         found += [line for line in wrong if _key_of(line) not in map(_key_of, found)]
     found += find_problems(Path(), read_yaml(PIPELINE))
     found += [f"installed libraries: expected {line}. Run `pip install -e .`." for line in find_differences()]
     found += find_broken_state(LOCK) + (find_damage(LOCK, OWN) if options.data else [])
     if found:
         raise UserError("\n".join(["", *found]))
-    for line in find_local_sources(sections):
+    for line in (*find_local_sources(sections), *doubtful):
         print(f"warning: {PARAMS}: {line}")
     if options.data:
         print("data/ and DVC's cache are what their hashes say.")
@@ -111,8 +113,8 @@ def read_sections() -> tuple[dict[str, Any], list[str]]:
     return sections, found
 
 
-def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
-    """Return a sentence on the backbone and its frozen layers, and a list of problems.
+def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str], list[str]]:
+    """Return a sentence on the backbone and its frozen layers, a list of problems, and one of choices that seldom work.
 
     Args:
         sections: of params.yaml.
@@ -135,9 +137,9 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
             select_outputs(pretrained, extract.pooling, [] if classes == "all" else [str(name) for name in classes])
         depths = resolve_depths(architecture, extract.freeze, extract.depths)
         depth = select_depth(architecture, depths, thawed.freeze)
-        plan_unfreezing(architecture, thawed.plan, depth.frozen)
+        frozen = min(plan_unfreezing(architecture, thawed.plan, depth.frozen).values())
     except UserError as error:
-        return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()]
+        return "", [f"{PARAMS}: {line}" for line in str(error).splitlines()], []
     names = architecture.names
     stored = f"activations are stored at {depth.layer or 'the pixels'}"
     if extract.views == "fresh":
@@ -149,6 +151,31 @@ def describe_freeze(sections: dict[str, Any]) -> tuple[str, list[str]]:
         f"{pretrain.network} at {pretrain.image_size} px: {depth.frozen} of {len(names)} layers frozen, {rest}; "
         f"{stored}.",
         [],
+        warn(make_plan(sections, architecture, frozen)),
+    )
+
+
+def make_plan(sections: dict[str, Any], architecture: Architecture, frozen: int) -> Plan:
+    """Return what the warnings rest on.
+
+    Args:
+        sections: of params.yaml.
+        architecture: of the backbone.
+        frozen: how many layers stay frozen.
+    """
+    finetune, thawed = sections["finetune"], architecture.layers[frozen:]
+    train = sections["split"].train if "split" in sections else None
+    by_steps = finetune.head.trains and finetune.head.solver == "gradient"
+    return Plan(
+        images=train if isinstance(train, int) else None,
+        pretrained=sections["pretrain"].has_weights,
+        frozen=frozen,
+        thawed=sum(layer.parameters for layer in thawed) if finetune.thawed.epochs else 0,
+        head_rate=finetune.head.learning_rate if by_steps else None,
+        thawed_rate=finetune.thawed.learning_rate,
+        batch_size=finetune.batch_size,
+        trains_batchnorm=finetune.thawed.batchnorm == "train"
+        and any(layer.type == "BatchNormalization" for layer in thawed),
     )
 
 
