@@ -254,7 +254,7 @@ def test_a_group_can_write_to_its_folder(team: Team, done: Path) -> None:
         os.umask(umask)
     modes = {path: path.stat().st_mode for path in storage.rglob("*")}
     assert [path for path, mode in modes.items() if path.is_dir() and mode & 0o2070 != 0o2070] == []
-    assert [path for path, mode in modes.items() if "runs" in path.parts and mode & 0o060 != 0o060] == []
+    assert [path for path, mode in modes.items() if not mode & 0o040] == []
 
 
 def wait(person: Person) -> None:
