@@ -193,7 +193,10 @@ def test_the_test_images_are_asked_for(repository: Repository, compared: Compare
     assert code == 0
     assert "workspace predicts what HEAD predicts on 40 validation images." in said
     assert "workspace is worse than HEAD on 20 test images" in said
-    assert "Test images right with HEAD, wrong with workspace: 10" in read_page()
+    page = read_page()
+    assert "<h2>The test images</h2>" in page
+    assert "<h3>Test images right with HEAD, wrong with workspace: 10</h3>" in page
+    assert "Validation images right" not in page
 
 
 def test_without_a_revision_it_is_main_or_head(repository: Repository, compared: Compare) -> None:

@@ -193,7 +193,6 @@ def tabulate_flips(results: Results) -> list[Block]:
     return [
         Block(f"{heading}: {len(lines)}", columns, lines[:LISTED], (0, 1, 2), rest=lines[LISTED:])
         for heading, lines in zip(name_flips(results), rows, strict=True)
-        if lines
     ]
 
 

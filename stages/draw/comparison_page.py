@@ -6,7 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from stages.draw.block import Block, render_block
-from stages.draw.comparison import format_confidence, tabulate_classes, tabulate_flips, tabulate_results
+from stages.draw.comparison import (
+    describe_verdict,
+    format_confidence,
+    tabulate_classes,
+    tabulate_flips,
+    tabulate_results,
+)
 from stages.draw.overlaid_curves import COLORS, draw_overlaid
 from stages.draw.page import Html, document, note, picture, section, sheet
 from stages.draw.sheets import Group, Tile
@@ -18,7 +24,7 @@ _CURVES = "Training loss and accuracy are averages over an epoch, on augmented v
 
 
 def render_page(
-    verdicts: Sequence[str],
+    judged: Sequence[str],
     notes: Sequence[str],
     results: Sequence[Results],
     sizes: Sequence[Mapping[str, str]],
@@ -30,7 +36,7 @@ def render_page(
     """Return the page.
 
     Args:
-        verdicts: the sentences that it starts with.
+        judged: what was said about a drop in accuracy, if it was asked for.
         notes: what is missing or doubtful.
         results: of each split.
         sizes: of each model, by what they are of.
@@ -39,14 +45,19 @@ def render_page(
         pictures: of images that flipped, by hash.
         folder: for the picture of the curves.
     """
-    parts = [part for each in results for part in _render_results(each, sizes, pictures)]
-    parts.insert(2, render_block(changes))  # below the scores and differences of the first split
+    first, *others = results
+    parts = [*_render_results(first, sizes, pictures)]
+    parts.insert(2, render_block(changes))  # below the scores and differences
+    for other in others:
+        parts += [section(f"The {other.split} images", *describe_verdict(other))]
+        parts += _render_results(other, sizes, pictures)
     if histories:
         draw_overlaid(dict(list(histories.items())[: len(COLORS)]), folder / "curves.png")
         left_out = f" The first {len(COLORS)} of {len(histories)} revisions." if len(histories) > len(COLORS) else ""
         curves = picture((folder / "curves.png").read_bytes(), "Learning curves", 620)
         parts.insert(3, section("Learning", curves, note(_CURVES + left_out)))
-    return document("Comparison", " ".join(verdicts), " ".join(notes), parts)
+    summary = " ".join([*describe_verdict(first), *judged])
+    return document("Comparison", summary, " ".join(notes), parts)
 
 
 def select_pictured(results: Results) -> list[str]:
@@ -60,13 +71,20 @@ def _render_results(
 ) -> Iterator[Html]:
     yield from map(render_block, tabulate_results(results, sizes, ranges=True))
     flips = select_flips(results.tables[0], results.tables[results.rival])
-    groups = [_group(rows, pictures, right) for rows, right in zip(flips, (False, True), strict=True) if len(rows)]
-    for block, group in zip(tabulate_flips(results), groups, strict=True):
-        yield section(block.heading, sheet([group], 130)) if group.tiles else render_block(block)
+    blocks = tabulate_flips(results)
+    groups = [
+        _group(rows, pictures, block.heading, right)
+        for rows, block, right in zip(flips, blocks, (False, True), strict=True)
+        if len(rows)
+    ]
+    if any(group.tiles for group in groups):
+        yield section(f"Flipped {results.split} images", sheet(groups, 130))
+    else:
+        yield from (render_block(block) for block in blocks if block.rows)
     yield render_block(tabulate_classes(results))
 
 
-def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], right: bool) -> Group:
+def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], heading: str, right: bool) -> Group:
     """Return the sheet of flips that have pictures; ``right`` says whether the new predictions are."""
     tiles = []
     for sha256, row in flips.iterrows():
@@ -76,4 +94,4 @@ def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], right: bool) -> G
             now, before = (actual, wrong) if right else (wrong, actual)
             words = f"before: {before[0]} · {before[1]}"
             tiles.append(Tile(pictures[str(sha256)], now[0], row["source"], right, now[1], words))
-    return Group("" if len(tiles) == len(flips) else f"{len(tiles)} of them", tiles)
+    return Group(heading if len(tiles) == len(flips) else f"{heading}, {len(tiles)} of them here", tiles)

@@ -100,10 +100,11 @@ def compare(options: argparse.Namespace) -> bool:
     for split, tables in read_splits(found, splits, files).items():
         ranking = results[0].ranking if results else None  # test images do not choose
         results.append(compare_models(split, tables, params.confidence, params.calibration_bins, ranking))
-    verdicts, fallen = [line for each in results for line in comparison.describe_verdict(each)], False
+    judged, fallen = [], False
     if options.max_drop is not None:
         fallen, said = comparison.judge_drop(results[-1], options.max_drop)
-        verdicts.append(f"--max-drop {options.max_drop:g}: {said}")
+        judged.append(f"--max-drop {options.max_drop:g}: {said}")
+    verdicts = [*(line for each in results for line in comparison.describe_verdict(each)), *judged]
     heading, names, notes = ", ".join(map(str, found)), [revision.name for revision in found], [*notes, *lacking]
     if results[0].split != "validation":
         notes.append("Some have no validation images: only test images are compared, and these should not choose.")
@@ -112,11 +113,11 @@ def compare(options: argparse.Namespace) -> bool:
     histories = {name: read_cached(files, name, HISTORY) for name in names if (name, HISTORY) in files}
     pictures = {sha256: image for each in results for sha256, image in pick_pictures(each, files).items()}
     with replace_folder(COMPARE) as folder, redirect_stdout(sys.stderr):  # with --markdown, only Markdown goes there
-        page = render_page(verdicts, [f"{heading}.", *notes], results, sizes, changes, histories, pictures, folder)
+        page = render_page(judged, [f"{heading}.", *notes], results, sizes, changes, histories, pictures, folder)
         (folder / "compare.html").write_text(page, encoding="utf-8")
     blocks = [block for each in results for block in comparison.tabulate_results(each, sizes)] + [changes]
     if options.markdown:
-        blocks += [block for each in results for block in comparison.tabulate_flips(each)]
+        blocks += [block for each in results for block in comparison.tabulate_flips(each) if block.rows]
         lines = [f"## {escape_markdown(heading)}", *paragraphs([*verdicts, *notes])]
         lines += [line for block in blocks for line in format_markdown(block)]
     else:
