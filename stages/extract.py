@@ -75,12 +75,15 @@ def main() -> None:
         write_preview(folder / "seen.npz", *shown, train.classes)
         mark = describe_run(training, extractor, [train, val], cluster)
         with keep_rows(EXTRACT, folder, mark) as kept:
+            written = []
             for name, split, each in (("train", train, training), ("val", val, frozen)):
                 if len(split):
                     files = RowFiles(kept, f"{name}_", len(split) * each.views)
                     write_views(each, extractor, split, name, files, cluster)
-                    files.move(folder)
                     write_labels(folder, name, split, each)
+                    written.append(files)
+            for files in written:
+                files.move(folder)
 
 
 def view(frozen: FrozenPass, params: Extract, classes: int) -> FrozenPass:

@@ -1,10 +1,12 @@
 """extract: the frozen part runs once per image and view; what is stored is what the network would compute."""
 
+import errno
 import json
 import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from stages.images.split_file import SplitFile
 from stages.transfer.activations import bytes_needed, cast, read_description
 from stages.transfer.data import read_data
 from stages.transfer.freeze import Depth
+from stages.transfer.row_files import RowFiles
 from tests.conftest import Refusal
 from tests.helpers.copies import set_params
 from tests.helpers.published import vary
@@ -307,6 +310,50 @@ def test_what_is_shown_is_what_the_network_saw(prepared: Path) -> None:
     assert Path("data/extract/seen.npz").read_bytes() == before
     run_with(prepared, views=1)
     assert read_preview(Path("data/extract/seen.npz"))[1] == []
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "damage", "other params"])
+def test_an_interrupted_pass_resumes_and_writes_the_same_bytes(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], meanwhile: str
+) -> None:
+    monkeypatch.setattr("stages.transfer.extraction.WINDOW", 4)  # images in a chunk
+    monkeypatch.setattr("stages.transfer.feature_extractor.graph_batch_size", lambda _: 4)
+    write, kept, calls = RowFiles.write, Path("data/.resume-extract"), []
+
+    def interrupt(*arguments: Any) -> None:
+        write(*arguments)
+        calls.append(arguments)
+        if len(calls) == 5:  # the images have two views
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RowFiles, "write", interrupt)
+    with pytest.raises(SystemExit):
+        run_with(prepared)
+    monkeypatch.setattr(RowFiles, "write", write)
+    assert not Path("data/extract").exists()
+    if meanwhile == "damage":
+        with (kept / "train_flatten.npy").open("r+b") as file:
+            file.seek(-19 * 1568 * 4, 2)  # the 14th of 32 rows: in the fourth batch of four
+            file.write(b"\xff\xff")
+    capsys.readouterr()
+    run_with(prepared, **({"seed": 2} if meanwhile == "other params" else {}))
+    resumed, said = files(), capsys.readouterr().out
+    done = {"nothing": 8, "damage": 4, "other params": 0}[meanwhile]
+    assert (f"resuming: {done} of 16 train images are done" in said) == (done > 0)
+    assert ("starting over: params, code, inputs or libraries differ" in said) == (done == 0)
+    assert not kept.exists()
+    extract.main()
+    assert "resuming" not in capsys.readouterr().out
+    assert files() == resumed
+
+
+def test_a_full_disk_keeps_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RowFiles, "write", full)
+    assert "No space left on device" in refused(extract.main)
+    assert not Path("data/.resume-extract").exists()
 
 
 def test_without_validation_images_there_are_none_to_read(prepared: Path) -> None:

@@ -1,6 +1,5 @@
 """Arrays in files, read and written a few rows at a time."""
 
-import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,7 +68,9 @@ class ArrayWriter:
         with self._path.open("r+b" if self._path.exists() else "wb") as file:
             header = {"descr": batch.dtype.str, "fortran_order": False, "shape": (self._rows, *batch.shape[1:])}
             np.lib.format.write_array_header_1_0(file, header)
-            file.seek(first * batch[:1].nbytes, os.SEEK_CUR)
+            begin, size = file.tell(), batch[:1].nbytes
+            file.truncate(begin + self._rows * size)  # rows that are yet to come are zeros, and take no disk
+            file.seek(begin + first * size)
             file.write(np.ascontiguousarray(batch).data)
 
 
