@@ -9,7 +9,7 @@ import os
 import pickle
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,18 +67,18 @@ def _start(address: str | None) -> bool:
     if address and address not in ("auto", "local"):
         _refuse_unreachable(address)
     try:
-        ray.init(address=address or "auto", **options)
-    except ConnectionError:
-        if address:
-            raise UserError(
-                f"RAY_ADDRESS is {address}, and no Ray cluster runs on this machine. Start one (ray start --head), or "
-                "unset it, so that this machine computes alone."
-            ) from None
-        ray.init(address="local", **options)
-        return True
-    except (RuntimeError, ValueError) as error:  # such as a cluster with another version of Ray or Python
-        raise UserError(f"the Ray cluster at {address or 'auto'} refused: {summarize(error)}") from None
-    return address == "local"
+        with suppress(ConnectionError):
+            ray.init(address=address or "auto", **options)
+            return address == "local"
+        if not address:
+            ray.init(address="local", **options)
+            return True
+    except Exception as error:  # Ray has no class of its own for what may be wrong, such as another version there
+        raise UserError(f"Ray at {address or 'this machine'}: {summarize(error)}") from None
+    raise UserError(
+        f"RAY_ADDRESS is {address}, and no Ray cluster runs on this machine. Start one (ray start --head), or unset "
+        "it, so that this machine computes alone."
+    )
 
 
 def _refuse_unreachable(address: str) -> None:

@@ -61,7 +61,7 @@ def main() -> None:
     print(f"\n{memory(runs, kept)}\n\n{seconds(runs)}")
 
 
-def write_images(archive: Path, count: int) -> None:
+def write_images(archive: Path, count: int, side: int = SIDE) -> None:
     """Write a tar of class folders of JPEGs: smooth random colors around one of each class's own."""
     random = np.random.default_rng(1)
     tints = random.integers(40, 216, (CLASSES, 3))
@@ -70,7 +70,7 @@ def write_images(archive: Path, count: int) -> None:
             label = number % CLASSES
             colors = np.clip(tints[label] + random.normal(0, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
             content = io.BytesIO()
-            Image.fromarray(colors).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(content, "JPEG", quality=90)
+            Image.fromarray(colors).resize((side, side), Image.Resampling.BICUBIC).save(content, "JPEG", quality=90)
             member = tarfile.TarInfo(f"class_{label}/{number:06d}.jpg")
             member.size = content.tell()
             content.seek(0)
