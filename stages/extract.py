@@ -1,6 +1,6 @@
 """Run the frozen part once over every image and its augmented views, and store its outputs.
 
-    python -m stages.extract
+    python -m stages.extract [--ray]
 
 writes data/extract/: activations of the training and validation images at each freeze depth, which thawed layers train
 from, and features at the end of the backbone, which the head trains from; with fresh views the pixels alone.

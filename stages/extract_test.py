@@ -1,6 +1,6 @@
 """Run the frozen part once over the test images, so that ``evaluate`` can measure every experiment that shares it.
 
-    python -m stages.extract_test
+    python -m stages.extract_test [--ray]
 
 writes data/extract_test/: NAME.npy, float32 (pixels: uint8), for the features and for the activations at each depth of
 extract.freeze and extract.depths. Nothing that trains or selects reads it.

@@ -1,6 +1,6 @@
 """Split a data set into train, val and test: every image is fully decoded, and no picture is in two splits.
 
-    python -m stages.split
+    python -m stages.split [--ray]
 
 Reads the data set at ``split.source``. Writes to data/split/ one Parquet file per split, rejects.csv (what was left
 out, and why), near_duplicates.parquet, and the numbers of images: summary.json (total) and classes.csv (per class).

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # a task without a GPU sees none
 
 import ray
 
@@ -62,7 +61,12 @@ def _start(address: str | None) -> bool:
         "logging_level": logging.CRITICAL,
         "log_to_driver": False,
         "include_dashboard": False,
-        "runtime_env": {"py_modules": [str(STAGES)], "excludes": ["__pycache__"]},
+        # Workers compute on CPUs, whatever else their node has.
+        "runtime_env": {
+            "py_modules": [str(STAGES)],
+            "excludes": ["__pycache__"],
+            "env_vars": {"CUDA_VISIBLE_DEVICES": ""},
+        },
     }
     if address and address not in ("auto", "local"):
         _refuse_unreachable(address)
@@ -106,6 +110,7 @@ class RayCluster:
     """
 
     def __init__(self, stage: str) -> None:
+        self._waits = False
         on_a_worker = ray.remote(num_cpus=1, max_retries=RETRIES)
         expected = Environment.here(stage)
         self.processor: str = _get(on_a_worker(_probe).remote(expected))
@@ -117,7 +122,7 @@ class RayCluster:
         # Of each chunk its number, and its item, which Ray needs to compute it again.
         running: dict[ray.ObjectRef, tuple[int, ray.ObjectRef]] = {}
         while True:
-            free = WAITING * int(ray.cluster_resources().get("CPU", 1)) - len(running)
+            free = WAITING * max(1, self._count_cores()) - len(running)
             for number, item in islice(todo, max(free, 0)):
                 given = ray.put(pickle.dumps(item))
                 running[self._compute.remote(self._expected, packed.hex(), [packed], given)] = number, given
@@ -127,6 +132,14 @@ class RayCluster:
                 result = _get(done)
                 number, _ = running.pop(done)
                 yield number, result
+
+    def _count_cores(self) -> int:
+        """Return how many cores the cluster has now; if none is left, say once that work waits for a node."""
+        cores = int(ray.cluster_resources().get("CPU", 0))
+        if not cores and not self._waits:
+            say("Ray: no node with a core is left; waiting for one to join")
+        self._waits = not cores
+        return cores
 
 
 def _get(reference: Any) -> Any:

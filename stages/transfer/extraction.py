@@ -198,7 +198,10 @@ class _ChunkJob:
                 (Path(folder) / name).write_bytes(content)
             extractor = replace(self.frozen, pretrain=Path(folder)).open()
         if (extractor.device, extractor.batch_size) != self.expected:
-            raise UserError(f"expected {self.expected[0]} as on the machine that asks, received {extractor.device}")
+            raise UserError(
+                f"the frozen part runs in {self.expected[0]} here and in {extractor.device} on the workers, which use no "
+                "GPU. Set CUDA_VISIBLE_DEVICES= (nothing) to compute without one."
+            )
         return extractor
 
     def __call__(self, chunk: tuple[list[bytes], np.ndarray]) -> Arrays:
