@@ -199,8 +199,8 @@ class _ChunkJob:
             extractor = replace(self.frozen, pretrain=Path(folder)).open()
         if (extractor.device, extractor.batch_size) != self.expected:
             raise UserError(
-                f"the frozen part runs in {self.expected[0]} here and in {extractor.device} on the workers, which use no "
-                "GPU. Set CUDA_VISIBLE_DEVICES= (nothing) to compute without one."
+                f"the frozen part runs in {self.expected[0]} here and in {extractor.device} on the workers, which use "
+                "no GPU. Set CUDA_VISIBLE_DEVICES= (nothing) to compute without one."
             )
         return extractor
 
