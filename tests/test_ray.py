@@ -3,6 +3,7 @@
 The nodes are processes of this machine, each with a core of its own for Ray.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -65,7 +66,15 @@ def patiently(start: Callable[..., Started], **options: Any) -> Started:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No other test has a cluster: they would find each other's."""
+    with (tmp_path_factory.getbasetemp().parent / "ray.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def cluster(alone: None) -> Iterator[Any]:
     """A cluster whose head has no core to compute with."""
     from ray.cluster_utils import Cluster
 
@@ -226,7 +235,7 @@ def test_a_worker_with_another_or_without_a_library_is_told(here: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_without_a_cluster_one_is_started_and_ends_with_the_stage(here: Path, photographs: Path) -> None:
+def test_without_a_cluster_one_is_started_and_ends_with_the_stage(here: Path, photographs: Path, alone: None) -> None:
     said = run("python", "-m", "stages.extract_test", "--ray", cwd=here, fails=True)
     assert "data/extract/boundary.json is missing" in said
     said = run("python", "-m", "stages.extract", "--ray", cwd=here)

@@ -1,6 +1,6 @@
 """The price of Ray on one machine, and the driver's memory as the data set grows.
 
-    python -m tests.benchmarks.ray_scale [--images 5000 50000] [--side 96] [--folder FOLDER]
+    python -m tests.benchmarks.ray_scale [--images 5000 50000] [--side 96] [--workers 0 1 2] [--folder FOLDER]
 
 For each number of images, an archive of ten class folders of JPEGs is generated and split; MobileNet at a quarter of
 its width, with random weights, is frozen up to block_12. Then extract runs on this machine alone, and on a Ray cluster
@@ -25,7 +25,6 @@ from tests.helpers.command_line import command_line
 from tests.helpers.copies import set_params
 
 HEAD = ("images", "computed by", "images/s", "CPU s per 1,000", "driver's", "driver, MiB", "a worker, MiB", "bytes")
-WORKERS = (0, 1, 2)  # 0: without Ray
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -73,6 +72,7 @@ def main() -> None:
     parser = command_line(__file__, __doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[5000, 50000])
     parser.add_argument("--side", type=int, default=96)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0: without Ray")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     print(processor())
@@ -89,7 +89,7 @@ def main() -> None:
             for name in ("split", "pretrain"):
                 stage(here, name)
             alone: dict[str, str] = {}
-            for workers in WORKERS:
+            for workers in arguments.workers:
                 with ray_nodes(workers) if workers else nullcontext(Watched()) as watched:
                     run = stage(here, "extract")
                 found = {path.name: hash_file(path, "md5") for path in (here / "data" / "extract").iterdir()}
