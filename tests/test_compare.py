@@ -218,7 +218,7 @@ def test_revisions_are_branches_tags_commits_and_experiments(repository: Reposit
     better = run("git", "rev-parse", "HEAD", cwd=repository.path).strip()
     run("git", "update-ref", f"refs/exps/{first[:2]}/{first[2:]}/sweep-all", better, cwd=repository.path)
     run("git", "update-ref", "refs/exps/stash", first, cwd=repository.path)
-    for old, new in (("v1", "sweep-all"), (first[:8], "main"), ("HEAD~1", better[:7])):
+    for old, new in (("v1", "sweep-all"), (first[:8], "workspace"), ("HEAD~1", better[:7])):
         assert "+12.5 points" in compared(old, new)[1]
     run("git", "update-ref", f"refs/exps/{better[:2]}/{better[2:]}/v1", better, cwd=repository.path)
     code, said = compared("v1")

@@ -32,25 +32,18 @@ class Revision:
         return self.name if self.commit.startswith(self.name) else f"{self.name} ({self.commit[:7]})"
 
 
-def open_workspace(lock: Path) -> Revision:
-    """Return the workspace, edits included.
-
-    Args:
-        lock: dvc.lock.
-    """
-    return Revision(WORKSPACE, run_git("rev-parse", "HEAD"), _require(read_lock(lock), WORKSPACE))
-
-
 def open_revision(name: str, lock: Path) -> Revision:
     """Return a revision.
 
     Args:
-        name: a branch, tag, commit or experiment.
+        name: a branch, tag, commit or experiment; or "workspace", with its edits.
         lock: dvc.lock.
 
     Raises:
         UserError: there is no such revision, several have this name, or nothing ran there.
     """
+    if name == WORKSPACE:
+        return Revision(name, run_git("rev-parse", "HEAD"), _require(read_lock(lock), name))
     commit, experiment = find_commit(name)
     try:
         text = run_git("show", f"{commit}:./{lock}")

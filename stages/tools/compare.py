@@ -36,7 +36,7 @@ from stages.images.pick import pick_thumbnails
 from stages.measure.paired import Results, compare_models, read_predictions
 from stages.pipeline import recorded, revisions
 from stages.pipeline.recorded import Files
-from stages.pipeline.revisions import Revision
+from stages.pipeline.revisions import WORKSPACE, Revision
 from stages.schema.evaluate import Evaluate
 from stages.training import history as training
 
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stages compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("revisions", nargs="*", metavar="REV", help="branch, tag, commit or DVC experiment")
+    parser.add_argument("revisions", nargs="*", metavar="REV", help="branch, tag, commit, DVC experiment or workspace")
     parser.add_argument("--test", action="store_true", help="also compare, or with --max-drop judge, the test images")
     parser.add_argument("--markdown", action="store_true", help="print Markdown, such as for a pull request")
     parser.add_argument(
@@ -139,14 +139,13 @@ def choose_revisions(names: Sequence[str]) -> tuple[list[Revision], list[str]]:
         names = ["HEAD" if changed else "main"]
         if not changed and revisions.find_commit("main")[0] == run_git("rev-parse", "HEAD"):
             raise UserError(f"expected a revision, because {LOCK} is that of main. For example: HEAD~1")
+    names = [*names, WORKSPACE] if len(names) == 1 else names
     if len(set(names)) < len(names):
         raise UserError(f"expected different revisions, received {' '.join(names)}.")
     found = [revisions.open_revision(name, LOCK) for name in names]
     notes = []
-    if len(found) == 1:
-        found.append(revisions.open_workspace(LOCK))
-        if not changed and run_git("diff", "--name-only", "HEAD", "--", str(PARAMS)):
-            notes.append(f"{PARAMS} is edited, and {LOCK} is not: the edits have not run. Run `dvc repro`.")
+    if WORKSPACE in names and not changed and run_git("diff", "--name-only", "HEAD", "--", str(PARAMS)):
+        notes.append(f"{PARAMS} is edited, and {LOCK} is not: the edits have not run. Run `dvc repro`.")
     return found, notes + [f"{one}: {line}." for one in found for line in recorded.find_stale(one.lock, "evaluate")]
 
 
