@@ -61,7 +61,10 @@ def test_the_depth_that_is_trained_is_the_one_shown(
             "extract.depths store (frozen layers: 4); received 'dropout', which freezes 5. Add it to extract.depths.",
         ),
         ({"pretrain": {"backbone": "vgg"}}, "pretrain.backbone: there is no backbone 'vgg'. Did you mean vgg"),
-        ({"extract": {"freeze": "block5"}}, "(blocks: conv, dense; layers: image, conv … dropout); received 'block5'"),
+        (
+            {"extract": {"freeze": "block5"}},
+            "dense, last_block; layers: image, conv … dropout); received 'block5'",
+        ),
         (
             {"pretrain": {"source": "data/fetch/vgg16_imagenet"}},
             "pretrain.source: data/fetch/vgg16_imagenet is fetched only when fetch.items lists vgg16_imagenet",

@@ -38,6 +38,7 @@ def run_frozen_part(backbone: keras.Model, layer: str | None, pixels: np.ndarray
         ("block1", 4, "stem_relu"),
         ("block1_add", 7, "stem_relu"),
         ("stem", 1, None),
+        ("last_block", 8, "block1_add"),
     ],
 )
 def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, layer: str | None) -> None:
@@ -52,6 +53,9 @@ def test_each_form_freezes_what_it_says(freeze: int | str, frozen: int, layer: s
         ("resnet50", 32, -4, "conv5_block3_3_conv", "conv5_block2_out"),
         ("mobilenet_v2_035", 96, "block_13", "block_13_expand", "block_12_add"),
         ("mnist_cnn", 28, -2, "dense", "flatten"),
+        ("mnist_cnn", 28, "last_block", "dense", "flatten"),
+        ("vgg16", 32, "last_block", "block5_conv1", "block4_pool"),
+        ("mobilenet_v2_035", 96, "last_block", "block_16_expand", "block_15_add"),  # not Conv_1
         ("mobilenet_v3_small", 32, "expanded_conv_depthwise", "expanded_conv_depthwise", "expanded_conv_depthwise_pad"),
     ],
 )

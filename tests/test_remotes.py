@@ -200,7 +200,7 @@ def test_experiments_travel_with_their_outputs(team: Team, done: Path) -> None:
     ana.run("dvc exp run -S finetune.seed=5 -n seed_5")
     ana.run("git checkout -q .")
     ana.run("dvc checkout -q")
-    sweep = run("python", "-P", "-m", "stages", "sweep", "all", "none", cwd=ana.here, PYTHONPATH=str(PROJECT))
+    sweep = run("python", "-P", "-m", "stages", "sweep", "--depths=all,none", cwd=ana.here, PYTHONPATH=str(PROJECT))
     assert ran(sweep) == ["extract", "extract_test", *["finetune", "evaluate"] * 2]
     said = ana.run("dvc exp push origin")
     assert all(name in said for name in ("seed_5", "sweep-all", "sweep-none")), said

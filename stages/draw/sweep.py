@@ -1,129 +1,120 @@
-"""Show a sweep over freeze depths as a picture and as a table: accuracy and time by depth."""
+"""Show the candidates of a sweep: validation accuracies and learning curves as a picture, all numbers as a table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 from stages.base.table import format_table
 from stages.draw.style import BLUE, INK, VERMILION, save, style_axes
-from stages.transfer.activations import Description
+from stages.measure.model_selection import describe_choice
 
-TUNED, HEAD, TIME = BLUE, VERMILION, "#999999"
+# Okabe and Ito's colors without yellow: told apart with any kind of color vision.
+_COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
 
 
-def draw_sweep(results: pd.DataFrame, shared: float, confidence: float, path: Path) -> None:
-    """Draw accuracy and seconds by depth.
+def draw_sweep(results: pd.DataFrame, histories: Mapping[str, pd.DataFrame], confidence: float, path: Path) -> None:
+    """Draw validation accuracy and learning curves of all candidates.
 
     Args:
-        results: one row per depth, columns freeze (as of ``extract.freeze``), frozen (layers), accuracy, head_accuracy
-            (shares, with their intervals in *_low and *_high; NaN if the head was never trained) and seconds (NaN where
-            nothing was trained).
-        shared: seconds that all depths share.
+        results: as ``format_results`` takes them.
+        histories: by name, as ``stages.training.history.join`` returns them.
         confidence: of the intervals, such as 0.95.
         path: PNG file to write.
     """
-    figure = Figure(figsize=(max(6.4, 2.2 + 0.85 * len(results)), 6.4), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    places = np.arange(len(results))
-    for axes in (top, bottom):
-        style_axes(axes, grid="y")
-    _accuracies(top, results, places, f"{100 * confidence:.4g} % interval")
-    bottom.bar(places, results["seconds"], width=0.6, color=TIME)
-    for place, seconds in zip(places, results["seconds"], strict=True):
-        said = "cached" if np.isnan(seconds) else f"{seconds:.0f} s"
-        bottom.annotate(
-            said, (place, 0 if np.isnan(seconds) else seconds), (0, 2), textcoords="offset points",
-            ha="center", va="bottom", color=INK, fontsize=10,
-        )  # fmt: skip
-    bottom.margins(y=0.18)
-    bottom.set_ylabel("seconds", color=INK, fontsize=12)
-    bottom.set_title(f"plus {shared:.0f} s shared by all depths", loc="right", fontsize=10.5, color=INK)
-    names = [f"{row.freeze}\n{row.frozen} frozen" for row in results.itertuples()]
-    bottom.set_xticks(places, names, fontsize=10, parse_math=False)
-    if max(len(line) for name in names for line in name.split("\n")) > 11:
-        bottom.tick_params(axis="x", labelrotation=30)
-    bottom.set_xlim(-0.6, len(results) - 0.4)
-    bottom.set_xlabel("extract.freeze: more is thawed from left to right", color=INK, fontsize=12)
-    figure.align_ylabels()
-    handles, labels = top.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=11)
+    figure = Figure(figsize=(8.4, 4.6 + 0.42 * len(results)), layout="constrained")
+    top, bottom = figure.subplots(2, 1, height_ratios=(0.42 * len(results) + 0.6, 4))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(results)))
+    colors = dict(zip(results["name"], _COLORS if len(results) <= len(_COLORS) else shades, strict=False))
+    style_axes(top, grid="x")
+    style_axes(bottom)
+    _bars(top, results, [colors[name] for name in results["name"]], f"{100 * confidence:.4g} % interval")
+    for name, history in histories.items():
+        _curves(bottom, history, colors[name])
+    bottom.set_yscale("log")
+    bottom.set_xlabel("epoch", color=INK, fontsize=12)
+    bottom.set_ylabel("loss", color=INK, fontsize=12)
+    styles = [Line2D([], [], color=INK, linestyle=style) for style in ("-", "--")]
+    bottom.legend(styles, ["validation", "training"], frameon=False, fontsize=10.5)
     save(figure, path, dpi=160)
 
 
-def _accuracies(axes: Axes, results: pd.DataFrame, places: np.ndarray, interval: str) -> None:
-    head = results.iloc[0]
-    if not np.isnan(head["head_accuracy"]):
-        axes.axhspan(head["head_accuracy_low"], head["head_accuracy_high"], color=HEAD, alpha=0.1, linewidth=0)
-        axes.axhline(head["head_accuracy"], color=HEAD, linewidth=1.5, linestyle=(0, (4, 3)), label="head only")
-    accuracy = results["accuracy"]
+def _bars(axes: Axes, results: pd.DataFrame, colors: list[str], interval: str) -> None:
+    places, accuracy = np.arange(len(results)), results["accuracy"]
     reach = np.stack([accuracy - results["accuracy_low"], results["accuracy_high"] - accuracy])
-    axes.errorbar(
-        places, accuracy, reach, fmt="o", color=TUNED, linewidth=2, markersize=7, capsize=4,
-        label=f"fine-tuned, {interval}",
-    )  # fmt: skip
-    axes.plot(places, accuracy, color=TUNED, linewidth=1, alpha=0.5)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
-    axes.set_ylabel("test accuracy", color=INK, fontsize=12)
+    axes.barh(places, accuracy, xerr=reach, color=colors, height=0.62, error_kw={"ecolor": INK, "capsize": 4})
+    for place, row in enumerate(results.to_dict("records")):
+        said = f"{_percent(row['accuracy'])} ({_interval(row, 'accuracy')})"
+        axes.annotate(
+            said, (row["accuracy_high"], place), (6, 0), textcoords="offset points", va="center", color=INK, fontsize=10
+        )
+    axes.set_yticks(places, results["name"], parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.3)  # room for the numbers
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlabel(f"validation accuracy with its {interval}", color=INK, fontsize=12)
 
 
-def make_row(
-    freeze: int | str, frozen: int, description: Description, layers: pd.DataFrame, scores: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the columns of one depth, except its seconds.
-
-    Args:
-        freeze: the depth.
-        frozen: how many layers it freezes.
-        description: of the stored activations.
-        layers: the table that finetune wrote.
-        scores: content of scores.json.
-    """
-    depth = next(depth for depth in description.depths if depth.frozen == frozen)
-    accuracies = {
-        f"{prefix}{end}": scores.get(model, {}).get(f"accuracy{end}", np.nan)
-        for model, prefix in (("finetuned", "accuracy"), ("head", "head_accuracy"), ("gain", "gain"))
-        for end in ("", "_low", "_high")
-    }
-    return {
-        "freeze": freeze,
-        "frozen": frozen,
-        "stored": description.trains_from(depth),
-        "parameters": int(layers.loc[layers["state"] == "thawed", "parameters"].sum()),
-        **accuracies,
-    }
+def _curves(axes: Axes, history: pd.DataFrame, color: str) -> None:
+    for column, style in (("loss", "--"), ("val_loss", "-")):
+        # No line joins the phases: the second starts from the first one's best epoch, not from its last.
+        for _, rows in history.groupby("phase", sort=False):
+            marker = "." if len(rows) == 1 else ""
+            axes.plot(rows["epoch"], rows[column], style, marker=marker, color=color, linewidth=1.6)
 
 
-def format_results(results: pd.DataFrame, shared: float, total: float, confidence: float) -> Iterator[str]:
-    """Yield the lines of a table.
+def format_results(results: pd.DataFrame, images: int, confidence: float) -> Iterator[str]:
+    """Yield a table of the candidates, the lowest validation log loss first, and lines on what it can tell.
 
     Args:
-        results: as ``draw_sweep`` takes them, with the columns stored (the layer whose output is stored), parameters
-            (of thawed layers), and gain (in accuracy over the head-only model) with gain_low and gain_high; NaN where
-            there are no two models to compare.
-        shared: seconds that all depths share.
-        total: seconds of the whole sweep.
+        results: one row per candidate, columns name, frozen and layers (counts), log_loss, accuracy (with *_low and
+            *_high, as below), parameters, trained (parameters), megabytes, seconds (NaN where nothing
+            was trained), behind (accuracy of the best minus its own, with its paired interval). On skewed classes also
+            balanced_accuracy; beside a candidate from scratch gain (in accuracy over it; NaN for itself); if the test
+            split is to be shown test_accuracy, and with both test_gain.
+        images: validation images.
         confidence: of the intervals.
     """
     level = f"{100 * confidence:.4g} % interval"
-    rows = [("freeze", "frozen", "stored at", "thawed parameters", "accuracy", level, "over head only", "seconds")]
-    for row in results.to_dict("records"):
-        gain, low, high = (100 * row[name] for name in ("gain", "gain_low", "gain_high"))
-        seconds = "cached" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"
-        rows.append(
-            (
-                *(row["freeze"], row["frozen"], row["stored"], f"{row['parameters']:,}"),
-                f"{100 * row['accuracy']:.1f} %",
-                f"{100 * row['accuracy_low']:.1f} to {100 * row['accuracy_high']:.1f}",
-                "-" if np.isnan(gain) else f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
-                seconds,
-            )
-        )
-    yield from format_table(rows, right=(1, *range(3, len(rows[0]))))
-    trained = results["seconds"].sum()
-    yield f"{shared:.0f} s for the frozen passes, shared by all; {trained:.0f} s after them; {total:.0f} s in total"
+    header = ["", "frozen", "val log loss", "val accuracy", level]
+    header += ["balanced"] * ("balanced_accuracy" in results) + ["over scratch"] * ("gain" in results)
+    header += ["parameters", "trained", "MB", "seconds"]
+    header += ["test accuracy", level] * ("test_accuracy" in results) + ["over scratch"] * ("test_gain" in results)
+    ranked = results.sort_values("log_loss", kind="stable").to_dict("records")
+    rows: list[list[str]] = [header]
+    for row in ranked:
+        cells = [row["name"], f"{row['frozen']} of {row['layers']}", f"{row['log_loss']:.4f}"]
+        cells += [_percent(row["accuracy"]), _interval(row, "accuracy")]
+        cells += [_percent(row["balanced_accuracy"])] if "balanced_accuracy" in row else []
+        cells += [_gain(row, "gain")] if "gain" in row else []
+        cells += [f"{row['parameters']:,}", f"{row['trained']:,}", f"{row['megabytes']:.1f}"]
+        cells += ["cached" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"]
+        cells += [_percent(row["test_accuracy"]), _interval(row, "test_accuracy")] if "test_accuracy" in row else []
+        cells += [_gain(row, "test_gain")] if "test_gain" in row else []
+        rows.append(cells)
+    yield from format_table(rows, right=range(1, len(header)))
+    yield f"{ranked[0]['name']}: {describe_choice(len(ranked), images, confidence)}"
+    close = [row["name"] for row in ranked[1:] if row["behind_low"] <= 0 <= row["behind_high"]]
+    if close:
+        yield f"not to be told from it by accuracy, by the paired interval: {', '.join(close)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _interval(row: Mapping[Any, float], name: str) -> str:
+    return f"{100 * row[f'{name}_low']:.1f} to {100 * row[f'{name}_high']:.1f}"
+
+
+def _gain(row: Mapping[Any, float], name: str) -> str:
+    gain, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return "-" if np.isnan(gain) else f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"

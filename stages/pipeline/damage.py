@@ -37,7 +37,7 @@ def find_broken_state(lock: Path) -> list[str]:
         except ValueError:
             found.append(f"{RWLOCK} is truncated, and DVC fails on it. If no other dvc is running: rm {RWLOCK}")
     if BEFORE.exists():
-        found.append("params.yaml is left from a sweep that was killed. `python -m stages sweep` restores yours.")
+        found.append("params.yaml is that of a killed sweep or repeat. `python -m stages sweep` restores yours.")
     try:
         read_lock(lock)
     except UserError as error:

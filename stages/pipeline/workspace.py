@@ -17,7 +17,7 @@ from stages.base.files import read_json, replace_file
 from stages.base.git_command import run_git
 from stages.pipeline.experiments import defer_interrupts, handle_signals
 
-BEFORE = Path("data/.before-sweep")  # the state to restore, while a sweep runs
+BEFORE = Path("data/.before-experiments")  # the state to restore, while sweep or repeat runs
 _RECORD = "record.json"
 
 

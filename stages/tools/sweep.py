@@ -1,52 +1,54 @@
-"""Compare freeze depths: train from each of them after a single pass through the frozen layers.
+"""Compare backbones and freeze depths on one split, by the validation images.
 
-    python -m stages sweep all block_16 block_13 -30    two or more values of extract.freeze
-    python -m stages sweep                              restore the workspace after a sweep that was killed
+    python -m stages sweep --depths all,block_16,-30                           of the backbone in params.yaml
+    python -m stages sweep --backbones mobilenet_v2,vgg16,resnet50 --depths all,last_block --from-scratch
+    python -m stages sweep --backbones vgg16=data/own/vgg16.h5,mobilenet_v2    weights of your own, and of the catalog
+    python -m stages sweep                                                     after a kill: restore the workspace
 
-Each depth becomes a DVC experiment, sweep-DEPTH (see `dvc exp show`), with params.yaml otherwise unchanged; it replaces
-an earlier one of that name on the same commit. Writes data/sweep/sweep.csv, and sweep.png with accuracy and time. The
-workspace is restored at the end, also after an interruption; when run again, depths that are trained come from DVC's
-cache.
+Each candidate becomes a DVC experiment, sweep-NAME (see `dvc exp show`); it replaces an earlier one of that name on the
+same commit. All take images of pretrain.image_size, and the depths of a backbone share one pass through its frozen
+layers. Writes data/sweep/sweep.csv, and sweep.png with accuracies and learning curves. The workspace is restored at
+the end, also after an interruption; when run again, what is trained comes from DVC's cache.
 """
 
 import argparse
-import json
-import math
+import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from stages.backbones.build import describe_backbone
 from stages.base.errors import UserError
-from stages.base.files import read_json, replace_file
-from stages.base.folders import lock_folder, replace_folder
-from stages.base.params import read_section, read_values
+from stages.base.files import refuse_damaged
+from stages.base.folders import replace_folder
+from stages.base.params import read_section, read_values, read_yaml
 from stages.base.stage import stage
-from stages.base.terminal import say
 from stages.compute.backend import choose_backend
 from stages.draw import tables
-from stages.draw.sweep import draw_sweep, format_results, make_row
-from stages.pipeline.damage import find_broken_state
-from stages.pipeline.experiments import check_repository, save_experiment, stream_dvc
-from stages.pipeline.recipes import apply_recipe
-from stages.pipeline.workspace import BEFORE, check_outputs, preserve_workspace, restore_workspace
+from stages.draw.sweep import draw_sweep, format_results
+from stages.measure.intervals import measure_difference
+from stages.measure.model_selection import measure_predictions
+from stages.pipeline.candidates import SCRATCH, Candidate, Sections, plan_candidates, plan_from_scratch, read_sections
+from stages.pipeline.experiments import save_experiment
+from stages.pipeline.series import Series, open_series, restore_killed
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
-from stages.schema.extract import Extract
-from stages.schema.finetune import Finetune
-from stages.schema.pretrain import Pretrain
 from stages.transfer.activations import read_description
-from stages.transfer.freeze import AS_EXTRACTED, parse_freeze, plan_unfreezing, resolve_distinct
+from stages.transfer.freeze import AS_EXTRACTED, parse_freeze
 
 PARAMS = Path("params.yaml")
 LOCK = Path("dvc.lock")
+CATALOG = Path("stages/downloads/catalog.yaml")
 DATA = Path("data")
 OWN = Path("data/own")
+BACKBONE = Path("data/pretrain/backbone.onnx")
 EXTRACT = Path("data/extract")
-LAYERS = Path("data/finetune/layers.csv")
+FINETUNE = Path("data/finetune")
 METRICS = Path("data/evaluate/metrics.json")
-SCORES = Path("data/evaluate/scores.json")
+PREDICTIONS = Path("data/evaluate/predictions.parquet")
 SWEEP = Path("data/sweep")
 
 
@@ -54,40 +56,41 @@ SWEEP = Path("data/sweep")
 def main() -> None:
     """Run the command."""
     started = time.monotonic()
-    given = [parse_freeze(text) for text in build_parser().parse_args().depths]
-    if BEFORE.exists():
-        with lock_folder(SWEEP):
-            restore_workspace(BEFORE)
-        say("restored the workspace of a sweep that was killed")
-        if not given:
-            return
-    depths = choose_depths(PARAMS, given)
-    if broken := find_broken_state(LOCK):
-        raise UserError("\n".join(broken))
-    check_repository()
-    check_outputs()
+    options = parse(sys.argv[1:])
+    if restore_killed() and not (options.backbones or options.depths or options.from_scratch):
+        return
+    sections = read_sections(PARAMS.read_text(encoding="utf-8"), read_yaml(PARAMS))
+    groups = choose_candidates(sections, options)
     confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
-    text = PARAMS.read_text(encoding="utf-8")
-    texts = {freeze: set_depths(text, list(depths), freeze) for freeze in (AS_EXTRACTED, *depths)}
-    files = [METRICS, *OWN.glob("*.dvc")]
-    with replace_folder(SWEEP) as folder, preserve_workspace(BEFORE, LOCK, DATA, files, PARAMS, list(texts.values())):
-        print(f"frozen passes, once for {len(depths)} depths", flush=True)
-        replace_file(PARAMS, texts[AS_EXTRACTED].encode())
-        said = set[str]()
-        shared, _ = run_pipeline("extract_test", said)
-        rows = []
-        for number, (freeze, frozen) in enumerate(depths.items(), start=1):
-            print(f"freeze: {freeze} ({number} of {len(depths)})", flush=True)
-            replace_file(PARAMS, texts[freeze].encode())
-            seconds, trained = run_pipeline("evaluate", said)
-            save_experiment(f"sweep-{freeze}", "evaluate", [METRICS])
-            scores = read_json(SCORES, "finetuned")
-            rows.append(make_row(freeze, frozen, read_description(EXTRACT), tables.read_table(LAYERS), scores))
-            rows[-1]["seconds"] = round(seconds, 1) if trained else math.nan
-        results = pd.DataFrame(rows)
-        results.assign(shared_seconds=round(shared, 1)).to_csv(folder / "sweep.csv", index=False)
-        draw_sweep(results, shared, confidence, folder / "sweep.png")
-    print("\n".join(["", *format_results(results, shared, time.monotonic() - started, confidence)]))
+    texts = [candidate.text for group in groups for candidate in group]
+    hidden = () if options.test else ("evaluate",)
+    with (
+        open_series(PARAMS, LOCK, DATA, [METRICS, *OWN.glob("*.dvc")], texts, hidden) as series,
+        replace_folder(SWEEP) as folder,
+    ):
+        outcomes = [one for group in groups for one in run_group(series, sections, group, options.test)]
+        results = compare(outcomes, confidence)
+        results.to_csv(folder / "sweep.csv", index=False)
+        histories = {outcome.row["name"]: outcome.history for outcome in outcomes}
+        draw_sweep(results, histories, confidence, folder / "sweep.png")
+    shared, trained = results["shared_seconds"].sum(), results["seconds"].sum()
+    print("\n".join(["", *format_results(results, len(outcomes[0].right["val"]), confidence)]))
+    print(f"{shared:.0f} s for frozen passes, {trained:.0f} s after them; {time.monotonic() - started:.0f} s in total")
+    if not options.test:
+        print("The test split is the final exam, once you have chosen: --test shows it.")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options. The list of depths may begin with a minus.
+
+    Args:
+        arguments: of the command line.
+    """
+    given = list(arguments)
+    for place, argument in enumerate(given[:-1]):
+        if argument == "--depths":
+            given[place : place + 2] = [f"--depths={given[place + 1]}", ""]
+    return build_parser().parse_args(list(filter(None, given)))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -96,67 +99,137 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m stages sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "depths", nargs="*", metavar="DEPTH", help="value of extract.freeze: a block, a layer, a count, all or none"
-    )
+        "--depths", type=split_list, default=[], metavar="DEPTH,…",
+        help="values of extract.freeze, such as all, last_block or -2; default: that of params.yaml",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backbones", type=split_list, default=[], metavar="NAME,…",
+        help="of `python -m stages backbones`, NAME=FILE with weights of your own; default: that of params.yaml",
+    )  # fmt: skip
+    parser.add_argument("--from-scratch", action="store_true", help="also a small network with random weights")
+    parser.add_argument("--test", action="store_true", help="also show the test split")
     return parser
 
 
-def set_depths(text: str, depths: list[int | str], freeze: int | str) -> str:
-    """Return params.yaml with other freeze depths.
+def split_list(text: str) -> list[str]:
+    """Return the items of a list with commas."""
+    items = [item.strip() for item in text.split(",")]
+    if "" in items or len(set(items)) < len(items):
+        raise argparse.ArgumentTypeError(f"expected different items with commas between them; received {text!r}")
+    return items
+
+
+def choose_candidates(sections: Sections, options: argparse.Namespace) -> list[list[Candidate]]:
+    """Return the candidates in groups that share a pass through the frozen layers.
 
     Args:
-        text: of params.yaml.
-        depths: for ``extract.depths``.
-        freeze: for ``finetune.thawed.freeze``.
-    """
-    changes = {"extract": {"depths": depths}, "finetune": {"thawed": {"freeze": freeze}}}
-    return apply_recipe(text, json.dumps(changes), "sweep")
-
-
-def run_pipeline(target: str, said: set[str]) -> tuple[float, bool]:
-    """Run the pipeline up to a stage; return the seconds it took, and whether finetune ran or came from the cache.
-
-    Args:
-        target: the last stage to run.
-        said: lines printed at earlier depths, which are not repeated; those of this run are added.
-    """
-    lines: list[str] = []
-
-    def tell(line: str) -> None:
-        lines.append(line)
-        new = line.startswith("  ") and line not in said
-        if new or line.startswith("Running stage") or "is cached" in line:
-            say(line)
-        said.add(line)
-
-    started = time.monotonic()
-    stream_dvc("repro", target, tell=tell)
-    return time.monotonic() - started, "Running stage 'finetune':" in lines
-
-
-def choose_depths(params: Path, given: list[int | str]) -> dict[int | str, int]:
-    """Return how many layers each depth freezes, most first.
-
-    Args:
-        params: params.yaml.
-        given: the depths to compare.
+        sections: of params.yaml.
+        options: of the command line.
 
     Raises:
-        UserError: the depths cannot be compared.
+        UserError: they cannot be compared.
     """
-    pretrain, finetune = read_section(params, "pretrain", Pretrain), read_section(params, "finetune", Finetune)
-    read_section(params, "extract", Extract)
-    if len(given) < 2:
-        hint = "`python -m stages layers` shows blocks and layers."
-        raise UserError(f"expected two or more depths, such as: all none; received {len(given)}. {hint}")
-    if not finetune.thawed.epochs:
-        raise UserError("finetune.thawed.epochs: expected 1 or more; with 0 nothing is thawed at any depth.")
-    choose_backend(*read_values(params, "compute", Compute, "backend"))
-    architecture = describe_backbone(pretrain)
-    frozen = resolve_distinct(architecture, given)
-    for count in frozen.values():
-        plan_unfreezing(architecture, finetune.thawed.plan, count)
-    return dict(sorted(frozen.items(), key=lambda item: -item[1]))
+    if sections.split.val == 0:
+        raise UserError("split.val: expected validation images, because they decide; received 0.")
+    here = sections.finetune.thawed.freeze
+    depths = [*map(parse_freeze, options.depths)] or [sections.extract.freeze if here == AS_EXTRACTED else here]
+    count = (len(options.backbones) or 1) * len(depths) + options.from_scratch
+    if count < 2:
+        hint = "`python -m stages layers` shows blocks and layers, `python -m stages backbones` networks."
+        raise UserError(f"expected two or more candidates, such as --depths all,last_block; received {count}. {hint}")
+    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
+    named = {name: source or None for name, _, source in (text.partition("=") for text in options.backbones)}
+    groups = plan_candidates(sections, named, depths, read_yaml(CATALOG).keys() if named else ())
+    return [*groups, [plan_from_scratch(sections)]] if options.from_scratch else groups
+
+
+class Outcome(NamedTuple):
+    """What a candidate gives.
+
+    Attributes:
+        row: of the table.
+        right: by split, whether each image is predicted correctly.
+        history: of its training.
+    """
+
+    row: dict[str, Any]
+    right: dict[str, np.ndarray]
+    history: pd.DataFrame
+
+
+def run_group(series: Series, sections: Sections, group: list[Candidate], test: bool) -> Iterator[Outcome]:
+    """Run the candidates of a group and yield what each gives.
+
+    Args:
+        series: of runs.
+        sections: of params.yaml.
+        group: they share the frozen pass.
+        test: whether to measure the test split.
+    """
+    print(f"frozen pass for {', '.join(candidate.name for candidate in group)}", flush=True)
+    shared, _ = series.run(group[0].text, "extract_test")
+    for candidate in group:
+        print(candidate.name, flush=True)
+        seconds, trained = series.run(candidate.text, "evaluate")
+        save_experiment(f"sweep-{candidate.name}", "evaluate", [METRICS])
+        outcome = read_outcome(sections, candidate, test)
+        outcome.row.update(seconds=round(seconds, 1) if trained else np.nan, shared_seconds=round(shared, 1))
+        shared = 0.0
+        yield outcome
+
+
+def read_outcome(sections: Sections, candidate: Candidate, test: bool) -> Outcome:
+    """Read what the stages wrote for a candidate.
+
+    Args:
+        sections: of params.yaml.
+        candidate: that ran last.
+        test: whether to measure the test split.
+    """
+    from stages.transfer.network_summary import summarize_network  # the framework, which describing networks imports
+
+    confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
+    architecture, backbone = candidate.network
+    classes, batchnorm = len(read_description(EXTRACT).classes), sections.finetune.thawed.batchnorm == "train"
+    head, pooling = sections.finetune.head, sections.extract.pooling
+    summary = summarize_network(architecture, backbone, pooling, head, classes, candidate.frozen, batchnorm)
+    row = {
+        "name": candidate.name,
+        "frozen": candidate.frozen,
+        "layers": len(architecture.layers),
+        "parameters": summary.total,
+        "trained": summary.trainable[candidate.thaws],
+        "megabytes": sum(path.stat().st_size for path in (BACKBONE, FINETUNE / "head.onnx")) / 1e6,
+    }
+    right = {}
+    for split, path in (("val", FINETUNE / "val.parquet"), ("test", PREDICTIONS))[: 1 + test]:
+        with refuse_damaged(path, "predictions"):
+            predictions = pd.read_parquet(path)
+            right[split] = (predictions["finetuned_predicted"] == predictions["class"]).to_numpy()
+            measured = measure_predictions(predictions, confidence)
+        row |= {f"{'' if split == 'val' else 'test_'}{name}": value for name, value in measured.items()}
+    return Outcome(row, right, tables.read_table(FINETUNE / "history.csv"))
+
+
+def compare(outcomes: Sequence[Outcome], confidence: float) -> pd.DataFrame:
+    """Return the rows of all candidates with their paired differences, as ``format_results`` takes them.
+
+    Args:
+        outcomes: of the candidates.
+        confidence: of the intervals.
+    """
+    best = min(outcomes, key=lambda outcome: outcome.row["log_loss"])
+    scratch = next((outcome for outcome in outcomes if outcome.row["name"] == SCRATCH), None)
+    for row, right, _ in outcomes:
+        pairs = {"behind": (right["val"], best.right["val"])}
+        if scratch:
+            splits = {"gain": "val", "test_gain": "test"}
+            pairs |= {key: (scratch.right[one], right[one]) for key, one in splits.items() if one in right}
+        for name, (before, after) in pairs.items():
+            alone = scratch is not None and name != "behind" and row["name"] == SCRATCH
+            differences = [np.nan] * 3 if alone else measure_difference(before, after, confidence)
+            row.update(zip((name, f"{name}_low", f"{name}_high"), differences, strict=True))
+    return pd.DataFrame([outcome.row for outcome in outcomes])
 
 
 if __name__ == "__main__":

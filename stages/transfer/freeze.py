@@ -9,6 +9,7 @@ import pandas as pd
 from stages.base.errors import UserError
 from stages.compute.architecture import A_GRAPH, PIXELS, Architecture
 
+LAST_BLOCK = "last_block"  # a depth of every backbone: see ``find_last_block``
 AS_EXTRACTED = "extract"  # in finetune.thawed.freeze: the depth of extract.freeze
 
 
@@ -37,8 +38,8 @@ def resolve_freeze(architecture: Architecture, freeze: int | str, key: str = "ex
 
     Args:
         architecture: of the backbone.
-        freeze: ``all``, ``none``, the name of a block or layer (thaw from there), or a count n: ``layers[:n]`` are
-            frozen.
+        freeze: ``all``, ``none``, the name of a block or layer (thaw from there), LAST_BLOCK, or a count n:
+            ``layers[:n]`` are frozen.
         key: of params.yaml that holds ``freeze``, for messages.
 
     Raises:
@@ -191,6 +192,8 @@ def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> in
                 f"{key}: expected a count from {-len(rows)} to {len(rows)}, because the {whole}; received {freeze}."
             )
         return _within_backbone(architecture, len(rows[:freeze]), freeze, key)
+    if freeze == LAST_BLOCK and blocks:
+        return find_last_block(architecture)
     if freeze in blocks:  # before the layers: InceptionV3's mixed5 is the block, not the layer that ends it
         return names.index(blocks[freeze])
     if freeze in rows:
@@ -198,11 +201,31 @@ def _count_frozen(architecture: Architecture, freeze: int | str, key: str) -> in
     known = [*blocks, *rows]
     close = difflib.get_close_matches(freeze, known, n=3) or [name for name in known if freeze in name][:3]
     hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
-    listed = f"blocks: {', '.join(blocks)}; layers: " if blocks else ""
+    listed = f"blocks: {', '.join(blocks)}, {LAST_BLOCK}; layers: " if blocks else ""
     raise UserError(
         f"{key}: expected 'all', 'none', a count, or a layer or block of the backbone "
         f"({listed}{names[0]}, {names[1]} … {names[-1]}); received '{freeze}'.{hint}"
     )
+
+
+def find_last_block(architecture: Architecture) -> int:
+    """Return the index of the first layer of the last block.
+
+    A single convolution or dense layer after the blocks, such as Conv_1 of MobileNetV2, is no block here, though it has
+    a name like one, unless the network consists of such blocks alone.
+
+    Args:
+        architecture: of a backbone with blocks.
+    """
+    starts = [architecture.names.index(first) for first in architecture.blocks.values()]
+
+    def count_weighted(start: int, end: int) -> int:
+        layers = architecture.layers[start:end]
+        return sum(layer.parameters > 0 and layer.type != "BatchNormalization" for layer in layers)
+
+    ends = [*starts[1:], len(architecture.layers)]
+    whole = [start for start, end in zip(starts, ends, strict=True) if count_weighted(start, end) > 1]
+    return (whole or starts)[-1]
 
 
 def _within_backbone(architecture: Architecture, frozen: int, freeze: int | str, key: str) -> int:

@@ -47,12 +47,12 @@ def main() -> None:
         set_params(here, {"split": {"classes": "all", **counts}, **AS_THE_PLAIN_LOOP})
         commit(here, "Begin")
         started = time.monotonic()
-        print(run("python", "-m", "stages", "sweep", *arguments.depths, cwd=here))
+        print(run("python", "-m", "stages", "sweep", f"--depths={','.join(arguments.depths)}", cwd=here))
         sweep = time.monotonic() - started
         if arguments.picture:
             shutil.copy(here / "data" / "sweep" / "sweep.png", arguments.picture)
         run("dvc", "repro", "split", cwd=here)
-        plain = plain_loop(here, arguments.weights)
+        plain = run_plain_loop(write_images(here), arguments.weights.resolve(), here)
     count = len(arguments.depths)
     print(f"the sweep, with splitting and all start-up: {sweep:.0f} s")
     print(
@@ -60,8 +60,8 @@ def main() -> None:
     )
 
 
-def plain_loop(here: Path, weights: Path) -> float:
-    """Return the seconds that one plain loop takes on the images of the project's splits."""
+def write_images(here: Path) -> Path:
+    """Write the images of the project's splits into class folders, as the plain loop reads them; return the folder."""
     folder = here / "data" / "plain"
     for name in ("train", "val", "test"):
         packed = SplitFile(here / "data" / "split" / f"{name}.parquet")
@@ -69,7 +69,12 @@ def plain_loop(here: Path, weights: Path) -> float:
             path = folder / name / packed.classes[label] / f"{number:05d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image)
-    loop = ("python", "-m", "tests.benchmarks.plain_loop", str(folder), str(weights.resolve()))
+    return folder
+
+
+def run_plain_loop(folder: Path, weights: Path, here: Path, *options: str) -> float:
+    """Return the seconds that one plain loop takes on the images in ``folder``."""
+    loop = ("python", "-m", "tests.benchmarks.plain_loop", str(folder), str(weights), *options)
     said = json.loads(run(*loop, cwd=here).splitlines()[-1])
     return float(sum(said[part] for part in ("startup", "head", "finetune", "test")))
 
