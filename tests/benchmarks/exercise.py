@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     files = dict(zip(NETWORKS, arguments.weights, strict=True))
-    with project_copy("own_photographs_mobilenet_v2") as here:
+    with project_copy("cats_dogs_mobilenet_v2") as here:
         source = bring(here, arguments.images)
         brought = {name: bring(here, file, f"{name}.h5") for name, file in files.items()}
         first = next(iter(brought))
@@ -44,7 +44,7 @@ def main() -> None:
             here,
             {
                 "fetch": {"items": []},
-                "split": {"source": source, "train": 20, "val": 10, "test": "rest"},
+                "split": {"source": source, "classes": "all", "train": 20, "val": 10, "test": "rest"},
                 "pretrain": {"source": brought[first], "backbone": first, "image_size": SIZE},
                 **AS_THE_PLAIN_LOOP,
             },
