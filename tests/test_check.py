@@ -31,6 +31,15 @@ def test_a_source_outside_the_repository_cannot_be_shared(here: Path, capsys: py
         assert (f"warning: params.yaml: split.source: {source} is outside the repository" in said) == warned
 
 
+def test_choices_that_seldom_work_are_warned_of(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_params(here, {"extract": {"freeze": "none"}, "finetune": {"thawed": {"learning_rate": 0.01}}})
+    check.main()
+    said = capsys.readouterr().out
+    assert said.count("warning: params.yaml: ") == 2
+    assert "extract.freeze: nothing is frozen, so 5 training images per class train 692,672 parameters" in said
+    assert "finetune.thawed.learning_rate: 0.01 is not below the head's 0.001" in said
+
+
 @pytest.mark.parametrize("views", [2, "fresh"])
 def test_the_depth_that_is_trained_is_the_one_shown(
     here: Path, capsys: pytest.CaptureFixture[str], views: int | str

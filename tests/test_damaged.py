@@ -23,10 +23,11 @@ READS: dict[ModuleType, str] = {
     "extract/train_features.npy extract/val_features.npy extract/train_flatten.npy extract/val_flatten.npy "
     "pretrain/network.json pretrain/backbone.weights.h5 extract/train_images.npy",
     evaluate: "split/test.parquet split/summary.json pretrain/network.json extract_test/features.npy "
-    "extract_test/flatten.npy finetune/model.json finetune/head.onnx finetune/finetuned.onnx finetune/val.parquet",
+    "extract_test/flatten.npy finetune/model.json finetune/head.onnx finetune/finetuned.onnx finetune/val.parquet "
+    "pretrain/backbone.onnx",
     report: "split/train.parquet split/val.parquet split/summary.json split/classes.csv split/rejects.csv "
     "finetune/history.csv finetune/layers.csv evaluate/scores.json evaluate/per_class.csv evaluate/confusion.csv "
-    "evaluate/examples.parquet extract/seen.npz",
+    "evaluate/reliability.csv evaluate/examples.parquet extract/seen.npz",
     export: "finetune/model.json finetune/finetuned.onnx pretrain/backbone.onnx split/test.parquet "
     "evaluate/predictions.parquet",
     layers: "split/summary.json",

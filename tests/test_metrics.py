@@ -18,6 +18,7 @@ from stages.measure.metrics import (
     measure,
     measure_calibration,
     measure_classes,
+    measure_reliability,
 )
 from stages.measure.predictions import softmax, tabulate
 
@@ -177,3 +178,15 @@ def test_the_loss_of_what_was_held_impossible_is_large_but_finite(tmp_path: Path
     write_split(tmp_path / "split.parquet", rows, list("abc"), reading)
     table = tabulate(SplitFile(tmp_path / "split.parquet"), {"one": np.eye(3)[(LABELS + 1) % 3]}).to_pandas()
     assert table["one_loss"].between(30, 40).all()
+
+
+def test_reliability_counts_every_image_once_and_gives_the_calibration_error() -> None:
+    draw = np.random.default_rng(0)
+    probabilities = draw.dirichlet(np.ones(4) / 3, 200)
+    labels = np.where(draw.random(200) < 0.7, probabilities.argmax(axis=1), draw.integers(0, 4, 200))
+    bins = measure_reliability(labels, probabilities, 10, 0.95)
+    assert bins["images"].sum() == 200
+    assert (bins["confidence"].diff()[1:] > 0).all()
+    assert bins["accuracy"].between(bins["accuracy_low"], bins["accuracy_high"]).all()
+    gaps = (bins["accuracy"] - bins["confidence"]).abs() @ bins["images"] / 200
+    assert gaps == pytest.approx(measure_calibration(labels, probabilities, 10), abs=1e-4)

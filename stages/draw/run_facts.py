@@ -29,7 +29,7 @@ def render_run(
         ("Head", _describe_head(finetune)),
         *([("Thawed layers", _describe_thawed(finetune))] if thaws else []),
         ("Data", f"{source} (SHA-256 of the training and validation images: {images})"),
-        ("Commit", Html(f"<code>git log -S {digest} -- dvc.lock</code> finds it")),
+        ("Commit", Html(f"the oldest that <code>git log -S {digest} -- dvc.lock</code> shows")),
     ]
     return section("The run", facts(rows))
 
