@@ -152,7 +152,6 @@ def test_two_colleagues(finished: Path, tmp_path: Path) -> None:
     assert run("git", "status", "--porcelain", cwd=first) == ""
 
     third = clone(hub, tmp_path / "gpu machine", "slower")
-    run("dvc", "fetch", "-q", "--run-cache", cwd=third)
     assert ran(run("dvc", "repro", "--pull", "--allow-missing", cwd=third)) == []
     run("dvc", "push", "-q", "--run-cache", cwd=third)
 
@@ -173,5 +172,4 @@ def assert_evaluate_alone_runs_from_records(there: Path) -> None:
     Of an output that git holds no blob is pushed, so evaluate runs; it takes no framework and no GPU.
     """
     set_params(there, {"finetune": {"thawed": {"learning_rate": 0.00007}}})
-    run("dvc", "fetch", "-q", "--run-cache", cwd=there)
     assert ran(run("dvc", "repro", "--pull", "--allow-missing", cwd=there)) == ["evaluate"]

@@ -135,7 +135,7 @@ def team(request: pytest.FixtureRequest, tmp_path: Path) -> Team:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("team", ["s3", "ssh", "folder"], indirect=True)
+@pytest.mark.parametrize("team", ["s3", "ssh"], indirect=True)  # a folder: test_two_colleagues in test_graph.py
 def test_what_one_pushed_nobody_runs_again(team: Team, done: Path) -> None:
     ana = team.start(done)
 
