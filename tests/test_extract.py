@@ -27,6 +27,7 @@ from stages.transfer.data import read_data
 from stages.transfer.freeze import Depth
 from stages.transfer.row_files import RowFiles
 from tests.conftest import Refusal
+from tests.helpers.backwards import open_backwards
 from tests.helpers.copies import set_params
 from tests.helpers.published import vary
 
@@ -345,6 +346,21 @@ def test_an_interrupted_pass_resumes_and_writes_the_same_bytes(
     extract.main()
     assert "resuming" not in capsys.readouterr().out
     assert files() == resumed
+
+
+@pytest.mark.parametrize("views", [3, "fresh"])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_cluster_writes_the_same_bytes(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, views: int | str, precision: str
+) -> None:
+    for module in ("transfer.extraction", "images.mixup", "images.preview"):
+        monkeypatch.setattr(f"stages.{module}.WINDOW", 8)
+    augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0}
+    run_with(prepared, views=views, precision=precision, depths=["none"], augment=augment)
+    alone = files()
+    monkeypatch.setattr(extract, "open_cluster", open_backwards)
+    run_with(prepared, views=views, precision=precision, depths=["none"], augment=augment)
+    assert files() == alone
 
 
 def test_a_full_disk_keeps_nothing(prepared: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,11 +58,11 @@ def here(photographs: Path, tmp_path: Path) -> Path:
 
 
 def patiently(start: Callable[..., Started], **options: Any) -> Started:
-    """Start a node: Ray gives it 30 s, and a busy machine may need a second try."""
-    try:
-        return start(**options)
-    except Exception:
-        return start(**options)
+    """Start a node: Ray gives it 30 s, and a busy machine may need more than one try."""
+    for _ in range(4):
+        with suppress(Exception):
+            return start(**options)
+    return start(**options)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """split: which image goes where, what is left out, and what is said about it."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -32,6 +33,7 @@ from stages.splitting.amounts import Amount, SplitPlan, check_amounts
 from stages.splitting.examine import ExaminedImage, examine
 from stages.splitting.stratified import assign_images, drop_duplicates, select_classes
 from tests.conftest import Refusal
+from tests.helpers.backwards import Backwards
 from tests.helpers.copies import set_params
 from tests.test_images import AWKWARD
 
@@ -597,6 +599,8 @@ def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
     def encoded(look: int) -> bytes:
         buffer = io.BytesIO()
         Image.new("L", (look + 1, 1), look).save(buffer, "PNG")
+        if look == 9:
+            raise OSError(errno.EIO, "Input/output error")
         return buffer.getvalue() if look else b""
 
     assume(any(looks))
@@ -604,10 +608,11 @@ def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
         Sample(f"a/{number}", "a", None, lambda look=look: encoded(look)) for number, look in enumerate(looks)
     ]
     results = list(examine(given_samples))
-    assert [isinstance(result, Reject) for result in results] == [look == 0 for look in looks]
+    assert [isinstance(result, Reject) for result in results] == [look in (0, 9) for look in looks]
     assert [result.width for result in results if isinstance(result, ExaminedImage)] == [
-        look + 1 for look in looks if look
+        look + 1 for look in looks if look not in (0, 9)
     ]
+    assert list(examine(given_samples, near=False, cluster=Backwards())) == results
 
 
 # What is not used is listed, also where the split fails.
