@@ -221,7 +221,11 @@ def test_a_worker_with_another_or_without_a_library_is_told(here: Path, tmp_path
     lacking = tmp_path / "lacking"
     (lacking / "onnxruntime").mkdir(parents=True)
     (lacking / "onnxruntime" / "__init__.py").write_text("raise ImportError(\"No module named 'onnxruntime'\")\n")
+    bare = tmp_path / "bare"
+    (bare / "yaml").mkdir(parents=True)
+    (bare / "yaml" / "__init__.py").write_text("raise ImportError(\"No module named 'yaml'\")\n")
     for folder, expected in (
+        (bare, r"ImportError: No module named 'yaml'. Install the project's packages there: pip install"),
         (other, r"expected pillow [\d.]+, as on the machine that runs the stage, received pillow 1.0. "),
         (lacking, r"No module named 'onnxruntime'. Install it there as on the machine that runs the stage"),
     ):

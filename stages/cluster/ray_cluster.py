@@ -29,6 +29,7 @@ STAGES = Path(__file__).resolve().parents[1]
 RETRIES = 10  # of a chunk whose worker or node was lost
 SECONDS = 10.0  # to reach the cluster
 WAITING = 2  # chunks per core that are sent or computed at a time
+_NO_IMPORT = "failed to import on the worker"  # in Ray's words
 _jobs: dict[str, Any] = {}  # of this worker
 
 
@@ -145,8 +146,13 @@ class RayCluster:
 def _get(reference: Any) -> Any:
     try:
         return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:  # as it would end on this machine
-        raise error.cause from None
+    except ray.exceptions.RayTaskError as error:
+        if _NO_IMPORT in str(error.cause):  # of this module: the packages that it needs are missing
+            reason = summarize(Exception(str(error.cause).strip().splitlines()[-1]))
+            raise UserError(
+                f"node {error.ip}: {reason}. Install the project's packages there: pip install -e '.[ray]'"
+            ) from None
+        raise error.cause from None  # as it would end on this machine
     except ray.exceptions.RayError as error:
         raise UserError(f"the cluster failed, also after {RETRIES} retries: {summarize(error)}") from None
 
