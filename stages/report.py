@@ -167,7 +167,8 @@ def suggest_next(
     head, params = history[(history["phase"] == "head") & (history["kept"] == 1)], finetune.head
     accuracy = None if head.empty or head["val_accuracy"].isna().any() else float(head["val_accuracy"].iloc[0])
     rate = params.learning_rate if params.solver == "gradient" and params.epochs else None
-    return suggest(Run(summary["images"]["train"], classes, accuracy, rate))
+    images = summary["images"]
+    return suggest(Run(images["train"], classes, images["val"], accuracy, rate))
 
 
 def hash_images(*paths: Path) -> str:

@@ -100,16 +100,16 @@ def test_any_curve_has_whole_sentences(losses: list[tuple[float, float]], phase:
 def test_advice_has_a_rule_for_each_case_and_says_why(many: bool, alike: bool) -> None:
     classes = 4
     accuracy = 0.25 + 0.75 * (ALIKE + (0.01 if alike else -0.01))
-    said = suggest(Run(classes * (FEW - (0 if many else 1)), classes, accuracy, 0.001))
+    said = suggest(Run(classes * (FEW - (0 if many else 1)), classes, 40, accuracy, 0.001))
     assert ("few images", "many images")[many] in said[0]
     assert ("are different", "are alike")[alike] in said[0]
-    assert f"{100 * accuracy:.1f} % of the validation images right, where chance is 25 %" in said[0]
+    assert f"{100 * accuracy:.1f} % of 40 validation images right, where chance is 25 %" in said[0]
     assert ("extract.freeze: all" in said[0]) == (alike and not many)
-    assert any("0.0001 to 1e-05" in each for each in said) == (many or not alike)
+    assert any("0.00001 to 0.0001, a hundredth to a tenth" in each for each in said) == (many or not alike)
 
 
 def test_advice_does_not_guess_how_alike_source_and_target_are() -> None:
-    assert "cannot be told" in suggest(Run(100, 10, None, None))[0]
+    assert "cannot be told" in suggest(Run(100, 10, 40, None, None))[0]
 
 
 SOUND = Plan(5, True, 4, 1000, 0.001, 0.0001, 32, False)

@@ -39,12 +39,14 @@ class Run:
     Attributes:
         images: training images.
         classes: how many.
+        validation: validation images.
         head_accuracy: of the head-only model on the validation images; None if it was not trained or measured.
         head_rate: learning rate of the head; None if it was fitted without one.
     """
 
     images: int
     classes: int
+    validation: int
     head_accuracy: float | None
     head_rate: float | None
 
@@ -65,8 +67,8 @@ def suggest(run: Run) -> list[str]:
     what, why = _RULES[many, alike]
     said = [
         f"{what}: there are {amount}, and source and target are {'alike' if alike else 'different'} (a head on the "
-        f"frozen features gets {100 * run.head_accuracy:.1f} % of the validation images right, where chance is "
-        f"{100 * chance:.3g} %; the limit is {100 * (chance + ALIKE * (1 - chance)):.1f} %). The reason: {why}."
+        f"frozen features gets {100 * run.head_accuracy:.1f} % of {run.validation} validation images right, where chance "
+        f"is {100 * chance:.3g} %; the limit is {100 * (chance + ALIKE * (1 - chance)):.1f} %). The reason: {why}."
     ]
     if many or not alike:
         said.append(_suggest_rate(run.head_rate))
@@ -77,7 +79,8 @@ def _suggest_rate(head_rate: float | None) -> str:
     if head_rate is None:
         rate = "0.0001 or less with Adam"
     else:
-        rate = f"{head_rate / 10:.3g} to {head_rate / 100:.3g}, a tenth to a hundredth of the head's"
+        low, high = (f"{head_rate / by:.7f}".rstrip("0") for by in (100, 10))
+        rate = f"{low} to {high}, a hundredth to a tenth of the head's"
     return f"Train thawed layers at finetune.thawed.learning_rate {rate}, so that pretrained weights change little."
 
 
