@@ -62,13 +62,13 @@ def suggest(run: Run) -> list[str]:
             f"features alone and measured on validation images."
         ]
     chance = 1 / run.classes
-    share = (run.head_accuracy - chance) / (1 - chance)
-    alike = share >= ALIKE
+    limit = chance + ALIKE * (1 - chance)
+    alike = run.head_accuracy >= limit
     what, why = _RULES[many, alike]
     said = [
         f"{what}: there are {amount}, and source and target are {'alike' if alike else 'different'} (a head on the "
         f"frozen features gets {100 * run.head_accuracy:.1f} % of {run.validation} validation images right, where "
-        f"chance is {100 * chance:.3g} %; the limit is {100 * (chance + ALIKE * (1 - chance)):.1f} %). The reason: {why}."
+        f"chance is {100 * chance:.3g} %; the limit is {100 * limit:.1f} %). The reason: {why}."
     ]
     if many or not alike:
         said.append(_suggest_rate(run.head_rate))
