@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from stages.base.params import read_yaml
 from stages.draw.sweep import draw_sweep, format_results
+from stages.pipeline.candidates import plan_candidates, plan_from_scratch, read_sections
 from stages.tools import sweep
 from tests.conftest import PROJECT, Refusal
 from tests.helpers.copies import ran, run, set_params
@@ -198,6 +202,34 @@ def test_depths_may_begin_with_a_minus(capsys: pytest.CaptureFixture[str]) -> No
     assert "expected different items with commas between them; received 'all,,none'" in capsys.readouterr().err
 
 
+def test_a_backbone_starts_from_the_catalog_or_a_file_and_is_frozen_alike(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    shutil.copy(PROJECT / "recipes" / "default.yaml", path)
+    set_params(tmp_path, {"pretrain": {"image_size": 32}, "finetune": {"head": {"initial": "new", "epochs": 7}}})
+    sections = read_sections(path.read_text(), read_yaml(path))
+    weights = tmp_path / "own.h5"
+    with h5py.File(weights, "w"):
+        pass
+    backbones = {"mobilenet_025": None, "mobilenet_v2_035": str(weights)}
+    groups = plan_candidates(sections, backbones, ["last_block", "all"], ["mobilenet_025_imagenet"])
+    names = [[candidate.name for candidate in group] for group in groups]
+    assert names == [[f"{name}-all", f"{name}-last_block"] for name in backbones]
+    assert [[candidate.frozen for candidate in group] for group in groups] == [[86, 80], [154, 143]]
+    first, second = (YAML(typ="safe").load(group[1].text) for group in groups)
+    assert first["fetch"]["items"] == [*sections.fetch.items, "mobilenet_025_imagenet"]
+    assert first["pretrain"]["source"] == "data/fetch/mobilenet_025_imagenet"
+    assert (second["fetch"]["items"], second["pretrain"]["source"]) == (sections.fetch.items, str(weights))
+    assert (second["extract"]["freeze"], second["extract"]["depths"]) == ("all", ["last_block"])
+    assert second["finetune"]["thawed"]["freeze"] == "last_block"
+    for backbone, expected in (("mnist_cnn", "mnist_cnn"), ("mobilenet_025", "three_conv_cnn")):
+        changed = replace(sections, pretrain=sections.pretrain.model_copy(update={"backbone": backbone}))
+        scratch = YAML(typ="safe").load(plan_from_scratch(changed).text)
+        assert (scratch["pretrain"]["backbone"], scratch["pretrain"]["epochs"]) == (expected, 0)
+        assert scratch["pretrain"]["source"] == sections.split.source
+        thawed = scratch["finetune"]["thawed"]
+        assert (scratch["extract"]["freeze"], thawed["epochs"], thawed["learning_rate"]) == ("none", 37, 0.001)
+
+
 @pytest.mark.parametrize(
     ("arguments", "changes", "said"),
     [
@@ -233,6 +265,7 @@ def test_depths_may_begin_with_a_minus(capsys: pytest.CaptureFixture[str]) -> No
             {"finetune": {"head": {"initial": "new"}}},
             "three_conv_cnn: there are no published weights of three_conv_cnn. Name a file: three_conv_cnn=data/",
         ),
+        ("--backbones vgg16,vgg16=a.h5", {}, "--backbones: expected each name once; received vgg16,vgg16=a.h5."),
         ("--backbones mnist_cnn,vgg16", {}, "vgg16: finetune.head.initial: expected new, because these weights come w"),
         (
             "--backbones mnist_cnn,vgg17",

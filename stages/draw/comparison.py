@@ -132,7 +132,8 @@ def tabulate_differences(results: Results) -> Block:
     together = f", of all {len(rows)} differences together" if len(rows) > 1 else ""
     note = (
         f"In parentheses the {_level(results.confidence)}{together}. won and lost: images that only one of the two "
-        "gets right. The intervals cover the choice of images, not the variation between training runs."
+        "gets right. The intervals cover the choice of images, not the variation between training runs: "
+        "`python -m stages repeat` measures that."
     )
     return Block(f"Difference from {results.names[0]}", columns, rows, notes=(note,))
 

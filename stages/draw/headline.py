@@ -78,7 +78,8 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         Html(f'<div class="cards">{"".join(cards)}</div>'),
         note(
             f"{images} test images, not used in training. The bars are {_level(confidence)}s ({methods}). They "
-            "cover the choice of test images, not the variation between training runs."
+            "cover the choice of test images, not the variation between training runs, which python -m stages repeat "
+            "measures."
         ),
         table(("Measure", *models), rows),
         *([_locked(metrics["locked"], thawed)] if "locked" in metrics else []),

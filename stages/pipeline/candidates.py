@@ -99,7 +99,7 @@ def plan_candidates(
     Raises:
         UserError: a backbone or depth does not exist, or cannot be compared.
     """
-    if not sections.finetune.thawed.epochs:
+    if len(depths) > 1 and not sections.finetune.thawed.epochs:
         raise UserError("finetune.thawed.epochs: expected 1 or more; with 0 nothing is thawed at any depth.")
     groups = []
     for name, source in (backbones or {sections.pretrain.backbone: None}).items():

@@ -137,8 +137,10 @@ def choose_candidates(sections: Sections, options: argparse.Namespace) -> list[l
     if count < 2:
         hint = "`python -m stages layers` shows blocks and layers, `python -m stages backbones` networks."
         raise UserError(f"expected two or more candidates, such as --depths all,last_block; received {count}. {hint}")
-    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     named = {name: source or None for name, _, source in (text.partition("=") for text in options.backbones)}
+    if len(named) < len(options.backbones):
+        raise UserError(f"--backbones: expected each name once; received {','.join(options.backbones)}.")
+    choose_backend(*read_values(PARAMS, "compute", Compute, "backend"))
     groups = plan_candidates(sections, named, depths, read_yaml(CATALOG).keys() if named else ())
     return [*groups, [plan_from_scratch(sections)]] if options.from_scratch else groups
 
