@@ -86,12 +86,13 @@ PYTHON
 
 # Copy finished stages to the remote, then the dvc.lock that names them, and the checkpoints.
 keep() {
+    [[ -e dvc.lock ]] || return 0
     if ! cmp -s dvc.lock $work/dvc.lock; then
         cp dvc.lock $work/pushed
         dvc --wait-for-lock push -q && mv $work/pushed $work/dvc.lock || return
     fi
     local files
-    files=$(cd data && compgen -G '.resume-*' || true)
+    files=$(cd data && ls -d .resume-pretrain .resume-finetune 2>/dev/null || true)
     [[ ! -e data/evaluate/metrics.json ]] || files+=" evaluate/metrics.json"
     # A checkpoint may end while tar reads it: then the next copy is the one to keep.
     tar -cf $work/new.tar -C $work dvc.lock -C ../../../data $files 2>/dev/null || return
