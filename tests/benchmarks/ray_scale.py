@@ -5,9 +5,10 @@
 For each number of images, an archive of ten class folders of JPEGs is generated and split; MobileNet at a quarter of
 its width, with random weights, is frozen up to block_12. Then extract runs on this machine alone, and on a Ray cluster
 of nodes that are processes of this machine: with 1 and with 2 workers. Images per second count the pass, with opening
-the graph and without starting Ray. CPU seconds are those of all processes, Ray's too: they hardly depend on what else
-the machine does. The bytes of all runs are compared. Everything is written to FOLDER (default: the temporary folder),
-which needs 60 kB per image at 96 px, and removed at the end.
+the graph and without starting Ray. CPU seconds are those of the driver and the workers, which depend less on what else
+the machine does; Ray's own processes take a few per cent of a core all the time. The bytes of all runs are compared.
+Everything is written to FOLDER (default: the temporary folder), which needs 60 kB per image at 96 px, and removed at
+the end.
 """
 
 import os
@@ -30,7 +31,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Watched:
-    """The processes of a Ray cluster.
+    """The workers of a Ray cluster.
 
     Attributes:
         begun: CPU seconds of each when the watch began.
@@ -43,7 +44,7 @@ class Watched:
     mib: float = 0
 
     def look(self) -> None:
-        """Look at the processes once: those of Ray that this process started, directly or not."""
+        """Look at the workers once: those that this process started, directly or not."""
         parents, seconds, commands = {}, {}, {}
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, IndexError):  # it has just ended
@@ -54,7 +55,7 @@ class Watched:
             above = number
             while above in parents and above != os.getpid():
                 above = parents[above]
-            if above == os.getpid() and (b"/ray/" in command or command.startswith(b"ray::")):
+            if above == os.getpid() and command.startswith(b"ray::") and b"Agent" not in command:
                 self.last[number] = seconds[number]
                 if command.startswith(b"ray::_compute"):
                     with suppress(OSError, IndexError):
