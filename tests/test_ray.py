@@ -149,7 +149,8 @@ def test_any_number_of_workers_gives_the_bytes_of_one_machine(here: Path, photog
         patiently(cluster.add_node, num_cpus=1)
         with driver(here, cluster) as process:
             said = finish(process)
-        assert f"Ray: connected; {count + 1} nodes, {count} cores\n" in said
+        cores = f"{count} core{'s' * (count > 1)}"
+        assert f"Ray: connected to {cluster.address}; {count + 1} nodes, {cores}\n" in said
         assert content(here / EXTRACT) == content(photographs / EXTRACT)
         assert [path.name for path in (here / "data").glob(".*") if path.name != ".gitignore"] == []
     for stage, folder in (("extract_test", EXTRACT_TEST), ("split", SPLIT)):

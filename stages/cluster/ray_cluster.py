@@ -49,8 +49,10 @@ def connect(stage: str, address: str | None) -> Iterator["RayCluster"]:
         cores = int(ray.cluster_resources().get("CPU", 0))
         if not cores:
             raise UserError("the Ray cluster has no CPUs. Add a node: ray start --address=HOST:PORT")
-        where = "no cluster runs here, so one is started, which ends with this stage" if started else "connected"
-        say(f"Ray: {where}; {len(_alive())} node{'s' * (len(_alive()) > 1)}, {cores} cores")
+        found = f"connected to {ray.get_runtime_context().gcs_address}"
+        where = "no cluster runs here, so one is started, which ends with this stage" if started else found
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        say(f"Ray: {where}; {nodes} node{'s' * (nodes > 1)}, {cores} core{'s' * (cores > 1)}")
         yield RayCluster(stage)
     finally:
         ray.shutdown()
@@ -97,10 +99,6 @@ def _refuse_unreachable(address: str) -> None:
             f"RAY_ADDRESS: nothing answers at {address} ({summarize(error)}). Expected HOST:PORT as `ray start --head` "
             "prints it. Unset it, so that this machine computes alone."
         ) from None
-
-
-def _alive() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
 
 
 class RayCluster:
@@ -154,7 +152,7 @@ def _get(reference: Any) -> Any:
             ) from None
         raise error.cause from None  # as it would end on this machine
     except ray.exceptions.RayError as error:
-        raise UserError(f"the cluster failed, also after {RETRIES} retries: {summarize(error)}") from None
+        raise UserError(f"Ray failed: {summarize(error)}. Earlier results are unchanged; run it again.") from None
 
 
 def _probe(expected: Environment) -> str:
