@@ -240,15 +240,16 @@ def test_a_worker_with_another_or_without_a_library_is_told(here: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_without_a_cluster_one_is_started_and_ends_with_the_stage(here: Path, photographs: Path, alone: None) -> None:
+def test_a_cluster_of_this_machine_ends_with_the_stage(here: Path, photographs: Path, alone: None) -> None:
     said = run("python", "-m", "stages.extract_test", "--ray", cwd=here, fails=True)
     assert "data/extract/boundary.json is missing" in said
-    said = run("python", "-m", "stages.extract", "--ray", cwd=here)
+    said = run("python", "-m", "stages.extract", cwd=here, RAY_ADDRESS="local")
     assert "Ray: no cluster runs here, so one is started, which ends with this stage; 1 node" in said
     assert content(here / EXTRACT) == content(photographs / EXTRACT)
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages.extract", "--ray"],
+        [sys.executable, "-m", "stages.extract"],
         cwd=here,
+        env={**os.environ, "RAY_ADDRESS": "local"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
