@@ -67,6 +67,8 @@ def anchors(page: Path) -> set[str]:
 @functools.cache
 def help_of(module: str) -> str:
     """Return what ``python -m MODULE --help`` prints, without a process of its own."""
+    if module.startswith("stages.") and module.count(".") == 1 and not module.endswith("__"):  # a stage
+        return importlib.import_module(module).__doc__ or ""
     said, before = io.StringIO(), sys.argv
     try:
         sys.argv = [module, "--help"]
