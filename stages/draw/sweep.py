@@ -59,7 +59,7 @@ def _bars(axes: Axes, results: pd.DataFrame, colors: list[str], interval: str) -
     axes.invert_yaxis()
     axes.set_xlim(0, 1.3)  # room for the numbers
     axes.set_xticks(np.linspace(0, 1, 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.set_xlabel(f"validation accuracy with its {interval}", color=INK, fontsize=12)
 
 

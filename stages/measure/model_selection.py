@@ -87,5 +87,5 @@ def describe_choice(compared: int, images: int, confidence: float) -> str:
     limit = "" if least is None else f" below {100 * least:.1f} points"
     return (
         f"the best of {compared} by log loss on {images} validation images; being chosen, it looks better than it is. "
-        f"So few images can show no difference in accuracy{limit} (at {confidence:.3g})"
+        f"{images} images can show no difference in accuracy{limit} (at {confidence:.3g})"
     )
