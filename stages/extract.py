@@ -20,7 +20,8 @@ from stages.cluster.cluster import open_cluster
 from stages.compute.architecture import read_architecture
 from stages.compute.backend import choose_backend
 from stages.images.contract import Contract
-from stages.images.preview import draw_preview, write_preview
+from stages.images.example_views import draw_preview
+from stages.images.preview import write_preview
 from stages.images.split_file import SplitFile
 from stages.schema.compute import Compute
 from stages.schema.extract import Extract
