@@ -223,10 +223,10 @@ def test_a_worker_with_another_or_without_a_library_is_told(here: Path, tmp_path
     (lacking / "onnxruntime").mkdir(parents=True)
     (lacking / "onnxruntime" / "__init__.py").write_text("raise ImportError(\"No module named 'onnxruntime'\")\n")
     bare = tmp_path / "bare"
-    (bare / "yaml").mkdir(parents=True)
-    (bare / "yaml" / "__init__.py").write_text("raise ImportError(\"No module named 'yaml'\")\n")
+    (bare / "tqdm").mkdir(parents=True)
+    (bare / "tqdm" / "__init__.py").write_text("raise ImportError(\"No module named 'tqdm'\")\n")
     for folder, expected in (
-        (bare, r"ImportError: No module named 'yaml'. Install the project's packages there: pip install"),
+        (bare, r"ImportError: No module named 'tqdm'. Install the project's packages there: pip install"),
         (other, r"expected pillow [\d.]+, as on the machine that runs the stage, received pillow 1.0. "),
         (lacking, r"No module named 'onnxruntime'. Install it there as on the machine that runs the stage"),
     ):
