@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what else it would log is an error here, in one line
 
 import ray
 
