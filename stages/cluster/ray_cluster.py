@@ -7,6 +7,7 @@ workers: they need its packages alone.
 import logging
 import os
 import pickle
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -146,9 +147,11 @@ def _get(reference: Any) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if _NO_IMPORT in str(error.cause):  # of this module: the packages that it needs are missing
-            reason = summarize(Exception(str(error.cause).strip().splitlines()[-1]))
+            node = re.search(r"ip=([^)\s]+)", str(error))
+            reason = str(error.cause).strip().splitlines()[-1]
             raise UserError(
-                f"node {error.ip}: {reason}. Install the project's packages there: pip install -e '.[ray]'"
+                f"node {node[1] if node else 'unknown'}: {reason}. Install the project's packages there: "
+                "pip install -e '.[ray]'"
             ) from None
         raise error.cause from None  # as it would end on this machine
     except ray.exceptions.RayError as error:
