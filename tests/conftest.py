@@ -35,7 +35,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _memory(request: pytest.FixtureRequest) -> Iterator[None]:
     """Free the large networks of slow tests, which Keras and reference cycles would keep."""
     yield
-    if request.node.get_closest_marker("slow") and "keras" in sys.modules:
+    if any(map(request.node.get_closest_marker, ("slow", "exhaustive"))) and "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
         gc.collect()
 

@@ -26,7 +26,7 @@ from tests.helpers.published import vary, write_published
 
 SLOW_ONES = [name for name in FAMILIES if name not in QUICK]
 REPRESENTATIVES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_ONES)]
-ROWS = [pytest.param(name, marks=[] if name in (*QUICK, "mnist_cnn") else pytest.mark.slow) for name in BACKBONES]
+ROWS = [pytest.param(name, marks=[] if name in (*QUICK, "mnist_cnn") else pytest.mark.exhaustive) for name in BACKBONES]
 CONSTRUCTORS = {
     name for name, item in vars(keras.applications).items() if name[0].isupper() and inspect.isfunction(item)
 }
@@ -44,6 +44,7 @@ def test_every_network_of_keras_is_in_the_table() -> None:
     assert widths == [0.35, 0.5, 0.75, 1.0, 1.3, 1.4]
 
 
+@pytest.mark.filterwarnings("ignore:.*input_shape. is undefined")  # Keras of sides its weights were not made for
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_what_keras_builds_and_publishes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     row = BACKBONES[name]

@@ -77,7 +77,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("stage", "name"),
     [
-        pytest.param(stage, name, marks=[pytest.mark.slow] if place % 4 else [])
+        pytest.param(stage, name, marks=[pytest.mark.exhaustive] if place % 4 else [])
         for stage, names in READS.items()
         for place, name in enumerate(names.split())
     ],

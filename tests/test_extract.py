@@ -353,7 +353,7 @@ def test_an_interrupted_pass_resumes_and_writes_the_same_bytes(
 def test_a_cluster_writes_the_same_bytes(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, views: int | str, precision: str
 ) -> None:
-    for module in ("transfer.extraction", "images.mixup", "images.preview"):
+    for module in ("transfer.extraction", "images.mixup", "images.example_views"):
         monkeypatch.setattr(f"stages.{module}.WINDOW", 8)
     augment = {**AUGMENT, "mixup": 0.4, "cutmix": 1.0}
     run_with(prepared, views=views, precision=precision, depths=["none"], augment=augment)

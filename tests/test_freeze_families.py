@@ -22,7 +22,7 @@ CASES = [
     ),
     *(("three_conv_cnn", form, "frozen") for form in FORMS),
     *(  # large networks: one case each, which take turns from family to family
-        pytest.param(name, *case, marks=pytest.mark.slow)
+        pytest.param(name, *case, marks=pytest.mark.exhaustive)
         for name, case in zip(
             (name for name in FAMILIES if name not in ("mobilenet_025", "three_conv_cnn")),
             cycle([("layer", "frozen"), ("block", "train"), ("negative", "frozen"), ("count", "train")]),

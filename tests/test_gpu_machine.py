@@ -39,6 +39,7 @@ def clone(hub: Path, name: str) -> Path:
     return there
 
 
+@pytest.mark.slow
 def test_a_machine_that_vanishes_in_the_middle(hub: Path) -> None:
     first = clone(hub, "first")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -55,7 +56,8 @@ def test_a_machine_that_vanishes_in_the_middle(hub: Path) -> None:
 
     second = clone(hub, "second")
     said = run(*SCRIPT, "--commit", "Run it", cwd=second, QUICK_EPOCHS="6", QUICK_END="yes")
-    assert ran(said) == ["finetune", "evaluate"]
+    assert ran(said)[-2:] == ["finetune", "evaluate"]  # extract runs again if it was killed before its copy was made
+    assert "pretrain" not in ran(said)
     assert "going on where a run of this experiment was interrupted" in said
     assert "resuming at epoch 6" in said or "resuming at epoch 5" in said
     assert list(interrupted.iterdir()) == []

@@ -41,7 +41,7 @@ def test_a_change_runs_what_depends_on_it_and_nothing_else(finished: Path, tmp_p
 
     before = params.read_text()
     set_params(here, {"finetune": {"thawed": {"learning_rate": 0.00007}}})
-    assert would_run(here) == ["finetune"]
+    assert would_run(here) == ["finetune", "report"]  # the report shows the rates
     params.write_text(before)
 
     added = here / "data" / "own" / "digits" / "3" / "one_more.jpg"
@@ -116,6 +116,7 @@ def test_git_holds_the_metrics_and_the_tables_alone(finished: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_two_colleagues(finished: Path, tmp_path: Path) -> None:
     hub, storage, first = tmp_path / "hub.git", tmp_path / "storage", tmp_path / "first"
     shutil.copytree(finished, first, symlinks=True)

@@ -75,7 +75,7 @@ def test_the_reader_is_imported_for_such_photographs_alone(monkeypatch: pytest.M
 def test_predict_reads_them(tmp_path: Path) -> None:
     (tmp_path / "IMG_0001.HEIC").write_bytes(TURNED)
     found = SkippedFiles(recursive=False)
-    (_, pixels), *others = find_images([tmp_path], CONTRACT, found)
+    (_, _, pixels), *others = find_images([tmp_path], CONTRACT, found)
     assert (others, found.unread) == ([], [])
     assert (pixels == load(TURNED, CONTRACT)).all()
     assert pixels[1, 1].tolist() == pytest.approx([0, 0, 255], abs=8)

@@ -279,7 +279,7 @@ def test_what_a_graph_does_not_allow_is_found_by_check(here: Path, changes: dict
     set_params(here, changes)
     sections, found = check.read_sections()
     assert found == []
-    assert check.describe_freeze(sections) == ("", [f"params.yaml: {said}"])
+    assert check.describe_freeze(sections)[:2] == ("", [f"params.yaml: {said}"])
 
 
 @pytest.mark.parametrize(

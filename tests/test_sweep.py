@@ -41,6 +41,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     sweep.main()
 
 
+@pytest.mark.slow
 def test_each_depth_is_an_experiment_and_the_workspace_stays(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -121,6 +122,7 @@ def killed(here: Path) -> Path:
     return here
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_next_sweep_starts_from_what_was_there(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:

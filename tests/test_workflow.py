@@ -28,6 +28,7 @@ def test_what_is_committed_with_its_results_passes(there: Path) -> None:
     step(there, LOCKED)
 
 
+@pytest.mark.slow
 def test_code_or_params_without_their_results_fail(there: Path) -> None:
     script = there / "stages" / "report.py"
     before = script.read_text()
