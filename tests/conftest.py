@@ -10,10 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from stages.compute.backend import ensure_backend
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the stages do; JAX, imported first, would let TensorFlow log
+settings.register_profile("busy machines", deadline=None)
+settings.load_profile("busy machines")
 ensure_backend()  # as the stages do, also where a test imports Keras before them
 PROJECT = Path(__file__).resolve().parents[1]
 Refusal = Callable[..., str]

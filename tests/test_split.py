@@ -100,10 +100,10 @@ def test_more_images_in_one_class_leave_the_others_as_they_were(
     )
     for name in others:
         assert of_class(before, name) == of_class(after, name)
-    # In the class itself an image moves only because a boundary between splits did, so few do.
+    # In the class itself an image moves only because a boundary between splits did, by rounding once more.
     side = {source: split for split, members in of_class(before, grown).items() for source in members}
     moved = [s for split, members in of_class(after, grown).items() for s in members if side.get(s, split) != split]
-    assert len(moved) <= 2 * more
+    assert len(moved) <= 2 * more + 1
 
 
 @given(st.integers(3, 60))
