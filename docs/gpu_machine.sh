@@ -6,7 +6,8 @@
 #     bash docs/gpu_machine.sh --commit "Freeze block5"          also commit and push dvc.lock and the metrics
 #
 # After a disconnect run the same command again, here or in a new clone of the same commit. Finished stages and training
-# checkpoints are copied to the DVC remote while it runs; nothing but the latest minute is computed again.
+# checkpoints are copied to the DVC remote while it runs. Of a training, only the latest minute is computed again; any
+# other stage that was interrupted starts over on a new machine.
 #
 #     --remote FOLDER|URL   DVC remote for this clone only (default, or "": the project's)
 #     --commit MESSAGE      commit the results to the current branch, and push the branch

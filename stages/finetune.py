@@ -11,6 +11,7 @@ from pathlib import Path
 from stages.base.errors import UserError
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
+from stages.base.resume import find_kept
 from stages.base.stage import stage
 from stages.compute.architecture import FEATURES
 from stages.compute.backend import choose_backend
@@ -40,8 +41,7 @@ def main() -> None:
 
     inputs = Inputs(PRETRAIN, EXTRACT, activations, val)
     with replace_folder(FINETUNE) as folder:
-        checkpoints = FINETUNE.with_name(f".resume-{FINETUNE.name}")
-        train(params, inputs, folder, precision=precision, devices=devices, checkpoints=checkpoints)
+        train(params, inputs, folder, precision=precision, devices=devices, checkpoints=find_kept(FINETUNE))
 
 
 def check(params: Finetune, activations: Description, val: SplitFile) -> None:

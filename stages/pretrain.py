@@ -13,6 +13,7 @@ from stages.backbones.registry import find_backbone
 from stages.backbones.source import find_source
 from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
+from stages.base.resume import find_kept
 from stages.base.stage import stage
 from stages.compute.backend import choose_backend
 from stages.schema.compute import Compute
@@ -38,8 +39,7 @@ def main() -> None:
     from stages.backbones.pretraining import make_backbone  # here: it imports the framework
 
     with replace_folder(PRETRAIN) as folder:
-        checkpoints = PRETRAIN.with_name(f".resume-{PRETRAIN.name}")
-        make_backbone(folder, params, source, devices=devices, checkpoints=checkpoints)
+        make_backbone(folder, params, source, devices=devices, checkpoints=find_kept(PRETRAIN))
 
 
 if __name__ == "__main__":

@@ -118,9 +118,9 @@ class Repository:
         file.write_bytes(content)
         return md5
 
-    def lose(self, path: str, rev: str = "HEAD") -> None:
-        """Remove what a revision has at this path from the cache."""
-        lock = yaml.safe_load(run("git", "show", f"{rev}:dvc.lock", cwd=self.path))
+    def lose(self, path: str) -> None:
+        """Remove what HEAD has at this path from the cache."""
+        lock = yaml.safe_load(run("git", "show", "HEAD:dvc.lock", cwd=self.path))
         outs = {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage["outs"]}
         (self.cache / outs[path][:2] / outs[path][2:]).unlink()
 

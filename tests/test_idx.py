@@ -20,7 +20,7 @@ ARRAYS = st.sampled_from(["u1", "i1", "<i2", ">i4", "<f4", "<f8"]).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(array=ARRAYS, name=st.sampled_from(["a-idx", "a-idx.gz"]))
 def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray, name: str) -> None:
     path = tmp_path_factory.mktemp("idx") / name

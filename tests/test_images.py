@@ -299,7 +299,7 @@ def test_a_bomb_between_pillows_warning_and_its_error_is_refused() -> None:
         decode(white(10_000))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_bytes_give_an_image_or_a_reason_and_nothing_else(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO"]))
@@ -316,7 +316,7 @@ def contract(size: int = 16, channels: int = 3, **changes: str) -> Contract:
     return Contract(size, channels, **{**plain, **changes})  # type: ignore[arg-type]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     width=st.integers(1, 60),
     height=st.integers(1, 60),

@@ -159,7 +159,7 @@ def test_a_dark_patch_is_refused_and_a_thick_upright_line_is_not() -> None:
     assert written(line).any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     gray=arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))),
     side=st.integers(1, 40),

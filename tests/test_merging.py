@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from stages.splitting.lock_table import read_rows
 from stages.tools import check
 from tests.conftest import PROJECT, Refusal
-from tests.helpers.copies import commit, name_author, ran, run, set_params
+from tests.helpers.copies import clone, commit, ran, run, set_params
 from tests.helpers.quick_pipeline import quick_pipeline
 
 BRANCHES: dict[str, dict[str, object]] = {
@@ -36,9 +36,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hub
 
 
-def clone(hub: Path, there: Path, branch: str) -> Path:
-    run("git", "clone", "-q", "-b", branch, str(hub), str(there), cwd=hub)
-    name_author(there)
+def clone_pulled(hub: Path, there: Path, branch: str) -> Path:
+    clone(hub, there, branch)
     run("dvc", "pull", "-q", cwd=there)
     return there
 
@@ -58,7 +57,7 @@ def unmerged(here: Path) -> list[str]:
 def test_both_orders_give_the_same_result(hub: Path, tmp_path: Path, command: str, finish: str) -> None:
     locks = []
     for ours, theirs in (("freeze", "confidence"), ("confidence", "freeze")):
-        here = clone(hub, tmp_path / ours, ours)
+        here = clone_pulled(hub, tmp_path / ours, ours)
         run("git", command, f"origin/{theirs}", cwd=here, fails=True)
         assert unmerged(here) == RESULTS, "params.yaml merges by itself"
         assert ran(run("dvc", "repro", "--pull", cwd=here)) == ["evaluate"], "what others have pushed was run again"
@@ -73,7 +72,7 @@ def test_both_orders_give_the_same_result(hub: Path, tmp_path: Path, command: st
 def test_a_conflict_in_params_is_resolved_by_hand(
     hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refusal
 ) -> None:
-    here = clone(hub, tmp_path / "clone", "freeze")
+    here = clone_pulled(hub, tmp_path / "clone", "freeze")
     run("git", "merge", "origin/freeze_less", cwd=here, fails=True)
     assert unmerged(here) == [*RESULTS, "params.yaml"]
     assert "YAML" in run("dvc", "repro", "--pull", cwd=here, fails=True)
@@ -105,7 +104,7 @@ def test_check_names_files_with_conflict_markers(
 
 
 def test_locked_images_of_both_branches_stay_locked(hub: Path, tmp_path: Path) -> None:
-    here = clone(hub, tmp_path / "clone", "main")
+    here = clone_pulled(hub, tmp_path / "clone", "main")
     table, header = here / "data" / "tables" / "split.csv", "pixels,class,split\n"
     table.parent.mkdir()
     table.write_text(header)
@@ -120,7 +119,7 @@ def test_locked_images_of_both_branches_stay_locked(hub: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_merge_driver_of_dvc_merges_added_images(hub: Path, tmp_path: Path) -> None:
-    here = clone(hub, tmp_path / "clone", "main")
+    here = clone_pulled(hub, tmp_path / "clone", "main")
     images = here / "data" / "own" / "photographs"
     images.mkdir(parents=True)
 

@@ -120,7 +120,6 @@ def test_a_share_is_exact_where_it_can_be() -> None:
 
 
 @given(classes_and_sizes, amounts, st.integers(0, 5), st.booleans())
-@settings(deadline=None)
 def test_a_train_seed_draws_train_and_val_anew_and_no_test_image(
     sizes: dict[str, int], asked: dict[str, Amount], seed: int, divided: bool
 ) -> None:
@@ -593,7 +592,7 @@ def test_mnist_is_split_as_published(shared: Path) -> None:
     assert len(splits["test"]) + sum(entry.source.startswith("test") for entry in duplicates) == 1000
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=50))
 def test_examined_images_come_in_the_order_given(looks: list[int]) -> None:
     def encoded(look: int) -> bytes:

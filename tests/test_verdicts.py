@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.training.advice import ALIKE, FEW, Plan, Run, suggest, warn
@@ -26,7 +26,6 @@ def falling(start: float, share: float, epochs: int) -> np.ndarray:
     return np.asarray(start * share ** np.arange(epochs))
 
 
-@settings(deadline=None)
 @given(Floats, st.floats(0.6, 0.9), st.integers(2, 20), st.integers(3, 20), st.floats(0.06, 0.5))
 def test_over_fitting_is_dated_wherever_it_begins(
     start: float, share: float, before: int, after: int, slope: float
@@ -37,7 +36,6 @@ def test_over_fitting_is_dated_wherever_it_begins(
     assert f"over-fitting from epoch {before + 1}: validation loss rose from {falls[-1]:.3g} to" in said
 
 
-@settings(deadline=None)
 @given(Floats, st.floats(0.5, 0.95), st.integers(3, 40))
 def test_a_loss_that_still_falls_asks_for_more_epochs(start: float, share: float, epochs: int) -> None:
     val = falling(start, share, epochs)
@@ -50,7 +48,6 @@ def test_a_loss_that_still_falls_asks_for_more_epochs(start: float, share: float
     assert "finetune.thawed.epochs" in said
 
 
-@settings(deadline=None)
 @given(Floats, st.integers(2, 40), st.integers(0, 1000))
 def test_noise_around_a_constant_is_no_trend(level: float, epochs: int, seed: int) -> None:
     noise = 1 + 0.01 * np.random.default_rng(seed).uniform(-1, 1, (2, epochs))
@@ -59,7 +56,6 @@ def test_noise_around_a_constant_is_no_trend(level: float, epochs: int, seed: in
     assert "over-fitting" not in said
 
 
-@settings(deadline=None)
 @given(st.integers(4, 30), st.floats(1.2, 5))
 def test_a_training_loss_that_jumps_up_and_down_means_a_high_rate(epochs: int, factor: float) -> None:
     loss = np.array([1.0, factor] * epochs)[:epochs]
@@ -84,7 +80,6 @@ def test_without_validation_or_epochs_nothing_is_made_up() -> None:
     assert judge(history(np.zeros(0), None)) == []
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), min_size=1, max_size=30), st.sampled_from(["head", "thawed"])
 )

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import PROJECT
-from tests.helpers.copies import run, set_params
+from tests.helpers.copies import clone, run, set_params
 
 WORKFLOW = YAML(typ="safe").load(PROJECT / ".github" / "workflows" / "check.yml")
 STEPS = {step["name"]: step["run"] for step in WORKFLOW["jobs"]["check"]["steps"] if "run" in step}
@@ -15,8 +15,7 @@ VALID, LOCKED = "Are params.yaml and dvc.yaml valid?", "Does dvc.lock match para
 
 @pytest.fixture
 def there(finished: Path, tmp_path: Path) -> Path:
-    run("git", "clone", "-q", str(finished), str(tmp_path / "clone"), cwd=tmp_path)
-    return tmp_path / "clone"
+    return clone(finished, tmp_path / "clone")
 
 
 def step(there: Path, name: str, fails: bool = False) -> str:

@@ -12,15 +12,6 @@ if TYPE_CHECKING:
     from stages.backbones.pretrained import Pretrained
 
 
-def describe_backbone(params: Pretrain) -> Architecture:
-    """Return the architecture of the backbone; raises what ``build_backbone`` raises.
-
-    Args:
-        params: the section ``pretrain``.
-    """
-    return build_backbone(params)[0]
-
-
 def build_backbone(params: Pretrain) -> "tuple[Architecture, Pretrained | None]":
     """Return the backbone's architecture, and what ``build_pretrained`` returns; None if it is an ONNX graph.
 

@@ -1,7 +1,6 @@
 """Read the pixels of a whole data set into one file, to pretrain on."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from stages.backbones.leakage import pixel_hash
 from stages.base.arrays import ArrayFile, ArrayWriter
 from stages.base.errors import UserError
 from stages.base.prefetch import map_in_threads
+from stages.base.processor import count_cores
 from stages.base.terminal import format_size, say, show_progress
 from stages.images.bit_depth import Extent, find_range, format_range, is_deep, measure_extent
 from stages.images.contract import Contract
@@ -86,7 +86,7 @@ def read_pixels(source: Path, contract: Contract, file: Path) -> Pixels:
         )
     writer, read = ArrayWriter(file, len(samples)), list[_Read]()
     chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
-    cores = os.cpu_count() or 1
+    cores = count_cores()
     bar = show_progress(chunks, f"reading {source.name}", len(chunks), f"x {_CHUNK} images")
     for pixels, found in map_in_threads(lambda chunk: _read_chunk(chunk, contract), bar, cores, cores + 2):
         writer.add(pixels)
@@ -168,7 +168,7 @@ def _read_deep(samples: Sequence[Sample], contract: Contract, read: list[_Read],
     def fill(place: int) -> _Read:
         return _read(samples[place], contract, rows[place], deep=True)
 
-    cores = os.cpu_count() or 1
+    cores = count_cores()
     for place, filled in zip(places, map_in_threads(fill, places, cores, cores + 2), strict=True):
         read[place] = filled
     rows.flush()

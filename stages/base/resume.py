@@ -1,6 +1,6 @@
 """Resume an interrupted run from what it left in a folder outside its outs, which DVC deletes before each run.
 
-What it left is discarded if a param, the code, an input, a library or the kind of processor has changed since.
+What it left is discarded if a param, the code, an input, a library or a device has changed since.
 """
 
 import json
@@ -15,6 +15,11 @@ from stages.base.terminal import say
 
 STAGES = Path(__file__).resolve().parents[1]
 _MARK = "run.json"
+
+
+def find_kept(folder: Path) -> Path:
+    """Return the folder beside an output folder for what an interrupted run has written."""
+    return folder.with_name(f".resume-{folder.name}")
 
 
 @contextmanager

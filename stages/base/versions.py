@@ -46,12 +46,12 @@ def find_differences(names: Iterable[str] | None = None) -> list[str]:
     Args:
         names: the libraries to compare; by default all recorded ones.
     """
-    recorded, found = _read(_VERSIONS), []
-    for name in recorded if names is None else names:
-        installed = find_version(name)
-        if name in recorded and installed and installed != str(recorded[name]):
-            found.append(f"{name} {recorded[name]} (installed: {installed})")
-    return found
+    recorded = _read(_VERSIONS)
+    return [
+        f"{name} {recorded[name]} (installed: {found})"
+        for name, found in list_installed(names).items()
+        if name in recorded and found != str(recorded[name])
+    ]
 
 
 def find_version(name: str) -> str | None:

@@ -7,7 +7,7 @@ import pandas as pd
 from stages.draw.block import MINUS, Block
 from stages.draw.page import Html
 from stages.measure.model_selection import describe_choice, find_detectable_difference
-from stages.measure.paired import Difference, Results, select_flips
+from stages.measure.paired import Difference, Results
 
 LISTED = 10  # rows of a long table that a text shows
 
@@ -188,7 +188,7 @@ def tabulate_flips(results: Results) -> list[Block]:
             (row["source"], row["class"], row["wrong"], format_confidence(row["wrong_confidence"]))
             for _, row in flips.iterrows()
         ]
-        for flips in select_flips(results.tables[0], results.tables[results.rival])
+        for flips in results.flips
     ]
     columns = ("image", "class", "wrongly predicted", "confidence")
     return [

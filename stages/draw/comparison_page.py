@@ -16,7 +16,7 @@ from stages.draw.comparison import (
 from stages.draw.overlaid_curves import COLORS, draw_overlaid
 from stages.draw.page import Html, document, note, picture, section, sheet
 from stages.draw.sheets import Group, Tile
-from stages.measure.paired import Results, select_flips
+from stages.measure.paired import Results
 
 PICTURES = 24  # of each kind of flip
 
@@ -62,19 +62,17 @@ def render_page(
 
 def select_pictured(results: Results) -> list[str]:
     """Return the hashes of the images to show."""
-    flips = select_flips(results.tables[0], results.tables[results.rival])
-    return [str(sha256) for rows in flips for sha256 in rows.index[:PICTURES]]
+    return [str(sha256) for rows in results.flips for sha256 in rows.index[:PICTURES]]
 
 
 def _render_results(
     results: Results, sizes: Sequence[Mapping[str, str]], pictures: Mapping[str, bytes]
 ) -> Iterator[Html]:
     yield from map(render_block, tabulate_results(results, sizes, ranges=True))
-    flips = select_flips(results.tables[0], results.tables[results.rival])
     blocks = tabulate_flips(results)
     groups = [
         _group(rows, pictures, block.heading, right)
-        for rows, block, right in zip(flips, blocks, (False, True), strict=True)
+        for rows, block, right in zip(results.flips, blocks, (False, True), strict=True)
         if len(rows)
     ]
     if any(group.tiles for group in groups):

@@ -14,7 +14,7 @@ from stages.draw.curves import scale_losses
 from stages.draw.style import BLUE, INK, VERMILION, save, style_axes
 
 # Okabe and Ito's colors without yellow, which is too light for a line: told apart with any kind of color vision.
-COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
 
 
 def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
@@ -53,14 +53,28 @@ def draw_overlaid(histories: Mapping[str, pd.DataFrame], path: Path) -> None:
     save(figure, path, dpi=160)
 
 
-def _lines(axes: Axes, history: pd.DataFrame, measure: str, color: str, width: float) -> None:
-    validated = history[f"val_{measure}"].notna().any()
+def draw_phases(axes: Axes, history: pd.DataFrame, column: str, style: str, color: str, width: float) -> None:
+    """Draw a curve over all phases.
+
+    Args:
+        axes: to draw on.
+        history: of a training.
+        column: of ``history``.
+        style: of the line, as Matplotlib names it.
+        color: likewise.
+        width: likewise, in points.
+    """
     # No line joins the phases: the second starts from the first one's best epoch, not from its last.
     for _, rows in history.groupby("phase", sort=False):
         marker = "." if len(rows) == 1 else ""
-        axes.plot(rows["epoch"], rows[measure], "--", marker=marker, color=color, linewidth=width / 2)
-        if validated:
-            axes.plot(rows["epoch"], rows[f"val_{measure}"], "-", marker=marker, color=color, linewidth=width)
+        axes.plot(rows["epoch"], rows[column], style, marker=marker, color=color, linewidth=width)
+
+
+def _lines(axes: Axes, history: pd.DataFrame, measure: str, color: str, width: float) -> None:
+    validated = history[f"val_{measure}"].notna().any()
+    draw_phases(axes, history, measure, "--", color, width / 2)
+    if validated:
+        draw_phases(axes, history, f"val_{measure}", "-", color, width)
     kept = history[history["kept"] == 1]
     watched = f"val_{measure}" if validated else measure
     axes.plot(

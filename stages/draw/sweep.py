@@ -13,11 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from stages.base.table import format_table
-from stages.draw.style import BLUE, INK, VERMILION, save, style_axes
+from stages.draw.overlaid_curves import COLORS, draw_phases
+from stages.draw.style import INK, save, style_axes
 from stages.measure.model_selection import describe_choice
-
-# Okabe and Ito's colors without yellow: told apart with any kind of color vision.
-_COLORS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", INK)
 
 
 def draw_sweep(results: pd.DataFrame, histories: Mapping[str, pd.DataFrame], confidence: float, path: Path) -> None:
@@ -32,12 +30,13 @@ def draw_sweep(results: pd.DataFrame, histories: Mapping[str, pd.DataFrame], con
     figure = Figure(figsize=(8.4, 4.6 + 0.42 * len(results)), layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=(0.42 * len(results) + 0.6, 4))
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(results)))
-    colors = dict(zip(results["name"], _COLORS if len(results) <= len(_COLORS) else shades, strict=False))
+    colors = dict(zip(results["name"], COLORS if len(results) <= len(COLORS) else shades, strict=False))
     style_axes(top, grid="x")
     style_axes(bottom)
     _bars(top, results, [colors[name] for name in results["name"]], f"{100 * confidence:.4g} % interval")
     for name, history in histories.items():
-        _curves(bottom, history, colors[name])
+        for column, style in (("loss", "--"), ("val_loss", "-")):
+            draw_phases(bottom, history, column, style, colors[name], 1.6)
     bottom.set_yscale("log")
     bottom.set_xlabel("epoch", color=INK, fontsize=12)
     bottom.set_ylabel("loss", color=INK, fontsize=12)
@@ -61,14 +60,6 @@ def _bars(axes: Axes, results: pd.DataFrame, colors: list[str], interval: str) -
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.set_xlabel(f"validation accuracy with its {interval}", color=INK, fontsize=12)
-
-
-def _curves(axes: Axes, history: pd.DataFrame, color: str) -> None:
-    for column, style in (("loss", "--"), ("val_loss", "-")):
-        # No line joins the phases: the second starts from the first one's best epoch, not from its last.
-        for _, rows in history.groupby("phase", sort=False):
-            marker = "." if len(rows) == 1 else ""
-            axes.plot(rows["epoch"], rows[column], style, marker=marker, color=color, linewidth=1.6)
 
 
 def format_results(results: pd.DataFrame, images: int, confidence: float) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A folder of pictures of what in each image speaks for its predicted class."""
+"""A folder of pictures of which parts of each image support its predicted class."""
 
 from collections import Counter
 from pathlib import Path

@@ -4,15 +4,17 @@ python -m stages predict photo.jpg      the command that does so
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from stages.base.errors import UserError, summarize
 from stages.compute.exported import Run, open_keras, open_litert, open_onnx, open_saved_model
-from stages.compute.graphs.edit import read
 from stages.compute.native_logs import silence_native_logs
 from stages.formats.card import FILES, read_card
+
+if TYPE_CHECKING:
+    import onnx
 
 _OPENERS = {"onnx": open_onnx, "litert": open_litert, "keras": open_keras, "saved_model": open_saved_model}
 
@@ -63,9 +65,13 @@ class Runner:
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *batches])
 
     @property
-    def graph(self) -> onnx.ModelProto | None:
+    def graph(self) -> "onnx.ModelProto | None":
         """The model as a graph; None if its format is another."""
-        return read(self._folder / FILES["onnx"]) if self.format == "onnx" else None
+        if self.format != "onnx":
+            return None
+        from stages.compute.graphs.edit import read  # here: it imports onnx, which predicting does not need
+
+        return read(self._folder / FILES["onnx"])
 
     def _try_out(self, path: Path) -> None:
         size, channels, classes = self.contract.size, self.contract.channels, len(self.classes)

@@ -107,9 +107,7 @@ def measure_calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int
         probabilities: float64 (n, classes).
         bins: how many.
     """
-    confidences = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    confidences, right, places = _bin(labels, probabilities, bins)
     # A bin's |accuracy - confidence| times its share of the images is |sum of (right - confidence)| / images.
     gaps = np.bincount(places, weights=right - confidences, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
@@ -124,9 +122,7 @@ def measure_reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int
         bins: how many.
         confidence: of the Wilson intervals of the accuracies.
     """
-    confidences = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    confidences, right, places = _bin(labels, probabilities, bins)
     rows = []
     for place in np.unique(places):
         inside = places == place
@@ -134,6 +130,13 @@ def measure_reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int
         row = {"images": inside.sum(), "confidence": confidences[inside].mean(), "accuracy": right[inside].mean()}
         rows.append({**row, "accuracy_low": low, "accuracy_high": high})
     return pd.DataFrame(rows).round(DECIMALS)
+
+
+def _bin(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each image's confidence, whether it is predicted correctly, and its bin."""
+    confidences = probabilities.max(axis=1)
+    places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
+    return confidences, probabilities.argmax(axis=1) == labels, places
 
 
 def measure_classes(labels: np.ndarray, probabilities: dict[str, np.ndarray], classes: Sequence[str]) -> pd.DataFrame:

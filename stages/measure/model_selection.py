@@ -23,7 +23,7 @@ def measure_predictions(table: pd.DataFrame, confidence: float, model: str = "fi
         confidence: of the interval, such as 0.95.
         model: ``finetuned`` or ``head``.
     """
-    right = table[f"{model}_predicted"] == table["class"]
+    right = is_right(table, model)
     low, high = bound_accuracy(int(right.sum()), len(right), confidence)
     measured = {
         "log_loss": float(table[f"{model}_loss"].mean()),
@@ -34,6 +34,16 @@ def measure_predictions(table: pd.DataFrame, confidence: float, model: str = "fi
     if is_skewed(table["class"]):
         measured["balanced_accuracy"] = float(right.groupby(table["class"]).mean().mean())
     return measured
+
+
+def is_right(table: pd.DataFrame, model: str = "finetuned") -> pd.Series:
+    """Return whether each image is predicted correctly.
+
+    Args:
+        table: predictions, as ``stages.measure.predictions.tabulate`` makes them.
+        model: ``finetuned`` or ``head``.
+    """
+    return table[f"{model}_predicted"] == table["class"]
 
 
 def is_skewed(classes: pd.Series) -> bool:

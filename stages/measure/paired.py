@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import comb, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from stages.base.errors import UserError
 from stages.measure.intervals import measure_difference
 from stages.measure.metrics import measure_calibration
-from stages.measure.model_selection import measure_predictions
+from stages.measure.model_selection import is_right, measure_predictions
 
 MODEL = "finetuned"  # of the two that finetune writes, the one that is used
 _COLUMNS = ["source", "sha256", "label", "class"]
@@ -75,6 +76,11 @@ class Results:
         """The place of the best model but the first, with which the first is compared image by image."""
         return next(place for place in self.ranking if place)
 
+    @cached_property
+    def flips(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The images that only the first model gets right, and those that only its rival does: ``select_flips``."""
+        return select_flips(self.tables[0], self.tables[self.rival])
+
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """Return the predictions of the fine-tuned model, indexed by the hash of each image's file.
@@ -87,7 +93,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """
     columns = [*_COLUMNS, *(f"{MODEL}_{name}" for name in _MEASURES)]
     table: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
-    return table.set_index("sha256").assign(right=(table[f"{MODEL}_predicted"] == table["class"]).to_numpy())
+    return table.set_index("sha256").assign(right=is_right(table, MODEL).to_numpy())
 
 
 def align(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

@@ -1,5 +1,6 @@
 """Run the pipeline with several versions of params.yaml, save each as an experiment, and restore the workspace."""
 
+import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from stages.base.files import replace_file
 from stages.base.folders import lock_folder
 from stages.base.terminal import say
 from stages.pipeline.damage import find_broken_state
-from stages.pipeline.experiments import check_repository, stream_dvc
+from stages.pipeline.experiments import check_repository, save_experiment, stream_dvc
 from stages.pipeline.workspace import BEFORE, check_outputs, preserve_workspace, restore_workspace
 
 _RUNNING = "Running stage '"
@@ -55,6 +56,21 @@ class Series:
         started = time.monotonic()
         stream_dvc("repro", target, tell=tell)
         return time.monotonic() - started, f"{_RUNNING}finetune':" in lines
+
+    def measure(self, name: str, text: str, files: Sequence[Path]) -> float:
+        """Run the pipeline up to ``evaluate`` and save it as an experiment.
+
+        Args:
+            name: of the experiment.
+            text: of params.yaml.
+            files: see ``save_experiment``.
+
+        Returns:
+            The seconds it took; NaN if finetune came from the cache.
+        """
+        seconds, trained = self.run(text, "evaluate")
+        save_experiment(name, "evaluate", files)
+        return round(seconds, 1) if trained else math.nan
 
 
 def restore_killed() -> bool:

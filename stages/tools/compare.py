@@ -190,7 +190,7 @@ def read_cached(files: Files, name: str, path: Path) -> pd.DataFrame:
         check_names(COLUMNS[path], map(str, table))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"{path} of {name} cannot be read ({summarize(error)[:200]}). Another version of the project may have "
+            f"{path} of {name} cannot be read ({summarize(error)}). Another version of the project may have "
             f"written it; or it is damaged, which `python -m stages check --data` finds."
         ) from None
     return table

@@ -5,7 +5,7 @@
     python -m stages predict - --json < photo.jpg           an image on standard input, as JSON
     python -m stages predict photo.jpg --model copied/      a model exported elsewhere
     python -m stages predict photo.jpg --imagenet vgg16     a published network, which names ImageNet's 1,000 classes
-    python -m stages predict photos/ --explain maps/        also draw what in each image speaks for its class
+    python -m stages predict photos/ --explain maps/        also draw which parts of each image support its class
 
 Files are recognized by content, as in split; a folder's other files are skipped and listed on stderr. Exit code: 0 if
 every image was read, 1 if one could not be (stderr says why), 2 without a model or for a wrong command line.
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,13 +29,14 @@ from stages.base.errors import UserError
 from stages.base.stage import stage
 from stages.base.table import format_table, make_printable
 from stages.base.terminal import read_width, show_progress
-from stages.explain.explainer import Explainer
-from stages.explain.map_folder import MapFolder
 from stages.formats.runner import BATCH, Runner
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
 from stages.images.load import load
 from stages.sources.tree import is_hidden, is_image
+
+if TYPE_CHECKING:
+    from stages.explain.map_folder import MapFolder
 
 EXPORT, FETCH = Path("data/export"), Path("data/fetch")
 
@@ -105,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--explain",
         type=Path,
         metavar="DIR",
-        help="write NAME_explained.jpg for each image into DIR: what in it speaks for its class",
+        help="write NAME_explained.jpg for each image into DIR: which parts of it support its class",
     )
     return parser
 
@@ -128,7 +129,7 @@ def open_model(exported: Path, imagenet: str | None, weights: Path | None) -> Ru
     return PublishedClassifier(imagenet, FETCH, weights)
 
 
-def open_map_folder(folder: Path, runner: Runner | PublishedClassifier) -> MapFolder:
+def open_map_folder(folder: Path, runner: Runner | PublishedClassifier) -> "MapFolder":
     """Return the folder for pictures of what speaks for a class.
 
     Args:
@@ -142,6 +143,9 @@ def open_map_folder(folder: Path, runner: Runner | PublishedClassifier) -> MapFo
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--explain: expected a folder; {folder}: {(error.strerror or str(error)).lower()}.") from None
+    from stages.explain.explainer import Explainer  # here: they import onnx and ONNX Runtime
+    from stages.explain.map_folder import MapFolder
+
     graph = runner.graph if isinstance(runner, Runner) else None
     return MapFolder(folder, Explainer(graph, runner.probabilities, BATCH), runner.contract)
 

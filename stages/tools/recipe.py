@@ -8,11 +8,11 @@ A recipe is a complete experiment: recipes/default.yaml with the changes of reci
 """
 
 import argparse
-import subprocess
 from pathlib import Path
 
 from stages.base.errors import UserError, suggest
 from stages.base.files import replace_file
+from stages.base.git_command import run_git
 from stages.base.params import read_yaml
 from stages.base.stage import stage
 from stages.base.table import format_table
@@ -82,12 +82,10 @@ def is_recipe(text: str, texts: dict[str, str]) -> bool:
 
 def has_edits() -> bool:
     """Whether params.yaml has uncommitted edits, or git cannot tell."""
-    command = ["git", "status", "--porcelain", "--", str(PARAMS)]
     try:
-        status = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git: it cannot be told
+        return bool(run_git("status", "--porcelain", "--", str(PARAMS)))
+    except UserError:
         return True
-    return status.returncode != 0 or bool(status.stdout.strip())
 
 
 if __name__ == "__main__":

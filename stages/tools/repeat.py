@@ -28,10 +28,9 @@ from stages.base.params import read_section, read_yaml
 from stages.base.stage import stage
 from stages.base.table import format_table
 from stages.measure.intervals import bound_accuracy, measure_difference
-from stages.measure.model_selection import measure_predictions
+from stages.measure.model_selection import is_right, measure_predictions
 from stages.measure.repeated import bound_over_runs
 from stages.pipeline.candidates import Sections, read_sections
-from stages.pipeline.experiments import save_experiment
 from stages.pipeline.recipes import apply_recipe
 from stages.pipeline.series import Series, open_series, restore_killed
 from stages.schema.evaluate import Evaluate
@@ -142,8 +141,7 @@ def run_all(series: Series, texts: list[str], confidence: float) -> tuple[pd.Dat
     rows, tables = [], []
     for number, text in enumerate(texts, start=1):
         print(f"run {number} of {len(texts)}", flush=True)
-        seconds, trained = series.run(text, "evaluate")
-        save_experiment(f"repeat-{number}", "evaluate", [METRICS])
+        seconds = series.measure(f"repeat-{number}", text, [METRICS])
         row: dict[str, Any] = {"run": number}
         if VAL.exists():
             with refuse_damaged(VAL, "predictions"):
@@ -153,7 +151,7 @@ def run_all(series: Series, texts: list[str], confidence: float) -> tuple[pd.Dat
             tables.append(pd.read_parquet(PREDICTIONS))
             right = {name: is_right(tables[-1], name).mean() for name in list_models(tables[-1])}
         row |= {f"test_{name}": accuracy for name, accuracy in right.items()}
-        rows.append(row | {"seconds": round(seconds, 1) if trained else np.nan})
+        rows.append(row | {"seconds": seconds})
     if any(list(table["sha256"]) != list(tables[0]["sha256"]) for table in tables):
         raise UserError("expected the same test images in each run; the data set changed meanwhile. Run it again.")
     return pd.DataFrame(rows), tables
@@ -162,11 +160,6 @@ def run_all(series: Series, texts: list[str], confidence: float) -> tuple[pd.Dat
 def list_models(predictions: pd.DataFrame) -> list[str]:
     """Return the models that were measured."""
     return [model for model in MODELS if f"{model}_predicted" in predictions]
-
-
-def is_right(predictions: pd.DataFrame, model: str) -> np.ndarray:
-    """Return whether each image is predicted correctly, bool (n,)."""
-    return (predictions[f"{model}_predicted"] == predictions["class"]).to_numpy()
 
 
 def measure_runs(tables: list[pd.DataFrame], confidence: float) -> pd.DataFrame:

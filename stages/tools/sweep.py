@@ -30,9 +30,8 @@ from stages.compute.backend import choose_backend
 from stages.draw import tables
 from stages.draw.sweep import draw_sweep, format_results
 from stages.measure.intervals import measure_difference
-from stages.measure.model_selection import measure_predictions
+from stages.measure.model_selection import is_right, measure_predictions
 from stages.pipeline.candidates import SCRATCH, Candidate, Sections, plan_candidates, plan_from_scratch, read_sections
-from stages.pipeline.experiments import save_experiment
 from stages.pipeline.series import Series, open_series, restore_killed
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
@@ -68,7 +67,7 @@ def main() -> None:
         open_series(PARAMS, LOCK, DATA, [METRICS, *OWN.glob("*.dvc")], texts, hidden) as series,
         replace_folder(SWEEP) as folder,
     ):
-        outcomes = [one for group in groups for one in run_group(series, sections, group, options.test)]
+        outcomes = [one for group in groups for one in run_group(series, sections, group, confidence, options.test)]
         results = compare(outcomes, confidence)
         results.to_csv(folder / "sweep.csv", index=False)
         histories = {outcome.row["name"]: outcome.history for outcome in outcomes}
@@ -159,38 +158,40 @@ class Outcome(NamedTuple):
     history: pd.DataFrame
 
 
-def run_group(series: Series, sections: Sections, group: list[Candidate], test: bool) -> Iterator[Outcome]:
+def run_group(
+    series: Series, sections: Sections, group: list[Candidate], confidence: float, test: bool
+) -> Iterator[Outcome]:
     """Run the candidates of a group and yield what each gives.
 
     Args:
         series: of runs.
         sections: of params.yaml.
         group: they share the frozen pass.
+        confidence: of the intervals.
         test: whether to measure the test split.
     """
     print(f"frozen pass for {', '.join(candidate.name for candidate in group)}", flush=True)
     shared, _ = series.run(group[0].text, "extract_test")
     for candidate in group:
         print(candidate.name, flush=True)
-        seconds, trained = series.run(candidate.text, "evaluate")
-        save_experiment(f"sweep-{candidate.name}", "evaluate", [METRICS])
-        outcome = read_outcome(sections, candidate, test)
-        outcome.row.update(seconds=round(seconds, 1) if trained else np.nan, shared_seconds=round(shared, 1))
+        seconds = series.measure(f"sweep-{candidate.name}", candidate.text, [METRICS])
+        outcome = read_outcome(sections, candidate, confidence, test)
+        outcome.row.update(seconds=seconds, shared_seconds=round(shared, 1))
         shared = 0.0
         yield outcome
 
 
-def read_outcome(sections: Sections, candidate: Candidate, test: bool) -> Outcome:
+def read_outcome(sections: Sections, candidate: Candidate, confidence: float, test: bool) -> Outcome:
     """Read what the stages wrote for a candidate.
 
     Args:
         sections: of params.yaml.
         candidate: that ran last.
+        confidence: of the intervals.
         test: whether to measure the test split.
     """
     from stages.transfer.network_summary import summarize_network  # the framework, which describing networks imports
 
-    confidence = read_section(PARAMS, "evaluate", Evaluate).confidence
     architecture, backbone = candidate.network
     classes, batchnorm = len(read_description(EXTRACT).classes), sections.finetune.thawed.batchnorm == "train"
     head, pooling = sections.finetune.head, sections.extract.pooling
@@ -207,7 +208,7 @@ def read_outcome(sections: Sections, candidate: Candidate, test: bool) -> Outcom
     for split, path in (("val", FINETUNE / "val.parquet"), ("test", PREDICTIONS))[: 1 + test]:
         with refuse_damaged(path, "predictions"):
             predictions = pd.read_parquet(path)
-            right[split] = (predictions["finetuned_predicted"] == predictions["class"]).to_numpy()
+            right[split] = is_right(predictions).to_numpy()
             measured = measure_predictions(predictions, confidence)
         row |= {f"{'' if split == 'val' else 'test_'}{name}": value for name, value in measured.items()}
     return Outcome(row, right, tables.read_table(FINETUNE / "history.csv"))
@@ -228,7 +229,7 @@ def compare(outcomes: Sequence[Outcome], confidence: float) -> pd.DataFrame:
             splits = {"gain": "val", "test_gain": "test"}
             pairs |= {key: (scratch.right[one], right[one]) for key, one in splits.items() if one in right}
         for name, (before, after) in pairs.items():
-            alone = scratch is not None and name != "behind" and row["name"] == SCRATCH
+            alone = name != "behind" and row["name"] == SCRATCH
             differences = [np.nan] * 3 if alone else measure_difference(before, after, confidence)
             row.update(zip((name, f"{name}_low", f"{name}_high"), differences, strict=True))
     return pd.DataFrame([outcome.row for outcome in outcomes])

@@ -4,8 +4,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ SECONDS = 2.0
 SHARE = 20
 
 
-@contextmanager
-def checkpoint_folder(folder: Path, params: Any, inputs: Sequence[Path]) -> Iterator[Path | None]:
-    """Yield ``folder`` for the checkpoints of this run; see ``stages.base.resume.resume_folder``.
+def checkpoint_folder(folder: Path, params: Any, inputs: Sequence[Path]) -> AbstractContextManager[Path | None]:
+    """Provide ``folder`` for the checkpoints of this run; see ``stages.base.resume.resume_folder``.
 
     Args:
         folder: emptied, unless its checkpoints are of this run.
@@ -36,8 +35,7 @@ def checkpoint_folder(folder: Path, params: Any, inputs: Sequence[Path]) -> Iter
         **{name: sys.modules[name].__version__ for name in ("keras", "numpy", "scipy", backend_name())},
         "scikit-learn": version("scikit-learn"),  # imported later, if at all
     }
-    with resume_folder(folder, fingerprint(params, inputs, libraries, list_devices())) as kept:
-        yield kept
+    return resume_folder(folder, fingerprint(params, inputs, libraries, list_devices()))
 
 
 class Checkpoint:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.base.errors import UserError
 from stages.base.processor import describe_processor
-from stages.base.resume import fingerprint, resume_folder
+from stages.base.resume import find_kept, fingerprint, resume_folder
 from stages.base.terminal import say, show_progress
 from stages.base.versions import list_installed
 from stages.cluster.cluster import Cluster
@@ -95,7 +95,8 @@ class FrozenPass:
 
         def batches() -> Iterator[np.ndarray]:
             for batch in iter(lambda: list(islice(views, extractor.batch_size)), []):
-                targets.append(np.stack([target for _, target in batch]))
+                if self.mixes:
+                    targets.append(np.stack([target for _, target in batch]))
                 yield np.stack([pixels for pixels, _ in batch])
 
         for outputs in extractor.run_batches(batches()):
@@ -103,8 +104,7 @@ class FrozenPass:
                 name: values if name in (PIXELS, FEATURES) else cast(values, self.stored)
                 for name, values in outputs.items()
             }
-            target = {"targets": targets.popleft()}
-            yield arrays | (target if self.mixes else {})
+            yield arrays | ({"targets": targets.popleft()} if self.mixes else {})
 
 
 def write_views(
@@ -244,11 +244,6 @@ def keep_rows(folder: Path, working: Path, mark: str) -> Iterator[Path]:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):  # what is kept would keep the disk full
                 shutil.rmtree(find_kept(folder), ignore_errors=True)
             raise
-
-
-def find_kept(folder: Path) -> Path:
-    """Return the folder beside an output folder for what an interrupted run has written."""
-    return folder.with_name(f".resume-{folder.name}")
 
 
 def measure_free(folder: Path) -> int:

@@ -55,9 +55,9 @@ class RowFiles:
     def _read_log(self) -> Iterator[tuple[int, int]]:
         """Yield the ranges of rows that are in all files as they were written."""
         lines = self._log.read_text(encoding="ascii", errors="replace").splitlines() if self._log.exists() else []
-        names = [path.name[len(self._prefix) : -len(".npy")] for path in self._folder.glob(f"{self._prefix}*.npy")]
         with suppress(UserError):  # of a damaged file nothing counts
-            files = {name: ArrayFile(self._path(name)) for name in names}
+            paths = self._folder.glob(f"{self._prefix}*.npy")
+            files = {path.stem.removeprefix(self._prefix): ArrayFile(path) for path in paths}
             for line in lines:
                 with suppress(ValueError):  # a line that was cut
                     first, count, known = line.split()

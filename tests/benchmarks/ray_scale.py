@@ -77,9 +77,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     print(processor())
-    rows = [
-        ("images", "computed by", "images/s", "CPU s per 1,000", "driver's", "driver, MiB", "a worker, MiB", "bytes")
-    ]
+    rows = [HEAD]
     for count in sorted(arguments.images):
         with project_copy(folder=arguments.folder) as here:
             (here / "data" / "own").mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ def edited_project(folder: Path) -> Path:
 def state(folder: Path) -> dict[str, Any]:
     """Return what a user would miss: git's view, and every file but those that the commands write."""
     files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    kept = {path: content for path, content in files.items() if not OWN_FILES & set(path.parts)}
+    kept = {path: content for path, content in files.items() if not OWN_FILES & set(path.relative_to(folder).parts)}
     locks = [path for path in kept if path.name.startswith(".partial-")]
     git = [run("git", *command.split(), cwd=folder) for command in ("status --porcelain", "diff --cached", "branch")]
     return {"git": git, **{path: content for path, content in kept.items() if path not in locks}}

@@ -27,7 +27,8 @@ if stage == "finetune" and (until := os.environ.get("QUICK_EPOCHS")):  # trains,
     (resume / "run.json").write_text(json.dumps(params))
     while epoch < int(until):
         epoch += 1
-        state.write_text(str(epoch))
+        state.with_suffix(".new").write_text(str(epoch))
+        state.with_suffix(".new").replace(state)
         time.sleep(0.1)
     if not os.environ.get("QUICK_END"):
         time.sleep(600)
