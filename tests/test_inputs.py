@@ -36,6 +36,9 @@ SHARED = {
     "compute.precision": {"extract", "finetune"},
     "evaluate": {"evaluate", "report"},
     "split.about": {"split", "report", "export"},
+    "split.source": {"split", "report"},
+    "pretrain": {"pretrain", "report"},  # the report says how the models were trained
+    "finetune": {"finetune", "report"},
     "fetch": set[str](),  # what is fetched are stages, not inputs of them
 }
 # A Python that finds this module runs it first: it notes what is opened below the project, and at the end what is

@@ -78,9 +78,11 @@ def cluster(alone: None) -> Iterator[Any]:
     """A cluster whose head has no core to compute with."""
     from ray.cluster_utils import Cluster
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     nodes = patiently(Cluster, initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     yield nodes
     nodes.shutdown()
+    signal.signal(signal.SIGTERM, on_sigterm)  # a node sets its own
 
 
 def content(folder: Path) -> dict[str, bytes]:
