@@ -22,6 +22,7 @@ from stages.draw import captions, sheet_content, tables
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
 from stages.draw.headline import render_headline, summarize_gain
+from stages.draw.numbers import MINUS
 from stages.draw.page import bullets, document, note, picture, section, sheet, strips
 from stages.draw.reliability import draw_reliability
 from stages.draw.run_facts import render_run
@@ -83,7 +84,9 @@ def main() -> None:
     about_views = captions.VIEWS_FRESH if read_json(BOUNDARY, "fresh")["fresh"] else captions.VIEWS
     about_views += captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
     layers, per_class = tables.read_table(LAYERS), tables.read_table(PER_CLASS)
-    dropout = drops_units(finetune.head, layers, thawed)
+    if not thawed:
+        layers["state"] = "frozen"  # with thawed.epochs: 0 whatever extract.freeze says
+    dropout = drops_units(finetune.head, layers)
     about_curves = captions.explain_curves(history, thawed=thawed, dropout=dropout, augmented=are_augmented(pixels))
     about_classes = captions.CLASSES + captions.CLASSES_TWO * ("gain" in scores)
     model = "the fine-tuned model" if thawed else "the model"
@@ -140,11 +143,11 @@ def main() -> None:
                 else []
             ),
             tables.render_data(summary, by_class, tables.read_table(LEFT_OUT)),
-            tables.render_layers(layers, thawed),
+            tables.render_layers(layers),
         ]
         facts = tables.describe_data(summary, len(by_class), about)
         (folder / "report.html").write_text(document("Transfer learning report", said, facts, parts), encoding="utf-8")
-    say(said.replace("\N{MINUS SIGN}", "-"))
+    say(said.replace(MINUS, "-"))
     # Only a line: it reads DVC's cache by the hashes in dvc.lock, never data/split/test.parquet.
     report_overlap(SUMMARY.with_name("test.parquet"), Path("dvc.lock"))
     say(f"open {REPORT / 'report.html'} in a browser")
@@ -177,16 +180,15 @@ def hash_images(*paths: Path) -> str:
     return hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest()[:12]
 
 
-def drops_units(head: Head, layers: pd.DataFrame, thawed: bool) -> bool:
+def drops_units(head: Head, layers: pd.DataFrame) -> bool:
     """Return whether dropout was active in training: in the head, or in thawed layers.
 
     Args:
         head: finetune.head.
         layers: of the backbone, with type and state.
-        thawed: whether anything was trained after the head.
     """
     in_head = any(head.dropout) if isinstance(head.dropout, list) else head.dropout > 0
-    return in_head or (thawed and bool((layers["type"].str.endswith("Dropout") & layers["state"].eq("thawed")).any()))
+    return in_head or bool((layers["type"].str.endswith("Dropout") & layers["state"].eq("thawed")).any())
 
 
 def sample_split(path: Path, count: int) -> Group:

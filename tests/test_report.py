@@ -302,7 +302,10 @@ def test_the_images_of_each_class_are_counted(page: str) -> None:
             id="35 classes, a logistic head",
         ),
         pytest.param(
-            3, {"validated": 0, "epochs": (3, 0)}, ["Only the head was trained"], id="no validation, nothing thawed"
+            3,
+            {"validated": 0, "epochs": (3, 0)},
+            ["Only the head was trained", "all 3 layers (1,508 parameters); only the head trained"],
+            id="no validation, nothing thawed",
         ),
         pytest.param(
             3, {"validated": 0, "rejects": 201}, ["The first 200 of 201", "The thawed phase"], id="no validation"

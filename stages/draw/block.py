@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.base.table import format_table, make_printable
+from stages.draw.numbers import MINUS
 from stages.draw.page import Html, folded, note, section, table
-
-MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)

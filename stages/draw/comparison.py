@@ -4,7 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from stages.draw.block import MINUS, Block
+from stages.draw.block import Block
+from stages.draw.numbers import (
+    MINUS,
+    format_confidence,
+    format_percent,
+    format_points,
+    format_signed,
+    name_interval,
+    render_interval,
+)
 from stages.draw.page import Html
 from stages.measure.model_selection import describe_choice, find_detectable_difference
 from stages.measure.paired import Difference, Results
@@ -28,13 +37,13 @@ def describe_verdict(results: Results) -> list[str]:
     said = [choice] if len(results.names) > 2 and results.split == "validation" else []
     if not difference.lost and not difference.won and change == low == high == 0:
         return [*said, f"{other} predicts what {first} predicts {where}."]
-    losses = f"{where}: log loss {new} against {old} ({_signed(change, 4)}, {_level(results.confidence)} "
-    losses += f"{_signed(low, 4)} to {_signed(high, 4)})."
+    losses = f"{where}: log loss {new} against {old} ({format_signed(change, 4)}, {name_interval(results.confidence)} "
+    losses += f"{format_signed(low, 4)} to {format_signed(high, 4)})."
     if low <= 0 <= high:
         said.append(f"{other} and {first} cannot be told apart {losses}")
     else:
         said.append(f"{other} is {'better' if high < 0 else 'worse'} than {first} {losses}")
-    gain, *ends = map(_points, difference.accuracy)
+    gain, *ends = map(format_points, difference.accuracy)
     counts = f"{_count(difference.won)} won, {difference.lost} lost"
     accuracy = f"Accuracy changes by {gain} points ({' to '.join(ends)}): {counts}."
     return [*said, f"{accuracy} {describe_limit(results, difference)}"]
@@ -69,7 +78,7 @@ def judge_drop(results: Results, most: float) -> tuple[bool, str]:
     first, other = results.names
     return fallen, (
         f"{'failed' if fallen else 'passed'}: on {images} {results.split} images, the accuracy of {other} differs from "
-        f"that of {first} by {_points(low)} to {_points(high)} points; to fail, all of this must be below "
+        f"that of {first} by {format_points(low)} to {format_points(high)} points; to fail, all of this must be below "
         f"{MINUS}{most:g}. {_count(images)} can show {limit}."
     )
 
@@ -94,16 +103,16 @@ def tabulate_scores(results: Results, sizes: Sequence[Mapping[str, str]], ranges
             (
                 results.names[place],
                 f"{row['log_loss']:.4f}",
-                f"{100 * row['accuracy']:.1f} %",
-                f"{100 * low:.1f} to {100 * high:.1f}",
-                *([_scale(row["accuracy"], low, high, lowest)] if ranges else []),
-                *([f"{100 * row['balanced_accuracy']:.1f} %"] if balanced else []),
+                f"{format_percent(row['accuracy'])} %",
+                f"{format_percent(low)} to {format_percent(high)}",
+                *([_draw_range(row["accuracy"], low, high, lowest)] if ranges else []),
+                *([f"{format_percent(row['balanced_accuracy'])} %"] if balanced else []),
                 f"{row['calibration_error']:.3f}",
                 *(sizes[place].get(kind, "-") for kind in kinds),
             )
         )
     columns = (
-        *("revision", "log loss", "accuracy", _level(results.confidence)),
+        *("revision", "log loss", "accuracy", name_interval(results.confidence)),
         *([""] if ranges else []),
         *(["balanced accuracy"] if balanced else []),
         *("calibration error", *kinds),
@@ -120,8 +129,8 @@ def tabulate_differences(results: Results) -> Block:
     rows = [
         (
             results.names[place],
-            f"{_signed(row.loss[0], 4)} ({_signed(row.loss[1], 4)} to {_signed(row.loss[2], 4)})",
-            f"{_points(row.accuracy[0])} ({_points(row.accuracy[1])} to {_points(row.accuracy[2])})",
+            f"{format_signed(row.loss[0], 4)} ({format_signed(row.loss[1], 4)} to {format_signed(row.loss[2], 4)})",
+            f"{format_points(row.accuracy[0])} ({format_points(row.accuracy[1])} to {format_points(row.accuracy[2])})",
             row.won,
             row.lost,
             f"{row.p:.3f}" if row.p >= 0.0005 else "< 0.001",
@@ -131,8 +140,8 @@ def tabulate_differences(results: Results) -> Block:
     columns = ("revision", "log loss", "accuracy, points", "won", "lost", "McNemar's p")
     together = f", of all {len(rows)} differences together" if len(rows) > 1 else ""
     note = (
-        f"In parentheses the {_level(results.confidence)}{together}. won and lost: images that only one of the two "
-        "gets right. The intervals cover the choice of images, not the variation between training runs: "
+        f"In parentheses the {name_interval(results.confidence)}{together}. won and lost: images that only one of the "
+        "two gets right. The intervals cover the choice of images, not the variation between training runs: "
         "`python -m stages repeat` measures that."
     )
     return Block(f"Difference from {results.names[0]}", columns, rows, notes=(note,))
@@ -173,7 +182,7 @@ def tabulate_classes(results: Results) -> Block:
     change = shares.iloc[:, results.rival] - shares.iloc[:, 0]
     order = sorted(shares.index, key=lambda name: (change[name], name))
     rows = [
-        (name, counts[name], *(f"{100 * share:.1f}" for share in shares.loc[name]), _points(change[name]))
+        (name, counts[name], *(format_percent(share) for share in shares.loc[name]), format_points(change[name]))
         for name in order
     ]
     last = f"{results.names[results.rival]} - {results.names[0]}".replace("-", MINUS)
@@ -217,35 +226,12 @@ def tabulate_results(results: Results, sizes: Sequence[Mapping[str, str]], range
     return [*blocks, images] if images else blocks
 
 
-def _scale(value: float, low: float, high: float, lowest: float) -> Html:
+def _draw_range(value: float, low: float, high: float, lowest: float) -> Html:
     """Return an interval as a bar, on an axis from a little below the lowest to 100 %."""
     start = int(10 * min(0.9, lowest)) / 10
-
-    def place(share: float) -> str:
-        return f"{100 * (share - start) / (1 - start):.1f}%"
-
-    return Html(
-        f'<div class="scale tuned" style="width:140px;margin:0" title="from {100 * start:.0f} to 100 %">'
-        f'<u style="left:{place(low)};right:calc(100% - {place(high)})"></u><b style="left:{place(value)}"></b></div>'
-    )
-
-
-def _level(confidence: float) -> str:
-    return f"{100 * confidence:.4g} % interval"
+    more = f' style="width:140px;margin:0" title="from {100 * start:.0f} to 100 %"'
+    return render_interval(value, (low, high), (start, 1), "tuned", more)
 
 
 def _count(images: int) -> str:
     return f"{images} image{'s' if images != 1 else ''}"
-
-
-def _signed(number: float, decimals: int) -> str:
-    return f"{number:+.{decimals}f}".replace("-", MINUS)
-
-
-def _points(share: float) -> str:
-    return _signed(100 * share, 1)
-
-
-def format_confidence(share: float) -> str:
-    """Return a confidence as a percentage, never rounded up to certainty."""
-    return "> 99 %" if share > 0.995 else f"{100 * share:.0f} %"

@@ -8,11 +8,11 @@ import pandas as pd
 from stages.draw.block import Block, render_block
 from stages.draw.comparison import (
     describe_verdict,
-    format_confidence,
     tabulate_classes,
     tabulate_flips,
     tabulate_results,
 )
+from stages.draw.numbers import format_confidence
 from stages.draw.overlaid_curves import COLORS, draw_overlaid
 from stages.draw.page import Html, document, note, picture, section, sheet
 from stages.draw.sheets import Group, Tile
@@ -92,4 +92,4 @@ def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], heading: str, rig
             now, before = (actual, wrong) if right else (wrong, actual)
             words = f"before: {before[0]} · {before[1]}"
             tiles.append(Tile(pictures[str(sha256)], now[0], row["source"], right, now[1], words))
-    return Group(heading if len(tiles) == len(flips) else f"{heading}, {len(tiles)} of them here", tiles)
+    return Group(heading if len(tiles) == len(flips) else f"{heading}, {len(tiles)} of them shown", tiles)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import ceil, floor
 from typing import Any
 
+from stages.draw.numbers import format_percent, format_points, name_interval, render_interval
 from stages.draw.page import Html, note, section, table
 
 Scores = Mapping[str, float]
@@ -38,7 +39,7 @@ def summarize_gain(gain: Scores | None, images: int, confidence: float, thawed: 
     difference, low, high = (gain[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
     # A bound that rounds to zero would seem to contradict the sentence about the interval.
     decimals = 2 if min(abs(low), abs(high)) < 0.0005 else 1
-    interval = f"{_level(confidence)}: {_signed(low, decimals)} to {_signed(high, decimals)}"
+    interval = f"{name_interval(confidence)}: {format_points(low, decimals)} to {format_points(high, decimals)}"
     if difference:
         change = f"{'gained' if difference > 0 else 'cost'} {100 * abs(difference):.1f} points of accuracy"
     else:
@@ -77,7 +78,7 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         "Accuracy on the test images",
         Html(f'<div class="cards">{"".join(cards)}</div>'),
         note(
-            f"{images} test images, not used in training. The bars are {_level(confidence)}s ({methods}). They "
+            f"{images} test images, not used in training. The bars are {name_interval(confidence)}s ({methods}). They "
             "cover the choice of test images, not the variation between training runs, which python -m stages repeat "
             "measures."
         ),
@@ -98,10 +99,10 @@ def _name_models(metrics: Mapping[str, Any], thawed: bool) -> dict[str, Scores]:
 
 def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
     """Return the accuracies over the locked test images."""
-    said = [
-        f"{name} {_percent(row['accuracy'])} % ({_percent(row['accuracy_low'])} to {_percent(row['accuracy_high'])})"
-        for name, row in _name_models(metrics, thawed).items()
-    ]
+    said = []
+    for name, row in _name_models(metrics, thawed).items():
+        value, low, high = (format_percent(row[key]) for key in ("accuracy", "accuracy_low", "accuracy_high"))
+        said.append(f"{name} {value} % ({low} to {high})")
     return note(
         f"On the {metrics['test_images']} locked test images: {', '.join(said).lower()}. Compare runs with the same "
         "locked images by these numbers."
@@ -110,31 +111,12 @@ def _locked(metrics: Mapping[str, Any], thawed: bool) -> Html:
 
 def _card(name: str, kind: str, row: Scores, scale: tuple[float, float], confidence: float) -> str:
     """Return a card with a large number, and its interval as text and as a bar."""
-
-    def place(number: float) -> str:
-        return f"{100 * (number - scale[0]) / (scale[1] - scale[0]):.2f}%"
-
     difference = kind == "gain"
-    show, unit = (_signed, "points") if difference else (_percent, "%")
+    show, unit = (format_points, "points") if difference else (format_percent, "%")
     value, low, high = (row[key] for key in ("accuracy", "accuracy_low", "accuracy_high"))
     ends = "".join(f"<span>{show(end, 0)}</span>" for end in scale)
-    zero = f'<s style="left:{place(0)}"></s>' if difference else ""
     return (
         f'<div class="card"><h3>{name}</h3><strong>{show(value)} <i>{unit}</i></strong>'
-        f"<span>{_level(confidence)} {show(low)} to {show(high)}</span>"
-        f'<div class="scale {kind}">{zero}<u style="left:{place(low)};right:calc(100% - {place(high)})"></u>'
-        f'<b style="left:{place(value)}"></b></div><div class="ends">{ends}</div></div>'
+        f"<span>{name_interval(confidence)} {show(low)} to {show(high)}</span>"
+        f'{render_interval(value, (low, high), scale, kind, zero=difference)}<div class="ends">{ends}</div></div>'
     )
-
-
-def _level(confidence: float) -> str:
-    return f"{100 * confidence:.4g} % interval"
-
-
-def _percent(share: float, decimals: int = 1) -> str:
-    return f"{100 * share:.{decimals}f}"
-
-
-def _signed(share: float, decimals: int = 1) -> str:
-    """Format a difference in points, with a true minus sign."""
-    return f"{100 * share:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from stages.draw.numbers import name_interval
 from stages.draw.style import BLUE, INK, save, style_axes
 
 
@@ -24,7 +25,7 @@ def draw_reliability(bins: pd.DataFrame, confidence: float, path: Path) -> None:
     reach = [bins["accuracy"] - bins["accuracy_low"], bins["accuracy_high"] - bins["accuracy"]]
     axes.errorbar(
         bins["confidence"], bins["accuracy"], reach, fmt="none", ecolor=BLUE, elinewidth=1.5, alpha=0.6,
-        label=f"{100 * confidence:.4g} % interval",
+        label=name_interval(confidence),
     )  # fmt: skip
     sizes = 20 + 180 * bins["images"] / bins["images"].max()
     axes.scatter(bins["confidence"], bins["accuracy"], sizes, color=BLUE, zorder=3, label="bin; area: images")

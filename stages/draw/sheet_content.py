@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.draw.numbers import format_confidence
 from stages.draw.sheets import Group, Tile
 from stages.images.preview import PreviewImage
 from stages.images.thumbnail import encode_thumbnail, make_thumbnail
@@ -115,9 +116,8 @@ def group_evidence(examples: pd.DataFrame) -> list[list[Tile]]:
 
 
 def _tile(row: Any, right: bool) -> Tile:
-    percent = "> 99" if row["confidence"] > 0.995 else f"{100 * row['confidence']:.0f}"
-    actual = "" if right else f"is {row['class']}"
-    return Tile(row["picture"], row["predicted"], row["source"], right, f"{percent} %", actual, row["seen"])
+    actual, confidence = "" if right else f"is {row['class']}", format_confidence(row["confidence"])
+    return Tile(row["picture"], row["predicted"], row["source"], right, confidence, actual, row["seen"])
 
 
 def group_views(pixels: np.ndarray, images: Sequence[PreviewImage]) -> list[Group]:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from stages.base.table import format_table
+from stages.draw.numbers import MINUS, format_percent, format_points, name_interval
 from stages.draw.overlaid_curves import COLORS, draw_phases
 from stages.draw.style import INK, save, style_axes
 from stages.measure.model_selection import describe_choice
@@ -33,7 +34,7 @@ def draw_sweep(results: pd.DataFrame, histories: Mapping[str, pd.DataFrame], con
     colors = dict(zip(results["name"], COLORS if len(results) <= len(COLORS) else shades, strict=False))
     style_axes(top, grid="x")
     style_axes(bottom)
-    _bars(top, results, [colors[name] for name in results["name"]], f"{100 * confidence:.4g} % interval")
+    _bars(top, results, [colors[name] for name in results["name"]], name_interval(confidence))
     for name, history in histories.items():
         for column, style in (("loss", "--"), ("val_loss", "-")):
             draw_phases(bottom, history, column, style, colors[name], 1.6)
@@ -50,7 +51,7 @@ def _bars(axes: Axes, results: pd.DataFrame, colors: list[str], interval: str) -
     reach = np.stack([accuracy - results["accuracy_low"], results["accuracy_high"] - accuracy])
     axes.barh(places, accuracy, xerr=reach, color=colors, height=0.62, error_kw={"ecolor": INK, "capsize": 4})
     for place, row in enumerate(results.to_dict("records")):
-        said = f"{_percent(row['accuracy'])} ({_interval(row, 'accuracy')})"
+        said = f"{format_percent(row['accuracy'])} % ({_interval(row, 'accuracy')})"
         axes.annotate(
             said, (row["accuracy_high"], place), (6, 0), textcoords="offset points", va="center", color=INK, fontsize=10
         )
@@ -74,7 +75,7 @@ def format_results(results: pd.DataFrame, images: int, confidence: float) -> Ite
         images: validation images.
         confidence: of the intervals.
     """
-    level = f"{100 * confidence:.4g} % interval"
+    level = name_interval(confidence)
     header = ["", "frozen", "val log loss", "val accuracy", level]
     header += ["balanced"] * ("balanced_accuracy" in results) + ["over scratch"] * ("gain" in results)
     header += ["parameters", "trained", "MB", "seconds"]
@@ -83,12 +84,16 @@ def format_results(results: pd.DataFrame, images: int, confidence: float) -> Ite
     rows: list[list[str]] = [header]
     for row in ranked:
         cells = [row["name"], f"{row['frozen']} of {row['layers']}", f"{row['log_loss']:.4f}"]
-        cells += [_percent(row["accuracy"]), _interval(row, "accuracy")]
-        cells += [_percent(row["balanced_accuracy"])] if "balanced_accuracy" in row else []
+        cells += [f"{format_percent(row['accuracy'])} %", _interval(row, "accuracy")]
+        cells += [f"{format_percent(row['balanced_accuracy'])} %"] if "balanced_accuracy" in row else []
         cells += [_gain(row, "gain")] if "gain" in row else []
         cells += [f"{row['parameters']:,}", f"{row['trained']:,}", f"{row['megabytes']:.1f}"]
         cells += ["cached" if np.isnan(row["seconds"]) else f"{row['seconds']:.0f}"]
-        cells += [_percent(row["test_accuracy"]), _interval(row, "test_accuracy")] if "test_accuracy" in row else []
+        cells += (
+            [f"{format_percent(row['test_accuracy'])} %", _interval(row, "test_accuracy")]
+            if "test_accuracy" in row
+            else []
+        )
         cells += [_gain(row, "test_gain")] if "test_gain" in row else []
         rows.append(cells)
     yield from format_table(rows, right=range(1, len(header)))
@@ -98,14 +103,10 @@ def format_results(results: pd.DataFrame, images: int, confidence: float) -> Ite
         yield f"not to be told from it by accuracy, by the paired interval: {', '.join(close)}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _interval(row: Mapping[Any, float], name: str) -> str:
-    return f"{100 * row[f'{name}_low']:.1f} to {100 * row[f'{name}_high']:.1f}"
+    return f"{format_percent(row[f'{name}_low'])} to {format_percent(row[f'{name}_high'])}"
 
 
 def _gain(row: Mapping[Any, float], name: str) -> str:
-    gain, low, high = (100 * row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    return "-" if np.isnan(gain) else f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
+    gain, low, high = (format_points(row[f"{name}{end}"]).replace(MINUS, "-") for end in ("", "_low", "_high"))
+    return "-" if np.isnan(row[name]) else f"{gain} ({low} to {high})"

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.base.files import check_names, refuse_damaged, unescape
+from stages.draw.numbers import format_percent
 from stages.draw.page import Html, bar, chip, folded, note, section, table
 from stages.training.history import COLUMNS
 
@@ -110,10 +111,10 @@ def render_classes(per_class: pd.DataFrame) -> Html:
         (
             row["class"],
             row["images"],
-            *([_percent(row["head_f1"])] if two else []),
+            *([format_percent(row["head_f1"])] if two else []),
             bar(row["finetuned_f1"]),
-            _percent(row["finetuned_precision"]),
-            _percent(row["finetuned_recall"]),
+            format_percent(row["finetuned_precision"]),
+            format_percent(row["finetuned_recall"]),
         )
         for _, row in tested.iterrows()
     ]
@@ -161,19 +162,17 @@ def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.Da
     return section("Data", sentence, *parts)
 
 
-def render_layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
+def render_layers(table_of_layers: pd.DataFrame) -> Html:
     """Return the layers of the backbone, and which are frozen.
 
     Args:
         table_of_layers: index, name, type, parameters, state.
-        thawed: whether anything was trained after the head.
     """
     frozen = table_of_layers.loc[table_of_layers["state"] == "frozen", "parameters"].sum()
     total = table_of_layers["parameters"].sum()
     sentence = f"{frozen:,} of the backbone's {total:,} parameters were frozen throughout."
-    if not thawed:
+    if table_of_layers["state"].eq("frozen").all():
         sentence = f"The backbone's {total:,} parameters were frozen: only the head was trained."
-        table_of_layers = table_of_layers.assign(state="frozen")
     rows = [
         (row["index"], row["name"], row["type"], f"{row['parameters']:,}", chip(row["state"], row["state"]))
         for _, row in table_of_layers.iterrows()
@@ -185,7 +184,3 @@ def render_layers(table_of_layers: pd.DataFrame, thawed: bool) -> Html:
             note("inference: a BatchNormalization layer among thawed layers that keeps its weights and statistics.")
         )
     return section("Network", sentence, folded(f"All {len(rows)} layers", *parts))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
