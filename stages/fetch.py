@@ -62,8 +62,8 @@ def fetch(item: str, entry: DownloadItem | GeneratedItem, root: Path, mirror: st
 
 
 def _generate(entry: GeneratedItem, folder: Path) -> str:
-    from stages.demo.digits import write_digits  # here: SciPy takes time to import, and downloads do not need it
-    from stages.demo.paper import write_paper
+    from stages.builtin_data.digits import write_digits  # here: downloads need no SciPy, which is slow to import
+    from stages.builtin_data.paper import write_paper
 
     return {"digits": write_digits, "paper_digits": write_paper}[entry.generator](folder)
 

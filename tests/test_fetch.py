@@ -25,8 +25,8 @@ import yaml
 from PIL import Image
 
 from stages.base.errors import UserError
-from stages.demo.digits import divide_digits
-from stages.demo.paper import QUALITY, photograph
+from stages.builtin_data.digits import divide_digits
+from stages.builtin_data.paper import QUALITY, photograph
 from stages.downloads.catalog import DownloadItem, read_catalog, read_entry
 from stages.downloads.http import RetryPolicy
 from stages.fetch import fetch

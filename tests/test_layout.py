@@ -22,7 +22,7 @@ ORDER = [
     {"base"},
     {"images", "cluster"},
     {"compute", "measure", "schema", "sources", "downloads"},
-    {"demo", "explain", "splitting", "training"},
+    {"builtin_data", "explain", "splitting", "training"},
     {"backbones"},
     {"transfer"},
     {"draw", "formats"},

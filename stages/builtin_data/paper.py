@@ -14,7 +14,7 @@ from numpy.random import Generator
 from PIL import Image
 from scipy import ndimage
 
-from stages.demo.digits import Scans, divide_digits
+from stages.builtin_data.digits import Scans, divide_digits
 
 SEED = 1998
 FINE = 8  # pixels per pixel of the scan, at the resolution at which strokes are computed
