@@ -142,7 +142,7 @@ def tabulate_differences(results: Results) -> Block:
     note = (
         f"In parentheses the {name_interval(results.confidence)}{together}. won and lost: images that only one of the "
         "two gets right. The intervals cover the choice of images, not the variation between training runs: "
-        "`python -m stages repeat` measures that."
+        "python -m stages repeat measures that."
     )
     return Block(f"Difference from {results.names[0]}", columns, rows, notes=(note,))
 
@@ -229,7 +229,7 @@ def tabulate_results(results: Results, sizes: Sequence[Mapping[str, str]], range
 def _draw_range(value: float, low: float, high: float, lowest: float) -> Html:
     """Return an interval as a bar, on an axis from a little below the lowest to 100 %."""
     start = int(10 * min(0.9, lowest)) / 10
-    more = f' style="width:140px;margin:0" title="from {100 * start:.0f} to 100 %"'
+    more = f' style="width:100px;margin:0" title="from {100 * start:.0f} to 100 %"'
     return render_interval(value, (low, high), (start, 1), "tuned", more)
 
 

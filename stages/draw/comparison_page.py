@@ -90,6 +90,6 @@ def _group(flips: pd.DataFrame, pictures: Mapping[str, bytes], heading: str, rig
             wrong = row["wrong"], format_confidence(row["wrong_confidence"])
             actual = row["class"], format_confidence(row["right_confidence"])
             now, before = (actual, wrong) if right else (wrong, actual)
-            words = f"before: {before[0]} · {before[1]}"
+            words = f"before: {before[0]} · {before[1]}".replace(" %", "\N{NO-BREAK SPACE}%")
             tiles.append(Tile(pictures[str(sha256)], now[0], row["source"], right, now[1], words))
     return Group(heading if len(tiles) == len(flips) else f"{heading}, {len(tiles)} of them shown", tiles)
