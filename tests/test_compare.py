@@ -180,7 +180,7 @@ def test_the_better_model_is_named_with_intervals_and_the_pictures_that_flipped(
     assert page.count('<figure class="wrong">') == 1
     assert page.count('<figure class="right">') == 8
     assert "✗&nbsp;dog</b> ·&nbsp;80&nbsp;%" in page
-    assert "before: cat · 90 %" in page
+    assert "before: cat · 90\N{NO-BREAK SPACE}%" in page
     assert 'alt="cat/0.png"' in page
     assert 'alt="Learning curves"' in page
     assert "http://" not in page
