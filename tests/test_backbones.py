@@ -21,11 +21,10 @@ from stages.downloads.catalog import DownloadItem, read_entry
 from stages.tools import backbones
 from stages.transfer.freeze import resolve_freeze
 from tests.conftest import PROJECT
-from tests.helpers.families import FAMILIES, QUICK
+from tests.helpers.families import FAMILIES, QUICK, mark_by_size
 from tests.helpers.published import vary, write_published
 
-SLOW_ONES = [name for name in FAMILIES if name not in QUICK]
-REPRESENTATIVES = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_ONES)]
+REPRESENTATIVES = mark_by_size(FAMILIES)
 ROWS = [pytest.param(name, marks=[] if name in (*QUICK, "mnist_cnn") else pytest.mark.exhaustive) for name in BACKBONES]
 CONSTRUCTORS = {
     name for name, item in vars(keras.applications).items() if name[0].isupper() and inspect.isfunction(item)

@@ -23,7 +23,7 @@ from stages.compute.networks import (
     build_network,
     build_trainable_part,
 )
-from tests.helpers.families import FAMILIES, QUICK
+from tests.helpers.families import FAMILIES, mark_by_size
 from tests.helpers.miniature import as_backbone, miniature, pictures
 from tests.helpers.published import vary
 
@@ -50,9 +50,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, share: float, what: st
     assert np.abs(found - expected).max() <= share * np.abs(expected).max(), what
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in [*FAMILIES, "mnist_cnn"]]
-)
+@pytest.mark.parametrize("name", mark_by_size([*FAMILIES, "mnist_cnn"]))
 def test_the_graph_of_every_family_is_the_network(name: str) -> None:
     backbone = made(name)
     architecture = backbone.architecture

@@ -26,13 +26,16 @@ NETWORKS: dict[str, dict[str, dict[str, object]]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("taskset") is None or (os.cpu_count() or 1) < 2,
     reason="needs two cores, and taskset to use one of them",
 )
 @pytest.mark.parametrize(
-    "network", [pytest.param(name, marks=[pytest.mark.jax] if "JAX" in name else []) for name in NETWORKS]
+    "network",
+    [
+        pytest.param(name, marks=[pytest.mark.jax, pytest.mark.exhaustive] if "JAX" in name else pytest.mark.slow)
+        for name in NETWORKS
+    ],
 )
 def test_one_core_gives_the_bytes_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: str) -> None:
     small_project(tmp_path / "two", monkeypatch, {"finetune": {"head": {"hidden": [16], "dropout": 0.3}}})

@@ -14,8 +14,9 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("link", ["symlink", "hardlink"])
+@pytest.mark.parametrize(
+    "link", [pytest.param("symlink", marks=pytest.mark.slow), pytest.param("hardlink", marks=pytest.mark.exhaustive)]
+)
 def test_stages_read_and_replace_links(finished: Path, tmp_path: Path, link: str) -> None:
     here = shutil.copytree(finished, tmp_path / "project", symlinks=True)
     run("dvc", "config", "--local", "cache.type", link, cwd=here)

@@ -23,7 +23,7 @@ FEW = {
     "split": {"classes": "all", "train": 4, "val": 2, "test": 4},
     "finetune": {"head": {"epochs": 1}, "thawed": {"epochs": 1}, "batch_size": 8},
 }
-# The recipe, its backbone, what it freezes of how many layers, where it keeps activations.
+# The recipe, how many of how many layers it freezes, where it keeps activations.
 RECIPES = [
     ("horse_zebra_vgg16", 15, 19, "block4_pool"),
     ("cifar10_vgg16_finetune", 15, 19, "block4_pool"),
@@ -33,10 +33,14 @@ RECIPES = [
     ("cifar10_scratch", 0, 7, None),
     ("caltech101_three", 134, 154, "block_14_add"),
 ]
+TWINS = ("cifar10_vgg16", "cifar10_vgg16_finetune")  # of horse_zebra_vgg16
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "frozen", "layers", "layer"), RECIPES, ids=[row[0] for row in RECIPES])
+@pytest.mark.parametrize(
+    ("name", "frozen", "layers", "layer"),
+    [pytest.param(*row, marks=pytest.mark.exhaustive if row[0] in TWINS else pytest.mark.slow) for row in RECIPES],
+    ids=[row[0] for row in RECIPES],
+)
 def test_the_recipe_runs_on_other_photographs(
     name: str,
     frozen: int,
