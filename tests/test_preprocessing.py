@@ -140,7 +140,7 @@ def test_the_command_writes_the_pixels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("import requests\n", "expected imports of the standard library and numpy, PIL, scipy, received ['requests']"),
+        ("import requests\n", "expected imports of the standard library, numpy, pillow, scipy; received ['requests']"),
         ("_values = 1\n", "expected names that only one of the joined modules defines, received ['_values']"),
     ],
 )
@@ -152,6 +152,6 @@ def test_what_the_file_could_not_have_is_noticed(here: Path, line: str, said: st
     path.write_text(f"{head}{line}{mark}{used}")
     code = (
         "from stages.formats.preprocessing import join_preprocessing\nfrom stages.images.contract import Contract\n"
-        "join_preprocessing(Contract(8, 1, 'photo', 'light_on_dark', 'pad'), {'numpy': '', 'PIL': ''})"
+        "join_preprocessing(Contract(8, 1, 'photo', 'light_on_dark', 'pad'), {'numpy': '', 'pillow': ''})"
     )
     assert said in run("python", "-c", code, cwd=here, fails=True, PYTHONPATH=str(here))

@@ -17,9 +17,9 @@ from stages.base import errors
 from stages.images import bit_depth, contract, decode, ink, load, resample, ruling
 from stages.images.contract import Contract
 
-PREPROCESS = "preprocess.py"
-LIBRARIES = {"numpy": "NumPy", "PIL": "Pillow", "scipy": "SciPy"}  # what it may import, and its name in prose
+LIBRARIES = ("numpy", "pillow", "scipy")  # what it may need
 
+_IMPORTED = {"pillow": "PIL"}  # by another name
 _HEIC = "pi_heif"  # optional: imported by the function that needs it
 _HEAD = '''\
 """Turn image files into the pixels that the model beside this file expects.
@@ -55,7 +55,7 @@ def join_preprocessing(model: Contract, versions: Mapping[str, str]) -> str:
 
     Args:
         model: the contract of the model.
-        versions: of LIBRARIES, by import name.
+        versions: of LIBRARIES.
 
     Raises:
         ValueError: the modules do not fit into one file: a name means two things, or something else is imported.
@@ -66,7 +66,7 @@ def join_preprocessing(model: Contract, versions: Mapping[str, str]) -> str:
     kept = _find_needed([each for part in parts.values() for each in part])
     used = set[str]().union(*(each.names for each in kept), ["sys", "Path"])
     imports = _choose_imports([*map(inspect.getsource, modules), _TAIL_IMPORTS], used)
-    libraries = [f"{title} {versions[name]}" for name, title in LIBRARIES.items() if f" {name} " in imports]
+    libraries = [f"{name} {versions[name]}" for name in LIBRARIES if f" {_IMPORTED.get(name, name)} " in imports]
     shape = (model.size, model.size, model.channels)
     head = _HEAD.format(shape=shape, libraries=", ".join(libraries))
     texts = [_write_part(module, [each for each in part if each in kept]) for module, part in parts.items()]
@@ -207,9 +207,9 @@ def _check_imports(content: str) -> None:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(str(node.module))
-    allowed = sys.stdlib_module_names | LIBRARIES.keys() | {_HEIC}
+    allowed = sys.stdlib_module_names | {_IMPORTED.get(name, name) for name in LIBRARIES} | {_HEIC}
     if others := sorted(name for name in names if name.partition(".")[0] not in allowed):
-        raise ValueError(f"expected imports of the standard library and {', '.join(LIBRARIES)}, received {others}")
+        raise ValueError(f"expected imports of the standard library, {', '.join(LIBRARIES)}; received {others}")
 
 
 def _write_part(module: ModuleType, statements: list[_Statement]) -> str:
