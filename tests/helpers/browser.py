@@ -72,8 +72,8 @@ class Page:
     def wait(self, condition: str, seconds: float = 60) -> None:
         """Wait until an expression is true."""
         self.evaluate(
-            f"new Promise((done, fail) => {{ const end = Date.now() + {1000 * seconds}; const look = () => ({condition})"
-            f" ? done() : Date.now() > end ? fail(new Error('waited in vain')) : setTimeout(look, 20); look(); }})"
+            f"new Promise((done, fail) => {{ const end = Date.now() + {1000 * seconds}; const look = () => "
+            f"({condition}) ? done() : Date.now() > end ? fail(new Error('in vain')) : setTimeout(look, 20); look(); }})"
         )
 
     def choose_files(self, selector: str, paths: list[Path]) -> None:
