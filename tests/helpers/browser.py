@@ -71,10 +71,9 @@ class Page:
 
     def wait(self, condition: str, seconds: float = 60) -> None:
         """Wait until an expression is true."""
-        self.evaluate(
-            f"new Promise((done, fail) => {{ const end = Date.now() + {1000 * seconds}; const look = () => "
-            f"({condition}) ? done() : Date.now() > end ? fail(new Error('in vain')) : setTimeout(look, 20); look(); }})"
-        )
+        end = f"const end = Date.now() + {1000 * seconds}"
+        look = f"({condition}) ? done() : Date.now() > end ? fail(new Error('in vain')) : setTimeout(look, 20)"
+        self.evaluate(f"new Promise((done, fail) => {{ {end}; const look = () => {look}; look(); }})")
 
     def choose_files(self, selector: str, paths: list[Path]) -> None:
         """Choose files in an <input>."""
