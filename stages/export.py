@@ -3,7 +3,8 @@
     python -m stages.export
 
 Reads data/pretrain, data/finetune and, to verify, test images with their measured probabilities. Writes data/export:
-the model files, model.json (classes, inputs, outputs) and parity.json (how closely each agrees with the measurement).
+the model files, model.json (classes, inputs, outputs), preprocess.py (from image files to pixels), examples/ (pictures
+with their pixels and probabilities) and parity.json (how closely each file agrees with the measurement).
 """
 
 from collections.abc import Callable
@@ -21,10 +22,13 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.base.terminal import format_size, say
+from stages.base.versions import list_installed
 from stages.compute.architecture import read_architecture
-from stages.formats.card import FILES, Card, write_card
+from stages.formats.card import EXAMPLES, FILES, PREPROCESS, Card, write_card
+from stages.formats.examples import write_examples
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, is_uninformative
+from stages.formats.preprocessing import LIBRARIES, join_preprocessing
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load_all
@@ -66,17 +70,19 @@ def main() -> None:
     report = {}
     with replace_folder(OUT) as folder:
         write_card(folder, card)
+        (folder / PREPROCESS).write_text(join_preprocessing(contract, list_installed(LIBRARIES)), encoding="utf-8")
         for name in reversed(card.formats):  # SavedModel first: it numbers its functions from what ran before
             file = folder / FILES[name]
             write[name](file)
-            received = Runner(folder, name).probabilities(pixels)
-            parity = compare(name, expected, received, params.max_difference, sources)
+            runner = Runner(folder, name)
+            parity = compare(name, expected, runner.probabilities(pixels), params.max_difference, sources)
             report[name] = asdict(parity)
             say(
                 f"{OUT / FILES[name]}: {measure_size(file)}; on {len(sources)} test images, probabilities differ by "
                 f"at most {parity.largest_difference:.2g} from those of evaluate; {parity.equal_labels:.1%} of the "
                 f"predicted classes are equal"
             )
+        write_examples(folder / EXAMPLES, contract, runner.probabilities)
         content = {"bound": params.max_difference, "images": len(sources), "formats": report, "sources": sources}
         write_json(folder / "parity.json", content)
 

@@ -1,5 +1,6 @@
 """Export: every format says what was measured, takes any number of images, and repeats its bytes."""
 
+import hashlib
 import io
 import json
 import os
@@ -19,7 +20,8 @@ import pytest
 from PIL import Image
 
 from stages.base.errors import UserError
-from stages.formats.card import FILES, Card, describe_usage, read_card, write_card
+from stages.formats.card import EXAMPLES, FILES, Card, describe_usage, read_card, write_card
+from stages.formats.examples import write_examples
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, is_uninformative
 from stages.formats.runner import Runner
@@ -28,6 +30,7 @@ from stages.images.load import load
 from stages.images.split_file import SplitFile, SplitRow, write_split
 from stages.measure.predictions import softmax, tabulate
 from stages.schema.export import FORMATS
+from tests.helpers.copies import run
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
 CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
@@ -203,6 +206,8 @@ def test_a_second_run_writes_the_same_bytes(
         "saved_model/saved_model.pb",
         "model.json",
         "parity.json",
+        "preprocess.py",
+        "examples/turned.jpg",
     } <= set(again)
     assert [name for name, content in files(exported).items() if content != again[name]] == []
 
@@ -283,7 +288,8 @@ def test_onnx_alone_takes_no_framework_and_is_the_same_file(
     )
     assert process.stderr == ""
     assert process.stdout.splitlines()[1:] == ["[]"]
-    assert sorted(files(tmp_path / "data/export")) == ["model.json", "model.onnx", "parity.json"]
+    written = {name for name in files(tmp_path / "data/export") if not name.startswith(EXAMPLES)}
+    assert written == {"model.json", "model.onnx", "parity.json", "preprocess.py"}
     assert (tmp_path / "data/export/model.onnx").read_bytes() == (exported / "model.onnx").read_bytes()
 
 
@@ -371,7 +377,7 @@ def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
     assert content["input"] == {"name": "pixels", "dtype": "uint8", "shape": ["n", 16, 16, 3]}
     assert content["output"] == {"name": "probabilities", "dtype": "float32", "shape": ["n", 4]}
     assert content["formats"] == FILES
-    for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "RGB", "stretch to 16 x 16", "classes[j]"):
+    for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "blue", "preprocess.py", "classes[j]", "examples/"):
         assert said in content["statement"]
     assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES), {"license": "CC0"})
 
@@ -455,25 +461,40 @@ def test_a_network_that_says_the_same_of_all_images_is_noticed() -> None:
     assert not is_uninformative(np.eye(4), 1e-4)
 
 
-@pytest.mark.parametrize(
-    ("contract", "said"),
-    [
-        (Contract(28, 1, "ink", "dark_on_light", "stretch"), ["dark ink on light paper", "MNIST's form", "28 x 28"]),
-        (Contract(28, 3, "ink", "light_on_dark", "pad"), ["light strokes on a dark ground", "three equal channels"]),
-        (
-            Contract(96, 1, "photo", "dark_on_light", "crop"),
-            ["grayscale", "largest square in the middle", "invert the values"],
-        ),
-        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["RGB", "the rest with black", "channels last"]),
-        (Contract(96, 3, "photo", "light_on_dark", "pad"), ["of more than 8 bits from the range 0 to 65535 ("]),
-        (Contract(96, 3, "photo", "light_on_dark", "pad", (0, 4095)), ["the range 0 to 4095 (12 bits) to 0-255"]),
-    ],
-)
-def test_the_statement_follows_the_contract(contract: Contract, said: list[str]) -> None:
-    text = describe_usage(Card(CLASSES, contract, ["onnx"]))
-    assert [words for words in said if words not in text] == []
-    assert ("invert the values" in text) == (contract.form == "photo" and contract.polarity == "dark_on_light")
+CONTRACTS = [
+    CONTRACT,
+    Contract(32, 3, "photo", "dark_on_light", "crop", (-160, 240)),
+    Contract(28, 1, "ink", "dark_on_light", "stretch", (0, 4095)),
+    Contract(8, 3, "ink", "light_on_dark", "pad", (0, 1)),
+]
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=str)
+def test_examples_show_what_becomes_of_every_kind_of_picture(contract: Contract, tmp_path: Path) -> None:
+    write_examples(tmp_path / EXAMPLES, contract, lambda pixels: np.array([[0.123456, pixels.mean() / 255]]))
+    listed = json.loads((tmp_path / EXAMPLES / "examples.json").read_text())
+    assert [each["file"] for each in listed] == ["color.png", "turned.jpg", "transparent.png", "deep.png"]
+    for each in listed:
+        pixels = load((tmp_path / EXAMPLES / each["file"]).read_bytes(), contract)
+        assert len(np.unique(pixels)) > 8, "a plain picture would prove little"
+        with Image.open(tmp_path / EXAMPLES / each["pixels"]) as shown:
+            assert np.array_equal(np.asarray(shown), pixels.squeeze())
+        assert hashlib.sha256(pixels.tobytes()).hexdigest() == each["pixels_sha256"]
+        assert each["probabilities"] == [0.1235, round(pixels.mean() / 255, 4)]
 
 
 def test_every_format_that_params_allow_has_a_file() -> None:
     assert tuple(FILES) == FORMATS
+
+
+def test_preprocess_and_examples_travel_with_the_model(exported: Path) -> None:
+    code = (
+        "import numpy, pathlib, preprocess, sys; print(preprocess.load(pathlib.Path(sys.argv[1]).read_bytes()).sum())"
+    )
+    said = run("python", "-c", code, "examples/turned.jpg", cwd=exported, PYTHONDONTWRITEBYTECODE="1")
+    assert int(said) == load((exported / "examples/turned.jpg").read_bytes(), CONTRACT).sum()
+    listed = json.loads((exported / EXAMPLES / "examples.json").read_text())
+    pixels = np.stack([load((exported / EXAMPLES / each["file"]).read_bytes(), CONTRACT) for each in listed])
+    for which in FILES:
+        received = Runner(exported, which).probabilities(pixels)
+        np.testing.assert_allclose(received, [each["probabilities"] for each in listed], atol=1e-4)

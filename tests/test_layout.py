@@ -26,7 +26,7 @@ ORDER = [
     {"backbones"},
     {"transfer"},
     {"draw", "formats"},
-    {"pipeline"},
+    {"browser", "pipeline"},
     {"", "tools"},
 ]
 LEVEL = {folder: level for level, folders in enumerate(ORDER) for folder in folders}

@@ -10,12 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 from stages.base.errors import UserError
 from stages.base.files import write_json
 from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
-from stages.images.bit_depth import format_range, is_range
+from stages.images.bit_depth import is_range
 from stages.images.contract import Contract
 
 # Format: its file in the folder. Readers prefer the first: it starts fastest.
 FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model", "keras": "model.keras"}
 NAME = "model.json"
+PREPROCESS = "preprocess.py"  # from an image file to pixels
+EXAMPLES = "examples"  # pictures with their pixels and probabilities
 
 
 @dataclass(frozen=True)
@@ -102,33 +104,8 @@ def describe_usage(card: Card) -> str:
     return (
         f"Input of every file: a tensor '{INPUT}' of n images, uint8, shape (n, {size}, {size}, {contract.channels}), "
         f"values 0-255{order}. Output: '{OUTPUT}', float32, shape (n, {classes}), column j the probability of "
-        f"classes[j]. Do not scale or normalize the pixels: the model does it. To make pixels from an "
-        f"image file as stages/images/load.py does: apply the EXIF orientation; take the first frame of an animation; "
-        f"put transparent images on white; map gray values of more than 8 bits from the range "
-        f"{format_range(contract.range)} to 0-255, rounded and clipped; {_reading(contract)}. "
-        f"The LiteRT file has n = 1 until its input is resized. The Keras file also accepts float32, and its tensors "
-        f"have other names."
-    )
-
-
-def _reading(contract: Contract) -> str:
-    square = f"{contract.size} x {contract.size} pixels"
-    inverted = contract.polarity == "dark_on_light"
-    if contract.form == "ink":
-        ground = "dark ink on light paper" if inverted else "light strokes on a dark ground"
-        repeated = ", repeated in three equal channels" if contract.channels == 3 else ""
-        return (
-            f"convert to grayscale; convert the handwriting, {ground}, to MNIST's form (LeCun et al. 1998): remove the "
-            f"background, crop to the ink, scale it with its proportions to a box of 20/28 of the side, put its center "
-            f"of mass in the middle, light on black, {square}{repeated}"
-        )
-    fits = {
-        "stretch": f"stretch to {square}",
-        "crop": f"crop to the largest square in the middle and resize to {square}",
-        "pad": f"resize to fit into {square} and fill the rest with black",
-    }
-    color = "grayscale" if contract.channels == 1 else "RGB"
-    return (
-        f"convert to {color}; {fits[contract.fit]} (bilinear, with antialiasing)"
-        f"{'; invert the values (255 - value)' if inverted else ''}"
+        f"classes[j]. Make the pixels of an image file with {PREPROCESS}, which comes with the model: resizing in "
+        f"another way costs accuracy. Do not scale or normalize them: the model does. {EXAMPLES}/ holds pictures with "
+        f"their pixels and probabilities, to check a program in another language. The LiteRT file has n = 1 until its "
+        f"input is resized. The Keras file also accepts float32, and its tensors have other names."
     )

@@ -18,16 +18,16 @@ from scipy import ndimage
 from stages.images.resample import shrink
 
 LONGEST = 640  # longest side, in pixels, at which lines are detected
-SMALLEST = 64  # minimum shorter side of an image, in pixels
+NARROWEST = 64  # minimum shorter side of an image, in pixels
 FEWEST = 3  # minimum number of lines of one direction on ruled paper; across them a single margin line suffices
 STEEPEST = 0.45  # maximum slope of lines: 24 degrees
 CONVERGENT = 0.1  # maximum difference of the lines' slopes over half the image
 REACH = 1 / 120  # half the width of the widest line, as a share of the longer side
 STRONG = 0.15  # absorbed share of light at which the search clips, so that ink does not outweigh lines
-FAINT = 0.03  # minimum share of light that a line absorbs; fainter lines do no harm
+FAINTEST = 0.03  # minimum share of light that a line absorbs; fainter lines do no harm
 ALIKE = 0.3, 2.0  # range of a line's absorption, relative to the typical line
 SECTIONS = 16  # sections of equal length along a line
-WHOLE = 0.75  # share of the sections within the image in which a line must be found
+FOUND = 0.75  # share of the sections within the image in which a line must be found
 LONG = 0.6  # share of the sections that must lie within the image; a shorter line cuts a corner, or is a stroke
 COLUMNS = 48  # columns that the search samples
 STEP = 0.5  # pixels between the positions at which lines are measured
@@ -66,7 +66,7 @@ def remove_ruling(image: Image.Image) -> Image.Image:
         outermost hundredth.
     """
     small = shrink(image, LONGEST)
-    if min(small.size) < SMALLEST:
+    if min(small.size) < NARROWEST:
         return image
     light = np.asarray(small, dtype=np.float32) + DARK
     reach = max(3, round(REACH * max(light.shape)))
@@ -115,7 +115,7 @@ def _fit(ridges: np.ndarray) -> Pencil | None:
     height, width = ridges.shape
     every = max(1, width // COLUMNS)
     some = ndimage.uniform_filter1d(ridges, 5, axis=1)[:, every // 2 :: every]
-    y, x = np.nonzero(some > FAINT / 2)
+    y, x = np.nonzero(some > FAINTEST / 2)
     if not len(y):
         return None
     weight = some[y, x]
@@ -136,7 +136,7 @@ def _fit(ridges: np.ndarray) -> Pencil | None:
     for _ in range(6):
         best = max((tuple(best + steps * to) for to in around), key=lambda line: score(line, 1))
         steps = steps * 0.6
-    return Pencil(*best) if gather(best, 4, None).max() > WHOLE * some.shape[1] else None
+    return Pencil(*best) if gather(best, 4, None).max() > FOUND * some.shape[1] else None
 
 
 def _follow(ridges: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -175,11 +175,11 @@ def _profile(ratio: np.ndarray, reach: int) -> tuple[int, np.ndarray]:
     depth = usual - np.where(inside, median, usual)
     found = known & (usual - np.where(known, parts, usual) > 0.5 * depth[:, None])
     length = known.sum(axis=1)
-    whole = (found.sum(axis=1) >= WHOLE * length) & (length > 0)
+    whole = (found.sum(axis=1) >= FOUND * length) & (length > 0)
     nth = np.cumsum(known, axis=1)
     for end in nth <= 2, nth > nth[:, -1:] - 2:  # a stroke does not reach both edges
         whole &= (found & end).any(axis=1)
-    tops = (depth == ndimage.maximum_filter1d(depth, int(reach / STEP) | 1)) & (depth > FAINT) & whole
+    tops = (depth == ndimage.maximum_filter1d(depth, int(reach / STEP) | 1)) & (depth > FAINTEST) & whole
     if not tops.any():
         return 0, np.ones(len(depth))
     typical = np.median(depth[tops])
@@ -187,7 +187,7 @@ def _profile(ratio: np.ndarray, reach: int) -> tuple[int, np.ndarray]:
     top = ndimage.maximum_filter1d(np.where(tops, depth, 0), int(_BESIDE * reach / STEP) | 1)
     line = ndimage.binary_dilation((top > 0) & (depth > 0.1 * top))
     left = np.where(line, np.clip(_quantile(ratio, 0.25) / usual, 1 - ALIKE[1] * typical, 1), 1)
-    runs, _ = ndimage.label(depth > 0.5 * np.maximum(top, FAINT))
+    runs, _ = ndimage.label(depth > 0.5 * np.maximum(top, FAINTEST))
     return len(np.unique(runs[tops & (length >= LONG * SECTIONS)])), left
 
 
