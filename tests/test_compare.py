@@ -22,7 +22,7 @@ from stages.measure.paired import bound_mean, compute_p_value
 from stages.measure.predictions import tabulate
 from stages.tools import compare
 from tests.conftest import PROJECT
-from tests.helpers.copies import commit, name_author, run
+from tests.helpers.copies import commit, init_git, run
 
 CLASSES = ["cat", "dog"]
 READING = {"form": "photo", "polarity": "light_on_dark", "fit": "stretch", "range": None}
@@ -47,8 +47,7 @@ class Repository:
         (path / ".dvc" / ".gitignore").write_text("/cache\n/tmp\n/config.local\n")
         (path / ".gitignore").write_text("/data\n")
         shutil.copy(PROJECT / "recipes" / "default.yaml", path / "params.yaml")
-        run("git", "init", "-q", "-b", "main", cwd=path)
-        name_author(path)
+        init_git(path)
 
     def record(
         self,

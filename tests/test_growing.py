@@ -27,7 +27,7 @@ from stages.splitting.lock_table import DIGITS, LockRows, LockTable, read_lock_t
 from stages.splitting.stratified import assign_images, drop_duplicates
 from stages.tools import lock
 from tests.conftest import Refusal
-from tests.helpers.copies import commit, name_author, run, set_params
+from tests.helpers.copies import commit, init_git, run, set_params
 
 CLASSES = ("cat", "dog")
 SHARES: dict[str, Amount] = {"train": "rest", "val": 0.2, "test": 0.2}
@@ -351,8 +351,7 @@ def test_lock_refuses_a_split_that_is_not_up_to_date(
 @pytest.fixture
 def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
     """A repository, and what writes a test split of so many images into its dvc.lock and cache."""
-    run("git", "init", "-q", cwd=tmp_path)
-    name_author(tmp_path)
+    init_git(tmp_path)
     run("dvc", "init", "-q", cwd=tmp_path)
     monkeypatch.chdir(tmp_path)
 

@@ -64,10 +64,15 @@ def copy_project(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, folder / name)
     shutil.copy(folder / "recipes" / "default.yaml", folder / "params.yaml")
-    run("git", "init", "-q", "-b", "main", cwd=folder)
-    name_author(folder)
+    init_git(folder)
     commit(folder, "start")
     return folder
+
+
+def init_git(folder: Path) -> None:
+    """Make ``folder`` a git repository whose commits have an author."""
+    run("git", "init", "-q", "-b", "main", cwd=folder)
+    name_author(folder)
 
 
 def name_author(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import PROJECT
-from tests.helpers.copies import commit, name_author, run, set_params
+from tests.helpers.copies import commit, init_git, run, set_params
 
 # Stages that take no time: what they write depends on depth, network and seed alone.
 STAGES = """
@@ -98,9 +98,8 @@ def quick_project(folder: Path) -> Path:
     (folder / "dvc.yaml").write_text(PIPELINE.format(python=sys.executable))
     (folder / ".gitignore").write_text("/data\n")
     shutil.copy(PROJECT / "recipes" / "default.yaml", folder / "params.yaml")
-    run("git", "init", "-q", "-b", "main", cwd=folder)
+    init_git(folder)
     run("dvc", "init", "-q", cwd=folder)
-    name_author(folder)
     commit(folder, "start")
     return folder
 

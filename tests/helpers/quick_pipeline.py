@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import PROJECT
-from tests.helpers.copies import commit, name_author, run
+from tests.helpers.copies import commit, init_git, run
 
 # Each stage writes a hash of what it reads: its section of params.yaml and the results of other stages.
 _STAGES = """
@@ -70,8 +70,7 @@ def quick_pipeline(folder: Path, storage: Path) -> Path:
     for name in (".gitattributes", "data/.gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / name, folder / name)
-    run("git", "init", "-q", "-b", "main", cwd=folder)
-    name_author(folder)
+    init_git(folder)
     run("dvc", "init", "-q", cwd=folder)
     run("dvc", "remote", "add", "-q", "-d", "storage", str(storage), cwd=folder)
     run("dvc", "repro", "-q", cwd=folder)

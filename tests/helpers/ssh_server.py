@@ -1,9 +1,9 @@
-"""An SSH server for files (SFTP), on which Ana, Ben and Chen log in with one key, or with a password.
+"""An SSH server for files (SFTP), on which Ana, Ben and Chen log in with one key.
 
     python -m tests.helpers.ssh_server FOLDER
 
-Serves FOLDER/files, writes the key as FOLDER/key, and FOLDER/other_key, which it refuses. Prints its port and the
-password as one line of JSON, and ends when its input is closed.
+Serves FOLDER/files, writes the key as FOLDER/key, and FOLDER/other_key, which it refuses. Prints its port as one
+line of JSON, and ends when its input is closed.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from pathlib import Path
 import asyncssh
 
 PEOPLE = ("ana", "ben", "chen")
-PASSWORD = "thaw"
 
 
 class Server(asyncssh.SSHServer):
@@ -28,12 +27,6 @@ class Server(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return username in PEOPLE and key == self.key
-
-    def password_auth_supported(self) -> bool:
-        return True
-
-    def validate_password(self, username: str, password: str) -> bool:
-        return username in PEOPLE and password == PASSWORD
 
 
 async def main(folder: Path) -> None:
@@ -50,7 +43,7 @@ async def main(folder: Path) -> None:
         server_host_keys=[host],
         sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(folder / "files").encode()),
     )
-    print(json.dumps({"port": server.get_port(), "password": PASSWORD}), flush=True)
+    print(json.dumps({"port": server.get_port()}), flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
