@@ -18,14 +18,14 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values
 from stages.base.stage import stage
 from stages.base.terminal import say
-from stages.draw import captions, sheet_content, tables
+from stages.draw import captions, results, sheet_content, tables
 from stages.draw.confusion import draw_confusion
 from stages.draw.curves import draw_curves
 from stages.draw.headline import render_headline, summarize_gain
 from stages.draw.numbers import MINUS
-from stages.draw.page import bullets, document, note, picture, section, sheet, strips
+from stages.draw.page import Html, bullets, document, facts, note, picture, section, sheet, strips
 from stages.draw.reliability import draw_reliability
-from stages.draw.run_facts import render_run
+from stages.draw.run_facts import describe_run, name_commit
 from stages.draw.sheets import Group, draw_sheet
 from stages.images.preview import are_augmented, read_preview
 from stages.images.split_file import SplitFile
@@ -65,11 +65,15 @@ def main() -> None:
     pretrain, finetune = read_section(PARAMS, "pretrain", Pretrain), read_section(PARAMS, "finetune", Finetune)
     scores = read_json(SCORES, "test_images", "finetuned")
     summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked")
-    images, by_class = scores["test_images"], tables.read_table(BY_CLASS)
+    images, by_class = scores["test_images"], results.read_table(BY_CLASS)
     with refuse_damaged(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)
         check_names(sheet_content.COLUMNS, map(str, examples))
-    near, history, matrix = tables.read_pairs(NEAR), tables.read_table(HISTORY), tables.read_matrix(CONFUSION, images)
+    near, history, matrix = (
+        results.read_pairs(NEAR),
+        results.read_table(HISTORY),
+        results.read_matrix(CONFUSION, images),
+    )
     thawed = bool((history["phase"] == "thawed").any())
     seen = bool(examples["seen"].notna().any())
     wrong = images - (right := int(matrix.to_numpy().trace()))
@@ -83,7 +87,7 @@ def main() -> None:
     views = sheet_content.group_views(pixels, previews)
     about_views = captions.VIEWS_FRESH if read_json(BOUNDARY, "fresh")["fresh"] else captions.VIEWS
     about_views += captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
-    layers, per_class = tables.read_table(LAYERS), tables.read_table(PER_CLASS)
+    layers, per_class = results.read_table(LAYERS), results.read_table(PER_CLASS)
     if not thawed:
         layers["state"] = "frozen"  # with thawed.epochs: 0 whatever extract.freeze says
     dropout = drops_units(finetune.head, layers)
@@ -97,10 +101,14 @@ def main() -> None:
     verdicts = [*judge(history), *([judge_thawing(history, scores["gain"])] if "gain" in scores else [])]
     said = summarize_gain(scores.get("gain"), images, measures.confidence, thawed)
 
+    data = f"{source} (SHA-256 of the training and validation images: {hash_images(TRAIN, VAL)})"
+    commit = Html(f"the oldest that <code>{name_commit(hash_file(SCORES, 'md5'))}</code> shows")
+    run = [*describe_run(pretrain, finetune, layers), ("Data", data), ("Commit", commit)]
+
     with replace_folder(REPORT) as folder:
         draw_curves(history, folder / "curves.png")
         draw_confusion(matrix, folder / "confusion.png")
-        draw_reliability(tables.read_table(RELIABILITY), measures.confidence, folder / "reliability.png")
+        draw_reliability(results.read_table(RELIABILITY), measures.confidence, folder / "reliability.png")
         draw_sheet(samples, 10, folder / "samples.png")
         draw_sheet(predictions, 6, folder / "predictions.png")
         if views:
@@ -108,7 +116,7 @@ def main() -> None:
         names = ("curves.png", "confusion.png", "reliability.png")
         curves, confusion, reliability = ((folder / name).read_bytes() for name in names)
         parts = [
-            render_run(pretrain, finetune, layers, source, hash_images(TRAIN, VAL), hash_file(SCORES, "md5")),
+            section("The run", facts(run)),
             render_headline(scores, images, measures.confidence, measures.calibration_bins, thawed),
             section(
                 "Learning",
@@ -142,11 +150,13 @@ def main() -> None:
                 if len(near)
                 else []
             ),
-            tables.render_data(summary, by_class, tables.read_table(LEFT_OUT)),
+            tables.render_data(summary, by_class, results.read_table(LEFT_OUT)),
             tables.render_layers(layers),
         ]
-        facts = tables.describe_data(summary, len(by_class), about)
-        (folder / "report.html").write_text(document("Transfer learning report", said, facts, parts), encoding="utf-8")
+        described = tables.describe_data(summary, len(by_class), about)
+        (folder / "report.html").write_text(
+            document("Transfer learning report", said, described, parts), encoding="utf-8"
+        )
     say(said.replace(MINUS, "-"))
     # Only a line: it reads DVC's cache by the hashes in dvc.lock, never data/split/test.parquet.
     report_overlap(SUMMARY.with_name("test.parquet"), Path("dvc.lock"))

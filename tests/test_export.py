@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,27 +18,30 @@ import onnx
 import onnxruntime
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from stages.base.errors import UserError
+from stages.base.files import write_json
+from stages.base.params import read_yaml
 from stages.formats.card import EXAMPLES, FILES, Card, describe_usage, read_card, write_card
 from stages.formats.examples import write_examples
+from stages.formats.model_card import describe_weights
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, is_uninformative
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load
 from stages.images.split_file import SplitFile, SplitRow, write_split
+from stages.measure.metrics import count_confusions, measure, measure_classes
 from stages.measure.predictions import softmax, tabulate
 from stages.schema.export import FORMATS
-from tests.helpers.copies import run
+from stages.schema.pretrain import Pretrain
+from tests.conftest import PROJECT
+from tests.helpers.copies import run, set_params
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
 CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
-PARAMS = (
-    "split:\n  about: {{license: CC0}}\n"
-    "export:\n  formats: [{formats}]\n  parity_images: 20\n  max_difference: {bound}\n"
-)
 
 
 def test_rows(images: int) -> Iterator[SplitRow]:
@@ -136,8 +140,15 @@ def copy_inputs(work: Path, folder: Path, formats: str, bound: float) -> Path:
     """Copy what export reads to another folder, with params of its own."""
     for name in ("split", "pretrain", "finetune", "evaluate"):
         shutil.copytree(work / "data" / name, folder / "data" / name)
-    (folder / "params.yaml").write_text(PARAMS.format(formats=formats, bound=bound))
+    write_params(folder, formats, bound)
     return folder
+
+
+def write_params(folder: Path, formats: str, bound: float) -> None:
+    shutil.copy(PROJECT / "recipes/default.yaml", folder / "params.yaml")
+    own = {"formats": formats.split(", "), "parity_images": 20, "max_difference": bound, "license": "cc-by-4.0"}
+    about = {"source": "drawn|here", "license": "CC0"}
+    set_params(folder, {"split": {"source": "data/own/pictures", "about": about}, "export": own})
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +166,21 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     probabilities = softmax(np.asarray(model(pixels)))
     table = tabulate(SplitFile(split), {"head": probabilities[:, ::-1], "finetuned": probabilities})
     pq.write_table(table, folder / "data/evaluate/predictions.parquet")
-    (folder / "params.yaml").write_text(PARAMS.format(formats="keras, litert, saved_model, onnx", bound=1e-4))
+    write_measured(folder, SplitFile(split).labels(), probabilities)
+    write_params(folder, "keras, litert, saved_model, onnx", 1e-4)
     return folder
+
+
+def write_measured(folder: Path, labels: np.ndarray, probabilities: np.ndarray) -> None:
+    """Write what the model card shows, as split, finetune and evaluate do."""
+    both = {"head": probabilities[:, ::-1], "finetuned": probabilities}
+    scores = measure(labels, both, compare=True, confidence=0.95, bins=15)
+    write_json(folder / "data/evaluate/scores.json", {"test_images": len(labels), **scores})
+    measure_classes(labels, both, CLASSES).to_csv(folder / "data/evaluate/per_class.csv", index=False)
+    count_confusions(labels, probabilities, CLASSES).to_csv(folder / "data/evaluate/confusion.csv")
+    write_json(folder / "data/split/summary.json", {"images": {"train": 40, "val": 8, "test": len(labels)}})
+    layers = ["0,first_conv,Conv2D,216,frozen", "1,last_conv,Conv2D,648,thawed"]
+    (folder / "data/finetune/layers.csv").write_text("\n".join(["index,name,type,parameters,state", *layers]))
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +313,7 @@ def test_onnx_alone_takes_no_framework_and_is_the_same_file(
     assert process.stderr == ""
     assert process.stdout.splitlines()[1:] == ["[]"]
     written = {name for name in files(tmp_path / "data/export") if not name.startswith(EXAMPLES)}
-    assert written == {"model.json", "model.onnx", "parity.json", "preprocess.py"}
+    assert written == {"README.md", "model.json", "model.onnx", "parity.json", "preprocess.py"}
     assert (tmp_path / "data/export/model.onnx").read_bytes() == (exported / "model.onnx").read_bytes()
 
 
@@ -379,7 +403,7 @@ def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
     assert content["formats"] == FILES
     for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "blue", "preprocess.py", "classes[j]", "examples/"):
         assert said in content["statement"]
-    assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES), {"license": "CC0"})
+    assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES), {"source": "drawn|here", "license": "CC0"})
 
 
 def test_what_others_see_in_the_files(exported: Path) -> None:
@@ -498,3 +522,46 @@ def test_preprocess_and_examples_travel_with_the_model(exported: Path) -> None:
     for which in FILES:
         received = Runner(exported, which).probabilities(pixels)
         np.testing.assert_allclose(received, [each["probabilities"] for each in listed], atol=1e-4)
+
+
+def test_the_model_card_says_what_was_measured_and_what_may_be_done(exported: Path, work: Path) -> None:
+    _, header, text = (exported / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    said = yaml.safe_load(header)
+    scores = json.loads((work / "data/evaluate/scores.json").read_text())
+    assert (said["license"], said["library_name"]) == ("cc-by-4.0", "onnx")
+    assert said["tags"] == ["image-classification", "onnx", "litert", "tf-keras", "keras"]
+    (result,) = said["model-index"][0]["results"]
+    assert result["dataset"] == {"name": "pictures", "type": "imagefolder", "split": "test"}
+    assert result["metrics"][0] == {"type": "accuracy", "value": scores["finetuned"]["accuracy"]}
+    low, high = (f"{100 * scores['finetuned'][f'accuracy_{end}']:.1f}" for end in ("low", "high"))
+    for words in (
+        f"fine-tuned 100.0 % ({low} to {high})" if scores["finetuned"]["accuracy"] == 1 else f"({low} to {high})",
+        "| `model.tflite` | the model as LiteRT |",
+        "- Images: drawn\\|here (40 train, 8 val, 30 test); license: CC0.",
+        "The backbone's weights were trained here, on data/fetch/digits, whose license applies, too.",
+        "- This model: cc-by-4.0.",
+        "- Frozen: 1 of 2 layers; thawed from last\\_conv on",
+        f"git log -S {hashlib.md5((work / 'data/evaluate/scores.json').read_bytes()).hexdigest()} -- dvc.lock",
+    ):
+        assert words in text
+
+
+def test_the_code_of_the_model_card_runs(exported: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    said = run("python", "-c", code, cwd=exported, PYTHONDONTWRITEBYTECODE="1").split()
+    best = max(json.loads((exported / EXAMPLES / "examples.json").read_text())[0]["probabilities"])
+    assert said[0] in CLASSES
+    assert float(said[1]) == pytest.approx(best, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("source", "backbone", "said"),
+    [
+        ("data/fetch/mobilenet_v2_imagenet", "mobilenet_v2", "license: Apache-2.0 (docs/templates"),
+        ("data/fetch/convnext_tiny_imagenet", "convnext_tiny", "ImageNet; license: not stated."),
+        ("data/own/net.onnx", "source", "come from data/own/net.onnx; their license is not recorded."),
+    ],
+)
+def test_the_license_of_weights_is_that_of_their_publisher(source: str, backbone: str, said: str) -> None:
+    section = read_yaml(PROJECT / "recipes/default.yaml")["pretrain"]
+    assert said in describe_weights(Pretrain(**section | {"source": source, "backbone": backbone, "epochs": 0}))

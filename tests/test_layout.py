@@ -25,7 +25,8 @@ ORDER = [
     {"builtin_data", "explain", "splitting", "training"},
     {"backbones"},
     {"transfer"},
-    {"draw", "formats"},
+    {"draw"},
+    {"formats"},
     {"browser", "pipeline"},
     {"", "tools"},
 ]

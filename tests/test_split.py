@@ -23,7 +23,7 @@ from PIL import Image
 from stages.base.errors import UserError
 from stages.base.files import escape, unescape
 from stages.base.splits import SPLITS, Part
-from stages.draw import tables
+from stages.draw.results import read_table
 from stages.images.split_file import SplitFile
 from stages.sources.data_set import Reject, Sample
 from stages.sources.idx import write_idx
@@ -529,7 +529,7 @@ def test_names_that_a_spreadsheet_would_run_are_escaped(project_with: Project) -
     main()
     assert [name for name, *_ in by_class()] == ["''-", "'=1+1", "cat"]
     assert read("train").classes == ["'-", "=1+1", "cat"]
-    assert tables.read_table(Path("data/split/classes.csv"))["class"].to_list() == ["'-", "=1+1", "cat"]
+    assert read_table(Path("data/split/classes.csv"))["class"].to_list() == ["'-", "=1+1", "cat"]
 
 
 @given(st.text())

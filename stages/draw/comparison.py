@@ -12,9 +12,8 @@ from stages.draw.numbers import (
     format_points,
     format_signed,
     name_interval,
-    render_interval,
 )
-from stages.draw.page import Html
+from stages.draw.page import Html, render_interval
 from stages.measure.model_selection import describe_choice, find_detectable_difference
 from stages.measure.paired import Difference, Results
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from math import ceil, floor
 from typing import Any
 
-from stages.draw.numbers import format_percent, format_points, name_interval, render_interval
-from stages.draw.page import Html, note, section, table
+from stages.draw.numbers import format_percent, format_points, name_interval
+from stages.draw.page import Html, note, render_interval, section, table
 
 Scores = Mapping[str, float]
 

@@ -1,7 +1,5 @@
 """Shares, differences and intervals, as every table, picture and page shows them."""
 
-from stages.draw.page import Html
-
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -36,27 +34,3 @@ def name_interval(confidence: float) -> str:
     '95 % interval'
     """
     return f"{100 * confidence:.4g} % interval"
-
-
-def render_interval(
-    value: float, ends: tuple[float, float], scale: tuple[float, float], kind: str, more: str = "", zero: bool = False
-) -> Html:
-    """Return an interval as a bar, with a mark at its value.
-
-    Args:
-        value: the estimate.
-        ends: of its interval.
-        scale: the numbers at the ends of the axis.
-        kind: class of the bar in the style sheet, which colors it.
-        more: attributes of the bar.
-        zero: whether to mark 0.
-    """
-
-    def place(number: float) -> str:
-        return f"{100 * (number - scale[0]) / (scale[1] - scale[0]):.2f}%"
-
-    mark = f'<s style="left:{place(0)}"></s>' if zero else ""
-    return Html(
-        f'<div class="scale {kind}"{more}>{mark}<u style="left:{place(ends[0])};right:calc(100% - {place(ends[1])})">'
-        f'</u><b style="left:{place(value)}"></b></div>'
-    )

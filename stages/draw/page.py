@@ -144,6 +144,30 @@ def bar(share: float) -> Html:
     return Html(f'<span class="bar" style="--share:{100 * share:.1f}%">{100 * share:.1f}</span>')
 
 
+def render_interval(
+    value: float, ends: tuple[float, float], scale: tuple[float, float], kind: str, more: str = "", zero: bool = False
+) -> Html:
+    """Return an interval as a bar, with a mark at its value.
+
+    Args:
+        value: the estimate.
+        ends: of its interval.
+        scale: the numbers at the ends of the axis.
+        kind: class of the bar in the style sheet, which colors it.
+        more: attributes of the bar.
+        zero: whether to mark 0.
+    """
+
+    def place(number: float) -> str:
+        return f"{100 * (number - scale[0]) / (scale[1] - scale[0]):.2f}%"
+
+    mark = f'<s style="left:{place(0)}"></s>' if zero else ""
+    return Html(
+        f'<div class="scale {kind}"{more}>{mark}<u style="left:{place(ends[0])};right:calc(100% - {place(ends[1])})">'
+        f'</u><b style="left:{place(value)}"></b></div>'
+    )
+
+
 def chip(word: str, kind: str) -> Html:
     """Return a word with a colored dot.
 

@@ -1,37 +1,37 @@
-"""The facts that identify a run: the network, what was trained of it and how, the data, and how to find the commit."""
+"""The facts that identify a run: the network, what was trained of it and how, and how to find the commit."""
 
 import pandas as pd
 
-from stages.draw.page import Html, facts, section
 from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 
 
-def render_run(
-    pretrain: Pretrain, finetune: Finetune, layers: pd.DataFrame, source: str, images: str, digest: str
-) -> Html:
-    """Return the facts.
-
-    The page depends on the inputs of its stage alone, so it names no commit: git finds it by a hash in dvc.lock.
+def describe_run(pretrain: Pretrain, finetune: Finetune, layers: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the facts, each with its name.
 
     Args:
         pretrain: the section of params.yaml.
         finetune: likewise.
         layers: of the backbone, with name, parameters and state.
-        source: split.source.
-        images: hash of the training and validation images.
-        digest: MD5 of data/evaluate/scores.json, which dvc.lock lists.
     """
     thaws = bool((layers["state"] == "thawed").any())
-    rows = [
+    return [
         ("Backbone", f"{pretrain.network} at {pretrain.image_size} px, {_describe_weights(pretrain)}"),
         ("Frozen", _describe_freeze(layers)),
         ("Head", _describe_head(finetune)),
         *([("Thawed layers", _describe_thawed(finetune))] if thaws else []),
-        ("Data", f"{source} (SHA-256 of the training and validation images: {images})"),
-        ("Commit", Html(f"the oldest that <code>git log -S {digest} -- dvc.lock</code> shows")),
     ]
-    return section("The run", facts(rows))
+
+
+def name_commit(digest: str) -> str:
+    """Return the git command that shows the commit of a run, the oldest that it lists.
+
+    What stages write depends on their inputs alone, so it names no commit.
+
+    Args:
+        digest: MD5 of data/evaluate/scores.json, which dvc.lock lists.
+    """
+    return f"git log -S {digest} -- dvc.lock"
 
 
 def _describe_weights(pretrain: Pretrain) -> str:

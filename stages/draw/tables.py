@@ -1,74 +1,16 @@
-"""Read the files that the report shows, and render them as tables."""
+"""Render what stages wrote as tables of the report."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from stages.base.files import check_names, refuse_damaged, unescape
 from stages.draw.numbers import format_percent
 from stages.draw.page import Html, bar, chip, folded, note, section, table
-from stages.training.history import COLUMNS
+from stages.draw.results import rank_confusions
 
 _LISTED = 200  # rows of a long list; its file has them all
 _CONFUSED = 10
 _WEAKEST = 25
-
-
-_SHARES = ("finetuned_f1", "finetuned_precision", "finetuned_recall")
-# Columns that the report needs. Types are given, because a class may be called "01" or "NA".
-_COLUMNS: dict[str, dict[str, type]] = {
-    "classes.csv": {"class": str, "train": int, "val": int, "test": int},
-    "rejects.csv": {"source": str, "class": str, "reason": str},
-    "history.csv": {"phase": str, **dict.fromkeys(COLUMNS[1:], float), "epoch": int, "kept": int},
-    "layers.csv": {"name": str, "type": str, "parameters": int, "state": str},
-    "reliability.csv": {
-        "images": int,
-        **dict.fromkeys(("confidence", "accuracy", "accuracy_low", "accuracy_high"), float),
-    },
-    "per_class.csv": {"class": str, "images": int, **dict.fromkeys(_SHARES, float)},
-}
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Read one of the CSV files that stages write.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    columns = _COLUMNS[path.name]
-    with refuse_damaged(path, "a table"):
-        empty = {column: [""] for column, kind in columns.items() if kind is float}
-        found = pd.read_csv(path, keep_default_na=False, na_values=empty, dtype=columns)
-        check_names(columns, map(str, found))
-    return found.assign(**{column: found[column].map(unescape) for column, kind in columns.items() if kind is str})
-
-
-def read_pairs(path: Path) -> pd.DataFrame:
-    """Read pairs of near duplicates."""
-    with refuse_damaged(path, "pairs of near duplicates"):
-        found = pd.read_parquet(path)
-        check_names(
-            (f"{name}{column}" for name in ("", "other_") for column in ("source", "class", "picture")), map(str, found)
-        )
-        return found
-
-
-def read_matrix(path: Path, images: int) -> pd.DataFrame:
-    """Read a confusion matrix.
-
-    Args:
-        path: CSV file.
-        images: how many it must count.
-    """
-    with refuse_damaged(path, f"a confusion matrix of {images} images"):
-        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
-        names = [unescape(name) for name in cells.iloc[1:, 0]]
-        counts = cells.iloc[1:, 1:].to_numpy().astype(int)
-        if counts.sum() != images:
-            raise ValueError(f"one of {counts.sum()}")
-        return pd.DataFrame(counts, index=names, columns=names)
 
 
 def describe_data(summary: dict[str, Any], classes: int, about: dict[str, str] | str) -> str:
@@ -86,19 +28,11 @@ def describe_data(summary: dict[str, Any], classes: int, about: dict[str, str] |
 
 def render_confusions(matrix: pd.DataFrame) -> Html:
     """Return the most frequent mistakes of a confusion matrix (rows actual, columns predicted)."""
-    counts = matrix.to_numpy()
-    totals = counts.sum(axis=1)
-    mistakes = counts * (1 - np.eye(len(counts), dtype=int))
-    order, found = np.argsort(-mistakes, axis=None, kind="stable")[:_CONFUSED], np.count_nonzero(mistakes)
-    pairs = [divmod(int(place), len(counts)) for place in order]
-    rows = [
-        (matrix.index[actual], matrix.columns[predicted], f"{counts[actual, predicted]} of {totals[actual]}")
-        for actual, predicted in pairs
-        if mistakes[actual, predicted]
-    ]
-    if not rows:
+    pairs = rank_confusions(matrix)
+    if not pairs:
         return note("No test image was misclassified.")
-    more = f": {len(rows)} of {found} pairs of classes" if len(rows) < found else ""
+    rows = [(actual, predicted, f"{count} of {total}") for actual, predicted, count, total in pairs[:_CONFUSED]]
+    more = f": {len(rows)} of {len(pairs)} pairs of classes" if len(rows) < len(pairs) else ""
     return Html(f"<h3>Most frequent mistakes{more}</h3>" + table(("Actual", "Predicted", "Images"), rows, words=(0, 1)))
 
 
