@@ -12,6 +12,7 @@
  * transparent pixels. `scale` is 2, 4 or 8 if Python decodes the file at 1/2, 1/4 or 1/8 of its size.
  */
 
+import { normalizeInk } from "./ink.js";
 import { resize, rint, shrinkByAveraging } from "./resample.js";
 
 const OVERSAMPLING = 2; // a large JPEG is decoded at this many times the network's size, or more
@@ -25,8 +26,9 @@ const OVERSAMPLING = 2; // a large JPEG is decoded at this many times the networ
 export function makePixels(image, contract) {
   const { size, channels } = contract;
   const invert = contract.polarity === "dark_on_light";
-  if (contract.form === "ink") throw new Error("the ink form cannot be made here");
-  const plane = convert(image.values ? convertTo8Bits(image, contract.range) : image, channels);
+  const ink = contract.form === "ink";
+  const plane = convert(image.values ? convertTo8Bits(image, contract.range) : image, ink ? 1 : channels);
+  if (ink) return repeat(normalizeInk(plane, size, invert), channels);
   return makeSquare(shrinkByAveraging(plane, image.scale || 1), size, contract.fit, invert);
 }
 
@@ -100,4 +102,9 @@ function makeSquare(image, size, fit, invert) {
     out.set(invert ? row.map((value) => 255 - value) : row, ((top + y) * size + left) * channels);
   }
   return out;
+}
+
+/** Repeat a gray image in all channels. */
+function repeat(gray, channels) {
+  return Uint8Array.from({ length: gray.length * channels }, (_, i) => gray[Math.floor(i / channels)]);
 }

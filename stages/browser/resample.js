@@ -58,6 +58,18 @@ export function shrinkByAveraging(image, by) {
   return { width, height, channels, data: out };
 }
 
+/**
+ * Shrink an image to at most `longest` pixels a side by averaging; return a smaller one unchanged.
+ * @param {object} image as above
+ * @param {number} longest in pixels
+ */
+export function shrink(image, longest) {
+  const scale = longest / Math.max(image.width, image.height);
+  if (scale >= 1) return image;
+  const [width, height] = [image.width, image.height].map((side) => Math.max(1, rint(side * scale)));
+  return resize(image, width, height, undefined, "box");
+}
+
 /** Return for each place of the result where its pixels start in the image, and their weights, which add up to 1. */
 function makeWeights(length, from, to, places, filter) {
   const { support, weight } = FILTERS[filter];

@@ -1,6 +1,7 @@
 """A Chromium without a window, driven over a pipe by its DevTools protocol; and where to find one."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")
-PACKAGE = "@sparticuz/chromium@147.0.2"  # 66 MB; needs no system packages
+PACKAGE = "@sparticuz/chromium@147.0.0"  # 66 MB; needs no system packages
 UNPACK = "import chromium from '@sparticuz/chromium'; console.log(await chromium.executablePath())"
 FLAGS = (
     "--headless",
@@ -137,18 +138,13 @@ class Pipe:
 def open_browser(chromium: str) -> Iterator[Page]:
     """Start Chromium and yield a tab."""
     (to_read, to_send), (to_receive, to_write) = os.pipe(), os.pipe()
+    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (to_read, to_write)]  # out of the way of 3 and 4
+    start = 'exec "$0" "$@" 3<&{} 4>&{}'.format(*theirs)  # the protocol's numbers
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [
-            "sh",
-            "-c",
-            f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}',
-            chromium,
-            *FLAGS,
-            f"--user-data-dir={profile}",
-        ]
-        process = subprocess.Popen(command, pass_fds=(to_read, to_write), stderr=subprocess.DEVNULL)
-        os.close(to_read)
-        os.close(to_write)
+        command = ["bash", "-c", start, chromium, *FLAGS, f"--user-data-dir={profile}"]
+        process = subprocess.Popen(command, pass_fds=theirs, stderr=subprocess.DEVNULL)
+        for end in (to_read, to_write, *theirs):
+            os.close(end)
         pipe = Pipe(to_receive, to_send)
         try:
             target = pipe.call("Target.createTarget", url="about:blank")["targetId"]
