@@ -64,7 +64,7 @@ def main() -> None:
     params, measures = read_section(PARAMS, "report", Report), read_section(PARAMS, "evaluate", Evaluate)
     pretrain, finetune = read_section(PARAMS, "pretrain", Pretrain), read_section(PARAMS, "finetune", Finetune)
     scores = read_json(SCORES, "test_images", "finetuned")
-    summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked")
+    summary = read_json(SUMMARY, "images", "unused", "rejects", "duplicates", "locked", "corrections")
     images, by_class = scores["test_images"], results.read_table(BY_CLASS)
     with refuse_damaged(EXAMPLES, "pictures of predictions"):
         examples = pd.read_parquet(EXAMPLES)

@@ -19,10 +19,11 @@ from stages.base.terminal import say, show_progress
 from stages.cluster.cluster import open_cluster
 from stages.images.split_file import SplitRow, write_split
 from stages.schema.split import Split
-from stages.sources.data_set import Reject
 from stages.sources.rejects import list_on_failure, say_left_out, write_left_out
 from stages.splitting.amounts import SplitPlan, check_amounts
 from stages.splitting.assignment import assign_splits
+from stages.splitting.correction_table import read_corrections
+from stages.splitting.corrections import apply_corrections, check_corrections, describe_locked
 from stages.splitting.counts import say_splits, write_counts
 from stages.splitting.examine import ExaminedImage, examine
 from stages.splitting.gray_range import describe_range
@@ -47,9 +48,11 @@ def main() -> None:
     params = read_section(PARAMS, "split", Split)
     source = find_source(Path(params.source))
     data_set = read_source(params, TABLES)
+    corrections = read_corrections(params.corrections, TABLES)
+    check_corrections(corrections, data_set)
     classes = select_classes(params.classes, data_set.classes)
     known = set(classes)
-    samples = [sample for sample in data_set.samples if sample.class_name in known]
+    samples = corrections.select(data_set.samples, known)
     given = {sample.part for sample in data_set.samples if sample.part}
     check_amounts(params.amounts, given)
     locked = read_lock_table(LOCKED)
@@ -58,9 +61,10 @@ def main() -> None:
     with open_cluster("split") as cluster:
         found = examine(samples, near, params.handwriting, cluster)
         results = list(show_progress(found, "opening images", len(samples)))
-    readable = [result for result in results if isinstance(result, ExaminedImage)]
+    corrected = apply_corrections(corrections, results, known, data_set)
+    readable = corrected.images
     images, duplicates = drop_duplicates(readable, [image.pixels for image in readable])
-    left_out = [*(result for result in results if isinstance(result, Reject)), *data_set.left_out, *duplicates]
+    left_out = [*corrected.unreadable, *data_set.left_out, *corrected.dropped, *duplicates]
     with list_on_failure(REJECTED, left_out):
         plan = SplitPlan(classes, params.amounts, given, params.seed, locked, params.redraw)
         assigned = assign_splits(images, len(readable), params, plan, left_out)
@@ -69,9 +73,10 @@ def main() -> None:
     summary = {
         "images": {name: len(members) for name, members in splits.items()},
         "unused": assigned.unused,
-        "rejects": len(left_out) - len(duplicates) - len(assigned.excluded),
+        "rejects": len(left_out) - len(duplicates) - len(assigned.excluded) - len(corrected.dropped),
         "duplicates": len(duplicates),
         "locked": sum(locked.is_test(image.pixels) for image in splits["test"]),
+        "corrections": {**corrected.counts, "left_out": len(corrected.dropped)},
     }
     reading = {"form": params.form, "polarity": params.polarity, "fit": params.fit, "range": assigned.range}
     with replace_folder(SPLIT) as folder:
@@ -85,10 +90,13 @@ def main() -> None:
     say_splits(source, samples, classes, splits, given, assigned.unused)
     parts = (f"{part} part: {path}" for part, path in data_set.parts.items())
     ranges = describe_range(assigned.range, params.range, splits)
-    for line in (*parts, *data_set.notes, *ranges, *([describe_pairs(assigned.pairs)] if near else [])):
+    near_pairs = [describe_pairs(assigned.pairs)] if near else []
+    for line in (*parts, *data_set.notes, *ranges, *near_pairs, *corrected.notes):
         say(line)
     if summary["locked"]:
         say(f"{summary['locked']} of the {len(splits['test'])} test images are locked (see {LOCKED})")
+    for line in describe_locked(results, corrected, locked):
+        say(line)
     say_left_out(left_out, ("unreadable", "duplicate"), f" (see {SPLIT / 'rejects.csv'})")
 
 

@@ -86,7 +86,9 @@ def put_results(
     put_split(split / "val.parquet", classes, validated, rng)
     test = put_split(folder / "test.parquet", classes, tested, rng)  # not where the report could find it
     counts = {"train": 2 * len(classes), "val": validated, "test": tested}
-    summary = {"images": counts, "unused": 0, "rejects": rejects, "duplicates": 0, "locked": 0}
+    corrections = dict.fromkeys(("relabeled", "dropped", "confirmed", "left_out"), 0)
+    lost = {"rejects": rejects, "duplicates": 0, "locked": 0, "corrections": corrections}
+    summary = {"images": counts, "unused": 0, **lost}
     (split / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     escaped = [escape(name) for name in classes]
     by_class = {"class": escaped} | {name: range(place, place + len(classes)) for place, name in enumerate(counts)}

@@ -38,7 +38,8 @@ from tests.helpers.copies import set_params
 from tests.test_images import AWKWARD
 
 Assignment = dict[str, list[ExaminedImage]]
-NOTHING_LOST = {"rejects": 0, "duplicates": 0, "locked": 0}
+UNCORRECTED = {"relabeled": 0, "dropped": 0, "confirmed": 0, "left_out": 0}
+NOTHING_LOST = {"rejects": 0, "duplicates": 0, "locked": 0, "corrections": UNCORRECTED}
 
 
 # The promises of the assignment, on images that are nothing but names.

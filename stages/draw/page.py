@@ -102,14 +102,12 @@ def sheet(groups: Sequence[Group], width: int) -> Html:
         groups: one for each sheet.
         width: of a picture, at least, in pixels.
     """
-    return Html(
-        "\n".join(
-            f'<h3>{escape(group.heading)}</h3>\n<div class="tiles" style="--width:{width}px">\n'
-            + "".join(map(_tile, group.tiles))
-            + "</div>"
-            for group in groups
-        )
-    )
+
+    def render(group: Group) -> str:
+        heading = f"<h3>{escape(group.heading)}</h3>\n" if group.heading else ""
+        return f'{heading}<div class="tiles" style="--width:{width}px">\n' + "".join(map(_tile, group.tiles)) + "</div>"
+
+    return Html("\n".join(map(render, groups)))
 
 
 def strips(rows: Sequence[Sequence[Tile]]) -> Html:
@@ -180,15 +178,16 @@ def chip(word: str, kind: str) -> Html:
 
 def _tile(tile: Tile) -> str:
     kind = {True: "right", False: "wrong", None: "plain"}[tile.right]
-    seen = f'<img class="seen" src="{_data_url(tile.seen)}" alt="as the network sees it">' if tile.seen else ""
+    seen = f'<img class="seen" src="{_data_url(tile.seen)}" alt="{escape(tile.seen_as)}">' if tile.seen else ""
     confidence = f" ·&nbsp;{escape(tile.confidence).replace(' ', '&nbsp;')}" if tile.confidence else ""
     second = f"<span>{_breakable(tile.second)}</span>" if tile.second else ""
+    source = f'<code class="row">{escape(tile.row)}</code>' if tile.row else f"<small>{_breakable(tile.source)}</small>"
     mark = tile.mark.replace(" ", "&nbsp;")
     alternative = escape(tile.source or tile.title)
     return (
         f'<figure class="{kind}"><div><img src="{_data_url(tile.picture)}" alt="{alternative}">{seen}</div>'
         f"<figcaption><span><b>{mark}{_breakable(tile.title)}</b>{confidence}</span>{second}"
-        f"<small>{_breakable(tile.source)}</small></figcaption></figure>\n"
+        f"{source}</figcaption></figure>\n"
     )
 
 

@@ -33,7 +33,9 @@ class Tile:
         right: whether the prediction is correct; None without a prediction.
         confidence: of the prediction, as text.
         second: a second line: the actual class of a mistake, or what else is in a mixed view.
-        seen: what the network sees, as a PNG file, if that looks different.
+        seen: what the network sees, as a PNG file, if that looks different; or another small picture beside it.
+        seen_as: what that picture is, for those who cannot see it.
+        row: a line to copy, which a page shows instead of the file.
     """
 
     picture: bytes
@@ -43,6 +45,8 @@ class Tile:
     confidence: str = ""
     second: str = ""
     seen: bytes | None = None
+    seen_as: str = "as the network sees it"
+    row: str = ""
 
     @property
     def mark(self) -> str:

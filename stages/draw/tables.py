@@ -72,11 +72,16 @@ def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.Da
     rows = list(by_class[["class", *splits]].itertuples(index=False))
     total = [Html(f"<b>{count}</b>") for count in summary["images"].values()]
     images = sum(summary["images"].values())
-    duplicates, rejects = summary["duplicates"], summary["rejects"]
+    duplicates, rejects, corrections = summary["duplicates"], summary["rejects"], summary["corrections"]
+    known = duplicates + rejects + corrections["left_out"]
     reasons = (
         (rejects, "that cannot be used"),
         (duplicates, f"duplicate{'s' * (duplicates != 1)}"),
-        (len(left_out) - duplicates - rejects, "because of near duplicates, groups or locked images"),
+        (corrections["left_out"], "by corrections"),
+        (
+            len(left_out) - known,
+            "because of near duplicates, groups or locked images",
+        ),
     )
     sentence = f"{images} images in {len(rows)} classes."
     if len(left_out):
@@ -86,6 +91,11 @@ def render_data(summary: dict[str, Any], by_class: pd.DataFrame, left_out: pd.Da
     if summary["locked"]:
         sentence += (
             f" {summary['locked']} of the test images are locked: they stay test images when the data set grows."
+        )
+    if any(corrections.values()):
+        sentence += (
+            f" Corrections of labels: {corrections['relabeled']} relabeled, {corrections['dropped']} dropped, "
+            f"{corrections['confirmed']} confirmed."
         )
     parts = [folded("Images by class and split", table(("Class", *splits), [*rows, (Html("<b>All</b>"), *total)]))]
     if len(left_out):

@@ -162,10 +162,14 @@ class SplitFile:
         """Return the hash of each image's pixels, in hexadecimal digits; it does not depend on the file format."""
         return [str(pixels) for pixels in self._column("pixels").to_pylist()]
 
+    def hashes(self) -> list[str]:
+        """Return the SHA-256 of each image's file."""
+        return [str(sha256) for sha256 in self._column("sha256").to_pylist()]
+
     def digest(self) -> str:
         """Return a hash of the images' bytes, their labels and order, without reading the images."""
         found = hashlib.sha256(self.labels().tobytes())
-        for known in self._column("sha256").to_pylist():
+        for known in self.hashes():
             found.update(bytes.fromhex(known))
         return found.hexdigest()
 

@@ -15,6 +15,7 @@ from stages.schema.split import Split
 from stages.sources.read import AUTO
 from stages.sources.tables import find_labels
 from stages.splitting.amounts import check_amounts
+from stages.splitting.correction_table import read_corrections
 from stages.splitting.source import read_source, select_columns
 from stages.transfer.compatibility import check_solver
 
@@ -37,6 +38,7 @@ def find_contradictions(
         found += _refused(refuse_shared_images, split, Path(pretrain.source), tables)
     if Path(split.source).exists():
         found += _refused(find_labels, split.table, select_columns(split), Path(split.source), tables)
+    found += _refused(read_corrections, split.corrections, tables)
     weights = [weights_item(name) for name, row in BACKBONES.items() if not row.own]
     data_sets = [item for item in catalog if "_imagenet" not in item]
     found += [

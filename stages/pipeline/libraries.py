@@ -39,6 +39,7 @@ _LIBRARIES = {
 _BRINGS = {"keras": ("h5py",), "scikit-learn": ("scipy",)}
 # These validate, download or display, and do not affect what is written.
 _WITHOUT_TRACE = {
+    "cleanlab",
     "dvc",
     "pydantic",
     "pydantic_core",

@@ -88,6 +88,10 @@ def _is_line(text: Any) -> bool:
     )
 
 
+def _is_corrections(value: Any) -> bool:
+    return isinstance(value, str) and (value == "none" or value.endswith(".csv"))
+
+
 About = Annotated[
     dict[str, str] | str,
     allowed(_is_about, f"none, or {{source: TEXT, license: TEXT}}, one line each of at most {LONGEST} characters"),
@@ -113,6 +117,7 @@ class Split(Section):
         dict[str, str] | str,
         allowed(_is_labels, "none, a .csv or .tsv table, or {table: PATH, file: COLUMN, label: COLUMN, split: COLUMN}"),
     ]
+    corrections: Annotated[str, allowed(_is_corrections, "none, or a .csv table in data/tables/")]
     about: About
     classes: Annotated[list[str | int] | str, allowed(_is_classes, "'all' or a list of two or more different classes")]
     parts: Parts

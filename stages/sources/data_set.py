@@ -11,7 +11,9 @@ from PIL import Image
 
 from stages.base.splits import Part
 
-Kind = Literal["unreadable", "duplicate", "stray", "unused", "no image", "grouped", "locked", "unlabeled", "unlisted"]
+Kind = Literal[
+    "unreadable", "duplicate", "stray", "unused", "no image", "grouped", "locked", "unlabeled", "unlisted", "dropped"
+]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Sample:
         part: its part of the data set; None if the data set is undivided.
         read: returns the bytes of the image file.
         group: of images that must be in one split, such as those of a patient; empty if images are not grouped.
+        given: its class in the data set, where a correction has changed it; otherwise empty.
     """
 
     source: str
@@ -31,6 +34,7 @@ class Sample:
     part: Part | None
     read: Callable[[], bytes]
     group: str = ""
+    given: str = ""
 
     @property
     def data(self) -> bytes:
@@ -49,7 +53,7 @@ class Reject:
         kind: "stray": an image beside the class folders; "unused": a folder or archive there; "no image": another file
             in a class folder, also by its name; "grouped": an image whose group is tested with (or was trained on);
             "locked": an image that the lock table excludes from its split; "unlabeled": a row of a table without a
-            label or an image; "unlisted": an image that a table does not list.
+            label or an image; "unlisted": an image that a table does not list; "dropped": by a correction.
     """
 
     source: str

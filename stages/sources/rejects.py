@@ -22,6 +22,7 @@ KINDS: dict[Kind, str] = {
     "duplicate": "duplicates",
     "grouped": "in groups of the test split",
     "locked": "locked to another split",
+    "dropped": "dropped by corrections",
 }
 
 

@@ -91,7 +91,8 @@ def _match(pattern: str, source: str) -> str:
 
 def _folder(image: ExaminedImage) -> str:
     parts = PurePosixPath(image.sample.source).parts
-    below = parts[parts.index(image.sample.class_name) + 1 : -1] if image.sample.class_name in parts else ()
+    folder = image.sample.given or image.sample.class_name  # a corrected label moves no file
+    below = parts[parts.index(folder) + 1 : -1] if folder in parts else ()
     return "/".join(below) if below else image.sample.source
 
 

@@ -1,6 +1,6 @@
 """Find near duplicates: images that were recompressed, resized, slightly brightened, or mirrored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.base.prefetch import map_in_threads
+from stages.base.processor import count_cores
+from stages.images.bit_depth import stretch_to_8_bits
 from stages.images.contract import Range
+from stages.images.decode import read_image
 from stages.images.thumbnail import make_thumbnail
-from stages.splitting.examine import ExaminedImage
+from stages.splitting.examine import ExaminedImage, hash_picture
 
 # Bits that may differ: 0 to 2 after recompressing photographs (quality 50), resizing to 2/3 or mirroring, and up to 4
 # in the small images of CIFAR-10. At 6 bits, CIFAR-10 has pairs of different objects.
@@ -19,6 +23,16 @@ _CHUNKS = LIMIT + 1  # if at most LIMIT bits differ, two hashes are equal in at 
 _WIDTH = -(-64 // _CHUNKS)
 _PAIRS = 2**22  # compared at a time
 _PICTURES = 24  # pairs with pictures
+
+
+def hash_pictures(images: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield the hashes of image files; see ``hash_picture``."""
+
+    def compute(data: bytes) -> tuple[int, int]:
+        return hash_picture(stretch_to_8_bits(read_image(data)))
+
+    cores = count_cores()
+    return map_in_threads(compute, images, cores, 4 * cores)
 
 
 def find_near_duplicates(hashes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -6,13 +6,18 @@ centered and divided by a single number, which changes only the unit of the pena
 """
 
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
+
+from stages.base.prefetch import map_in_threads
+from stages.base.processor import count_cores
 
 # Candidates for scikit-learn's C, strongest penalty first, for rows whose variances sum to 1.
 GRID = 10.0 ** np.arange(-1, 4.5, 0.5)
@@ -73,16 +78,8 @@ def fit_logistic(
         weights: of each row in the loss, float64 (n,).
         seed: of the assignment to folds.
     """
-    from sklearn.exceptions import ConvergenceWarning  # here: scikit-learn takes seconds to import
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        center = rows.mean(axis=0)
-        rows -= center
-        # With a mean variance of 1, the tolerance means the same for any backbone.
-        scale = float(np.sqrt(np.vdot(rows, rows) / rows.size)) or 1.0
-        rows /= scale
+    with _one_thread() as caught:
+        center, scale = _normalize(rows)
         folds = assign_folds(labels, groups, seed, -(-len(rows) // MAX_ROWS))
         strength = _choose_strength(rows, labels, weights, folds)
         caught.clear()  # warnings of cross-validation
@@ -100,6 +97,38 @@ def fit_logistic(
         iterations=int(model.n_iter_.max()),
         converged=not caught,
     )
+
+
+def predict_held_out(
+    rows: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield, fold by fold, places of rows and their class probabilities, by a classifier that was fitted without them.
+
+    The penalty is chosen as in ``fit_logistic``. Rows of a class that is all in one fold are never held out.
+
+    Args:
+        rows: float64 (n, features); overwritten.
+        labels: class of each row, int64 (n,); each class has a row.
+        groups: see ``fit_logistic``.
+        seed: of the assignment to folds.
+
+    Yields:
+        The places, int64 (m,), and the probabilities, float64 (m, classes).
+    """
+    with _one_thread():
+        _normalize(rows)
+        strength = _choose_strength(
+            rows, labels, np.ones(len(rows)), assign_folds(labels, groups, seed, -(-len(rows) // MAX_ROWS))
+        )
+        folds = assign_folds(labels, groups, seed)
+
+        def predict(fold: int) -> tuple[np.ndarray, np.ndarray]:
+            train, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            model = _make_model(strength, rows, 10 * TOLERANCE).fit(rows[train], labels[train])
+            return held_out, model.predict_proba(rows[held_out])
+
+        numbers = np.unique(folds[folds >= 0])
+        yield from map_in_threads(predict, numbers, count_cores(), FOLDS)
 
 
 def assign_folds(labels: np.ndarray, groups: np.ndarray, seed: int, step: int = 1) -> np.ndarray:
@@ -123,6 +152,27 @@ def assign_folds(labels: np.ndarray, groups: np.ndarray, seed: int, step: int = 
         if len(np.unique(folds[held])) < 2:
             folds[held if len(held) else of_class[:1]] = _TRAINED
     return folds[numbers]
+
+
+@contextmanager
+def _one_thread() -> Iterator[list[warnings.WarningMessage]]:
+    """Run linear algebra on one thread; yield the list of warnings about fits that did not converge."""
+    from sklearn.exceptions import ConvergenceWarning  # here: scikit-learn takes seconds to import
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        yield caught
+
+
+def _normalize(rows: np.ndarray) -> tuple[np.ndarray, float]:
+    """Center rows in place and divide them by a number; return the center and the number."""
+    center = rows.mean(axis=0)
+    rows -= center
+    # With a mean variance of 1, the tolerance means the same for any backbone.
+    scale = float(np.sqrt(np.vdot(rows, rows) / rows.size)) or 1.0
+    rows /= scale
+    return center, scale
 
 
 def _choose_strength(rows: np.ndarray, labels: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> float:

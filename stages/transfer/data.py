@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from stages.base.arrays import ArrayFile, ArrayLike
+from stages.base.errors import UserError
 from stages.base.files import read_json, refuse_damaged
 from stages.compute.architecture import FEATURES, PIXELS
 from stages.training.augmentation import AugmentedData
 from stages.training.dataloader import ArrayData, Data
-from stages.transfer.activations import Description
+from stages.transfer.activations import Description, read_description
 from stages.transfer.feature_extractor import FeatureExtractor, open_feature_extractor
 from stages.transfer.freeze import Depth
 
@@ -56,6 +57,47 @@ def read_groups(folder: Path, rows: int) -> np.ndarray:
         rows: how many there are.
     """
     return _read_targets(folder / "train_images.npy", (rows,))
+
+
+def read_image_features(folder: Path, pretrain: Path, split: str, labels: np.ndarray) -> ArrayLike:
+    """Return the features of each image of a split, without those of its augmented views.
+
+    Args:
+        folder: that ``extract`` wrote.
+        pretrain: folder that ``pretrain`` wrote.
+        split: ``train`` or ``val``.
+        labels: of its images, int64 (images,), from the split file.
+
+    Raises:
+        UserError: ``extract`` ran on other images.
+    """
+    description = read_description(folder)
+    features = read_outputs(folder, pretrain, split, description, description.depths[0])[FEATURES]
+    views = len(features) // max(len(labels), 1)
+    shares, file = folder / f"{split}_targets.npy", folder / f"{split}_labels.npy"
+    if shares.exists():
+        known = _read_targets(shares, (len(features), len(description.classes))).argmax(axis=1)
+    else:
+        known = _read_targets(file, (len(features),))
+    if views * len(labels) != len(features) or not np.array_equal(known[:: max(views, 1)], labels):
+        raise UserError(
+            f"{folder} holds the features of other images than those in data/split. Run `dvc repro extract`."
+        )
+    return _EveryRow(features, views)
+
+
+class _EveryRow:
+    """Every ``step``-th row of an array: the first view of each image, which is the image itself."""
+
+    def __init__(self, rows: ArrayLike, step: int) -> None:
+        self._rows, self._step = rows, step
+
+    def __len__(self) -> int:
+        return len(self._rows) // self._step
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        values: np.ndarray = self._rows[places * self._step]
+        return values
 
 
 def _read_targets(path: Path, shape: tuple[int, ...]) -> np.ndarray:
