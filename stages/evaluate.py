@@ -34,15 +34,18 @@ from stages.measure.comparison import report_overlap
 from stages.measure.metrics import (
     count_confusions,
     measure,
+    measure_calibrated,
     measure_classes,
     measure_reliability,
     select_key_metrics,
+    uncalibrate,
 )
 from stages.measure.predictions import softmax, tabulate
 from stages.measure.summary import describe_scores
 from stages.schema.compute import Compute
 from stages.schema.evaluate import Evaluate
 from stages.splitting.lock_table import read_lock_table
+from stages.transfer.calibration import read_calibration
 from stages.transfer.feature_extractor import graph_batch_size
 from stages.transfer.model_pair import MODELS, join_graphs, predict, read_model_pair
 
@@ -78,6 +81,9 @@ def main() -> None:
         "bins": params.calibration_bins,
     }
     content: dict[str, Any] = {"test_images": len(split), **measure(labels, probabilities, **how)}
+    temperatures = read_calibration(FINETUNE).temperatures
+    for name, temperature in temperatures.items():
+        content[name] |= measure_calibrated(labels, logits[name], temperature, params.calibration_bins)
     held = np.array([locked.is_test(pixels) for pixels in split.pixels()], dtype=bool)
     if 0 < held.sum() < len(split):
         some = {name: values[held] for name, values in probabilities.items()}
@@ -96,9 +102,7 @@ def main() -> None:
         named = [escape(name) for name in classes]
         by_class = probabilities if pair.comparable else {"finetuned": probabilities["finetuned"]}
         measure_classes(labels, by_class, named).to_csv(folder / "per_class.csv", index=False)
-        reliability = measure_reliability(
-            labels, probabilities["finetuned"], params.calibration_bins, params.confidence
-        )
+        reliability = tabulate_reliability(labels, logits["finetuned"], temperatures.get("finetuned"), params)
         reliability.to_csv(folder / "reliability.csv", index=False)
         count_confusions(labels, probabilities["finetuned"], named).to_csv(folder / "confusion.csv")
         outcomes = predictions.select(["class", "finetuned_predicted"]).to_pandas().map(escape)
@@ -107,6 +111,25 @@ def main() -> None:
     for line in describe_scores(content, params.confidence):
         say(line)
     report_overlap(TEST, Path("dvc.lock"))
+
+
+def tabulate_reliability(
+    labels: np.ndarray, logits: np.ndarray, temperature: float | None, params: Evaluate
+) -> pd.DataFrame:
+    """Return the reliability of a model; of a calibrated one also without its temperature ("calibrated" is then 0).
+
+    Args:
+        labels: int (n,), the actual classes.
+        logits: (n, classes).
+        temperature: that divides them; None if the model is not calibrated.
+        params: the section of params.yaml.
+    """
+    how = params.calibration_bins, params.confidence
+    table = measure_reliability(labels, softmax(logits), *how)
+    if temperature is None:
+        return table
+    before = measure_reliability(labels, uncalibrate(logits, temperature), *how)
+    return pd.concat([table.assign(calibrated=1), before.assign(calibrated=0)])
 
 
 def open_explainer() -> Explainer:

@@ -42,6 +42,7 @@ from stages.schema.export import Export
 from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
+from stages.transfer.calibration import describe_calibration, read_calibration
 from stages.transfer.compatibility import check_compatibility
 from stages.transfer.model_pair import read_model_pair
 
@@ -77,7 +78,8 @@ def main() -> None:
     source, about = read_values(PARAMS, "split", Split, "source", "about")
     formats = [name for name in FILES if name in params.formats]
     check_compatibility(read_architecture(PRETRAIN), formats=formats)
-    card = Card(pair.classes, contract, formats, about if isinstance(about, dict) else {})
+    calibration = describe_calibration(read_calibration(FINETUNE))
+    card = Card(pair.classes, contract, formats, about if isinstance(about, dict) else {}, calibration)
     write = make_writers(card)
     report = {}
     with replace_folder(OUT) as folder:

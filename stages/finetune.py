@@ -55,6 +55,11 @@ def check(params: Finetune, activations: Description, val: SplitFile) -> None:
             f"finetune.checkpoint: '{params.checkpoint}' needs validation images, and split.val left none. Set it to "
             f"last."
         )
+    if params.calibrate != "none" and validation is None:
+        raise UserError(
+            f"finetune.calibrate: '{params.calibrate}' needs validation images, and split.val left none. Set it to "
+            f"none."
+        )
 
 
 if __name__ == "__main__":

@@ -92,6 +92,8 @@ def main() -> None:
         layers["state"] = "frozen"  # with thawed.epochs: 0 whatever extract.freeze says
     dropout = drops_units(finetune.head, layers)
     about_curves = captions.explain_curves(history, thawed=thawed, dropout=dropout, augmented=are_augmented(pixels))
+    calibrated = finetune.calibrate != "none"
+    about_curves += captions.CURVES_CALIBRATED * calibrated
     about_classes = captions.CLASSES + captions.CLASSES_TWO * ("gain" in scores)
     model = "the fine-tuned model" if thawed else "the model"
     evidence = sheet_content.group_evidence(examples)
@@ -140,7 +142,7 @@ def main() -> None:
             section(
                 "Confidence",
                 picture(reliability, "Reliability diagram", 480),
-                note(captions.RELIABILITY.format(model=model)),
+                note(captions.RELIABILITY.format(model=model) + captions.RELIABILITY_CALIBRATED * calibrated),
             ),
             section("Class by class", tables.render_classes(per_class), note(about_classes)),
             section("The images", sheet(samples, 80)),

@@ -9,6 +9,7 @@ CURVES = (
     "accuracy are measured at its end."
 )
 CURVES_FITTED = " The head was fitted without epochs: its point shows the final weights."
+CURVES_CALIBRATED = " Curves are those of the model before calibration."
 CURVES_THAWED = " The thawed phase (shaded) starts from the head-only model."
 PREDICTIONS = "Below each test image: {model}'s prediction and confidence; below a mistake, also the true class."
 PREDICTIONS_SEEN = " Next to it: the network's input."
@@ -19,6 +20,10 @@ MATRIX = (
 RELIABILITY = (
     "Test images in bins of confidence: a point below the line means that {model} is right less often than it is "
     "confident. Intervals are wide where a bin has few images."
+)
+RELIABILITY_CALIBRATED = (
+    " One number, fitted on the validation images, divides all logits (temperature scaling, Guo et al. 2017). It "
+    "changes no prediction; the crosses are the model without it."
 )
 EVIDENCE = {
     "class activation": (

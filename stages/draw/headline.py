@@ -18,6 +18,11 @@ _MEASURES = (
     ),
     ("calibration_error", "Calibration error", "the mean gap between confidence and accuracy; lower is better"),
 )
+_CALIBRATED = (
+    ("temperature", "Temperature", "divides the logits; fitted on the validation images"),
+    ("uncalibrated_log_loss", "Log loss without it", "without the temperature"),
+    ("uncalibrated_calibration_error", "Calibration error without it", "without the temperature"),
+)
 
 
 def summarize_gain(gain: Scores | None, images: int, confidence: float, thawed: bool) -> str:
@@ -72,7 +77,7 @@ def render_headline(metrics: Mapping[str, Any], images: int, confidence: float, 
         methods = "Wilson's for each accuracy, Agresti and Min's for the gain, which compares the models image by image"
     rows = [
         (Html(f"{name}<small>{meaning}</small>"), *(f"{row[key]:.3f}" for row in models.values()))
-        for key, name, meaning in _MEASURES
+        for key, name, meaning in _MEASURES + _CALIBRATED * all("temperature" in row for row in models.values())
     ]
     return section(
         "Accuracy on the test images",

@@ -7,14 +7,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from stages.draw.numbers import name_interval
-from stages.draw.style import BLUE, INK, save, style_axes
+from stages.draw.style import BLUE, INK, VERMILION, save, style_axes
 
 
 def draw_reliability(bins: pd.DataFrame, confidence: float, path: Path) -> None:
     """Draw accuracy against confidence (DeGroot and Fienberg, The Statistician 32, 1983).
 
     Args:
-        bins: as ``stages.measure.metrics.measure_reliability`` returns them.
+        bins: as ``stages.measure.metrics.measure_reliability`` returns them; of a calibrated model also those without
+            its temperature, where the column "calibrated" is 0.
         confidence: of the intervals.
         path: PNG file to write.
     """
@@ -22,6 +23,12 @@ def draw_reliability(bins: pd.DataFrame, confidence: float, path: Path) -> None:
     axes = figure.subplots()
     style_axes(axes)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="accuracy equals confidence")
+    everything = bins
+    if "calibrated" in bins:
+        before, bins = bins[bins["calibrated"] == 0], bins[bins["calibrated"] == 1]
+        axes.plot(
+            before["confidence"], before["accuracy"], color=VERMILION, marker="x", linewidth=1.2, label="uncalibrated"
+        )
     reach = [bins["accuracy"] - bins["accuracy_low"], bins["accuracy_high"] - bins["accuracy"]]
     axes.errorbar(
         bins["confidence"], bins["accuracy"], reach, fmt="none", ecolor=BLUE, elinewidth=1.5, alpha=0.6,
@@ -29,7 +36,7 @@ def draw_reliability(bins: pd.DataFrame, confidence: float, path: Path) -> None:
     )  # fmt: skip
     sizes = 20 + 180 * bins["images"] / bins["images"].max()
     axes.scatter(bins["confidence"], bins["accuracy"], sizes, color=BLUE, zorder=3, label="bin; area: images")
-    lowest = min(bins["confidence"].min(), bins["accuracy"].min())
+    lowest = min(everything["confidence"].min(), everything["accuracy"].min())
     axes.set_xlim(max(0.0, lowest - 0.05), 1.02)
     axes.set_ylim(max(0.0, lowest - 0.05), 1.02)
     for axis in (axes.xaxis, axes.yaxis):

@@ -29,12 +29,14 @@ class Card:
         contract: how an image file becomes pixels.
         formats: keys of FILES, in that order.
         data: "source" and "license" of the training images, if known.
+        calibration: "method", "temperature" and "images" (how many it was fitted on), if the model is calibrated.
     """
 
     classes: list[str]
     contract: Contract
     formats: list[str]
     data: dict[str, str] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -66,6 +68,7 @@ def _content(card: Card) -> dict[str, Any]:
         "signature": SIGNATURE,
         "formats": {name: FILES[name] for name in card.formats},
         **({"data": card.data} if card.data else {}),
+        **({"calibration": card.calibration} if card.calibration else {}),
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.measure.intervals import bound_accuracy, measure_difference
-from stages.measure.predictions import compute_losses
+from stages.measure.predictions import compute_losses, softmax
 
 DECIMALS = 5  # written: the last bits differ between machines, which must not show up in git
 
@@ -111,6 +111,33 @@ def measure_calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int
     # A bin's |accuracy - confidence| times its share of the images is |sum of (right - confidence)| / images.
     gaps = np.bincount(places, weights=right - confidences, minlength=bins)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+def measure_calibrated(labels: np.ndarray, logits: np.ndarray, temperature: float, bins: int) -> dict[str, float]:
+    """Return a model's temperature, and what it changes, as it was without it: log loss and calibration error.
+
+    Args:
+        labels: int (n,), the actual classes.
+        logits: (n, classes), divided by the temperature.
+        temperature: see ``stages.measure.temperature``.
+        bins: of the calibration error.
+    """
+    before = uncalibrate(logits, temperature)
+    return {
+        "temperature": temperature,
+        "uncalibrated_log_loss": round(float(compute_losses(labels, before).mean()), DECIMALS),
+        "uncalibrated_calibration_error": round(measure_calibration(labels, before, bins), DECIMALS),
+    }
+
+
+def uncalibrate(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Return the probabilities without a temperature, float64 (n, classes).
+
+    Args:
+        logits: (n, classes), divided by it.
+        temperature: the divisor.
+    """
+    return softmax(logits.astype(np.float64) * temperature)
 
 
 def measure_reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int, confidence: float) -> pd.DataFrame:

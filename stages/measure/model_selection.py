@@ -82,6 +82,20 @@ def find_detectable_difference(images: int, confidence: float, differing: int = 
     return None
 
 
+def describe_fitted(images: int) -> str:
+    """Return a sentence on a validation log loss that a temperature, fitted on the same images, made lower.
+
+    By one parameter: n images, on other images the loss is higher by about 1/n (Akaike 1974).
+
+    Args:
+        images: validation images.
+    """
+    return (
+        f"finetune.calibrate fitted a temperature on the same {images} validation images: on others, expect a log loss "
+        f"that is higher by about {1 / images:.1g}"
+    )
+
+
 def describe_choice(compared: int, images: int, confidence: float) -> str:
     """Return a sentence on how far a choice by validation can be trusted.
 

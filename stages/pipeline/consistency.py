@@ -54,6 +54,8 @@ def find_contradictions(
         found.append(
             f"finetune.checkpoint: '{checkpoint}' needs validation images, and split.val is 0. Set it to last."
         )
+    if split.val == 0 and (calibrate := sections["finetune"].calibrate) != "none":
+        found.append(f"finetune.calibrate: '{calibrate}' needs validation images, and split.val is 0. Set it to none.")
     extract = sections["extract"]
     found += _refused(check_solver, sections["finetune"].head.solver, extract.views == "fresh", extract.augment.mixes)
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:

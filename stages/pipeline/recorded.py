@@ -94,6 +94,13 @@ def find_stale(lock: Lock, target: str) -> Iterator[str]:
                 yield f"{name} ran before {source} last wrote {place}"
 
 
+def find_calibrated(revisions: Sequence[Revision]) -> list[str]:
+    """Return the names of the revisions whose models finetune calibrated on the validation images."""
+    params = {one.name: one.lock["finetune"].params for one in revisions if "finetune" in one.lock}
+    chosen = {name: files.get("params.yaml", {}).get("finetune", {}) for name, files in params.items()}
+    return [name for name, finetune in chosen.items() if finetune.get("calibrate", "none") != "none"]
+
+
 def list_changes(revisions: Sequence[Revision], stages: Sequence[str]) -> tuple[list[tuple[str, ...]], list[str]]:
     """Return what differs between revisions: params, libraries and data, each with its values; and modules of the code.
 

@@ -201,6 +201,7 @@ class Finetune(Section):
     checkpoint: Literal["best", "best_accuracy", "last"]
     early_stopping: Count
     plateau: Plateau
+    calibrate: Literal["none", "temperature"]
     seed: Seed
 
     @field_validator("batch_size")

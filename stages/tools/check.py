@@ -10,6 +10,7 @@ extract.depths against the backbone and, when every section is valid, finds cont
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from stages.schema.finetune import Finetune
 from stages.schema.pretrain import SOURCE, Pretrain
 from stages.schema.report import Report
 from stages.schema.split import Split
+from stages.splitting.source import read_source
 from stages.training.advice import Plan, warn
 from stages.transfer.compatibility import check_compatibility
 from stages.transfer.freeze import plan_unfreezing, resolve_depths, select_depth
@@ -165,6 +167,7 @@ def make_plan(sections: dict[str, Any], architecture: Architecture, frozen: int)
     """
     finetune, thawed = sections["finetune"], architecture.layers[frozen:]
     train = sections["split"].train if "split" in sections else None
+    calibrates = finetune.calibrate != "none" and "split" in sections
     by_steps = finetune.head.trains and finetune.head.solver == "gradient"
     return Plan(
         images=train if isinstance(train, int) else None,
@@ -176,7 +179,23 @@ def make_plan(sections: dict[str, Any], architecture: Architecture, frozen: int)
         batch_size=finetune.batch_size,
         trains_batchnorm=finetune.thawed.batchnorm == "train"
         and any(layer.type == "BatchNormalization" for layer in thawed),
+        calibration=count_validation(sections["split"]) if calibrates else None,
     )
+
+
+def count_validation(split: Split) -> int | None:
+    """Return how many validation images the split will have, roughly; None if that is not known yet.
+
+    Args:
+        split: the section.
+    """
+    with suppress(UserError):  # the data set is not there yet, or cannot be read, which split says
+        data_set = read_source(split, TABLES)
+        classes = data_set.classes if split.classes == "all" else split.classes
+        if isinstance(split.val, float):
+            return round(split.val * len(data_set.samples))
+        return split.val * len(classes) if isinstance(split.val, int) else None
+    return None
 
 
 if __name__ == "__main__":

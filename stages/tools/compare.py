@@ -34,6 +34,7 @@ from stages.draw.block import escape_markdown, format_block, format_markdown, pa
 from stages.draw.comparison_page import render_page, select_pictured
 from stages.draw.numbers import MINUS
 from stages.images.pick import pick_thumbnails
+from stages.measure.model_selection import describe_fitted
 from stages.measure.paired import Results, compare_models, read_predictions
 from stages.pipeline import recorded, revisions
 from stages.pipeline.recorded import Files
@@ -109,6 +110,8 @@ def compare(options: argparse.Namespace) -> bool:
     heading, names, notes = ", ".join(map(str, found)), [revision.name for revision in found], [*notes, *lacking]
     if results[0].split != "validation":
         notes.append("Some have no validation images: only test images are compared, and these should not choose.")
+    elif calibrated := recorded.find_calibrated(found):
+        notes.append(f"{', '.join(calibrated)}: {describe_fitted(results[0].images)}.")
     sizes = [describe_model(revision, files) for revision in found]
     changes = comparison.tabulate_changes(*recorded.list_changes(found, STAGES), names)
     histories = {name: read_cached(files, name, HISTORY) for name in names if (name, HISTORY) in files}

@@ -28,7 +28,7 @@ from stages.base.params import read_section, read_yaml
 from stages.base.stage import stage
 from stages.base.table import format_table
 from stages.measure.intervals import bound_accuracy, measure_difference
-from stages.measure.model_selection import is_right, measure_predictions
+from stages.measure.model_selection import describe_fitted, is_right, measure_predictions
 from stages.measure.repeated import bound_over_runs
 from stages.pipeline.candidates import Sections, read_sections
 from stages.pipeline.recipes import apply_recipe
@@ -74,6 +74,8 @@ def main() -> None:
         intervals.to_csv(folder / "intervals.csv", index=False)
         images = read_json(SUMMARY, "images", "unused")
     print("\n".join(["", *format_runs(runs), "", *format_intervals(intervals, confidence)]))
+    if sections.finetune.calibrate != "none":
+        print(describe_fitted(images["images"]["val"]))
     print(describe_draws(images["images"], images["unused"], options.vary))
     print(f"{time.monotonic() - started:.0f} s in total")
 

@@ -30,7 +30,7 @@ from stages.compute.backend import choose_backend
 from stages.draw import results
 from stages.draw.sweep import draw_sweep, format_results
 from stages.measure.intervals import measure_difference
-from stages.measure.model_selection import is_right, measure_predictions
+from stages.measure.model_selection import describe_fitted, is_right, measure_predictions
 from stages.pipeline.candidates import SCRATCH, Candidate, Sections, plan_candidates, plan_from_scratch, read_sections
 from stages.pipeline.series import Series, open_series, restore_killed
 from stages.schema.compute import Compute
@@ -74,6 +74,8 @@ def main() -> None:
         draw_sweep(results, histories, confidence, folder / "sweep.png")
     shared, trained = results["shared_seconds"].sum(), results["seconds"].sum()
     print("\n".join(["", *format_results(results, len(outcomes[0].right["val"]), confidence)]))
+    if sections.finetune.calibrate != "none":
+        print(describe_fitted(len(outcomes[0].right["val"])))
     print(f"{shared:.0f} s for frozen passes, {trained:.0f} s after them; {time.monotonic() - started:.0f} s in total")
     if not options.test:
         print("The test split is the final exam, once you have chosen: --test shows it.")

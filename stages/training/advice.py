@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 FEW = 100  # training images per class, below which thawed layers tend to over-fit
 ALIKE = 0.8  # of the way from chance to all validation images right, which a head on frozen features must reach
+FEW_VALIDATION = 100  # images, below which a temperature that is fitted to them varies much with their draw
 SMALL_BATCH = 16  # images, below which the statistics of a batch are noisy (Wu and He, ECCV 2018)
 
 # By (many images, alike): what to freeze, and why.
@@ -97,6 +98,7 @@ class Plan:
         thawed_rate: learning rate of the thawed phase.
         batch_size: images in a training step.
         trains_batchnorm: whether BatchNormalization layers are thawed and train.
+        calibration: validation images that a temperature is fitted on; None if none is, or their number is not known.
     """
 
     images: int | None
@@ -107,13 +109,19 @@ class Plan:
     thawed_rate: float
     batch_size: int
     trains_batchnorm: bool
+    calibration: int | None = None
 
 
 def warn(plan: Plan) -> list[str]:
     """Return a sentence for each choice that seldom works, with the reason."""
-    if not plan.thawed:
-        return []
     found = []
+    if plan.calibration is not None and plan.calibration < FEW_VALIDATION:
+        found.append(
+            f"finetune.calibrate: temperature is fitted on {plan.calibration} validation images, and with fewer than "
+            f"{FEW_VALIDATION} it depends much on which ones these are. Set a larger split.val."
+        )
+    if not plan.thawed:
+        return found
     if plan.images is not None and plan.images < FEW and plan.frozen == 0 and plan.pretrained:
         found.append(
             f"extract.freeze: nothing is frozen, so {plan.images} training images per class train {plan.thawed:,} "

@@ -1,5 +1,6 @@
 """Train both phases, head and thawed layers, on what ``extract`` stored, and write both models."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from stages.backbones.pretrained import read_pretrained
+from stages.base.arrays import ArrayLike
 from stages.base.terminal import say
 from stages.compute.architecture import A_GRAPH, FEATURES, Architecture, read_architecture
 from stages.compute.networks import Model, build_network, build_trainable_part, set_precision
@@ -19,18 +21,21 @@ from stages.compute.trainable import LayerFreezer, has_dropout
 from stages.images.preview import are_augmented, read_preview
 from stages.images.split_file import SplitFile
 from stages.measure.predictions import softmax, tabulate
+from stages.measure.temperature import describe_temperature, fit_temperature
 from stages.schema.finetune import Finetune, Head, Thawed
+from stages.training.advice import FEW_VALIDATION
 from stages.training.checkpoint import checkpoint_folder
 from stages.training.history import describe, describe_training_accuracy, join
 from stages.training.train import TrainingConfig, fit
 from stages.transfer.activations import Description
+from stages.transfer.calibration import Calibration, write_calibration
 from stages.transfer.compatibility import check_compatibility
 from stages.transfer.data import read_data, read_groups, read_outputs
 from stages.transfer.freeze import AS_EXTRACTED, Depth, layer_table, plan_unfreezing, select_depth
 from stages.transfer.heads import make_head
 from stages.transfer.linear_probe import probe
 from stages.transfer.model_pair import ModelPair, predict, write_model_pair
-from stages.transfer.model_pair_keras import write_model
+from stages.transfer.model_pair_keras import divide_logits, write_model
 
 FEW = 16  # training images on which graphs and models are compared
 
@@ -143,9 +148,42 @@ def _train(params: Finetune, precision: str, inputs: Inputs, folder: Path, resum
         say(f"only the head was trained, because {_explain_frozen(architecture, params.thawed, depth)}")
     join(histories).to_csv(folder / "history.csv", index=False)
     if len(inputs.val):
-        logits = predict(folder, pretrain, read_outputs(inputs.extract, pretrain, "val", activations, depth))
-        probabilities = {name: softmax(logits[name]) for name in pair.measured}
-        pq.write_table(tabulate(inputs.val, probabilities), folder / "val.parquet")
+        rows = read_outputs(inputs.extract, pretrain, "val", activations, depth)
+        if params.calibrate == "temperature":
+            _calibrate(pair, folder, inputs, rows, few)
+        _predict_validation(pair, folder, inputs, rows)
+
+
+def _predict_validation(pair: ModelPair, folder: Path, inputs: Inputs, rows: Mapping[str, ArrayLike]) -> None:
+    """Write what the models predict for the validation images; ``rows`` are the outputs of the frozen part for them."""
+    logits = predict(folder, inputs.pretrain, rows)
+    probabilities = {name: softmax(logits[name]) for name in pair.measured}
+    pq.write_table(tabulate(inputs.val, probabilities), folder / "val.parquet")
+
+
+def _calibrate(
+    pair: ModelPair, folder: Path, inputs: Inputs, rows: Mapping[str, ArrayLike], few: Mapping[str, np.ndarray]
+) -> None:
+    """Divide the logits of each model by its temperature.
+
+    Args:
+        pair: describes the models.
+        folder: that holds them.
+        inputs: the validation images among others.
+        rows: outputs of the frozen part for these, by name.
+        few: some for training images, likewise.
+    """
+    logits, labels, values = predict(folder, inputs.pretrain, rows), inputs.val.labels(), dict[str, float]()
+    for model in pair.measured:
+        if (stem := pair.stem(model)) not in values:
+            fitted = fit_temperature(labels, logits[model])
+            values[stem] = fitted.value
+            say(f"{stem}: {describe_temperature(fitted)}")
+            divide_logits(folder, inputs.pretrain, stem, fitted.value, few[pair.input_of(model)])
+    say("losses and accuracies by epoch are those of the models before calibration")
+    if len(labels) < FEW_VALIDATION:
+        say(f"note: temperatures fitted on fewer than {FEW_VALIDATION} images depend much on which ones these are")
+    write_calibration(folder, Calibration(len(labels), {name: values[pair.stem(name)] for name in pair.measured}))
 
 
 def _explain_frozen(architecture: Architecture, params: Thawed, depth: Depth) -> str:

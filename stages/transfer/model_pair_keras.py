@@ -57,6 +57,23 @@ def read_model(folder: Path, pretrain: Path, which: str, from_pixels: bool = Fal
     return build_network(backbone, pair.pooling, head) if backbone and from_pixels else model
 
 
+def divide_logits(folder: Path, pretrain: Path, which: str, divisor: float, rows: np.ndarray) -> None:
+    """Write a model again, with the weights and bias of its classifier divided by a number, and so its logits.
+
+    Args:
+        folder: where ``write_model`` wrote it.
+        pretrain: folder that ``pretrain`` wrote.
+        which: ``head`` or ``finetuned``.
+        divisor: above 0.
+        rows: a few inputs, on which graph and model are compared.
+    """
+    model = read_model(folder, pretrain, which)
+    classifier = (model if which == "head" else model.get_layer("head")).get_layer("classifier")
+    wide = [values.astype(np.float64) / divisor for values in classifier.get_weights()]
+    classifier.set_weights([values.astype(np.float32) for values in wide])
+    write_model(folder, pretrain, model, which, rows)
+
+
 def open_keras(file: Path, pretrain: Path) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return the model beside the graph ``file``, run by the framework on a GPU; None if it sees none."""
     ensure_started()
