@@ -40,6 +40,20 @@ def test_choices_that_seldom_work_are_warned_of(here: Path, capsys: pytest.Captu
     assert "finetune.thawed.learning_rate: 0.01 is not below the head's 0.001" in said
 
 
+@pytest.mark.parametrize(("images", "val", "warned"), [(12, 9, True), (60, 50, False), (30, 0.5, True)])
+def test_few_images_for_a_temperature_are_warned_of(
+    here: Path, capsys: pytest.CaptureFixture[str], images: int, val: float, warned: bool
+) -> None:
+    for number in range(2 * images):
+        (folder := here / "data/own/set" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").touch()
+    set_params(here, {"split": {"source": "data/own/set", "val": val}, "finetune": {"calibrate": "temperature"}})
+    check.main()
+    said = capsys.readouterr().out
+    count = 2 * val if isinstance(val, int) else round(2 * images * val)
+    assert (f"finetune.calibrate: temperature is fitted on {count} validation images, and with fewer" in said) == warned
+
+
 @pytest.mark.parametrize("views", [2, "fresh"])
 def test_the_depth_that_is_trained_is_the_one_shown(
     here: Path, capsys: pytest.CaptureFixture[str], views: int | str
@@ -132,6 +146,10 @@ def test_the_depth_that_is_trained_is_the_one_shown(
             "received 'onnxruntime'",
         ),
         ({"compute": {"frozen": "onnx"}}, "compute.frozen: expected 'auto', 'onnxruntime' or 'keras'; received 'onnx'"),
+        (
+            {"split": {"val": 0}, "finetune": {"checkpoint": "last", "calibrate": "temperature"}},
+            "finetune.calibrate: 'temperature' needs validation images, and split.val is 0. Set it to none.",
+        ),
         ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
         (
             {"split": {"source": "data/fetch/mnist"}},

@@ -37,6 +37,7 @@ from stages.measure.metrics import count_confusions, measure, measure_classes
 from stages.measure.predictions import softmax, tabulate
 from stages.schema.export import FORMATS
 from stages.schema.pretrain import Pretrain
+from stages.transfer.calibration import Calibration, describe_calibration
 from tests.conftest import PROJECT
 from tests.helpers.copies import run, set_params
 
@@ -403,7 +404,16 @@ def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
     assert content["formats"] == FILES
     for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "blue", "preprocess.py", "classes[j]", "examples/"):
         assert said in content["statement"]
+    assert "calibration" not in content
     assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES), {"source": "drawn|here", "license": "CC0"})
+
+
+def test_model_json_names_the_temperature_of_a_calibrated_model(tmp_path: Path) -> None:
+    calibration = describe_calibration(Calibration(120, {"head": 1.1, "finetuned": 1.5}))
+    write_card(tmp_path, card := Card(CLASSES, CONTRACT, ["onnx"], calibration=calibration))
+    said = json.loads((tmp_path / "model.json").read_text())["calibration"]
+    assert said == {"method": "temperature scaling", "temperature": 1.5, "images": 120}
+    assert read_card(tmp_path) == card
 
 
 def test_what_others_see_in_the_files(exported: Path) -> None:

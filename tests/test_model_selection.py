@@ -4,8 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from stages.base.dvc_lock import LockedStage
 from stages.measure.intervals import bound_difference, measure_difference
-from stages.measure.model_selection import describe_choice, find_detectable_difference, is_skewed, measure_predictions
+from stages.measure.model_selection import (
+    describe_choice,
+    describe_fitted,
+    find_detectable_difference,
+    is_skewed,
+    measure_predictions,
+)
+from stages.pipeline.recorded import find_calibrated
+from stages.pipeline.revisions import Revision
 
 
 def predictions(classes: str, predicted: str) -> pd.DataFrame:
@@ -47,3 +56,11 @@ def test_one_image_shows_nothing() -> None:
     said = describe_choice(7, 50, 0.95)
     assert said.startswith("the best of 7 by log loss on 50 validation images")
     assert "no difference in accuracy below 10.0 points" in said
+
+
+def test_a_loss_that_a_temperature_was_fitted_on_is_said_to_be_too_low() -> None:
+    recorded = {"a": "temperature", "b": "none", "older": None}
+    params = {name: {} if value is None else {"calibrate": value} for name, value in recorded.items()}
+    stages = {name: LockedStage({}, {"params.yaml": {"finetune": values}}, {}) for name, values in params.items()}
+    assert find_calibrated([Revision(name, "", {"finetune": stage}) for name, stage in stages.items()]) == ["a"]
+    assert "expect a log loss that is higher by about 0.02" in describe_fitted(50)

@@ -24,11 +24,14 @@ from stages.measure.metrics import (
     choose_examples,
     count_confusions,
     measure,
+    measure_calibrated,
     measure_classes,
     measure_reliability,
+    uncalibrate,
 )
 from stages.splitting.near_duplicates import write_pairs
 from tests.conftest import Refusal
+from tests.helpers.copies import set_params
 
 PICTURES = ["curves.png", "confusion.png", "reliability.png", "samples.png", "predictions.png"]
 
@@ -74,6 +77,7 @@ def put_results(
     seen: bool = False,
     views: int = 4,
     fresh: bool = False,
+    calibrated: bool = False,
 ) -> Path:
     """Write what split, finetune and evaluate leave behind; ``wrong`` of the test images are predicted wrong."""
     rng = np.random.default_rng(1)
@@ -125,11 +129,19 @@ def put_results(
     models, compare = {"finetuned": probabilities}, min(epochs) > 0
     if compare:
         models = {"head": rng.dirichlet(np.ones(len(classes)), size=tested), **models}
+    if calibrated:
+        set_params(folder, {"finetune": {"calibrate": "temperature"}})
     scores = {"test_images": tested, **measure(labels, models, compare=compare, confidence=0.95, bins=15)}
+    reliability = measure_reliability(labels, probabilities, 15, 0.95)
+    if calibrated:
+        for model, rows in models.items():
+            scores[model] |= measure_calibrated(labels, np.log(rows), 1.5, 15)
+        before = measure_reliability(labels, uncalibrate(np.log(probabilities), 1.5), 15, 0.95)
+        reliability = pd.concat([reliability.assign(calibrated=1), before.assign(calibrated=0)])
+    reliability.to_csv(evaluate / "reliability.csv", index=False)
     (evaluate / "scores.json").write_text(json.dumps(scores))
     measure_classes(labels, models, escaped).to_csv(evaluate / "per_class.csv", index=False)
     count_confusions(labels, probabilities, escaped).to_csv(evaluate / "confusion.csv")
-    measure_reliability(labels, probabilities, 15, 0.95).to_csv(evaluate / "reliability.csv", index=False)
     table = test[["class", "source", "sha256"]].assign(
         predicted=np.array(classes, dtype=object)[predicted], confidence=probabilities.max(axis=1)
     )
@@ -308,6 +320,17 @@ def test_the_images_of_each_class_are_counted(page: str) -> None:
             {"validated": 0, "epochs": (3, 0)},
             ["Only the head was trained", "all 3 layers (1,508 parameters); only the head trained"],
             id="no validation, nothing thawed",
+        ),
+        pytest.param(
+            3,
+            {"calibrated": True},
+            [
+                "1.500</td>",
+                "Calibration error before",
+                "before calibration",
+                "the crosses are the model without it",
+            ],
+            id="calibrated",
         ),
         pytest.param(
             3, {"validated": 0, "rejects": 201}, ["The first 200 of 201", "The thawed phase"], id="no validation"

@@ -19,9 +19,9 @@ _MEASURES = (
     ("calibration_error", "Calibration error", "the mean gap between confidence and accuracy; lower is better"),
 )
 _CALIBRATED = (
-    ("temperature", "Temperature", "divides the logits; fitted on the validation images"),
-    ("uncalibrated_log_loss", "Log loss without it", "without the temperature"),
-    ("uncalibrated_calibration_error", "Calibration error without it", "without the temperature"),
+    ("temperature", "Temperature", "the divisor of the logits, fitted on the validation images"),
+    ("uncalibrated_log_loss", "Log loss before", "of the model without the temperature"),
+    ("uncalibrated_calibration_error", "Calibration error before", "of the model without the temperature"),
 )
 
 
