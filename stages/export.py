@@ -2,10 +2,11 @@
 
     python -m stages.export
 
-Reads data/pretrain, data/finetune and, to verify, test images with their measured probabilities. Writes data/export:
-the model files, model.json (classes, inputs, outputs), preprocess.py (from image files to pixels), examples/ (pictures
-with their pixels and probabilities), parity.json (how closely each file agrees with the measurement) and README.md (the
-model card).
+Reads data/pretrain, data/finetune and, to verify, test images with their measured probabilities; with export.quantize
+also training images, to calibrate with, and the validation images. Writes data/export: the model files, model.json
+(classes, inputs, outputs), preprocess.py (from image files to pixels), examples/ (pictures with their pixels and
+probabilities), parity.json (the size of each file, how closely it agrees with the measurement, and how much accuracy
+quantized files lose) and README.md (the model card).
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,20 +27,29 @@ from stages.base.stage import stage
 from stages.base.terminal import format_size, say
 from stages.base.versions import list_installed
 from stages.compute.architecture import read_architecture
+from stages.compute.graphs.quantize import halve_weights, quantize
 from stages.draw.results import read_matrix, read_table
 from stages.draw.run_facts import describe_run, name_commit
-from stages.formats.card import EXAMPLES, FILES, PREPROCESS, Card, write_card
+from stages.formats.card import EXAMPLES, FILES, PREPROCESS, Card, count_bytes, write_card
 from stages.formats.examples import write_examples
 from stages.formats.model_card import MODEL_CARD, Measured, Origin, describe_model, describe_weights
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, is_uninformative
 from stages.formats.preprocessing import LIBRARIES, join_preprocessing
+from stages.formats.quantized import (
+    check_losses,
+    describe_losses,
+    list_quantized,
+    load_representatives,
+    measure_losses,
+    refuse_without_validation,
+)
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load_all
 from stages.images.split_file import SplitFile
 from stages.schema.evaluate import Evaluate
-from stages.schema.export import Export
+from stages.schema.export import QUANTIZED, Export
 from stages.schema.finetune import Finetune
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
@@ -49,6 +60,8 @@ from stages.transfer.model_pair import read_model_pair
 PARAMS = Path("params.yaml")
 PRETRAIN = Path("data/pretrain")
 FINETUNE = Path("data/finetune")
+TRAIN = Path("data/split/train.parquet")
+VALIDATION = Path("data/split/val.parquet")
 TEST = Path("data/split/test.parquet")
 LAYERS = FINETUNE / "layers.csv"
 SUMMARY = Path("data/split/summary.json")
@@ -77,11 +90,15 @@ def main() -> None:
 
     source, about = read_values(PARAMS, "split", Split, "source", "about")
     formats = [name for name in FILES if name in params.formats]
+    quantized = list_quantized(formats, params.quantize)
     check_compatibility(read_architecture(PRETRAIN), formats=formats)
     calibration = describe_calibration(read_calibration(FINETUNE))
-    card = Card(pair.classes, contract, formats, about if isinstance(about, dict) else {}, calibration)
-    write = make_writers(card)
-    report = {}
+    licenses = about if isinstance(about, dict) else {}
+    card = Card(pair.classes, contract, [*formats, *quantized], licenses, calibration)
+    if quantized:
+        refuse_without_validation(len(SplitFile(VALIDATION)))
+    write = make_writers(card, load_representatives(SplitFile(TRAIN), contract) if "int8" in params.quantize else None)
+    report, smaller = {}, {}
     with replace_folder(OUT) as folder:
         write_card(folder, card)
         (folder / MODEL_CARD).write_text(
@@ -89,20 +106,24 @@ def main() -> None:
             encoding="utf-8",
         )
         (folder / PREPROCESS).write_text(join_preprocessing(contract, list_installed(LIBRARIES)), encoding="utf-8")
-        for name in reversed(card.formats):  # SavedModel first: it numbers its functions from what ran before
-            file = folder / FILES[name]
-            write[name](file)
+        for name in reversed(formats):  # SavedModel first: it numbers its functions from what ran before
+            write[name](folder / FILES[name])
             runner = Runner(folder, name)
             parity = compare(name, expected, runner.probabilities(pixels), params.max_difference, sources)
-            report[name] = asdict(parity)
+            size = count_bytes(folder, name)
+            report[name] = {"bytes": size, **asdict(parity)}
             say(
-                f"{OUT / FILES[name]}: {measure_size(file)}; on {len(sources)} test images, probabilities differ by "
-                f"at most {parity.largest_difference:.2g} from those of evaluate; {parity.equal_labels:.1%} of the "
+                f"{OUT / FILES[name]}: {format_size(size)}; on {len(sources)} test images, probabilities differ by at "
+                f"most {parity.largest_difference:.2g} from those of evaluate; {parity.equal_labels:.1%} of the "
                 f"predicted classes are equal"
             )
         write_examples(folder / EXAMPLES, contract, runner.probabilities)
-        content = {"bound": params.max_difference, "images": len(sources), "formats": report, "sources": sources}
-        write_json(folder / "parity.json", content)
+        for name in quantized:
+            write[name](folder / FILES[name])
+        if quantized:
+            smaller = {"quantized": compare_quantized(folder, formats, quantized, params.max_accuracy_loss)}
+        content = {"bound": params.max_difference, "images": len(sources), "formats": report, **smaller}
+        write_json(folder / "parity.json", {**content, "sources": sources})
 
 
 def read_measured() -> Measured:
@@ -127,19 +148,41 @@ def find_origin(source: str, thawed: bool) -> Origin:
     return Origin(source, images, run, describe_weights(pretrain), name_commit(hash_file(SCORES, "md5")))
 
 
-def make_writers(card: Card) -> dict[str, Callable[[Path], None]]:
-    """Return functions that write the model to a path, by format; only formats that need the framework import it."""
-    found: dict[str, Callable[[Path], None]] = {"onnx": partial(write_onnx, FINETUNE, PRETRAIN, card)}
+def make_writers(card: Card, rows: np.ndarray | None) -> dict[str, Callable[[Path], None]]:
+    """Return functions that write the model to a path, by format; only formats that need the framework import it.
+
+    Args:
+        card: of the model.
+        rows: images to calibrate with; None without int8.
+    """
+    write = partial(write_onnx, FINETUNE, PRETRAIN, card)
+    found: dict[str, Callable[[Path], None]] = {"onnx": write, "onnx_float16": partial(write, change=halve_weights)}
+    if rows is not None:
+        found["onnx_int8"] = partial(write, change=partial(quantize, rows=rows))
     if set(card.formats) - set(found):
         from stages.formats.tensorflow_files import make_tensorflow_writers
 
-        found |= make_tensorflow_writers(FINETUNE, PRETRAIN, card)
+        found |= make_tensorflow_writers(FINETUNE, PRETRAIN, card, rows)
     return found
 
 
-def measure_size(path: Path) -> str:
-    """Return the size of a file, or of all files in a folder, as text."""
-    return format_size(sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file()))
+def compare_quantized(folder: Path, formats: list[str], quantized: list[str], bound: float) -> dict[str, Any]:
+    """Compare the quantized files with a float32 file on the validation images; return what parity.json says of them.
+
+    Args:
+        folder: of the exported model.
+        formats: in float32.
+        quantized: the others.
+        bound: the largest loss of accuracy allowed.
+    """
+    (confidence,) = read_values(PARAMS, "evaluate", Evaluate, "confidence")
+    losses = measure_losses(folder, formats[0], quantized, SplitFile(VALIDATION), confidence)
+    for line in describe_losses(OUT, losses):
+        say(line)
+    if plain := [name for name in formats if name not in QUANTIZED]:
+        say(f"note: {' and '.join(plain)}: only onnx and litert have quantized files")
+    check_losses(losses, bound)
+    return {"bound": bound, **asdict(losses)}
 
 
 if __name__ == "__main__":

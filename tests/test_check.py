@@ -152,6 +152,15 @@ def test_the_depth_that_is_trained_is_the_one_shown(
         ),
         ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
         (
+            {"split": {"val": 0}, "export": {"quantize": ["int8"]}},
+            "export.quantize: expected [] without validation images",
+        ),
+        ({"export": {"quantize": ["int4"]}}, "export.quantize: expected a list of float16 and int8, or []"),
+        (
+            {"export": {"formats": ["keras"], "quantize": ["int8"]}},
+            "export.quantize: expected [] with formats: keras; only onnx and litert are quantized",
+        ),
+        (
             {"split": {"source": "data/fetch/mnist"}},
             "split.source: data/fetch/mnist is fetched only when fetch.items lists mnist",
         ),

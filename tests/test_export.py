@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,15 @@ from stages.formats.examples import write_examples
 from stages.formats.model_card import describe_weights
 from stages.formats.onnx_file import write_onnx
 from stages.formats.parity import compare, is_uninformative
+from stages.formats.quantized import Loss, Losses, check_losses
 from stages.formats.runner import Runner
 from stages.images.contract import Contract
 from stages.images.load import load
+from stages.images.representative import choose_balanced
 from stages.images.split_file import SplitFile, SplitRow, write_split
 from stages.measure.metrics import count_confusions, measure, measure_classes
 from stages.measure.predictions import softmax, tabulate
-from stages.schema.export import FORMATS
+from stages.schema.export import FORMATS, PRECISIONS, QUANTIZED
 from stages.schema.pretrain import Pretrain
 from stages.transfer.calibration import Calibration, describe_calibration
 from tests.conftest import PROJECT
@@ -43,6 +45,7 @@ from tests.helpers.copies import run, set_params
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
 CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
+FLOAT = {name: FILES[name] for name in FORMATS}
 
 
 def test_rows(images: int) -> Iterator[SplitRow]:
@@ -137,17 +140,18 @@ def hand_on(
     return build_network(backbone, "average", head)
 
 
-def copy_inputs(work: Path, folder: Path, formats: str, bound: float) -> Path:
+def copy_inputs(work: Path, folder: Path, formats: str, bound: float, quantize: str = "", loss: float = 0.1) -> Path:
     """Copy what export reads to another folder, with params of its own."""
     for name in ("split", "pretrain", "finetune", "evaluate"):
         shutil.copytree(work / "data" / name, folder / "data" / name)
-    write_params(folder, formats, bound)
+    write_params(folder, formats, bound, quantize, loss)
     return folder
 
 
-def write_params(folder: Path, formats: str, bound: float) -> None:
+def write_params(folder: Path, formats: str, bound: float, quantize: str = "", loss: float = 0.1) -> None:
     shutil.copy(PROJECT / "recipes/default.yaml", folder / "params.yaml")
     own = {"formats": formats.split(", "), "parity_images": 20, "max_difference": bound, "license": "cc-by-4.0"}
+    own |= {"quantize": quantize.split(", ") if quantize else [], "max_accuracy_loss": loss}
     about = {"source": "drawn|here", "license": "CC0"}
     set_params(folder, {"split": {"source": "data/own/pictures", "about": about}, "export": own})
 
@@ -160,7 +164,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "data" / name).mkdir(parents=True)
     split = folder / "data/split/test.parquet"
     reading = {"form": CONTRACT.form, "polarity": CONTRACT.polarity, "fit": CONTRACT.fit}
-    write_split(split, test_rows(30), CLASSES, reading)
+    for name in ("train", "val", "test"):
+        write_split(split.with_stem(name), test_rows(30), CLASSES, reading)
     pixels = pixels_of(split)
     backbone, head = miniature(pixels)
     model = hand_on(folder, backbone, "normalized", head, "last_conv", CONTRACT, CLASSES)
@@ -243,7 +248,7 @@ def test_the_terminal_shows_a_line_a_format_and_nothing_else(
     process = runs[0][1]
     lines = process.stdout.splitlines()
     assert [line.split(":")[0].strip() for line in lines] == [
-        f"data/export/{file}" for file in reversed(FILES.values())
+        f"data/export/{file}" for file in reversed(FLOAT.values())
     ]
     assert all(
         "kB; on 20 test images, probabilities differ by at" in line and "100.0% of the predicted" in line
@@ -296,26 +301,126 @@ def test_a_graph_that_says_something_else_than_was_measured_fails(
 
 
 def test_onnx_alone_takes_no_framework_and_is_the_same_file(
-    work: Path, exported: Path, project: Path, tmp_path: Path
+    work: Path, exported: Path, project: Path, tmp_path: Path, small: Path
 ) -> None:
+    """Quantized or not, on one processor and on several, and whatever the order of sets."""
     code = (
-        "import runpy, sys\n"
+        "import os, runpy, sys\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
         "runpy.run_module('stages.export', run_name='__main__')\n"
         "print(sorted({'tensorflow', 'keras', 'jax', 'ai_edge_litert'} & set(sys.modules)))"
     )
     process = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=copy_inputs(work, tmp_path, "onnx", 1e-4),
-        env=os.environ | {"PYTHONPATH": str(project)},
+        cwd=copy_inputs(work, tmp_path, "onnx", 1e-4, "float16, int8"),
+        env=os.environ | {"PYTHONPATH": str(project), "PYTHONHASHSEED": "7"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert process.stderr == ""
-    assert process.stdout.splitlines()[1:] == ["[]"]
-    written = {name for name in files(tmp_path / "data/export") if not name.startswith(EXAMPLES)}
-    assert written == {"README.md", "model.json", "model.onnx", "parity.json", "preprocess.py"}
-    assert (tmp_path / "data/export/model.onnx").read_bytes() == (exported / "model.onnx").read_bytes()
+    assert process.stdout.splitlines()[3:] == ["[]"]
+    found = files(tmp_path / "data/export")
+    assert found == files(small)
+    assert {"model.onnx", "preprocess.py"} < {name for name in found if not name.startswith(EXAMPLES)}
+    assert found["model.onnx"] == (exported / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def small(work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What export writes with ONNX in all precisions."""
+    from stages import export
+
+    folder = copy_inputs(work, tmp_path_factory.mktemp("small"), "onnx", 1e-4, "int8, float16")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        export.main()
+    return folder / "data/export"
+
+
+def check_quantized(folder: Path, work: Path, float32: str, quantized: list[str]) -> None:
+    """Compare quantized files with the float32 file: smaller, the same pixels in, nearly the same probabilities."""
+    pixels = pixels_of(work / "data/split/test.parquet")
+    expected = Runner(folder, float32).probabilities(pixels)
+    assert read_card(folder).formats == [float32, *quantized]
+    parity = json.loads((folder / "parity.json").read_text())
+    assert set(parity["formats"]) == {float32}
+    about = parity["quantized"]
+    assert (about["images"], about["reference"], set(about["formats"])) == (30, float32, set(quantized))
+    assert parity["formats"][float32]["bytes"] == (folder / FILES[float32]).stat().st_size
+    for name, bound in zip(quantized, (0.01, 0.2), strict=True):
+        received = Runner(folder, name).probabilities(pixels)
+        assert received.dtype == np.float32
+        assert 0 < np.abs(received - expected).max() < bound
+        said = about["formats"][name]
+        assert said["bytes"] == (folder / FILES[name]).stat().st_size
+        assert said["difference"] == pytest.approx(said["accuracy"] - about["accuracy"])
+        assert said["low"] <= said["difference"] == (said["won"] - said["lost"]) / 30 <= said["high"]
+
+
+def test_quantized_onnx_files_are_measured_on_validation_images(small: Path, work: Path) -> None:
+    check_quantized(small, work, "onnx", ["onnx_float16", "onnx_int8"])
+    weights = onnx.load(small / "model.int8.onnx").graph.initializer
+    assert {one.data_type for one in weights if np.prod(one.dims) > 100} == {onnx.TensorProto.INT8}
+    for name in ("model.float16.onnx", "model.int8.onnx"):
+        model = onnx.load(small / name)
+        assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)], "for browsers"
+        assert {one.key for one in model.metadata_props} == {"classes", "contract", "statement"}
+
+
+def test_a_quantized_file_that_loses_too_much_is_refused() -> None:
+    loss = Loss(bytes=9, accuracy=0.9, difference=-0.02, low=-0.05, high=0.01, lost=2, won=1)
+    losses = Losses(50, 0.95, "onnx", 0.92, {"onnx_float16": replace(loss, difference=0.0), "onnx_int8": loss})
+    check_losses(losses, 0.02)
+    with pytest.raises(UserError) as refused:
+        check_losses(losses, 0.01)
+    assert str(refused.value) == (
+        "onnx_int8: expected at most 0.01 less accuracy on the validation images than in float32, received 0.02 less "
+        "(90.00% for 92.00%, 50 images). Leave int8 out of export.quantize, or raise export.max_accuracy_loss. One of "
+        "50 images is 0.02; more validation images tell more."
+    )
+
+
+def test_without_validation_images_nothing_is_quantized(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from stages import export
+
+    monkeypatch.chdir(copy_inputs(work, tmp_path, "onnx", 1e-4, "float16"))
+    reading = {"form": CONTRACT.form, "polarity": CONTRACT.polarity, "fit": CONTRACT.fit}
+    write_split(Path("data/split/val.parquet"), [], CLASSES, reading)
+    with pytest.raises(SystemExit):
+        export.main()
+    assert capfd.readouterr().err.startswith("export: export.quantize: expected [] without validation images")
+    assert not Path("data/export").exists()
+
+
+def test_calibration_takes_as_many_images_of_each_class() -> None:
+    labels = np.array([0] * 50 + [1] * 3 + [2] * 50)
+    chosen = labels[choose_balanced(labels, 21)]
+    assert np.bincount(chosen).tolist() == [9, 3, 9]
+    assert choose_balanced(labels, 1000).tolist() == list(range(103))
+
+
+@pytest.mark.slow
+def test_quantized_litert_files_have_the_same_bytes_on_one_processor(work: Path, project: Path, tmp_path: Path) -> None:
+    code = "import os; os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:{}])); "
+    code += "import runpy; runpy.run_module('stages.export', run_name='__main__')"
+    written = []
+    for processors in (1, 2):
+        folder = copy_inputs(work, tmp_path / str(processors), "litert", 1e-4, "float16, int8")
+        process = subprocess.run(
+            [sys.executable, "-c", code.format(processors)],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(project)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.stderr == ""
+        written.append(files(folder / "data/export"))
+    assert written[0] == written[1]
+    check_quantized(folder / "data/export", work, "litert", ["litert_float16", "litert_int8"])
 
 
 @pytest.mark.parametrize("freeze", ["all", "grouped", "two_joined", "none"])
@@ -350,15 +455,15 @@ def test_a_head_with_one_output_is_exported_as_two_classes(tmp_path: Path, monke
     last.bias.assign([-z.mean() / z.std()])
     probabilities = 1 / (1 + np.exp(-np.asarray(model(pixels))[:, 1]))
     assert np.ptp(probabilities) > 0.3
-    card = Card(["across", "upright"], Contract(16, 1, "photo", "light_on_dark", "stretch"), [*FILES])
+    card = Card(["across", "upright"], Contract(16, 1, "photo", "light_on_dark", "stretch"), [*FLOAT])
     write_card(tmp_path, card)
     hand_on(tmp_path, residual, "unit", classifier, "block2_conv", card.contract, card.classes)
     finetune, pretrain = tmp_path / "data/finetune", tmp_path / "data/pretrain"
-    write_onnx(finetune, pretrain, card, tmp_path / FILES["onnx"])
+    write_onnx(finetune, pretrain, card, tmp_path / FLOAT["onnx"])
     write = make_tensorflow_writers(finetune, pretrain, card)
-    for name in reversed(FILES):
+    for name in reversed(FLOAT):
         if name != "onnx":
-            write[name](tmp_path / FILES[name])
+            write[name](tmp_path / FLOAT[name])
         received = Runner(tmp_path, name).probabilities(pixels)
         np.testing.assert_allclose(received, np.stack([1 - probabilities, probabilities], axis=1), atol=1e-5)
 
@@ -367,14 +472,14 @@ def test_parity_is_reported_for_a_network_whose_probabilities_vary(exported: Pat
     parity = json.loads((exported / "parity.json").read_text())
     assert (parity["bound"], parity["images"], len(parity["sources"])) == (1e-4, 20, 20)
     assert {source.split("/")[0] for source in parity["sources"]} == set(CLASSES)
-    assert set(parity["formats"]) == set(FILES)
+    assert set(parity["formats"]) == set(FLOAT)
     for measured in parity["formats"].values():
         assert 0 <= measured["largest_difference"] < 1e-4
         assert measured["equal_labels"] == 1
     assert any(measured["largest_difference"] > 0 for measured in parity["formats"].values())
 
 
-@pytest.mark.parametrize("which", FILES)
+@pytest.mark.parametrize("which", FLOAT)
 def test_each_format_gives_the_keras_probabilities_for_any_number_of_images(
     which: str, exported: Path, work: Path
 ) -> None:
@@ -401,11 +506,11 @@ def test_model_json_says_what_goes_in_and_out(exported: Path) -> None:
     }  # fmt: skip
     assert content["input"] == {"name": "pixels", "dtype": "uint8", "shape": ["n", 16, 16, 3]}
     assert content["output"] == {"name": "probabilities", "dtype": "float32", "shape": ["n", 4]}
-    assert content["formats"] == FILES
+    assert content["formats"] == FLOAT
     for said in ("uint8", "(n, 16, 16, 3)", "values 0-255", "blue", "preprocess.py", "classes[j]", "examples/"):
         assert said in content["statement"]
     assert "calibration" not in content
-    assert read_card(exported) == Card(CLASSES, CONTRACT, list(FILES), {"source": "drawn|here", "license": "CC0"})
+    assert read_card(exported) == Card(CLASSES, CONTRACT, list(FLOAT), {"source": "drawn|here", "license": "CC0"})
 
 
 def test_model_json_names_the_temperature_of_a_calibrated_model(tmp_path: Path) -> None:
@@ -443,13 +548,13 @@ def test_the_onnx_file_says_how_it_is_used(exported: Path) -> None:
     assert set(said) == {"classes", "contract", "statement"}
     assert json.loads(said["classes"]) == CLASSES
     assert Contract(**json.loads(said["contract"])) == CONTRACT
-    assert said["statement"] == describe_usage(Card(CLASSES, CONTRACT, list(FILES)))
+    assert said["statement"] == describe_usage(Card(CLASSES, CONTRACT, list(FLOAT)))
 
 
-@pytest.mark.parametrize("which", FILES)
+@pytest.mark.parametrize("which", FLOAT)
 def test_the_runner_takes_the_format_that_is_there(which: str, exported: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(exported, tmp_path / "copy")
-    for other, file in FILES.items():
+    for other, file in FLOAT.items():
         if other != which:
             shutil.rmtree(copy / file, ignore_errors=True)
             (copy / file).unlink(missing_ok=True)
@@ -518,7 +623,8 @@ def test_examples_show_what_becomes_of_every_kind_of_picture(contract: Contract,
 
 
 def test_every_format_that_params_allow_has_a_file() -> None:
-    assert tuple(FILES) == FORMATS
+    quantized = [f"{name}_{precision}" for name in QUANTIZED for precision in PRECISIONS]
+    assert [*FILES] == [*FORMATS, *quantized]
 
 
 def test_preprocess_and_examples_travel_with_the_model(exported: Path) -> None:
@@ -529,7 +635,7 @@ def test_preprocess_and_examples_travel_with_the_model(exported: Path) -> None:
     assert int(said) == load((exported / "examples/turned.jpg").read_bytes(), CONTRACT).sum()
     listed = json.loads((exported / EXAMPLES / "examples.json").read_text())
     pixels = np.stack([load((exported / EXAMPLES / each["file"]).read_bytes(), CONTRACT) for each in listed])
-    for which in FILES:
+    for which in FLOAT:
         received = Runner(exported, which).probabilities(pixels)
         np.testing.assert_allclose(received, [each["probabilities"] for each in listed], atol=1e-4)
 

@@ -12,12 +12,21 @@ INPUT, OUTPUT, SIGNATURE = "pixels", "probabilities", "serving_default"
 Run = Callable[[np.ndarray], np.ndarray]
 
 
-def open_onnx(path: Path) -> Run:
-    """Return the function of an ONNX file: uint8 pixels (n, size, size, channels) → probabilities (n, classes)."""
+def open_onnx(path: Path, threads: int | None = None) -> Run:
+    """Return the function of an ONNX file: uint8 pixels (n, size, size, channels) → probabilities (n, classes).
+
+    Args:
+        path: of the file.
+        threads: that share the work for a batch; None: as many as the runtime chooses.
+    """
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(4)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    # Else int8 adds two products in 16 bits on x86 without VNNI, where they may overflow.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(pixels: np.ndarray) -> np.ndarray:
         return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
@@ -25,11 +34,11 @@ def open_onnx(path: Path) -> Run:
     return run
 
 
-def open_litert(path: Path) -> Run:
+def open_litert(path: Path, threads: int | None = None) -> Run:
     """Return the function of a LiteRT file, like that of ``open_onnx``."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path))
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
     signature = interpreter.get_signature_runner(SIGNATURE)  # resizes the input to the images it is given
 
     def run(pixels: np.ndarray) -> np.ndarray:
@@ -38,8 +47,9 @@ def open_litert(path: Path) -> Run:
     return run
 
 
-def open_keras(path: Path) -> Run:
-    """Return the function of a .keras file, like that of ``open_onnx``."""
+def open_keras(path: Path, threads: int | None = None) -> Run:
+    """Return the function of a .keras file, like that of ``open_onnx``; the threads are TensorFlow's."""
+    _limit_tensorflow(threads)
     from stages.compute.runtime import keras
 
     model = keras.models.load_model(path, compile=False)
@@ -50,9 +60,10 @@ def open_keras(path: Path) -> Run:
     return run
 
 
-def open_saved_model(folder: Path) -> Run:
-    """Return the function of a SavedModel, like that of ``open_onnx``."""
+def open_saved_model(folder: Path, threads: int | None = None) -> Run:
+    """Return the function of a SavedModel, like that of ``open_onnx``; the threads are those of the whole process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else TensorFlow logs about its devices
+    _limit_tensorflow(threads)
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
@@ -63,3 +74,9 @@ def open_saved_model(folder: Path) -> Run:
         return np.asarray(signature(**{INPUT: tf.constant(pixels)})[OUTPUT])
 
     return run
+
+
+def _limit_tensorflow(threads: int | None) -> None:
+    """Limit the threads of TensorFlow, which reads these when it starts."""
+    if threads:
+        os.environ |= {f"TF_NUM_{kind}OP_THREADS": str(threads) for kind in ("INTRA", "INTER")}

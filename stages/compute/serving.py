@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from stages.base.errors import UserError, summarize
@@ -49,27 +50,41 @@ def make_serving_module(model: Model, size: int, channels: int) -> Any:
     return module
 
 
-def write_litert(module: Any, path: Path) -> None:
+def write_litert(module: Any, path: Path, precision: str = "float32", rows: np.ndarray | None = None) -> None:
     """Write a module of ``make_serving_module`` as a LiteRT model.
 
     Only LiteRT's own operations are allowed, since the runtimes do not include TensorFlow's. The number of images is
-    left open: the file says 1, and its input can be resized.
+    left open: the file says 1, and its input can be resized. Of float16, only the weights are; LiteRT converts them
+    when it opens the file, unless it computes on a GPU. With int8, weights and activations are integers from the
+    scaled pixels to the logits.
 
     Args:
         module: from ``make_serving_module``.
         path: of the file.
+        precision: float32, float16 or int8.
+        rows: uint8 images to calibrate int8 with, (n, size, size, channels).
 
     Raises:
-        UserError: the network has an operation that LiteRT lacks.
+        UserError: the network has an operation that LiteRT lacks, or lacks in this precision.
     """
-    function = module.serve.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+    if precision != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        remedy = f"Leave {precision} out of export.quantize"
+    else:
+        remedy = "Leave litert out of export.formats"
+    if precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    elif precision == "int8":
+        assert rows is not None
+        converter.representative_dataset = lambda: ([row[None]] for row in rows)
     with silence_native_logs():
         try:
-            content = tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
+            content = converter.convert()
         except Exception as error:  # the converter's own error class is not public
             failure = UserError(
                 f"litert: expected a network of operations that LiteRT has, received one it cannot convert "
-                f"({summarize(error)}). Leave litert out of export.formats."
+                f"({summarize(error)}). {remedy}."
             )
         else:
             path.write_bytes(content)

@@ -13,8 +13,17 @@ from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
 from stages.images.bit_depth import is_range
 from stages.images.contract import Contract
 
-# Format: its file in the folder. Readers prefer the first: it starts fastest.
-FILES = {"onnx": "model.onnx", "litert": "model.tflite", "saved_model": "saved_model", "keras": "model.keras"}
+# Format: its file in the folder. Readers prefer the first: it starts fastest, and quantized files come last.
+FILES = {
+    "onnx": "model.onnx",
+    "litert": "model.tflite",
+    "saved_model": "saved_model",
+    "keras": "model.keras",
+    "onnx_float16": "model.float16.onnx",
+    "onnx_int8": "model.int8.onnx",
+    "litert_float16": "model.float16.tflite",
+    "litert_int8": "model.int8.tflite",
+}
 NAME = "model.json"
 PREPROCESS = "preprocess.py"  # from an image file to pixels
 EXAMPLES = "examples"  # pictures with their pixels and probabilities
@@ -98,6 +107,42 @@ def read_card(folder: Path) -> Card:
             f"else. Name the folder of an exported model, or run `dvc repro export`."
         )
     return card
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return the format and the precision of a key of FILES.
+
+    >>> split_name("onnx_int8"), split_name("saved_model")
+    (('onnx', 'int8'), ('saved_model', 'float32'))
+    """
+    plain, _, precision = name.rpartition("_")
+    return (plain, precision) if plain in FILES else (name, "float32")
+
+
+def count_bytes(folder: Path, name: str) -> int:
+    """Return the size of an exported file, or of all files of a SavedModel.
+
+    Args:
+        folder: of the exported model.
+        name: of the format.
+    """
+    path = folder / FILES[name]
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
+
+
+def find_model(path: Path) -> tuple[Path, str | None]:
+    """Return the folder of an exported model, and the format if ``path`` is one of its files.
+
+    >>> find_model(Path("data/export"))[1] is None
+    True
+
+    Args:
+        path: of the folder, or of a file in it.
+    """
+    formats = {file: name for name, file in FILES.items()}
+    if path.name in formats and (path.parent / NAME).is_file() and not (path / NAME).is_file():
+        return path.parent, formats[path.name]
+    return path, None
 
 
 def describe_usage(card: Card) -> str:

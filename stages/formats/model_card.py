@@ -12,7 +12,7 @@ from stages.backbones.profiles import LICENSES, NOT_STATED, PROFILES
 from stages.backbones.registry import BACKBONES
 from stages.draw.numbers import format_percent
 from stages.draw.results import rank_confusions
-from stages.formats.card import EXAMPLES, FILES, NAME, PREPROCESS, Card
+from stages.formats.card import EXAMPLES, FILES, NAME, PREPROCESS, Card, split_name
 from stages.measure.summary import describe_scores
 from stages.schema.pretrain import Pretrain
 
@@ -143,12 +143,13 @@ def _write_header(card: Card, terms: str, origin: Origin, scores: Mapping[str, A
     """Yield YAML; texts are quoted as in JSON, which is YAML, too."""
     values = {"accuracy": scores["finetuned"]["accuracy"], "f1": scores["finetuned"]["macro_f1"]}
     name = origin.source.rstrip("/").rpartition("/")[2]
+    libraries = [_LIBRARIES[split_name(each)[0]] for each in card.formats]
     lines = [
         f"license: {terms}",
-        f"library_name: {_LIBRARIES[card.formats[0]]}",
+        f"library_name: {libraries[0]}",
         "pipeline_tag: image-classification",
         "tags:",
-        *(f"- {tag}" for tag in dict.fromkeys(["image-classification", *(_LIBRARIES[each] for each in card.formats)])),
+        *(f"- {tag}" for tag in dict.fromkeys(["image-classification", *libraries])),
         "metrics:",
         *(f"- {metric}" for metric in values),
         "model-index:",
@@ -164,6 +165,10 @@ def _write_header(card: Card, terms: str, origin: Origin, scores: Mapping[str, A
         *(line for metric, value in values.items() for line in (f"    - type: {metric}", f"      value: {value}")),
     ]
     yield "\n".join(["---", *lines, "---"])
+
+
+def _name_format(name: str, precision: str) -> str:
+    return _FORMATS[name] if precision == "float32" else f"{_FORMATS[name]} in {precision}"
 
 
 def _describe_use(card: Card) -> Iterator[str]:
@@ -188,7 +193,7 @@ def _describe_use(card: Card) -> Iterator[str]:
             "```",
         ]
     )
-    files = [(FILES[name], f"the model as {_FORMATS[name]}") for name in card.formats]
+    files = [(FILES[name], f"the model as {_name_format(*split_name(name))}") for name in card.formats]
     files += [
         (PREPROCESS, "makes the pixels of an image file. Resizing in another way costs accuracy"),
         (NAME, "class names, inputs and outputs"),

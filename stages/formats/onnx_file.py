@@ -1,5 +1,6 @@
 """ONNX, which runs nearly everywhere, including browsers: the graphs that ``evaluate`` measured, joined."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -10,8 +11,10 @@ from stages.compute.graphs.edit import write
 from stages.formats.card import Card, make_metadata
 from stages.transfer.model_pair import join_graphs
 
+Change = Callable[[onnx.ModelProto], onnx.ModelProto]
 
-def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
+
+def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path, change: Change | None = None) -> None:
     """Write the fine-tuned model as one ONNX file, from pixels to probabilities, with its card as metadata.
 
     Args:
@@ -19,6 +22,7 @@ def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
         pretrain: folder that ``pretrain`` wrote.
         card: of the model.
         path: of the file.
+        change: makes another model of it, such as a smaller one.
     """
     model = join_graphs(finetune, pretrain)
     assert model.graph.input[0].name == INPUT
@@ -26,5 +30,6 @@ def write_onnx(finetune: Path, pretrain: Path, card: Card, path: Path) -> None:
     model.graph.node.append(helper.make_node("Softmax", [logits.name], [OUTPUT], OUTPUT, axis=1))
     model.graph.output.append(helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["n", len(card.classes)]))
     helper.set_model_props(model, make_metadata(card))
+    model = change(model) if change else model
     onnx.checker.check_model(model)
     write(model, path)

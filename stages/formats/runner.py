@@ -11,7 +11,7 @@ import numpy as np
 from stages.base.errors import UserError, summarize
 from stages.compute.exported import Run, open_keras, open_litert, open_onnx, open_saved_model
 from stages.compute.native_logs import silence_native_logs
-from stages.formats.card import FILES, read_card
+from stages.formats.card import FILES, read_card, split_name
 
 if TYPE_CHECKING:
     import onnx
@@ -31,12 +31,13 @@ class Runner:
         format: the one that it runs.
     """
 
-    def __init__(self, folder: Path, which: str | None = None) -> None:
+    def __init__(self, folder: Path, which: str | None = None, threads: int | None = None) -> None:
         """Open the first available format whose runtime is installed, in the order of FILES.
 
         Args:
             folder: as the export stage writes it.
             which: only this format.
+            threads: that share the work for a batch; None: as many as the runtime chooses.
 
         Raises:
             UserError: there is no such folder, its files are missing or broken, or do not fit its ``model.json``.
@@ -48,7 +49,7 @@ class Runner:
         if not there:
             files = ", ".join(FILES[name] for name in wanted)
             raise UserError(f"{folder}: expected {files} beside model.json, received none. Run `dvc pull`.")
-        self.format, self._run = _open_first(folder, there)
+        self.format, self._run = _open_first(folder, there, threads)
         self._folder = folder
         self._try_out(folder / FILES[self.format])
 
@@ -87,20 +88,20 @@ class Runner:
             )
 
 
-def _open_first(folder: Path, formats: list[str]) -> tuple[str, Run]:
+def _open_first(folder: Path, formats: list[str], threads: int | None) -> tuple[str, Run]:
     without = []
     for name in formats:
         try:
-            return name, _open(name, folder / FILES[name])
+            return name, _open(name, folder / FILES[name], threads)
         except ImportError as error:
             without.append(f"{name} needs {error.name}")
     raise UserError(f"{folder}: no runtime installed for its formats ({'; '.join(without)}). Run `pip install -e .`.")
 
 
-def _open(name: str, path: Path) -> Run:
+def _open(name: str, path: Path, threads: int | None) -> Run:
     with silence_native_logs():
         try:
-            return _OPENERS[name](path)
+            return _OPENERS[split_name(name)[0]](path, threads)
         except ImportError:
             raise
         except Exception as error:  # each runtime has its own error for a broken file

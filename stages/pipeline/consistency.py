@@ -9,6 +9,7 @@ from typing import Any
 from stages.backbones.registry import BACKBONES, weights_item
 from stages.base.errors import UserError
 from stages.base.splits import SPLITS
+from stages.formats.quantized import refuse_without_validation
 from stages.pipeline.dependencies import list_outs
 from stages.schema.pretrain import Pretrain
 from stages.schema.split import Split
@@ -56,6 +57,8 @@ def find_contradictions(
         )
     if split.val == 0 and (calibrate := sections["finetune"].calibrate) != "none":
         found.append(f"finetune.calibrate: '{calibrate}' needs validation images, and split.val is 0. Set it to none.")
+    if split.val == 0 and sections["export"].quantize:
+        found += _refused(refuse_without_validation, 0)
     extract = sections["extract"]
     found += _refused(check_solver, sections["finetune"].head.solver, extract.views == "fresh", extract.augment.mixes)
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:

@@ -3,11 +3,14 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from stages.base.params import Section, allowed
 
 FORMATS = ("onnx", "litert", "saved_model", "keras")
+# What smaller files are made of, and the formats that have them.
+PRECISIONS = ("float16", "int8")
+QUANTIZED = ("onnx", "litert")
 
 
 def _is_formats(value: Any) -> bool:
@@ -16,6 +19,10 @@ def _is_formats(value: Any) -> bool:
 
 def _is_license(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", value))
+
+
+def _is_precisions(value: Any) -> bool:
+    return isinstance(value, list) and all(name in PRECISIONS for name in value)
 
 
 class Export(Section):
@@ -27,3 +34,13 @@ class Export(Section):
     license: Annotated[
         str, allowed(_is_license, "an abbreviation as on Hugging Face, such as mit or cc-by-4.0, or unknown")
     ]
+    quantize: Annotated[list[str], allowed(_is_precisions, f"a list of {' and '.join(PRECISIONS)}, or []")]
+    max_accuracy_loss: Annotated[float, Field(ge=0, lt=1)]
+
+    @field_validator("quantize")
+    @classmethod
+    def _has_a_format(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        formats = info.data.get("formats", QUANTIZED)
+        if value and not set(formats) & set(QUANTIZED):
+            raise ValueError(f"expected [] with formats: {', '.join(formats)}; only onnx and litert are quantized")
+        return value

@@ -3,7 +3,7 @@
     python -m stages predict photo.jpg                      a table with one row per image
     python -m stages predict photos/ --recursive --top 3    the images in a folder and below it, three classes each
     python -m stages predict - --json < photo.jpg           an image on standard input, as JSON
-    python -m stages predict photo.jpg --model copied/      a model exported elsewhere
+    python -m stages predict photo.jpg --model copied/      a model exported elsewhere, or one of its files
     python -m stages predict photo.jpg --imagenet vgg16     a published network, which names ImageNet's 1,000 classes
     python -m stages predict photos/ --explain maps/        also draw which parts of each image support its class
 
@@ -29,6 +29,7 @@ from stages.base.errors import UserError
 from stages.base.stage import stage
 from stages.base.table import format_table, make_printable
 from stages.base.terminal import read_width, show_progress
+from stages.formats.card import find_model
 from stages.formats.runner import BATCH, Runner
 from stages.images.contract import Contract
 from stages.images.decode import BadImage
@@ -84,7 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image file, folder of images, or -")
     models = parser.add_mutually_exclusive_group()
-    models.add_argument("--model", type=Path, default=EXPORT, metavar="DIR", help=f"exported model (default {EXPORT})")
+    models.add_argument(
+        "--model",
+        type=Path,
+        default=EXPORT,
+        metavar="DIR",
+        help=f"exported model (default {EXPORT}), or one of its files",
+    )
     models.add_argument(
         "--imagenet",
         choices=[name for name, row in BACKBONES.items() if not row.own],
@@ -115,7 +122,7 @@ def open_model(exported: Path, imagenet: str | None, weights: Path | None) -> Ru
     """Return the model to predict with: an exported one, or a published classifier.
 
     Args:
-        exported: folder of an exported model.
+        exported: folder of an exported model, or one of the model files in it.
         imagenet: name of a published network to use instead.
         weights: of that network; the fetched ones by default.
 
@@ -125,7 +132,7 @@ def open_model(exported: Path, imagenet: str | None, weights: Path | None) -> Ru
     if imagenet is None:
         if weights:
             raise UserError("--weights: expected with --imagenet BACKBONE, whose weights they are.")
-        return Runner(exported)
+        return Runner(*find_model(exported))
     return PublishedClassifier(imagenet, FETCH, weights)
 
 
