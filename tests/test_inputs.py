@@ -36,10 +36,11 @@ SHARED = {
     "compute.frozen": {"extract"},
     "compute.precision": {"extract", "finetune"},
     "evaluate": {"evaluate", "report"},
+    "evaluate.confidence": {"evaluate", "report", "export"},
     "split.about": {"split", "report", "export"},
-    "split.source": {"split", "report"},
-    "pretrain": {"pretrain", "report"},  # the report says how the models were trained
-    "finetune": {"finetune", "report"},
+    "split.source": {"split", "report", "export"},
+    "pretrain": {"pretrain", "report", "export"},  # the report and the model card say how the models were trained
+    "finetune": {"finetune", "report", "export"},
     "fetch": set[str](),  # what is fetched are stages, not inputs of them
 }
 # A Python that finds this module runs it first: it notes what is opened below the project, and at the end what is
