@@ -9,9 +9,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")
@@ -48,6 +50,46 @@ def find_chromium(cache: Path) -> str:
         [node, "--input-type=module", "-e", UNPACK], cwd=cache, capture_output=True, text=True, check=True
     )
     return found.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the demo's page shows for an image.
+
+    Attributes:
+        pixels: what the network sees, as (side, side, 3).
+        classes: the best ones with their probabilities, in order.
+        error: why it could not be read; None if it could.
+    """
+
+    pixels: np.ndarray
+    classes: dict[str, float]
+    error: str | None
+
+
+_READ = """[...document.querySelectorAll('.result')].reverse().map((result) => {
+  const canvas = result.querySelector('canvas');
+  if (!canvas) return {error: result.querySelector('p').textContent, pixels: [], side: 0, classes: []};
+  const image = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  const rows = [...result.querySelectorAll('.bars li')];
+  const classes = rows.map((row) => [row.querySelector('bdi').textContent, row.querySelector('progress').value]);
+  return {error: null, side: canvas.width, pixels: [...image.data], classes};
+})"""
+
+
+def read_results(page: "Page", images: list[Path]) -> list[Result]:
+    """Choose images on the demo's page, wait, and return what it shows for each."""
+    page.choose_files("#files", images)
+    shown = f"document.querySelectorAll('.result').length === {len(images)}"
+    page.wait(f"{shown} && !document.querySelector('#status').textContent.startsWith('Reading')", 300)
+    return [
+        Result(
+            np.array(each["pixels"]).reshape(each["side"], each["side"], 4)[..., :3],
+            dict(each["classes"]),
+            each["error"],
+        )
+        for each in page.evaluate(_READ)
+    ]
 
 
 class Page:
