@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from stages.formats.card import Card, write_card
+from stages.formats.card import Card, read_card, write_card
 from stages.images.contract import Contract
 from stages.tools import predict
 
@@ -247,6 +247,22 @@ def test_without_a_model_option_it_takes_the_projects_export(run: Predict, model
     )
     shutil.copytree(model, "data/export")
     assert run("one.png", folder=None)[:2] == (0, "image    class  probability\none.png  red    0.9527\n")
+
+
+def test_a_file_of_the_model_is_used_alone(run: Predict, model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "copy")
+    card = read_card(copy)
+    write_card(copy, replace(card, formats=["onnx", "onnx_int8"]))
+    smaller = onnx.load(copy / "model.onnx")
+    smaller.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(500, np.float32), "fifty"))
+    onnx.save(smaller, copy / "model.int8.onnx")
+    line = "image    class  probability\none.png  red    {}\n"
+    assert run(image("one.png"), folder=copy)[1] == line.format("0.9527")
+    assert run("one.png", folder=copy / "model.onnx")[1] == line.format("0.9527")
+    assert run("one.png", folder=copy / "model.int8.onnx")[1] == line.format("0.4199")
+    code, _, stderr = run("one.png", folder=copy / "model.tflite")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "expected model.tflite beside model.json" in stderr
 
 
 def test_every_awkward_file_is_read_or_reported(run: Predict, shared: Path) -> None:

@@ -15,7 +15,6 @@ import argparse  # noqa: E402  (after the clock)
 import importlib  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
-import platform  # noqa: E402
 import statistics  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -27,6 +26,7 @@ from itertools import pairwise  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from stages.base.processor import name_processor  # noqa: E402
 from stages.compute.backend import ENVIRONMENT  # noqa: E402
 
 
@@ -78,10 +78,7 @@ def stage(here: Path, name: str) -> Measured:
 
 def processor() -> str:
     """Return the number of cores and the name of the processor, on which the numbers depend."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"processor: {os.cpu_count()} cores of {(names or [platform.processor() or platform.machine()])[0]}"
+    return f"processor: {os.cpu_count()} cores of {name_processor()}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
