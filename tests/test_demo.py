@@ -4,6 +4,7 @@ Node runs the JavaScript that needs no browser. The slow tests open the page in 
 """
 
 import fcntl
+import io
 import json
 import shutil
 import signal
@@ -25,6 +26,7 @@ import pytest
 import requests
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw, ImageFilter
+from PIL.PngImagePlugin import PngInfo
 
 from stages.base.errors import UserError
 from stages.browser.build import build_page
@@ -130,6 +132,9 @@ def png_files(folder: Path) -> list[Path]:
     }
     for name, (image, options) in images.items():
         image.save(folder / f"{name}.png", **options)
+    profile = PngInfo()
+    profile.add_text("Raw profile type exif", f"\nexif\n 8\n{orientation(6).tobytes().hex()}", zip=True)
+    wide.save(folder / "turned by ImageMagick.png", pnginfo=profile)
     (folder / "interlaced.png").write_bytes(interlaced(np.asarray(picture(21, 13).convert("L"))))
     return sorted(folder.glob("*.png"))
 
@@ -390,11 +395,14 @@ def test_it_fits_a_phone(page: Page, tmp_path: Path, scheme: str) -> None:
 def test_what_cannot_be_read_is_said_in_a_line(page: Page, tmp_path: Path) -> None:
     whole = tmp_path / "whole.jpg"
     picture(60, 40).save(whole)
+    webp = io.BytesIO()
+    picture(60, 40).save(webp, "WEBP", exif=orientation(6))
     broken = {
         "empty.png": (b"", "empty file"),
         "cut.png": (interlaced(np.zeros((9, 9), np.uint8))[:50], "truncated or broken"),
         "cut.jpg": (whole.read_bytes()[:200], "truncated or broken"),
         "text.jpg": (b"hello", "not an image, or of a format that this browser cannot read"),
+        "turned.webp": (webp.getvalue(), "a WebP image that is to be turned; save it upright, or as JPEG"),
         "scan.tif": (b"II*\0\x08\0\0\0", "a TIFF image, which this browser cannot read; save it as PNG"),
     }
     for name, (content, _) in broken.items():
@@ -403,7 +411,7 @@ def test_what_cannot_be_read_is_said_in_a_line(page: Page, tmp_path: Path) -> No
     results = read_results(page, [whole, *(tmp_path / name for name in broken)])
     assert results[0].error is None
     assert [result.error for result in results[1:]] == [said for _, said in broken.values()]
-    assert "6 images, 5 of which could not be read." in page.evaluate("document.querySelector('#status').textContent")
+    assert "7 images, 6 of which could not be read." in page.evaluate("document.querySelector('#status').textContent")
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 /** Decode an image file of any format that the browser knows, as stages/images/decode.py does in Python. */
 
-import { turnUpright } from "./exif.js";
+import { findExif, readOrientation, turnUpright } from "./exif.js";
 import { decodePng, isPng } from "./png.js";
 import { findDraftScale } from "./preprocess.js";
 
@@ -18,6 +18,8 @@ export async function readImage(file, contract) {
     const image = await decodePng(bytes);
     return turnUpright(image, image.orientation);
   }
+  const orientation = readOrientation(findExif(bytes)); // browsers turn JPEG files themselves
+  if (orientation !== 1 && !isJpeg(bytes)) throw new Error("a WebP image that is to be turned; save it upright, or as JPEG");
   const bitmap = await decodeInBrowser(bytes);
   const { width, height } = bitmap;
   const canvas = new OffscreenCanvas(width, height);
@@ -27,7 +29,7 @@ export async function readImage(file, contract) {
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const { data } = context.getImageData(0, 0, width, height);
-  return { width, height, data, scale: isJpeg(bytes) ? findDraftScale(width, height, contract) : 1 };
+  return { width, height, data, orientation, scale: isJpeg(bytes) ? findDraftScale(width, height, contract) : 1 };
 }
 
 async function decodeInBrowser(bytes) {

@@ -1,12 +1,37 @@
 /** The orientation that a camera wrote into a photograph, and turning an image upright. */
 
 const ORIENTATION = 0x0112;
+const MARK = "Exif\0\0"; // before the block in JPEG files, and in some others
+
+/**
+ * Return the EXIF block of a JPEG or WebP file; undefined if it has none.
+ * @param {Uint8Array} bytes of the file
+ */
+export function findExif(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const text = (at, length) => String.fromCharCode(...bytes.subarray(at, at + length));
+  if (text(0, 2) === "\xff\xd8") {
+    for (let at = 2; at + 4 < bytes.length && bytes[at] === 0xff; at += 2 + view.getUint16(at + 2)) {
+      const end = at + 2 + view.getUint16(at + 2);
+      if (bytes[at + 1] === 0xe1 && text(at + 4, MARK.length) === MARK) return bytes.subarray(at + 4, end);
+    }
+  } else if (text(0, 4) === "RIFF" && text(8, 4) === "WEBP") {
+    for (let at = 12; at + 8 < bytes.length; ) {
+      const length = view.getUint32(at + 4, true);
+      if (text(at, 4) === "EXIF") return bytes.subarray(at + 8, at + 8 + length);
+      at += 8 + length + (length % 2);
+    }
+  }
+  return undefined;
+}
 
 /**
  * Return the orientation of an EXIF block, 1 to 8; 1 if it has none.
- * @param {Uint8Array} block that begins with the byte order, "II" or "MM"
+ * @param {Uint8Array|undefined} block from the file
  */
 export function readOrientation(block) {
+  if (!block) return 1;
+  if (String.fromCharCode(...block.subarray(0, MARK.length)) === MARK) block = block.subarray(MARK.length);
   try {
     const view = new DataView(block.buffer, block.byteOffset, block.byteLength);
     const little = view.getUint16(0) === 0x4949;

@@ -8,6 +8,7 @@ import { readOrientation } from "./exif.js";
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const CHANNELS = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 }; // by color type: gray, RGB, palette, gray and alpha, RGBA
 const [GRAY, PALETTE] = [0, 3];
+const PROFILE = "Raw profile type exif\0";
 const MAX_PIXELS = 89478485; // as stages/images/decode.py
 // Adam7: the first column and row of each pass, and the steps to the next ones.
 const INTERLACED = [[0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2]];
@@ -24,9 +25,10 @@ export function isPng(bytes) {
  * @throws {Error} whose message is the reason in one line
  */
 export async function decodePng(bytes) {
-  const { header, palette, transparency, exif, compressed } = readChunks(bytes);
+  const { header, palette, transparency, exif, profile, compressed } = readChunks(bytes);
   const samples = await unpack(header, compressed);
-  return { ...makeImage(header, samples, palette, transparency), orientation: exif ? readOrientation(exif) : 1 };
+  const orientation = readOrientation(exif || (profile && (await readProfile(profile))));
+  return { ...makeImage(header, samples, palette, transparency), orientation };
 }
 
 function readChunks(bytes) {
@@ -41,12 +43,28 @@ function readChunks(bytes) {
     else if (name === "PLTE") found.palette = content;
     else if (name === "tRNS") found.transparency = content;
     else if (name === "eXIf") found.exif = content;
+    else if (/^(tEXt|zTXt)$/.test(name) && isProfile(content)) found.profile = { content, packed: name === "zTXt" };
     else if (name === "IDAT") found.compressed.push(content);
     else if (name === "IEND") break;
     at += length + 12;
   }
   if (!found.header || !found.compressed.length) throw new Error("truncated or broken");
   return found;
+}
+
+const isProfile = (content) => String.fromCharCode(...content.subarray(0, PROFILE.length)) === PROFILE;
+
+/** Return the EXIF block that ImageMagick writes as text: a line of "exif", one of its length, and hexadecimal digits. */
+async function readProfile({ content, packed }) {
+  const text = content.subarray(PROFILE.length + Number(packed));
+  const lines = new TextDecoder().decode(packed ? await inflate([text]) : text).split("\n");
+  return Uint8Array.from(lines.slice(3).join("").match(/../g) || [], (digits) => parseInt(digits, 16));
+}
+
+/** Decompress; what is broken becomes empty. */
+async function inflate(parts) {
+  const stream = new Blob(parts).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer().catch(() => new ArrayBuffer(0)));
 }
 
 function readHeader(view, at) {
@@ -60,8 +78,7 @@ function readHeader(view, at) {
 /** Return the samples of all pixels, one number each. */
 async function unpack(header, compressed) {
   const { width, height, depth, channels } = header;
-  const stream = new Blob(compressed).stream().pipeThrough(new DecompressionStream("deflate"));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const bytes = await inflate(compressed);
   const samples = new (depth === 16 ? Uint16Array : Uint8Array)(width * height * channels);
   let at = 0;
   for (const [left, top, across, down] of header.interlaced ? INTERLACED : [[0, 0, 1, 1]]) {

@@ -9,7 +9,8 @@
  *
  * An image is {width, height, data}: red, green, blue and alpha of each pixel, 8 bits each, alpha not multiplied in.
  * Or, with gray values of more than 8 bits, {width, height, values, transparent}: numbers, one of which may stand for
- * transparent pixels. `scale` is 2, 4 or 8 if Python decodes the file at 1/2, 1/4 or 1/8 of its size.
+ * transparent pixels. `scale` is 2, 4 or 8 if Python decodes the file at 1/2, 1/4 or 1/8 of its size, and `orientation`
+ * says how the file was turned, 1 to 8.
  */
 
 import { normalizeInk } from "./ink.js";
@@ -29,7 +30,7 @@ export function makePixels(image, contract) {
   const ink = contract.form === "ink";
   const plane = convert(image.values ? convertTo8Bits(image, contract.range) : image, ink ? 1 : channels);
   if (ink) return repeat(normalizeInk(plane, size, invert), channels);
-  return makeSquare(shrinkByAveraging(plane, image.scale || 1), size, contract.fit, invert);
+  return makeSquare(shrinkByAveraging(plane, image.scale || 1, image.orientation), size, contract.fit, invert);
 }
 
 /**

@@ -36,22 +36,27 @@ export function resize(image, width, height, box = [0, 0, image.width, image.hei
  * Shrink an image by a whole number, averaging over squares; this comes close to decoding a JPEG file at a smaller size.
  * @param {object} image as above, of 8 bits
  * @param {number} by 1, 2, 4 or 8
+ * @param {number} orientation of the file, 1 to 8, which says at which sides incomplete squares lie
  */
-export function shrinkByAveraging(image, by) {
+export function shrinkByAveraging(image, by, orientation) {
   if (by === 1) return image;
   const [width, height] = [Math.ceil(image.width / by), Math.ceil(image.height / by)];
+  const [left, top] = [
+    [2, 3, 6, 7].includes(orientation) ? image.width - width * by : 0,
+    [3, 4, 7, 8].includes(orientation) ? image.height - height * by : 0,
+  ];
   const { channels, data } = image;
   const out = new Uint8Array(width * height * channels);
   for (let y = 0; y < height; y++) {
-    const bottom = Math.min((y + 1) * by, image.height);
+    const [from, bottom] = [Math.max(top + y * by, 0), Math.min(top + (y + 1) * by, image.height)];
     for (let x = 0; x < width; x++) {
-      const right = Math.min((x + 1) * by, image.width);
+      const [first, right] = [Math.max(left + x * by, 0), Math.min(left + (x + 1) * by, image.width)];
       for (let channel = 0; channel < channels; channel++) {
         let sum = 0;
-        for (let row = y * by; row < bottom; row++) {
-          for (let column = x * by; column < right; column++) sum += data[(row * image.width + column) * channels + channel];
+        for (let row = from; row < bottom; row++) {
+          for (let column = first; column < right; column++) sum += data[(row * image.width + column) * channels + channel];
         }
-        out[(y * width + x) * channels + channel] = sum / ((bottom - y * by) * (right - x * by)) + 0.5;
+        out[(y * width + x) * channels + channel] = sum / ((bottom - from) * (right - first)) + 0.5;
       }
     }
   }
