@@ -3,13 +3,13 @@
     python -m stages.export
 
 Reads data/pretrain, data/finetune and, to verify, test images with their measured probabilities; with export.quantize
-also training images, to calibrate with, and the validation images. Writes data/export: the model files, model.json
-(classes, inputs, outputs), preprocess.py (from image files to pixels), examples/ (pictures with their pixels and
-probabilities), parity.json (the size of each file, how closely it agrees with the measurement, and how much accuracy
-quantized files lose) and README.md (the model card).
+also training images, to calibrate with, and the validation images; with export.unknown all images of both splits.
+Writes data/export: the model files, model.json (classes, inputs, outputs), preprocess.py (from image files to pixels),
+examples/ (pictures with their pixels and probabilities), parity.json (the size of each file, how closely it agrees with
+the measurement, and how much accuracy quantized files lose) and README.md (the model card).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -45,6 +45,7 @@ from stages.formats.quantized import (
     refuse_without_validation,
 )
 from stages.formats.runner import Runner
+from stages.formats.unknown import LOST, Detector, fit_detector, refuse_few
 from stages.images.contract import Contract
 from stages.images.load import load_all
 from stages.images.split_file import SplitFile
@@ -94,10 +95,13 @@ def main() -> None:
     check_compatibility(read_architecture(PRETRAIN), formats=formats)
     calibration = describe_calibration(read_calibration(FINETUNE))
     licenses = about if isinstance(about, dict) else {}
-    card = Card(pair.classes, contract, [*formats, *quantized], licenses, calibration)
     if quantized:
         refuse_without_validation(len(SplitFile(VALIDATION)))
-    write = make_writers(card, load_representatives(SplitFile(TRAIN), contract) if "int8" in params.quantize else None)
+    detector = find_detector(pair.pooling, contract) if params.unknown != "none" else None
+    unknown = detector.describe() if detector else {}
+    card = Card(pair.classes, contract, [*formats, *quantized], licenses, calibration, unknown)
+    rows = load_representatives(SplitFile(TRAIN), contract) if "int8" in params.quantize else None
+    write = make_writers(card, rows, detector)
     report, smaller = {}, {}
     with replace_folder(OUT) as folder:
         write_card(folder, card)
@@ -109,14 +113,20 @@ def main() -> None:
         for name in reversed(formats):  # SavedModel first: it numbers its functions from what ran before
             write[name](folder / FILES[name])
             runner = Runner(folder, name)
-            parity = compare(name, expected, runner.probabilities(pixels), params.max_difference, sources)
+            probabilities, distances = runner.predict(pixels)
+            parity = compare(name, expected, probabilities, params.max_difference, sources)
             size = count_bytes(folder, name)
             report[name] = {"bytes": size, **asdict(parity)}
+            if distances is not None:
+                report[name]["taken_for_unknown"] = float(np.mean(distances > 1))
             say(
                 f"{OUT / FILES[name]}: {format_size(size)}; on {len(sources)} test images, probabilities differ by at "
                 f"most {parity.largest_difference:.2g} from those of evaluate; {parity.equal_labels:.1%} of the "
                 f"predicted classes are equal"
             )
+        if detector:
+            for line in describe_detector(detector, report["onnx"]["taken_for_unknown"], len(sources), card.formats):
+                say(line)
         write_examples(folder / EXAMPLES, contract, runner.probabilities)
         for name in quantized:
             write[name](folder / FILES[name])
@@ -148,15 +158,49 @@ def find_origin(source: str, thawed: bool) -> Origin:
     return Origin(source, images, run, describe_weights(pretrain), name_commit(hash_file(SCORES, "md5")))
 
 
-def make_writers(card: Card, rows: np.ndarray | None) -> dict[str, Callable[[Path], None]]:
+def find_detector(pooling: str, contract: Contract) -> Detector:
+    """Return what tells unknown images; raise UserError if there are too few validation images.
+
+    Args:
+        pooling: how feature maps become features.
+        contract: how an image file becomes pixels.
+    """
+    train, validation = SplitFile(TRAIN), SplitFile(VALIDATION)
+    refuse_few(len(validation))
+    return fit_detector(PRETRAIN, pooling, train, validation, contract)
+
+
+def describe_detector(detector: Detector, lost: float, images: int, formats: Sequence[str]) -> Iterator[str]:
+    """Yield lines on what tells unknown images.
+
+    Args:
+        detector: of the ONNX file.
+        lost: share of the test images that it takes for unknown.
+        images: test images.
+        formats: all that are written.
+    """
+    yield (
+        f"unknown images: a distance from {detector.trained} training images, {format_size(detector.bytes)}; its limit "
+        f"is to lose {100 * LOST:.0f} % of images of the known classes, by {detector.validated} validation images; of "
+        f"{images} test images it loses {100 * lost:.1f} %"
+    )
+    if others := [name for name in formats if name != "onnx"]:
+        yield f"note: {' and '.join(others)}: only onnx has the output that tells unknown images"
+
+
+def make_writers(card: Card, rows: np.ndarray | None, detector: Detector | None) -> dict[str, Callable[[Path], None]]:
     """Return functions that write the model to a path, by format; only formats that need the framework import it.
 
     Args:
         card: of the model.
         rows: images to calibrate with; None without int8.
+        detector: of unknown images, for ONNX in float32.
     """
     write = partial(write_onnx, FINETUNE, PRETRAIN, card)
-    found: dict[str, Callable[[Path], None]] = {"onnx": write, "onnx_float16": partial(write, change=halve_weights)}
+    found: dict[str, Callable[[Path], None]] = {
+        "onnx": partial(write, distance=detector.distance if detector else None),
+        "onnx_float16": partial(write, change=halve_weights),
+    }
     if rows is not None:
         found["onnx_int8"] = partial(write, change=partial(quantize, rows=rows))
     if set(card.formats) - set(found):

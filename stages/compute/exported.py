@@ -1,19 +1,22 @@
 """Run exported models, each format with its own runtime. Only the runtime in use is imported."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 # Names in every exported file.
 INPUT, OUTPUT, SIGNATURE = "pixels", "probabilities", "serving_default"
+DISTANCE = "distance"  # an output of ONNX files with export.unknown
 
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 def open_onnx(path: Path, threads: int | None = None) -> Run:
-    """Return the function of an ONNX file: uint8 pixels (n, size, size, channels) → probabilities (n, classes).
+    """Return the function of an ONNX file, from uint8 pixels (n, size, size, channels) to its outputs by name.
+
+    These are the probabilities (n, classes) and, if the file has them, distances (n,).
 
     Args:
         path: of the file.
@@ -28,8 +31,10 @@ def open_onnx(path: Path, threads: int | None = None) -> Run:
     options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def run(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(pixels: np.ndarray) -> Mapping[str, np.ndarray]:
+        return dict(zip(names, map(np.asarray, session.run(names, {INPUT: pixels})), strict=True))
 
     return run
 
@@ -41,8 +46,8 @@ def open_litert(path: Path, threads: int | None = None) -> Run:
     interpreter = Interpreter(model_path=str(path), num_threads=threads)
     signature = interpreter.get_signature_runner(SIGNATURE)  # resizes the input to the images it is given
 
-    def run(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(signature(**{INPUT: pixels})[OUTPUT])
+    def run(pixels: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {OUTPUT: np.asarray(signature(**{INPUT: pixels})[OUTPUT])}
 
     return run
 
@@ -54,8 +59,8 @@ def open_keras(path: Path, threads: int | None = None) -> Run:
 
     model = keras.models.load_model(path, compile=False)
 
-    def run(pixels: np.ndarray) -> np.ndarray:
-        return np.asarray(keras.ops.convert_to_numpy(model(pixels, training=False)))
+    def run(pixels: np.ndarray) -> Mapping[str, np.ndarray]:
+        return {OUTPUT: np.asarray(keras.ops.convert_to_numpy(model(pixels, training=False)))}
 
     return run
 
@@ -69,9 +74,9 @@ def open_saved_model(folder: Path, threads: int | None = None) -> Run:
     loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures[SIGNATURE]
 
-    def run(pixels: np.ndarray) -> np.ndarray:
+    def run(pixels: np.ndarray) -> Mapping[str, np.ndarray]:
         assert loaded is not None  # without a reference to it, its weights are gone
-        return np.asarray(signature(**{INPUT: tf.constant(pixels)})[OUTPUT])
+        return {OUTPUT: np.asarray(signature(**{INPUT: tf.constant(pixels)})[OUTPUT])}
 
     return run
 

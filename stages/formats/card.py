@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stages.base.errors import UserError
 from stages.base.files import write_json
-from stages.compute.exported import INPUT, OUTPUT, SIGNATURE
+from stages.compute.exported import DISTANCE, INPUT, OUTPUT, SIGNATURE
 from stages.images.bit_depth import is_range
 from stages.images.contract import Contract
 
@@ -25,6 +25,10 @@ FILES = {
     "litert_int8": "model.int8.tflite",
 }
 NAME = "model.json"
+_DISTANCE = (
+    f"{FILES['onnx']} has another output, '{DISTANCE}', float32, shape (n): above 1, the image is unlike all that was "
+    f"learned, whatever its probabilities. "
+)
 PREPROCESS = "preprocess.py"  # from an image file to pixels
 EXAMPLES = "examples"  # pictures with their pixels and probabilities
 
@@ -39,6 +43,7 @@ class Card:
         formats: keys of FILES, in that order.
         data: "source" and "license" of the training images, if known.
         calibration: "method", "temperature" and "images" (how many it was fitted on), if the model is calibrated.
+        unknown: how the ONNX file tells images unlike all that was learned, if it does.
     """
 
     classes: list[str]
@@ -46,6 +51,7 @@ class Card:
     formats: list[str]
     data: dict[str, str] = field(default_factory=dict)
     calibration: dict[str, Any] = field(default_factory=dict)
+    unknown: dict[str, Any] = field(default_factory=dict)
 
 
 def write_card(folder: Path, card: Card) -> None:
@@ -78,6 +84,7 @@ def _content(card: Card) -> dict[str, Any]:
         "formats": {name: FILES[name] for name in card.formats},
         **({"data": card.data} if card.data else {}),
         **({"calibration": card.calibration} if card.calibration else {}),
+        **({"unknown": card.unknown} if card.unknown else {}),
     }
 
 
@@ -148,12 +155,13 @@ def find_model(path: Path) -> tuple[Path, str | None]:
 def describe_usage(card: Card) -> str:
     """Return a paragraph on how to get from an image file to its most probable class."""
     contract, size, classes = card.contract, card.contract.size, len(card.classes)
+    distance = _DISTANCE if card.unknown else ""
     order = ", channels last (red, green, blue)" if contract.channels == 3 else ""
     return (
         f"Input of every file: a tensor '{INPUT}' of n images, uint8, shape (n, {size}, {size}, {contract.channels}), "
         f"values 0-255{order}. Output: '{OUTPUT}', float32, shape (n, {classes}), column j the probability of "
-        f"classes[j]. Make the pixels of an image file with {PREPROCESS}, which comes with the model: resizing in "
-        f"another way costs accuracy. Do not scale or normalize them: the model does. {EXAMPLES}/ holds pictures with "
-        f"their pixels and probabilities, to check a program in another language. The LiteRT file has n = 1 until its "
-        f"input is resized. The Keras file also accepts float32, and its tensors have other names."
+        f"classes[j]. {distance}Make the pixels of an image file with {PREPROCESS}, which comes with the model: "
+        f"resizing in another way costs accuracy. Do not scale or normalize them: the model does. {EXAMPLES}/ holds "
+        f"pictures with their pixels and probabilities, to check a program in another language. The LiteRT file has "
+        f"n = 1 until its input is resized. The Keras file also accepts float32, and its tensors have other names."
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stages.base.errors import UserError, summarize
-from stages.compute.exported import Run, open_keras, open_litert, open_onnx, open_saved_model
+from stages.compute.exported import DISTANCE, OUTPUT, Run, open_keras, open_litert, open_onnx, open_saved_model
 from stages.compute.native_logs import silence_native_logs
 from stages.formats.card import FILES, read_card, split_name
 
@@ -62,8 +62,21 @@ class Runner:
         Returns:
             float32 (n, classes).
         """
-        batches = [self._run(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *batches])
+        return self.predict(pixels)[0]
+
+    def predict(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the probabilities, and how far each image is from all that was learned; None if no output says so.
+
+        Args:
+            pixels: as ``probabilities`` takes them.
+
+        Returns:
+            float32 (n, classes) and (n,). Above 1, an image is unknown.
+        """
+        found = [self._run(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
+        probabilities = [np.empty((0, len(self.classes)), np.float32), *(each[OUTPUT] for each in found)]
+        distances = [each[DISTANCE] for each in found if DISTANCE in each]
+        return np.concatenate(probabilities), np.concatenate(distances) if distances else None
 
     @property
     def graph(self) -> "onnx.ModelProto | None":
@@ -78,7 +91,8 @@ class Runner:
         size, channels, classes = self.contract.size, self.contract.channels, len(self.classes)
         try:
             with silence_native_logs():  # LiteRT prints about its kernels the first time it runs
-                fits = self._run(np.zeros((1, size, size, channels), np.uint8)).shape == (1, classes)
+                outputs = self._run(np.zeros((1, size, size, channels), np.uint8))
+                fits = outputs[OUTPUT].shape == (1, classes)
         except Exception:  # each runtime has its own error for a wrong shape
             fits = False
         if not fits:

@@ -59,6 +59,8 @@ def find_contradictions(
         found.append(f"finetune.calibrate: '{calibrate}' needs validation images, and split.val is 0. Set it to none.")
     if split.val == 0 and sections["export"].quantize:
         found += _refused(refuse_without_validation, 0)
+    if split.val == 0 and (unknown := sections["export"].unknown) != "none":
+        found.append(f"export.unknown: '{unknown}' needs validation images, and split.val is 0. Set it to none.")
     extract = sections["extract"]
     found += _refused(check_solver, sections["finetune"].head.solver, extract.views == "fresh", extract.augment.mixes)
     if sections["finetune"].head.output == "sigmoid" and isinstance(split.classes, list) and len(split.classes) != 2:

@@ -1,7 +1,7 @@
 """The ``export`` section of params.yaml."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -36,6 +36,7 @@ class Export(Section):
     ]
     quantize: Annotated[list[str], allowed(_is_precisions, f"a list of {' and '.join(PRECISIONS)}, or []")]
     max_accuracy_loss: Annotated[float, Field(ge=0, lt=1)]
+    unknown: Literal["none", "mahalanobis"]
 
     @field_validator("quantize")
     @classmethod
@@ -43,4 +44,12 @@ class Export(Section):
         formats = info.data.get("formats", QUANTIZED)
         if value and not set(formats) & set(QUANTIZED):
             raise ValueError(f"expected [] with formats: {', '.join(formats)}; only onnx and litert are quantized")
+        return value
+
+    @field_validator("unknown")
+    @classmethod
+    def _has_onnx(cls, value: str, info: ValidationInfo) -> str:
+        formats = info.data.get("formats", FORMATS)
+        if value != "none" and "onnx" not in formats:
+            raise ValueError(f"expected none with formats: {', '.join(formats)}; only onnx has an output for it")
         return value

@@ -61,9 +61,9 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     images = iter(show_progress(find_images(options.images, runner.contract, found), "images"))
     while batch := list(islice(images, BATCH)):
-        probabilities = runner.probabilities(np.stack([pixels for _, _, pixels in batch]))
-        for (path, data, pixels), row in zip(batch, probabilities, strict=True):
-            results.append(make_result(path, row, runner.classes, top))
+        probabilities, distances = predict(runner, np.stack([pixels for _, _, pixels in batch]))
+        for (path, data, pixels), row, distance in zip(batch, probabilities, distances, strict=True):
+            results.append(make_result(path, row, distance, runner.classes, top))
             if maps:
                 maps.write("stdin" if str(path) == "-" else path.stem, data, pixels, int(row.argmax()))
     if options.json:
@@ -224,18 +224,33 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def make_result(path: Path, row: np.ndarray, classes: list[str], top: int) -> dict[str, Any]:
+def predict(runner: Runner | PublishedClassifier, pixels: np.ndarray) -> tuple[np.ndarray, Sequence[float | None]]:
+    """Return probabilities (n, classes), and the distance of each image from what the model learned, if it tells that.
+
+    Args:
+        runner: the model.
+        pixels: of the images.
+    """
+    if isinstance(runner, PublishedClassifier):
+        return runner.probabilities(pixels), [None] * len(pixels)
+    probabilities, distances = runner.predict(pixels)
+    return probabilities, [None] * len(pixels) if distances is None else distances.tolist()
+
+
+def make_result(path: Path, row: np.ndarray, distance: float | None, classes: list[str], top: int) -> dict[str, Any]:
     """Return an image's class and, under ``top``, its most probable classes in order.
 
     Args:
         path: of the image.
         row: the probability of each class.
+        distance: of the image from what was learned: above 1 it is unknown. None if the model does not tell.
         classes: their names.
         top: how many to list.
     """
     order = np.argsort(-row, kind="stable")[:top]
     ranked = [{"class": classes[index], "probability": round(float(row[index]), 6)} for index in order]
-    return {"image": str(path), **ranked[0], "top": ranked}
+    unknown = {} if distance is None else {"distance": round(distance, 6), "unknown": distance > 1}
+    return {"image": str(path), **ranked[0], **unknown, "top": ranked}
 
 
 def format_results(results: list[dict[str, Any]], width: int | None) -> list[str]:
@@ -250,15 +265,18 @@ def format_results(results: list[dict[str, Any]], width: int | None) -> list[str
 
 
 def make_rows(results: list[dict[str, Any]], side_by_side: bool) -> Iterator[list[str]]:
-    """Yield the rows of the table, the header first: a class and its probability for each rank."""
-    yield ["image", *["class", "probability"] * (len(results[0]["top"]) if side_by_side else 1)]
+    """Yield the rows of the table, the header first: a class and its probability for each rank, and the distance."""
+    header = ["image", *["distance"] * ("distance" in results[0])]
+    yield [*header, *["class", "probability"] * (len(results[0]["top"]) if side_by_side else 1)]
     for each in results:
-        image = make_printable(each["image"], WIDEST)
+        image = [make_printable(each["image"], WIDEST)]
+        if "distance" in each:
+            image.append(f"{each['distance']:.2f}{' unknown' * each['unknown']}")
         ranks = [(make_printable(rank["class"]), f"{rank['probability']:.4f}") for rank in each["top"]]
         if side_by_side:
-            yield [image, *(cell for rank in ranks for cell in rank)]
+            yield [*image, *(cell for rank in ranks for cell in rank)]
         else:
-            yield from ([image if rank is ranks[0] else "", *rank] for rank in ranks)
+            yield from ([*(image if rank is ranks[0] else [""] * len(image)), *rank] for rank in ranks)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from stages.base.files import read_json, refuse_damaged
 from stages.base.prefetch import map_in_threads
 from stages.compute.architecture import FEATURES, GRAPH, PIXELS, name_features, read_architecture
 from stages.compute.devices import count_gpus
-from stages.compute.graphs.edit import cut, join, read
+from stages.compute.graphs.edit import attach, cut, join, read
 from stages.compute.graphs.session import Graph, has_cuda
 from stages.transfer.feature_extractor import graph_batch_size
 from stages.transfer.freeze import Depth
@@ -117,6 +117,31 @@ def join_graphs(folder: Path, pretrain: Path) -> onnx.ModelProto:
     if tensor == PIXELS:
         return model
     return join(cut(read(pretrain / GRAPH), [name_features(pair.pooling) if tensor == FEATURES else tensor]), model)
+
+
+def join_with_features(folder: Path, pretrain: Path) -> tuple[onnx.ModelProto, str]:
+    """Return the graph of ``join_graphs``, in which the frozen network also runs to its end, and what its features are.
+
+    Args:
+        folder: where ``finetune`` wrote the models.
+        pretrain: where ``pretrain`` wrote the backbone.
+
+    Returns:
+        The model, and the name of the tensor (n, features), which is no output.
+    """
+    pair = read_model_pair(folder)
+    features, tensor, backbone = name_features(pair.pooling), pair.input_of("finetuned"), read(pretrain / GRAPH)
+    if tensor == FEATURES:
+        return join_graphs(folder, pretrain), features
+    model = read(folder / f"{pair.stem('finetuned')}.onnx")
+    if tensor == PIXELS:
+        (features,) = attach(model, cut(backbone, [features]))
+    else:
+        model = join(cut(backbone, [tensor, features]), model)
+    kept = [output for output in model.graph.output if output.name != features]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
+    return model, features
 
 
 def _open(file: Path, pretrain: Path, size: int) -> tuple[Callable[[np.ndarray], np.ndarray], int]:

@@ -12,7 +12,7 @@ horses and zebras, plain colors and noise; and the other set. Scores, of which a
     class mean        distance to the nearest class mean, likewise
     Mahalanobis       to the nearest class mean, with one covariance of all classes (Lee et al., NeurIPS 2018), shrunk
                       as Ledoit and Wolf (2004) say, because there are fewer images than features
-    same, normalized  of normalized features
+    and normalized    the same of normalized features (Müller and Hein, ICML 2025)
     relative          the Mahalanobis distance minus that to the mean of all classes (Ren et al. 2021)
 
 All but the first two on the frozen features, and on those that the fine-tuned model computes. The threshold of a score
@@ -200,7 +200,7 @@ def learn_features(train: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarra
             **{f"neighbor {k}": distances[:, k - 1] for k in NEIGHBORS},
             "class mean": 1 - (unit @ centers.T).max(axis=1),
             "Mahalanobis": nearest,
-            "same, normalized": np.stack([to_class_normalized(unit - mean) for mean in centered]).min(axis=0),
+            "Mahalanobis, normalized": np.stack([to_class_normalized(unit - mean) for mean in centered]).min(axis=0),
             "relative": nearest - to_all(rows - train.mean(axis=0)),
         }
 

@@ -83,6 +83,21 @@ def join(bottom: onnx.ModelProto, top: onnx.ModelProto) -> onnx.ModelProto:
     )
 
 
+def attach(model: onnx.ModelProto, branch: onnx.ModelProto) -> list[str]:
+    """Add to a graph what another computes from the same input; return the names of its outputs, which come last.
+
+    Args:
+        model: changed.
+        branch: of the same opset.
+    """
+    branch = compose.add_prefix(branch, "frozen/")
+    for node in branch.graph.node:
+        node.input[:] = [model.graph.input[0].name if x == branch.graph.input[0].name else x for x in node.input]
+    for field in ("node", "initializer", "output"):
+        getattr(model.graph, field).extend(getattr(branch.graph, field))
+    return [output.name for output in branch.graph.output]
+
+
 def find_opset(model: onnx.ModelProto) -> int:
     """Return the opset version of a model's standard ONNX operators."""
     return next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 1)
