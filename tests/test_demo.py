@@ -436,3 +436,29 @@ def test_class_names_are_shown_as_they_are_and_nothing_is_sent(page: Page, tmp_p
     assert {address.split(":")[0] for address in addresses} <= {"http", "blob", "data"}
     assert {address.split("/")[2].split(":")[0] for address in addresses if address.startswith("http")} == {"127.0.0.1"}
     assert not page.events("Runtime.exceptionThrown")
+
+
+@pytest.mark.slow
+def test_the_example_for_the_browser_answers_as_python_does(
+    tools: tuple[str, Path], model: Path, tmp_path: Path
+) -> None:
+    chromium, runtime = tools
+    for name in ("examples", "stages/browser"):
+        shutil.copytree(PROJECT / name, tmp_path / name)
+    shutil.copytree(model, tmp_path / "data/export")
+    shutil.copytree(runtime, tmp_path / "node_modules/onnxruntime-web/dist")  # where npm puts it
+    names = [f"{number}.png" for number in range(4)]
+    for number, name in enumerate(names):
+        picture(40 + 9 * number, 30).save(tmp_path / name)
+    with serving(tmp_path) as address, open_browser(chromium) as page:
+        page.open(f"{address}examples/with_browser.html")
+        page.wait("document.querySelector('input')?.onchange")
+        page.choose_files("input", [tmp_path / name for name in names])
+        said = "document.querySelector('pre').textContent"
+        page.wait(f"{said}.split('\\n').length === 5")
+        answers = [line.split("  ") for line in page.evaluate(said).splitlines()]
+    rows = Runner(model).probabilities(np.stack([load((tmp_path / name).read_bytes(), PHOTO) for name in names]))
+    assert [(name, label) for name, label, _ in answers] == [
+        (name, NAMES[row.argmax()]) for name, row in zip(names, rows, strict=True)
+    ]
+    assert [float(share) for _, _, share in answers] == pytest.approx(list(rows.max(axis=1)), abs=1e-3)

@@ -1,13 +1,16 @@
 """Export: every format says what was measured, takes any number of images, and repeats its bytes."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +21,7 @@ import onnx
 import onnxruntime
 import pyarrow.parquet as pq
 import pytest
+import requests
 import yaml
 from PIL import Image
 
@@ -42,6 +46,7 @@ from stages.schema.pretrain import Pretrain
 from stages.transfer.calibration import Calibration, describe_calibration
 from tests.conftest import PROJECT
 from tests.helpers.copies import run, set_params
+from tests.helpers.thin import make_environment
 
 CLASSES = ["cat", "dog", "Käse", "zebra"]
 CONTRACT = Contract(size=16, channels=3, form="photo", polarity="light_on_dark", fit="stretch")
@@ -681,3 +686,115 @@ def test_the_code_of_the_model_card_runs(exported: Path) -> None:
 def test_the_license_of_weights_is_that_of_their_publisher(source: str, backbone: str, said: str) -> None:
     section = read_yaml(PROJECT / "recipes/default.yaml")["pretrain"]
     assert said in describe_weights(Pretrain(**section | {"source": source, "backbone": backbone, "epochs": 0}))
+
+
+RUNTIMES = {
+    "with_onnxruntime.py": ["onnxruntime"],
+    "with_litert.py": ["ai-edge-litert"],
+    "with_tensorflow.py": ["tensorflow"],
+    "with_keras.py": ["keras", "tensorflow"],
+}
+SLOW = {name: [] if name == "with_onnxruntime.py" else [pytest.mark.slow] for name in RUNTIMES}
+PICTURES = ["color.png", "turned.jpg", "transparent.png", "deep.png"]
+
+
+def taken_away(exported: Path, folder: Path) -> Path:
+    """Make a folder that holds the examples and the exported model, and nothing else of the project."""
+    shutil.copytree(exported, folder / "data/export", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def check_answers(said: str, exported: Path, close: float = 1e-4) -> None:
+    """Check what an example printed for the PICTURES."""
+    answers = [line.split() for line in said.splitlines() if line.startswith("data/export/examples/")]
+    listed = json.loads((exported / EXAMPLES / "examples.json").read_text())
+    assert [Path(name).name for name, _, _ in answers] == [each["file"] for each in listed] == PICTURES
+    for (_, label, probability), each in zip(answers, listed, strict=True):
+        assert label == CLASSES[int(np.argmax(each["probabilities"]))]
+        assert float(probability) == pytest.approx(max(each["probabilities"]), abs=close)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks) for name, marks in SLOW.items()])
+def test_examples_run_where_there_is_only_their_runtime(name: str, exported: Path, tmp_path: Path) -> None:
+    here = taken_away(exported, tmp_path)
+    python = make_environment(tmp_path / "environment", ["numpy", "pillow", *RUNTIMES[name]])
+    pictures = [f"data/export/examples/{picture}" for picture in PICTURES]
+    check_answers(run(str(python), f"examples/{name}", *pictures, cwd=here, PYTHONPATH=""), exported)
+
+
+def test_examples_are_short() -> None:
+    for path in (PROJECT / "examples").glob("with_*"):
+        assert len(path.read_text().splitlines()) <= 20, path.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "close"), [("with_node.mjs", 1e-4), ("with_node_alone.mjs", 0.02)])
+def test_examples_run_in_node(name: str, close: float, exported: Path, project: Path, tmp_path: Path) -> None:
+    """The second decodes with sharp, which gives 16-bit gray values with 8 bits."""
+    here = taken_away(exported, tmp_path)
+    shutil.copytree(project / "stages/browser", here / "stages/browser")
+    install_packages(here, "onnxruntime-node", "sharp")
+    pictures = [f"data/export/examples/{picture}" for picture in PICTURES]
+    check_answers(run("node", f"examples/{name}", *pictures, cwd=here), exported, close)
+
+
+def install_packages(folder: Path, *packages: str) -> None:
+    if shutil.which("npm") is None:
+        pytest.skip("needs Node.js with npm, which is not installed")
+    run("npm", "install", "--silent", *packages, cwd=folder, ONNXRUNTIME_NODE_INSTALL="skip")
+
+
+@pytest.mark.slow
+def test_the_web_service_starts_as_its_dockerfile_says(exported: Path, tmp_path: Path) -> None:
+    """Docker builds an image from the same lines; here a virtual environment and a folder take its place."""
+    here, app = taken_away(exported, tmp_path / "here"), tmp_path / "app"
+    run(sys.executable, "-m", "venv", str(tmp_path / "environment"), cwd=tmp_path)
+    path = f"{tmp_path}/environment/bin:{os.environ['PATH']}"
+    environment = {"PATH": path, "PYTHONPATH": "", "PYTHONWARNINGS": ""}  # pip forgets to close files
+    command: list[str] = []
+    for line in (PROJECT / "examples/fastapi/Dockerfile").read_text().splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "COPY":
+            *sources, target = rest.split()
+            (app / target if target.endswith("/") else app).mkdir(parents=True, exist_ok=True)
+            for source in sources:
+                shutil.copy(here / source, app / target)
+        elif word == "RUN":
+            run("sh", "-c", rest.replace("--no-cache-dir ", ""), cwd=app, **environment)
+        elif word == "ENV":
+            environment |= dict([rest.split("=")])
+        elif word == "CMD":
+            command = json.loads(rest)
+    port = find_free_port()
+    command[command.index("8000")] = str(port)
+    with subprocess.Popen(command, cwd=app, env=os.environ | environment, stderr=subprocess.DEVNULL) as server:
+        try:
+            listed = json.loads((exported / EXAMPLES / "examples.json").read_text())
+            for each in listed:
+                code, answer = post(port, (exported / EXAMPLES / each["file"]).read_bytes())
+                assert (code, list(answer)) == (200, CLASSES)
+                assert list(answer.values()) == pytest.approx(each["probabilities"], abs=1e-4)
+            assert post(port, b"") == (422, {"detail": "empty file"})
+            assert post(port, bytes(20_000_001)) == (413, {"detail": "expected at most 20,000,000 bytes"})
+        finally:
+            server.terminate()
+
+
+def find_free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def post(port: int, data: bytes) -> tuple[int, Any]:
+    """Send an image as a form of a browser does; wait until the server listens."""
+    head = b'--limit\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=limit"}
+    for _ in range(600):
+        with contextlib.suppress(requests.ConnectionError):
+            address = f"http://127.0.0.1:{port}/predict"
+            answer = requests.post(address, data=head + data + b"\r\n--limit--\r\n", headers=kind, timeout=60)
+            return answer.status_code, answer.json()
+        time.sleep(0.1)
+    raise AssertionError("no server")
