@@ -38,7 +38,7 @@ from stages.images.contract import Contract
 from stages.images.load import load
 from stages.tools import demo
 from tests.conftest import PROJECT, Refusal
-from tests.helpers.browser import Page, find_chromium, open_browser, read_results
+from tests.helpers.browser import READY, Page, find_chromium, open_browser, read_results
 from tests.helpers.drawn_paper import draw_paper
 
 NAMES = ["cat", "Käse", "کتابخانه", "日本語", "dog", "horse", "a_long_name_" * 8, "zebra", "<b>", "watch"]
@@ -301,9 +301,6 @@ def open_page(tools: tuple[str, Path], model: Path, tmp_path_factory: pytest.Tem
         page.open(address)
         page.wait(READY)
         yield page
-
-
-READY = "document.querySelector('#choose')?.hidden === false"
 
 
 @contextmanager

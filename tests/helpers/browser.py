@@ -67,6 +67,7 @@ class Result:
     error: str | None
 
 
+READY = "document.querySelector('#choose')?.hidden === false"  # the demo's page has loaded the model
 _READ = """[...document.querySelectorAll('.result')].reverse().map((result) => {
   const canvas = result.querySelector('canvas');
   if (!canvas) return {error: result.querySelector('p').textContent, pixels: [], side: 0, classes: []};
