@@ -58,7 +58,7 @@ def drawn() -> dict[str, bytes]:
     """Pictures of every kind that the loader tells apart."""
     random = np.random.default_rng(0)
     noise = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-    photo = noise.resize((360, 270), Image.Resampling.BICUBIC)
+    photo = noise.resize((180, 135), Image.Resampling.BICUBIC)
     paper = Image.new("L", (200, 260), 230)
     ImageDraw.Draw(paper).line([(60, 50), (140, 60), (80, 200)], fill=40, width=7)
     clear = photo.convert("RGBA")
