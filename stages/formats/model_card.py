@@ -10,6 +10,7 @@ import pandas as pd
 
 from stages.backbones.profiles import LICENSES, NOT_STATED, PROFILES
 from stages.backbones.registry import BACKBONES
+from stages.compute.exported import DISTANCE
 from stages.draw.numbers import format_percent
 from stages.draw.results import rank_confusions
 from stages.formats.card import EXAMPLES, FILES, NAME, PREPROCESS, Card, split_name
@@ -233,7 +234,8 @@ def _describe_data(card: Card, terms: str, origin: Origin) -> Iterator[str]:
 
 def _describe_limits(card: Card, measured: Measured) -> Iterator[str]:
     scores = measured.scores
-    yield f"It answers with one of the {len(card.classes)} classes whatever an image shows."
+    told = f"; the output `{DISTANCE}` of {FILES['onnx']} is above 1 where it is unlike all that was learned"
+    yield f"It answers with one of the {len(card.classes)} classes whatever an image shows{told * bool(card.unknown)}."
     yield (
         f"It was measured on {scores['test_images']} images from the data set that it learned from. On images from "
         f"elsewhere, expect less."
