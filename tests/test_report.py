@@ -328,7 +328,7 @@ def test_the_images_of_each_class_are_counted(page: str) -> None:
                 "1.500</td>",
                 "Calibration error before",
                 "before calibration",
-                "the crosses are the model without it",
+                "the rings are the model without it",
             ],
             id="calibrated",
         ),

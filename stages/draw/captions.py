@@ -23,7 +23,7 @@ RELIABILITY = (
 )
 RELIABILITY_CALIBRATED = (
     " One number, fitted on the validation images, divides all logits (temperature scaling, Guo et al. 2017). It "
-    "changes no prediction; the crosses are the model without it."
+    "changes no prediction; the rings are the model without it."
 )
 EVIDENCE = {
     "class activation": (

@@ -23,18 +23,19 @@ def draw_reliability(bins: pd.DataFrame, confidence: float, path: Path) -> None:
     axes = figure.subplots()
     style_axes(axes)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1.2, linestyle=(0, (4, 3)), label="accuracy equals confidence")
-    everything = bins
+    everything, largest = bins, bins["images"].max()
     if "calibrated" in bins:
         before, bins = bins[bins["calibrated"] == 0], bins[bins["calibrated"] == 1]
-        axes.plot(
-            before["confidence"], before["accuracy"], color=VERMILION, marker="x", linewidth=1.2, label="uncalibrated"
-        )
+        axes.scatter(
+            before["confidence"], before["accuracy"], 20 + 180 * before["images"] / largest,
+            facecolors="none", edgecolors=VERMILION, linewidths=1.6, zorder=4, label="uncalibrated",
+        )  # fmt: skip
     reach = [bins["accuracy"] - bins["accuracy_low"], bins["accuracy_high"] - bins["accuracy"]]
     axes.errorbar(
         bins["confidence"], bins["accuracy"], reach, fmt="none", ecolor=BLUE, elinewidth=1.5, alpha=0.6,
         label=name_interval(confidence),
     )  # fmt: skip
-    sizes = 20 + 180 * bins["images"] / bins["images"].max()
+    sizes = 20 + 180 * bins["images"] / largest
     axes.scatter(bins["confidence"], bins["accuracy"], sizes, color=BLUE, zorder=3, label="bin; area: images")
     lowest = min(everything["confidence"].min(), everything["accuracy"].min())
     axes.set_xlim(max(0.0, lowest - 0.05), 1.02)
