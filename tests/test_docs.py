@@ -22,7 +22,7 @@ PAGES = [PROJECT / f"{name}.md" for name in ("README", "README.ja", "CONTRIBUTIN
 PAGES += sorted((PROJECT / "docs").glob("*.md"))
 PARAMS = read_yaml(PROJECT / "params.yaml")
 RECIPES = {path.stem for path in (PROJECT / "recipes").glob("*.yaml")}
-FOLDERS = ("stages", "tests", "docs", "recipes")
+FOLDERS = ("stages", "tests", "docs", "examples", "recipes")
 WRITTEN_AS = r"[A-Z]+"  # a name in capitals stands for what the reader puts there
 
 Found = TypeVar("Found")
