@@ -150,6 +150,14 @@ def test_the_depth_that_is_trained_is_the_one_shown(
             {"split": {"val": 0}, "finetune": {"checkpoint": "last", "calibrate": "temperature"}},
             "finetune.calibrate: 'temperature' needs validation images, and split.val is 0. Set it to none.",
         ),
+        (
+            {"split": {"classes": [1, 2, 3], "val": 6}, "export": {"unknown": "mahalanobis"}},
+            "export.unknown: expected 19 or more validation images, of which its limit may lose 5 %; received 18.",
+        ),
+        (
+            {"export": {"unknown": "mahalanobis", "formats": ["keras"]}},
+            "export.unknown: expected none with formats: keras; only onnx has an output for it",
+        ),
         ({"split": {"val": 0}}, "finetune.checkpoint: 'best' needs validation images, and split.val is 0"),
         (
             {"split": {"val": 0}, "export": {"quantize": ["int8"]}},

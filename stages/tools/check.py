@@ -70,6 +70,7 @@ def main() -> None:
     if sections.keys() == SECTIONS.keys():
         contradictions = find_contradictions(sections, list(read_yaml(CATALOG)), TABLES, read_yaml(PIPELINE))
         found += [f"{PARAMS}: {line}" for line in contradictions]
+        found += find_few(sections["split"], sections["export"])
     choose_backend(sections["compute"].backend if "compute" in sections else BACKENDS[0])
     if sections.keys() >= {"pretrain", "extract", "finetune"}:
         network, wrong, doubtful = describe_freeze(sections)
@@ -189,13 +190,33 @@ def count_validation(split: Split) -> int | None:
     Args:
         split: the section.
     """
+    if isinstance(split.val, int) and isinstance(split.classes, list):
+        return split.val * len(split.classes)
     with suppress(UserError):  # the data set is not there yet, or cannot be read, which split says
         data_set = read_source(split, TABLES)
-        classes = data_set.classes if split.classes == "all" else split.classes
         if isinstance(split.val, float):
             return round(split.val * len(data_set.samples))
-        return split.val * len(classes) if isinstance(split.val, int) else None
+        return split.val * len(data_set.classes) if isinstance(split.val, int) else None
     return None
+
+
+def find_few(split: Split, export: Export) -> list[str]:
+    """Return a sentence if there will be too few validation images to tell unknown images by.
+
+    Args:
+        split: the section.
+        export: likewise.
+    """
+    chosen = export.unknown != "none" and isinstance(split.val, int) and split.val > 0
+    if not chosen or (count := count_validation(split)) is None:
+        return []
+    from stages.formats.unknown import refuse_few  # here: it imports ONNX Runtime
+
+    try:
+        refuse_few(count)
+    except UserError as error:
+        return [f"{PARAMS}: {error}"]
+    return []
 
 
 if __name__ == "__main__":
