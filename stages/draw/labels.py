@@ -93,7 +93,7 @@ def render_page(shown: Sequence[Shown], notes: Sequence[str], pictures: Mapping[
     for kind, about in _ABOUT.items():
         if tiles := [_make_tile(one, pictures) for one in shown if one.kind == kind]:
             parts.append(section(kind, note(about), sheet([Group("", tiles)], _WIDTH)))
-    return document("Labels", notes[0], " ".join(notes[1:]), parts)
+    return document("Labels", notes[0], "; ".join(notes[1:]), parts)
 
 
 def _make_tile(one: Shown, pictures: Mapping[str, bytes]) -> Tile:
