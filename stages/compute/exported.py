@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.processor import describe_processor
+
 # Names in every exported file.
 INPUT, OUTPUT, SIGNATURE = "pixels", "probabilities", "serving_default"
 DISTANCE = "distance"  # an output of ONNX files with export.unknown
@@ -27,8 +29,10 @@ def open_onnx(path: Path, threads: int | None = None) -> Run:
     onnxruntime.set_default_logger_severity(4)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    # Else int8 adds two products in 16 bits on x86 without VNNI, where they may overflow.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    # Without VNNI, x86 adds two products of int8 in 16 bits, which may overflow. With it, this only takes longer.
+    processor = describe_processor()
+    if processor.startswith(("x86", "AMD64")) and "vnni" not in processor:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     names = [output.name for output in session.get_outputs()]
