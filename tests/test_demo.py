@@ -64,7 +64,7 @@ def node() -> str:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported model of random weights, whose classes depend on colors and edges."""
+    """An exported model of random weights, whose classes depend on colors and edges; light images are unknown to it."""
     return make_model(tmp_path_factory.mktemp("export"), PHOTO)
 
 
@@ -85,17 +85,22 @@ def make_model(folder: Path, contract: Contract) -> Path:
         helper.make_node("ReduceMean", ["edges"], ["features"], axes=[2, 3], keepdims=0),
         helper.make_node("MatMul", ["features", "head"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"]),
+        helper.make_node("ReduceMean", ["scaled"], ["light"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Add", ["light", "light"], ["distance"]),
     ]
     graph = helper.make_graph(
         nodes,
         "random",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", side, side, channels])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(NAMES)])],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", len(NAMES)]),
+            helper.make_tensor_value_info("distance", TensorProto.FLOAT, ["n"]),
+        ],
         [numpy_helper.from_array(values, name) for name, values in weights.items()],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(made, folder / "model.onnx")
-    write_card(folder, Card(NAMES, contract, ["onnx"], {"source": "random weights"}))
+    write_card(folder, Card(NAMES, contract, ["onnx"], {"source": "random weights"}, unknown={"output": "distance"}))
     return folder
 
 
@@ -409,6 +414,16 @@ def test_what_cannot_be_read_is_said_in_a_line(page: Page, tmp_path: Path) -> No
     assert results[0].error is None
     assert [result.error for result in results[1:]] == [said for _, said in broken.values()]
     assert "7 images, 6 of which could not be read." in page.evaluate("document.querySelector('#status').textContent")
+
+
+@pytest.mark.slow
+def test_images_unlike_all_that_was_learned_are_marked(page: Page, tmp_path: Path) -> None:
+    files = [tmp_path / f"{color}.png" for color in ("black", "white")]
+    for file in files:
+        Image.new("RGB", (40, 30), file.stem).save(file)
+    read_results(page, files)
+    marked = "[...document.querySelectorAll('.result:has(.unknown) h2')].map((each) => each.textContent)"
+    assert page.evaluate(marked) == ["white.png"]
 
 
 @pytest.mark.slow

@@ -87,31 +87,33 @@ async function show(file) {
     const started = performance.now();
     const pixels = makePixels(await readImage(file, card.contract), card.contract);
     const ready = performance.now();
-    const probabilities = await predict(pixels);
+    const { probabilities, unknown } = await predict(pixels);
     times.pixels.push(ready - started);
     times.network.push(performance.now() - ready);
-    return { element: drawResult(file, pixels, probabilities), readable: true };
+    return { element: drawResult(file, pixels, probabilities, unknown), readable: true };
   } catch (error) {
     const heading = make("h2", {}, make("bdi", { textContent: file.name }));
     return { element: make("article", { className: "card result bad" }, heading, make("p", { textContent: shorten(error) })) };
   }
 }
 
-/** Return the probability of each class. */
+/** Return the probability of each class, and whether the image is unlike all that was learned, if the model tells. */
 async function predict(pixels) {
   const { size, channels } = card.contract;
   const input = new ort.Tensor("uint8", pixels, [1, size, size, channels]);
-  const { [card.output.name]: output } = await session.run({ [card.input.name]: input }, [card.output.name]);
-  return output.data;
+  const wanted = [card.output.name, ...(card.unknown ? [card.unknown.output] : [])];
+  const found = await session.run({ [card.input.name]: input }, wanted);
+  return { probabilities: found[card.output.name].data, unknown: card.unknown && found[card.unknown.output].data[0] > 1 };
 }
 
-function drawResult(file, pixels, probabilities) {
+function drawResult(file, pixels, probabilities, unknown) {
   const url = URL.createObjectURL(file);
   const photo = make("img", { src: url, alt: file.name, onload: () => URL.revokeObjectURL(url) });
   return make(
     "article",
     { className: "card result" },
     make("h2", {}, make("bdi", { textContent: file.name })),
+    ...(unknown ? [make("p", { className: "unknown", textContent: "Unlike all images that the model has learned" })] : []),
     make("figure", {}, make("div", {}, photo), make("figcaption", { textContent: "the photograph" })),
     make("figure", {}, make("div", {}, drawPixels(pixels)), make("figcaption", { textContent: "what the network sees" })),
     drawBars(probabilities),
@@ -137,12 +139,17 @@ function drawBars(probabilities) {
   const order = Array.from(probabilities.keys()).sort((a, b) => probabilities[b] - probabilities[a]);
   const rows = order.slice(0, SHOWN).map((place) => {
     const name = make("bdi", { textContent: card.classes[place] });
-    const percent = make("span", { className: "percent", textContent: `${(100 * probabilities[place]).toFixed(1)} %` });
+    const percent = make("span", { className: "percent", textContent: formatPercent(probabilities[place]) });
     const bar = make("progress", { max: 1, value: probabilities[place] });
     bar.setAttribute("aria-hidden", "true"); // the percentage says it
     return make("li", {}, name, percent, bar);
   });
   return make("ol", { className: "bars" }, ...rows);
+}
+
+/** Never round up to certainty. */
+function formatPercent(share) {
+  return share > 0.9995 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
 }
 
 function clear() {
