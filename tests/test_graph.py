@@ -41,7 +41,7 @@ def test_a_change_runs_what_depends_on_it_and_nothing_else(finished: Path, tmp_p
 
     before = params.read_text()
     set_params(here, {"finetune": {"thawed": {"learning_rate": 0.00007}}})
-    assert would_run(here) == ["finetune", "report"]  # the report shows the rates
+    assert would_run(here) == ["finetune", "report", "export"]  # report and model card show the rates
     params.write_text(before)
 
     added = here / "data" / "own" / "digits" / "3" / "one_more.jpg"

@@ -137,8 +137,9 @@ def test_a_round_from_the_proposals_to_the_corrections(here: Path, capsys: pytes
 
 
 def test_near_duplicates_with_different_labels_and_outliers_are_shown(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # reasons are shortened to fit
     set_params(here, {"split": {"val": 0, "test": 1}})
     extract()
     one = min(source for source in places("train") if source.startswith("dog/dog"))

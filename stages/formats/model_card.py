@@ -1,7 +1,6 @@
 """The model card: ``README.md`` of an exported model, with the header that the Hugging Face Hub reads."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 from stages.backbones.profiles import LICENSES, NOT_STATED, PROFILES
 from stages.backbones.registry import BACKBONES
 from stages.compute.exported import DISTANCE
+from stages.draw.block import escape_markdown
 from stages.draw.numbers import format_percent
 from stages.draw.results import rank_confusions
 from stages.formats.card import EXAMPLES, FILES, NAME, PREPROCESS, Card, split_name
@@ -97,7 +97,7 @@ def describe_model(card: Card, terms: str, origin: Origin, measured: Measured) -
         origin: of the model.
         measured: of the model.
     """
-    classes = f"{len(card.classes)} classes: {', '.join(map(_escape, card.classes[:_WEAKEST]))}"
+    classes = f"{len(card.classes)} classes: {', '.join(map(escape_markdown, card.classes[:_WEAKEST]))}"
     more = f" and {len(card.classes) - _WEAKEST} more" if len(card.classes) > _WEAKEST else ""
     parts = [
         *_write_header(card, terms, origin, measured.scores),
@@ -109,7 +109,7 @@ def describe_model(card: Card, terms: str, origin: Origin, measured: Measured) -
         _list(describe_scores(measured.scores, measured.confidence)),
         *_describe_classes(measured),
         "## Training",
-        _list([f"{name}: {_escape(fact)}." for name, fact in origin.run]),
+        _list([f"{name}: {escape_markdown(fact)}." for name, fact in origin.run]),
         "## Data and licenses",
         _list(_describe_data(card, terms, origin)),
         "## Limits",
@@ -209,7 +209,7 @@ def _describe_classes(measured: Measured) -> Iterator[str]:
     tested = ordered[ordered["images"] > 0]
     columns = ["finetuned_f1", "finetuned_precision", "finetuned_recall"]
     rows = [
-        (_escape(row["class"]), row["images"], *(format_percent(row[column]) for column in columns))
+        (escape_markdown(row["class"]), row["images"], *(format_percent(row[column]) for column in columns))
         for _, row in tested.head(_WEAKEST).iterrows()
     ]
     some = f"The {_WEAKEST} weakest of {len(tested)} classes" if len(tested) > _WEAKEST else "Class by class"
@@ -218,7 +218,7 @@ def _describe_classes(measured: Measured) -> Iterator[str]:
     if pairs := rank_confusions(measured.matrix):
         yield "Most frequent mistakes:"
         rows = [
-            (_escape(actual), _escape(other), f"{count} of {total}")
+            (escape_markdown(actual), escape_markdown(other), f"{count} of {total}")
             for actual, other, count, total in pairs[:_CONFUSED]
         ]
         yield _write_table(("actual", "predicted", "images"), rows)
@@ -227,8 +227,9 @@ def _describe_classes(measured: Measured) -> Iterator[str]:
 def _describe_data(card: Card, terms: str, origin: Origin) -> Iterator[str]:
     counts = ", ".join(f"{count} {split}" for split, count in origin.images.items())
     source = card.data.get("source") or origin.source
-    yield f"Images: {_escape(source)} ({counts}); license: {_escape(card.data.get('license', 'not recorded'))}."
-    yield _escape(origin.weights)
+    terms_of_images = escape_markdown(card.data.get("license", "not recorded"))
+    yield f"Images: {escape_markdown(source)} ({counts}); license: {terms_of_images}."
+    yield escape_markdown(origin.weights)
     yield f"This model: {'no license was chosen' if terms == 'unknown' else terms}."
 
 
@@ -247,7 +248,7 @@ def _describe_limits(card: Card, measured: Measured) -> Iterator[str]:
     error = format_percent(scores["finetuned"]["calibration_error"])
     yield f"Its confidence differs from its accuracy by {error} points on average (expected calibration error)."
     if untested := measured.per_class.loc[measured.per_class["images"] == 0, "class"].tolist():
-        yield f"Without a test image, and so not measured: {', '.join(map(_escape, untested))}."
+        yield f"Without a test image, and so not measured: {', '.join(map(escape_markdown, untested))}."
 
 
 def _list(sentences: Iterable[str]) -> str:
@@ -257,8 +258,3 @@ def _list(sentences: Iterable[str]) -> str:
 def _write_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """Return a text, such as a class name, as Markdown that shows it as it is."""
-    return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", " ".join(text.split()))
