@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.base.arguments import count
 from stages.base.arrays import ArrayFile, ArrayLike
 from stages.base.dvc_lock import read_lock
 from stages.base.errors import UserError
@@ -101,16 +102,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stages labels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--top", type=_positive, default=TOP, metavar="N", help=f"images of each kind (default {TOP})")
+    parser.add_argument("--top", type=count, default=TOP, metavar="N", help=f"images of each kind (default {TOP})")
     parser.add_argument("--write", action="store_true", help="add a row for each image shown, for you to decide")
     parser.add_argument("--test", action="store_true", help="also the test images")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more; received {text}")
-    return int(text)
 
 
 def refuse_stale(lock: Path, names: Collection[str]) -> None:

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from stages.base.arguments import count
 from stages.base.errors import UserError
 from stages.base.processor import count_cores, describe_processor, name_processor
 from stages.base.stage import stage
@@ -57,16 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "folder", nargs="?", type=Path, default=EXPORT, metavar="FOLDER", help=f"exported model (default {EXPORT})"
     )
-    parser.add_argument(
-        "--runs", type=_positive, default=200, metavar="N", help="timed runs of each file (default 200)"
-    )
+    parser.add_argument("--runs", type=count, default=200, metavar="N", help="timed runs of each file (default 200)")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more; received {text}")
-    return int(text)
 
 
 def read_accuracies(folder: Path) -> dict[str, float]:

@@ -25,6 +25,7 @@ import numpy as np
 
 from stages.backbones.imagenet import PublishedClassifier
 from stages.backbones.registry import BACKBONES
+from stages.base.arguments import count
 from stages.base.errors import UserError
 from stages.base.stage import stage
 from stages.base.table import format_table, make_printable
@@ -107,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--recursive", action="store_true", help="include the folders inside a folder")
     parser.add_argument("--json", action="store_true", help="print a JSON list instead of a table")
     parser.add_argument(
-        "--top", type=_positive, metavar="K", help="show the K likeliest classes (default 1; with --imagenet 5)"
+        "--top", type=count, metavar="K", help="show the K likeliest classes (default 1; with --imagenet 5)"
     )
     parser.add_argument(
         "--explain",
@@ -216,12 +217,6 @@ def find_images(
                 found.others.append(path)
         except OSError as error:
             found.unread.append(f"{make_printable(str(path))}: {(error.strerror or str(error)).lower()}")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more; received {text}")
-    return int(text)
 
 
 def predict(runner: Runner | PublishedClassifier, pixels: np.ndarray) -> tuple[np.ndarray, Sequence[float | None]]:
