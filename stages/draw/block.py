@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stages.base.table import format_table, make_printable
+from stages.draw.markdown import escape_markdown
 from stages.draw.numbers import MINUS
 from stages.draw.page import Html, folded, note, section, table
 
@@ -62,12 +63,3 @@ def render_block(block: Block) -> Html:
 def paragraphs(sentences: Sequence[str]) -> list[str]:
     """Return the lines of Markdown in which each sentence is a paragraph."""
     return [line for sentence in sentences for line in ("", escape_markdown(sentence))]
-
-
-def escape_markdown(text: str) -> str:
-    r"""Return a text that Markdown shows as it is; file and class names may hold any character.
-
-    >>> print(escape_markdown("a|b_c <i>"))
-    a\|b\_c \<i\>
-    """
-    return "".join(f"\\{char}" if char in r"\`*_[]<>|#~&" else char for char in make_printable(text))

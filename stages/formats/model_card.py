@@ -10,7 +10,7 @@ import pandas as pd
 from stages.backbones.profiles import LICENSES, NOT_STATED, PROFILES
 from stages.backbones.registry import BACKBONES
 from stages.compute.exported import DISTANCE
-from stages.draw.block import escape_markdown
+from stages.draw.markdown import escape_markdown
 from stages.draw.numbers import format_percent
 from stages.draw.results import rank_confusions
 from stages.formats.card import EXAMPLES, FILES, NAME, PREPROCESS, Card, split_name

@@ -30,8 +30,9 @@ from stages.base.params import read_section
 from stages.base.stage import stage
 from stages.base.terminal import format_size
 from stages.draw import comparison
-from stages.draw.block import escape_markdown, format_block, format_markdown, paragraphs
+from stages.draw.block import format_block, format_markdown, paragraphs
 from stages.draw.comparison_page import render_page, select_pictured
+from stages.draw.markdown import escape_markdown
 from stages.draw.numbers import MINUS
 from stages.images.pick import pick_thumbnails
 from stages.measure.model_selection import describe_fitted
