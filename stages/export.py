@@ -28,7 +28,7 @@ from stages.base.terminal import format_size, say
 from stages.base.versions import list_installed
 from stages.compute.architecture import read_architecture
 from stages.compute.graphs.quantize import halve_weights, quantize
-from stages.draw.results import read_matrix, read_table
+from stages.draw.results import read_layers, read_matrix, read_table
 from stages.draw.run_facts import describe_run, name_commit
 from stages.formats.card import EXAMPLES, FILES, PREPROCESS, Card, count_bytes, write_card
 from stages.formats.examples import write_examples
@@ -151,10 +151,8 @@ def find_origin(source: str, thawed: bool) -> Origin:
         thawed: whether anything was trained after the head.
     """
     pretrain, finetune = read_section(PARAMS, "pretrain", Pretrain), read_section(PARAMS, "finetune", Finetune)
-    layers, images = read_table(LAYERS), read_json(SUMMARY, "images")["images"]
-    if not thawed:
-        layers["state"] = "frozen"  # with thawed.epochs: 0 whatever extract.freeze says
-    run = describe_run(pretrain, finetune, layers)
+    images = read_json(SUMMARY, "images")["images"]
+    run = describe_run(pretrain, finetune, read_layers(LAYERS, thawed))
     return Origin(source, images, run, describe_weights(pretrain), name_commit(hash_file(SCORES, "md5")))
 
 

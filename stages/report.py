@@ -87,9 +87,7 @@ def main() -> None:
     views = sheet_content.group_views(pixels, previews)
     about_views = captions.VIEWS_FRESH if read_json(BOUNDARY, "fresh")["fresh"] else captions.VIEWS
     about_views += captions.VIEWS_MIXED * any(tile.second for group in views for tile in group.tiles)
-    layers, per_class = results.read_table(LAYERS), results.read_table(PER_CLASS)
-    if not thawed:
-        layers["state"] = "frozen"  # with thawed.epochs: 0 whatever extract.freeze says
+    layers, per_class = results.read_layers(LAYERS, thawed), results.read_table(PER_CLASS)
     dropout = drops_units(finetune.head, layers)
     about_curves = captions.explain_curves(history, thawed=thawed, dropout=dropout, augmented=are_augmented(pixels))
     calibrated = finetune.calibrate != "none"

@@ -47,6 +47,17 @@ def read_pairs(path: Path) -> pd.DataFrame:
         return found
 
 
+def read_layers(path: Path, thawed: bool) -> pd.DataFrame:
+    """Read which layers of the backbone were frozen: all, if only the head was trained, whatever the freeze depth.
+
+    Args:
+        path: layers.csv of finetune.
+        thawed: whether anything was trained after the head.
+    """
+    layers = read_table(path)
+    return layers if thawed else layers.assign(state="frozen")
+
+
 def read_matrix(path: Path, images: int) -> pd.DataFrame:
     """Read a confusion matrix.
 

@@ -27,7 +27,7 @@ from stages.base.folders import replace_folder
 from stages.base.params import read_section, read_values, read_yaml
 from stages.base.stage import stage
 from stages.compute.backend import choose_backend
-from stages.draw import results
+from stages.draw.results import read_table
 from stages.draw.sweep import draw_sweep, format_results
 from stages.measure.intervals import measure_difference
 from stages.measure.model_selection import describe_fitted, is_right, measure_predictions
@@ -213,7 +213,7 @@ def read_outcome(sections: Sections, candidate: Candidate, confidence: float, te
             right[split] = is_right(predictions).to_numpy()
             measured = measure_predictions(predictions, confidence)
         row |= {f"{'' if split == 'val' else 'test_'}{name}": value for name, value in measured.items()}
-    return Outcome(row, right, results.read_table(FINETUNE / "history.csv"))
+    return Outcome(row, right, read_table(FINETUNE / "history.csv"))
 
 
 def compare(outcomes: Sequence[Outcome], confidence: float) -> pd.DataFrame:
